@@ -1,0 +1,1 @@
+//! A Salesforce outcome to what the sink does about it.

@@ -1,0 +1,1 @@
+//! Which partition a member's records belong in.
