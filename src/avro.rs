@@ -79,14 +79,14 @@ impl Writer {
     pub fn long(&mut self, value: i64) {
         let mut rest = (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned();
         while rest >= 0x80 {
-            self.0.push((rest & 0x7F) as u8 | 0x80);
+            self.0.push(low_byte(rest) | 0x80);
             rest >>= 7;
         }
-        self.0.push(rest as u8);
+        self.0.push(low_byte(rest));
     }
 
     /// Length of an array block, of a string or of bytes.
-    pub fn len(&mut self, len: usize) {
+    pub fn length(&mut self, len: usize) {
         self.long(i64::try_from(len).expect("a length in memory fits"));
     }
 
@@ -99,7 +99,7 @@ impl Writer {
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.len(bytes.len());
+        self.length(bytes.len());
         self.0.extend_from_slice(bytes);
     }
 
@@ -110,7 +110,7 @@ impl Writer {
     /// One block of items, then the empty block that ends the array.
     pub fn array<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut item: impl FnMut(&mut Self, T)) {
         if items.len() > 0 {
-            self.len(items.len());
+            self.length(items.len());
             items.for_each(|value| item(self, value));
         }
         self.long(0);
@@ -126,6 +126,10 @@ impl Writer {
             }
         }
     }
+}
+
+fn low_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
 }
 
 /// Why bytes are not the record that they should be.
@@ -183,7 +187,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub fn len(&mut self) -> Result<usize, ReadError> {
+    pub fn length(&mut self) -> Result<usize, ReadError> {
         let len = usize::try_from(self.long()?).map_err(|_| ReadError::Length)?;
         if len > self.0.len() { Err(ReadError::Length) } else { Ok(len) }
     }
@@ -203,7 +207,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], ReadError> {
-        let len = self.len()?;
+        let len = self.length()?;
         self.take(len)
     }
 

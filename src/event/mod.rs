@@ -6,11 +6,13 @@
 
 mod id;
 mod refusal;
+mod session;
 
 use std::borrow::Cow;
 
 pub use id::{MemberKey, SalesforceId};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
+pub use session::{Session, SessionKey};
 
 /// Milliseconds since 1970, UTC.
 pub type Millis = i64;
@@ -145,6 +147,7 @@ pub enum Reaction<'a> {
     Question { thread_id: Option<Cow<'a, str>> },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "four facts that a player reports, independent of each other")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct View<'a> {
     pub live: bool,

@@ -1,0 +1,67 @@
+//! The session catalogue's records: what is known of an entry, or of a campaign.
+
+use crate::avro::{self, Writer};
+
+use super::{Millis, SalesforceId};
+
+/// What a statement is about. Without an entry: the campaign itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    pub campaign: SalesforceId,
+    pub entry_id: Option<String>,
+}
+
+/// One statement, whole: what it does not say is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub key: SessionKey,
+    pub updated_at: Millis,
+    pub source: String,
+    pub event_id: String,
+    /// Texts are trimmed; None where blank.
+    pub name: Option<String>,
+    pub channel_id: Option<i64>,
+    pub channel_name: Option<String>,
+    pub scheduled_start: Option<Millis>,
+    pub scheduled_end: Option<Millis>,
+    pub actual_start: Option<Millis>,
+    pub actual_end: Option<Millis>,
+    pub duration_ms: Option<i64>,
+}
+
+impl SessionKey {
+    /// `{campaign_id}_{entry_id}`, or `{campaign_id}`.
+    pub fn to_text(&self) -> String {
+        match &self.entry_id {
+            Some(entry_id) => format!("{}_{entry_id}", self.campaign),
+            None => self.campaign.to_string(),
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (campaign, entry) = text.split_once('_').unwrap_or((text, ""));
+        let entry = entry.trim();
+        let entry_id = (!entry.is_empty()).then(|| entry.to_owned());
+        let campaign = SalesforceId::parse(campaign).filter(|id| id.has_prefix("701"))?;
+        Some(Self { campaign, entry_id })
+    }
+}
+
+impl Session {
+    /// As the schema `session` has it, single-object encoded.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::object(&avro::SESSION);
+        out.option(Some(self.event_id.as_str()), Writer::text);
+        out.option(Some(self.source.as_str()), Writer::text);
+        out.option(Some(self.updated_at), Writer::long);
+        out.option(Some(self.key.campaign.as_str()), Writer::text);
+        out.option(self.key.entry_id.as_deref(), Writer::text);
+        out.option(self.name.as_deref(), Writer::text);
+        out.option(self.channel_id, Writer::long);
+        out.option(self.channel_name.as_deref(), Writer::text);
+        for time in [self.scheduled_start, self.scheduled_end, self.actual_start, self.actual_end, self.duration_ms] {
+            out.option(time, Writer::long);
+        }
+        out.0
+    }
+}
