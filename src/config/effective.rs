@@ -15,6 +15,7 @@ pub(super) fn secret<S: Serializer>(_: &SecretString, to: S) -> Result<S::Ok, S:
     to.serialize_str(MASK)
 }
 
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
 pub(super) fn optional_secret<S: Serializer>(value: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
     value.as_ref().map(|_| MASK).serialize(to)
 }

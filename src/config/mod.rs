@@ -11,6 +11,7 @@ mod effective;
 mod parse;
 mod properties;
 mod raw;
+mod sections;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -38,7 +38,8 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
 
 /// Whether a property's value is masked wherever it is shown.
 pub(super) fn secret(name: &str) -> bool {
-    let shown = name.ends_with(".url") || name.ends_with(".location");
+    // The last part of these names a place, not the secret.
+    let shown = matches!(name.rsplit('.').next(), Some("url" | "location"));
     !shown
         && ["password", "secret", "jaas", "token", ".pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
 }
