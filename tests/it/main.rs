@@ -3,3 +3,4 @@
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
+mod tidy;
