@@ -1,1 +1,5 @@
 
+
+mod evolution;
+mod records;
+mod schemas;
