@@ -1,8 +1,11 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
 mod config;
+mod evolution;
 mod fold_stage;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
+mod records;
+mod schemas;
 mod tidy;
