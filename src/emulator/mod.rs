@@ -18,6 +18,7 @@ mod org;
 mod rest;
 pub mod schema;
 mod server;
+pub mod soql;
 mod wire;
 
 pub use auth::{Credentials, JwtKey};

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::DataCall;
 use super::sobjects::only;
+use super::{DataCall, search};
 use crate::emulator::server::Service;
 use crate::emulator::wire::{Method, Refusal, Reply};
 
@@ -31,13 +31,16 @@ pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refu
     only(call.call, &[Method::Get, Method::Head])?;
     let text = call.call.param("q").ok_or_else(|| Refusal::bad("MALFORMED_QUERY", "a query needs the parameter q"))?;
     let with_deleted = call.path.first().is_some_and(|name| name.eq_ignore_ascii_case("queryAll"));
-    let found = super::search::run(&service.org, text, with_deleted, &call.base())?;
+    if call.call.param("columns") == Some("true") {
+        return Ok(Reply::json(200, search::columns(&service.org, text)?));
+    }
+    let found = search::run(&service.org, text, with_deleted, &call.base())?;
     let total = found.total;
     let page_rows = page_rows(call);
-    if found.rows.len() <= page_rows {
-        return Ok(Reply::json(200, json!({ "totalSize": total, "done": true, "records": found.rows })));
+    if found.records.len() <= page_rows {
+        return Ok(Reply::json(200, json!({ "totalSize": total, "done": true, "records": found.records })));
     }
-    let id = service.cursors.open(page_rows, found.rows);
+    let id = service.cursors.open(page_rows, found.records);
     page(service, call, &id, 0)
 }
 
