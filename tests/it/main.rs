@@ -1,7 +1,9 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
 mod config;
+mod deploy_tree;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
+mod soql;
 mod tidy;
