@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
 mod config;
+mod deploy_tree;
+mod emulator;
 mod evolution;
 mod fold_stage;
 mod golden;
@@ -10,4 +12,5 @@ mod kafka_broker;
 mod properties;
 mod records;
 mod schemas;
+mod soql;
 mod tidy;
