@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod scan;
+pub mod send;
 pub mod topics;
 
 use rdkafka::ClientConfig;
