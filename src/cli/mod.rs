@@ -6,7 +6,9 @@
 mod check;
 mod completions;
 mod dead_letters;
+mod produce;
 mod run;
+mod state;
 mod topics;
 
 use std::path::PathBuf;
@@ -70,6 +72,10 @@ pub enum Command {
     Check(check::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Check and send events of a file of JSON lines
+    Produce(produce::Arguments),
+    /// Show what is known of a member, and the rows derived of it
+    State(state::Arguments),
     /// List, show and send again what was refused
     DeadLetters(dead_letters::Arguments),
     /// Print a completion script
@@ -131,6 +137,8 @@ impl Command {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Produce(arguments) => produce::run(global, &arguments),
+            Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
