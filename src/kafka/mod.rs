@@ -5,6 +5,7 @@ pub mod changelog;
 pub mod membership;
 pub mod registry;
 pub mod scan;
+pub mod send;
 pub mod topics;
 pub mod transaction;
 

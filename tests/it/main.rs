@@ -9,6 +9,7 @@ mod golden;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
+mod metrics;
 mod properties;
 mod records;
 mod schemas;
