@@ -64,15 +64,8 @@ pub enum Retry {
 }
 
 impl Retry {
-    pub const ALL: [Self; 7] = [
-        Self::Lock,
-        Self::LookUpAgain,
-        Self::Adopt,
-        Self::Automation,
-        Self::Busy,
-        Self::Unknown,
-        Self::MemberMissing,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Lock, Self::LookUpAgain, Self::Adopt, Self::Automation, Self::Busy, Self::Unknown, Self::MemberMissing];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -110,7 +103,8 @@ impl Wait {
     }
 }
 
-const LOGIN: &str = "the login or the API access is refused: check the external client app and its user, then `rollbook doctor`";
+const LOGIN: &str =
+    "the login or the API access is refused: check the external client app and its user, then `rollbook doctor`";
 const SCHEMA: &str = "the org lacks a field or object, or hides it: `rollbook doctor` says which";
 const PERMISSION: &str = "the integration user lacks a permission: `sf org assign permset --name Rollbook_Integration`";
 const SECURITY: &str = "a transaction security policy of the org blocks the integration user";
@@ -132,9 +126,7 @@ pub fn disposition(fault: &Fault<'_>) -> Disposition {
         "REQUEST_LIMIT_EXCEEDED" | "STORAGE_LIMIT_EXCEEDED" | "ExceededQuota" => Disposition::Wait(Wait::Quota),
         // -- may pass -----------------------------------------------------------------------------------------
         "UNABLE_TO_LOCK_ROW" | "TooManyLockFailure" => Disposition::Retry(Retry::Lock),
-        "SERVER_UNAVAILABLE" | "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE" => {
-            Disposition::Wait(Wait::Outage)
-        }
+        "SERVER_UNAVAILABLE" | "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE" => Disposition::Wait(Wait::Outage),
         "REQUEST_RUNNING_TOO_LONG" | "QUERY_TIMEOUT" | "TOO_MANY_APEX_REQUESTS" => match fault.scope {
             Scope::Row => Disposition::Retry(Retry::Busy),
             Scope::Request => Isolate,

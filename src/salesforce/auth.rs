@@ -203,11 +203,7 @@ fn assertion(claims: &Claims<'_>, private_key: &SecretString) -> Result<String, 
         "aud": claims.audience,
         "exp": claims.expires_at.as_secs(),
     });
-    let signed = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header.to_string()),
-        URL_SAFE_NO_PAD.encode(body.to_string())
-    );
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(body.to_string()));
     let key: PKey<Private> = PKey::private_key_from_pem(private_key.expose_secret().as_bytes())?;
     let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
     let signature = signer.sign_oneshot_to_vec(signed.as_bytes())?;

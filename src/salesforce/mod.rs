@@ -125,8 +125,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .default_headers(headers);
         if let Some(path) = &settings.ca_file {
-            let pem = std::fs::read(path)
-                .map_err(|source| Error::CaFile { path: path.display().to_string(), source })?;
+            let pem =
+                std::fs::read(path).map_err(|source| Error::CaFile { path: path.display().to_string(), source })?;
             http = http.add_root_certificate(reqwest::Certificate::from_pem(&pem).map_err(Error::Http)?);
         }
         let inner = Inner {
@@ -237,17 +237,16 @@ fn refused(status: u16, body: &[u8]) -> Error {
 }
 
 /// A code goes into logs and dead letters: whatever does not look like one is cut down to "".
-fn safe_code(code: String) -> String {
+pub(crate) fn safe_code(code: String) -> String {
     let like_a_code = code.len() <= 80 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if like_a_code { code } else { String::new() }
 }
 
 fn copy(auth: &config::Auth) -> config::Auth {
     match auth {
-        config::Auth::ClientCredentials { client_id, client_secret } => config::Auth::ClientCredentials {
-            client_id: client_id.clone(),
-            client_secret: client_secret.clone(),
-        },
+        config::Auth::ClientCredentials { client_id, client_secret } => {
+            config::Auth::ClientCredentials { client_id: client_id.clone(), client_secret: client_secret.clone() }
+        }
         config::Auth::JwtBearer { client_id, username, private_key, audience } => config::Auth::JwtBearer {
             client_id: client_id.clone(),
             username: username.clone(),

@@ -8,7 +8,8 @@ use super::{Client, Error};
 impl Client {
     /// All records of a query.
     pub async fn query(&self, soql: &str) -> Result<Vec<Record>, Error> {
-        let mut page: QueryPage = self.call(Method::GET, &self.path(&format!("query?q={}", encode(soql))), None).await?;
+        let mut page: QueryPage =
+            self.call(Method::GET, &self.path(&format!("query?q={}", encode(soql))), None).await?;
         let mut records = std::mem::take(&mut page.records);
         while let Some(next) = page.next_records_url.take() {
             // It is appended to the host: anything but a path could name another one.

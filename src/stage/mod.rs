@@ -1,1 +1,4 @@
 //! The loops.
+
+pub mod sink;
+pub mod sink_metrics;
