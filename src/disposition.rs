@@ -145,8 +145,9 @@ pub fn disposition(fault: &Fault<'_>) -> Disposition {
         }
         // -- races and duplicates -----------------------------------------------------------------------------
         "DUPLICATE_VALUE" => duplicate_value(fault.message),
-        "INVALID_FIELD_FOR_INSERT_UPDATE" if names_parent(fault) => Disposition::Retry(Retry::LookUpAgain),
-        "REQUIRED_FIELD_MISSING" if names_parent(fault) => Disposition::Retry(Retry::LookUpAgain),
+        "INVALID_FIELD_FOR_INSERT_UPDATE" | "REQUIRED_FIELD_MISSING" if names_parent(fault) => {
+            Disposition::Retry(Retry::LookUpAgain)
+        }
         "ENTITY_IS_DELETED" => Disposition::Retry(Retry::LookUpAgain),
         // -- the mapping --------------------------------------------------------------------------------------
         "JSON_PARSER_ERROR" => match fault.scope {

@@ -39,7 +39,7 @@ fn text(problems: &[Problem]) -> String {
     }
     problems
         .iter()
-        .map(|problem| format!("{}: {}\n    mend: {}\n", problem.subject, problem.detail, problem.mend))
+        .flat_map(|problem| [&problem.subject, ": ", &problem.detail, "\n    mend: ", &problem.mend, "\n"])
         .collect()
 }
 

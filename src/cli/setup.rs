@@ -36,14 +36,16 @@ pub async fn run(args: &SetupArgs, config: &Config) -> anyhow::Result<ExitCode> 
     if args.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else {
-        reports.iter().for_each(|report| print!("{}", text(report)));
+        for report in &reports {
+            print!("{}", text(report));
+        }
     }
     let fine = reports.iter().all(|report| report.complete() && report.failed.is_empty());
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn text(report: &CampaignStatuses) -> String {
-    let campaign = &report.campaign;
+    let campaign = report.campaign.as_str();
     if !report.campaign_found {
         return format!("{campaign}  not found, or the integration user may not see it\n");
     }
@@ -60,7 +62,7 @@ fn text(report: &CampaignStatuses) -> String {
     if lines.is_empty() {
         lines.push("has all statuses already".to_owned());
     }
-    lines.iter().map(|line| format!("{campaign}  {line}\n")).collect()
+    lines.iter().flat_map(|line| [campaign, "  ", line, "\n"]).collect()
 }
 
 #[cfg(test)]

@@ -19,11 +19,11 @@ use serde::Deserialize;
 use crate::config::Auth;
 
 /// Lifetime of an assertion; Salesforce takes at most three minutes.
-const ASSERTION_LIFETIME: Duration = Duration::from_secs(180);
+const ASSERTION_LIFETIME: Duration = Duration::from_mins(3);
 
 /// An access token and the host that takes it.
 pub struct Token {
-    pub access_token: SecretString,
+    pub secret: SecretString,
     pub instance_url: String,
     /// Which token of the process this is, so that a refused request can say which one was refused.
     generation: u64,
@@ -37,7 +37,7 @@ pub enum LoginError {
     #[error("the token endpoint answered {status}, not with a token")]
     NotOauth { status: u16 },
     /// The code is out of OAuth's closed list; the description is left out, a proxy may echo the form in it.
-    #[error("login refused: {code}{}", hint(.code))]
+    #[error("login refused: {code}{}", hint(*.code))]
     Refused { code: OauthCode },
     #[error("`instance_url` of the token response is no URL")]
     InstanceUrl,
@@ -65,7 +65,7 @@ impl std::fmt::Display for OauthCode {
     }
 }
 
-fn hint(code: &OauthCode) -> &'static str {
+fn hint(code: OauthCode) -> &'static str {
     match code {
         OauthCode::InvalidGrant => {
             " (hint: client credentials work on the org's My Domain only and need a run-as user; a JWT needs the right \
@@ -137,7 +137,7 @@ impl Tokens {
             serde_json::from_slice(&body).map_err(|_| LoginError::NotOauth { status: status.as_u16() })?;
         let instance_url = granted.instance_url.trim_end_matches('/').to_owned();
         reqwest::Url::parse(&instance_url).map_err(|_| LoginError::InstanceUrl)?;
-        Ok(Token { access_token: granted.access_token.into(), instance_url, generation })
+        Ok(Token { secret: granted.access_token.into(), instance_url, generation })
     }
 
     fn form(&self) -> Result<Vec<(&'static str, String)>, LoginError> {
@@ -203,11 +203,12 @@ fn assertion(claims: &Claims<'_>, private_key: &SecretString) -> Result<String, 
         "aud": claims.audience,
         "exp": claims.expires_at.as_secs(),
     });
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(body.to_string()));
+    let claimed =
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(body.to_string()));
     let key: PKey<Private> = PKey::private_key_from_pem(private_key.expose_secret().as_bytes())?;
     let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
-    let signature = signer.sign_oneshot_to_vec(signed.as_bytes())?;
-    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    let signature = signer.sign_oneshot_to_vec(claimed.as_bytes())?;
+    Ok(format!("{claimed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 #[cfg(test)]

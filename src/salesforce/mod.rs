@@ -21,6 +21,7 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
 pub use auth::{LoginError, OauthCode};
+pub use collections::ROWS_MAX;
 
 use crate::config;
 use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
@@ -197,7 +198,7 @@ impl Client {
             .inner
             .http
             .request(method.clone(), format!("{}{path}", token.instance_url))
-            .bearer_auth(token.access_token.expose_secret());
+            .bearer_auth(token.secret.expose_secret());
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -61,6 +61,7 @@ pub struct Describe {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "the names and shape are Salesforce's")]
 pub struct FieldDescribe {
     pub name: String,
     #[serde(rename = "type")]

@@ -10,7 +10,7 @@ use crate::salesforce::wire::{Record, SaveResult};
 use crate::salesforce::{Client, EXTERNAL_ID_FIELD, Error, safe_code};
 use crate::stage::sink_metrics::{Api, CallStatus};
 
-use super::outbox::{Answer, Call, FoundPerson, RowResult, Statuses};
+use super::outbox::{Answer, Call, Failure, FoundPerson, RowResult, Statuses};
 
 pub fn api(call: &Call) -> Api {
     match call {
@@ -48,16 +48,11 @@ fn row_result(result: SaveResult) -> RowResult {
     if result.success {
         return match result.id.as_deref().and_then(SalesforceId::parse) {
             Some(id) => RowResult::Saved { id, created: result.created.unwrap_or(false) },
-            None => RowResult::Refused {
-                disposition: Disposition::Retry(Retry::Unknown),
-                code: "no_record_id".to_owned(),
-                fields: Vec::new(),
-            },
+            None => RowResult::Refused(unknown("no_record_id")),
         };
     }
     let Some(fault) = result.errors.into_iter().next() else {
-        let disposition = Disposition::Retry(Retry::Unknown);
-        return RowResult::Refused { disposition, code: "no_code".to_owned(), fields: Vec::new() };
+        return RowResult::Refused(unknown("no_code"));
     };
     let disposition = disposition(&Fault {
         scope: Scope::Row,
@@ -66,7 +61,11 @@ fn row_result(result: SaveResult) -> RowResult {
         message: &fault.message,
         fields: &fault.fields,
     });
-    RowResult::Refused { disposition, code: safe_code(fault.code), fields: fault.fields }
+    RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: fault.fields })
+}
+
+fn unknown(code: &str) -> Failure {
+    Failure { disposition: Disposition::Retry(Retry::Unknown), code: code.to_owned(), fields: Vec::new() }
 }
 
 async fn find_members(client: &Client, members: &[MemberKey]) -> Result<Answer, Error> {
@@ -108,11 +107,9 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
         let fault = Fault { scope: Scope::Row, status: 200, code: &failure.code, message: "", fields: &[] };
         match disposition(&fault) {
             // It may pass: the rows wait for it instead of ending as dead letters.
-            disposition @ Disposition::Retry(Retry::Lock | Retry::Busy | Retry::LookUpAgain | Retry::Automation) => {
-                return Answer::Failed { disposition, code: failure.code.clone() };
-            }
-            disposition @ Disposition::Wait(_) => {
-                return Answer::Failed { disposition, code: failure.code.clone() };
+            disposition @ (Disposition::Retry(Retry::Lock | Retry::Busy | Retry::LookUpAgain | Retry::Automation)
+            | Disposition::Wait(_)) => {
+                return Answer::Failed(Failure { disposition, code: failure.code.clone(), fields: Vec::new() });
             }
             Disposition::Retry(Retry::Unknown | Retry::Adopt | Retry::MemberMissing)
             | Disposition::Delivered

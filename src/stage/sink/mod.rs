@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use self::consumer::{Command, Control};
-use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled};
+use self::outbox::{Answer, Effect, Failure, Outbox, Request, RequestId, Settings, Settled};
 use self::recorder::{Recorded, Recorder};
 use crate::config::Config;
 use crate::disposition::Wait;
@@ -115,7 +115,7 @@ struct Sink<'a> {
 /// Runs until `shutdown` becomes true or something stands in the way that a person must mend.
 pub async fn run(config: &Config, metrics: &SinkMetrics, shutdown: watch::Receiver<bool>) -> Result<(), Error> {
     let client = Client::new(&config.salesforce).map_err(Error::Client)?;
-    let (recorder, recorded) = Recorder::new(config).map_err(Error::Kafka)?;
+    let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
     let handle = consumer::start(config, handover_wait(config)).map_err(Error::Kafka)?;
     let mut sink = Sink {
         config,
@@ -127,7 +127,7 @@ pub async fn run(config: &Config, metrics: &SinkMetrics, shutdown: watch::Receiv
         control: handle.control,
         commands: handle.commands,
         recorder,
-        recorded,
+        recorded: reports,
         unsent: VecDeque::new(),
         shutdown,
         stopping: false,
@@ -247,7 +247,11 @@ impl Sink<'_> {
         let answer = result.unwrap_or_else(|error| {
             let cause: &(dyn std::error::Error + 'static) = &error;
             warn!(api = api.name(), code = error.code(), error = cause, "call to Salesforce failed");
-            Answer::Failed { disposition: error.disposition(), code: error.code().to_owned() }
+            Answer::Failed(Failure {
+                disposition: error.disposition(),
+                code: error.code().to_owned(),
+                fields: Vec::new(),
+            })
         });
         self.outbox.complete(request, answer, self.clock.now());
     }

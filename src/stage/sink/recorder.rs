@@ -28,7 +28,7 @@ pub struct Recorder {
 }
 
 struct Context {
-    recorded: mpsc::UnboundedSender<Recorded>,
+    reports: mpsc::UnboundedSender<Recorded>,
 }
 
 /// Shared by the records of one upsert.
@@ -39,7 +39,7 @@ struct Ticket {
 
 impl Recorder {
     pub fn new(config: &Config) -> KafkaResult<(Self, mpsc::UnboundedReceiver<Recorded>)> {
-        let (recorded, receiver) = mpsc::unbounded_channel();
+        let (reports, receiver) = mpsc::unbounded_channel();
         let mut client = kafka::client_config(config);
         client
             .set("enable.idempotence", "true")
@@ -50,7 +50,7 @@ impl Recorder {
             // A broker that is away is waited for: nothing is committed meanwhile.
             .set("message.timeout.ms", "0")
             .set("linger.ms", "5");
-        let producer = ThreadedProducer::from_config_and_context(&client, Context { recorded })?;
+        let producer = ThreadedProducer::from_config_and_context(&client, Context { reports })?;
         let Topics { outcomes, dead_letters, .. } = &config.topics;
         let recorder = Self { producer, outcomes: outcomes.clone(), dead_letters: dead_letters.clone() };
         Ok((recorder, receiver))
@@ -101,6 +101,6 @@ impl ProducerContext for Context {
             Err((error, _)) => Recorded::Failed(error.clone()),
         };
         // No receiver: the loop has ended.
-        let _loop_gone = self.recorded.send(recorded);
+        let _loop_gone = self.reports.send(recorded);
     }
 }

@@ -12,11 +12,14 @@
 //! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
 //! would wait behind the first row whose campaign is busy.
 
+mod end;
 mod memory;
 mod offsets;
 mod plan;
 mod row;
 mod settle;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +36,7 @@ use crate::dead_letter::DeadLetter;
 use crate::disposition::{Disposition, Retry, Wait};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::Outcome;
+use crate::salesforce::ROWS_MAX;
 use crate::upsert::Object;
 use memory::Memory;
 use offsets::Offsets;
@@ -88,16 +92,23 @@ pub enum Answer {
         statuses: Statuses,
         complete: bool,
     },
-    Failed {
-        disposition: Disposition,
-        code: String,
-    },
+    Failed(Failure),
+}
+
+/// Why a call, or one row of it, came to nothing.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub disposition: Disposition,
+    /// Salesforce's error code, or a fixed word.
+    pub code: String,
+    /// API names of the fields that Salesforce named.
+    pub fields: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
 pub enum RowResult {
     Saved { id: SalesforceId, created: bool },
-    Refused { disposition: Disposition, code: String, fields: Vec<String> },
+    Refused(Failure),
 }
 
 /// A member of a campaign, found by its person.
@@ -145,8 +156,8 @@ pub struct Settings {
 impl From<&config::Sink> for Settings {
     fn from(sink: &config::Sink) -> Self {
         Self {
-            batch_rows_max: sink.batch_rows_max,
-            requests_in_flight_max: sink.requests_in_flight_max,
+            batch_rows_max: sink.batch_rows_max.clamp(1, ROWS_MAX),
+            requests_in_flight_max: sink.requests_in_flight_max.max(1),
             attempts_max: sink.attempts_max,
             backoff_min: sink.backoff_min,
             backoff_max: sink.backoff_max,
@@ -281,7 +292,10 @@ impl Outbox {
         }
         let (key, version) = match Version::read(source) {
             Ok(read) => read,
-            Err((source, why)) => return self.refuse_record(source, why, now),
+            Err(unreadable) => {
+                let (source, why) = *unreadable;
+                return self.refuse_record(source, why, now);
+            }
         };
         let Some(slot) = self.slots.get_mut(&key) else {
             self.slots.insert(key.clone(), Slot { version, next: None, phase: Phase::Waiting });
@@ -295,7 +309,7 @@ impl Outbox {
             }
         };
         if let Some(superseded) = superseded {
-            self.supersede(superseded, now);
+            self.supersede(&superseded, now);
         }
     }
 

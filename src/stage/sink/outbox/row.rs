@@ -73,16 +73,16 @@ pub enum Unreadable {
 }
 
 impl Version {
-    pub fn read(source: Source) -> Result<(Key, Self), (Source, Unreadable)> {
-        let Some(value) = &source.value else { return Err((source, Unreadable::NoValue)) };
-        let Ok(upsert) = ReadUpsert::decode(value) else { return Err((source, Unreadable::Undecodable)) };
+    pub fn read(source: Source) -> Result<(Key, Self), Box<(Source, Unreadable)>> {
+        let Some(value) = &source.value else { return Err(Box::new((source, Unreadable::NoValue))) };
+        let Ok(upsert) = ReadUpsert::decode(value) else { return Err(Box::new((source, Unreadable::Undecodable))) };
         let object = Object::from_api_name(&upsert.object);
         let (Some(object), Some(member)) = (object, upsert.member()) else {
-            return Err((source, Unreadable::Invalid));
+            return Err(Box::new((source, Unreadable::Invalid)));
         };
         // Dependants look their member up by this very external id.
         if object == Object::CampaignMember && upsert.external_id != member.to_string() {
-            return Err((source, Unreadable::Invalid));
+            return Err(Box::new((source, Unreadable::Invalid)));
         }
         let key = Key { object, external_id: Arc::from(upsert.external_id.as_str()) };
         Ok((key, Self { source, upsert, member, failures: 0, adopt: None }))
@@ -133,14 +133,13 @@ impl Version {
         }
         record.insert(EXTERNAL_ID_FIELD.to_owned(), key.external_id.as_ref().into());
         match (key.object, member) {
-            // CampaignId, LeadId and ContactId are create-only: an existing member is refused with them.
-            (Object::CampaignMember, Some(Member::Present(_))) => {}
+            // Create-only: an existing member is refused with them.
             (Object::CampaignMember, Some(Member::Absent | Member::Refused) | None) if self.adopt.is_none() => {
                 let parent = if self.member.person_is_lead() { "LeadId" } else { "ContactId" };
                 record.insert("CampaignId".to_owned(), self.member.campaign.as_str().into());
                 record.insert(parent.to_owned(), self.member.person.as_str().into());
             }
-            (Object::CampaignMember, Some(Member::Absent | Member::Refused) | None) => {}
+            (Object::CampaignMember, _) => {}
             (Object::Engagement | Object::Polls, member) => {
                 if let Some(Member::Present(id)) = member {
                     record.insert("campaign_member__c".to_owned(), id.as_str().into());

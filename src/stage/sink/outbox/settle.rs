@@ -1,25 +1,16 @@
 //! What an answer means for the rows that it is about.
 
+use super::end::{Reason, hint};
 use super::memory::Member;
-use super::plan::Refusal;
-use super::row::{Key, Unreadable, Version};
+use super::row::{Key, Version};
 use super::{
-    Answer, AskedFor, Effect, FoundPerson, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult, Settled,
-    Source,
+    Answer, AskedFor, Effect, Failure, FoundPerson, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult,
+    Settled,
 };
-use crate::dead_letter::{DeadLetter, Stage};
 use crate::disposition::{Disposition, Retry, Wait};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
 use crate::upsert::Object;
-
-/// Why a row is a dead letter: the parts of the record that differ.
-struct Reason<'a> {
-    code: &'a str,
-    detail: &'a str,
-    hint: &'a str,
-    fields: Vec<String>,
-}
 
 impl Outbox {
     /// Takes the answer to a request.
@@ -28,13 +19,13 @@ impl Outbox {
         for campaign in &request.campaigns {
             self.busy.remove(campaign);
         }
-        if !matches!(answer, Answer::Failed { .. }) {
+        if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
         }
         match (request.call, answer) {
-            (call, Answer::Failed { disposition, code }) => {
+            (call, Answer::Failed(failure)) => {
                 let request = InFlight { call, ..request };
-                self.request_failed(id, request, disposition, &code, now);
+                self.request_failed(id, request, &failure, now);
             }
             (AskedFor::Save { .. }, Answer::Rows(results)) => self.saved(id, request.keys, results, now),
             (AskedFor::Members(asked), Answer::Members(found)) => self.members_found(&asked, &found, now),
@@ -57,9 +48,7 @@ impl Outbox {
             }
             match result {
                 RowResult::Saved { id, created } => self.row_saved(&key, id, created, now),
-                RowResult::Refused { disposition, code, fields } => {
-                    self.row_refused(&key, disposition, &code, fields, now);
-                }
+                RowResult::Refused(failure) => self.row_refused(&key, failure, now),
             }
         }
     }
@@ -82,7 +71,9 @@ impl Outbox {
         self.go_on(key, member, now);
     }
 
-    fn row_refused(&mut self, key: &Key, disposition: Disposition, code: &str, fields: Vec<String>, now: Millis) {
+    fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
+        let Failure { disposition, code, fields } = failure;
+        let code = code.as_str();
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.version.adopt = None;
         let member = slot.version.member;
@@ -118,56 +109,79 @@ impl Outbox {
 
     /// Nobody knows what became of a request without an answer. Its rows are sent again: they are upserts by external
     /// id, so a second time changes nothing.
-    fn request_failed(&mut self, id: RequestId, request: InFlight, disposition: Disposition, code: &str, now: Millis) {
+    fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
+        let disposition = failure.disposition;
         match disposition {
             Disposition::Wait(wait) => self.begin_outage(wait, now),
-            Disposition::Halt { hint } => self.halt(code, hint),
+            Disposition::Halt { hint } => self.halt(&failure.code, hint),
             Disposition::Delivered | Disposition::Retry(_) | Disposition::Isolate | Disposition::DeadLetter { .. } => {}
         }
         let keys: Vec<Key> =
             request.keys.into_iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).collect();
         match request.call {
-            AskedFor::Save { isolated } => self.save_failed(keys, isolated, disposition, code, now),
+            AskedFor::Save { isolated } => self.save_failed(&keys, isolated, failure, now),
             AskedFor::People => {
                 self.hold_query(disposition, now);
-                keys.iter().for_each(|key| self.await_adoption(key));
+                for key in &keys {
+                    self.await_adoption(key);
+                }
             }
             AskedFor::Members(asked) => {
                 self.hold_query(disposition, now);
                 asked.into_iter().rev().for_each(|member| self.lookups.push_front(member));
             }
-            AskedFor::Statuses(campaign) => self.statuses_failed(campaign, disposition, code, now),
+            AskedFor::Statuses(campaign) => self.statuses_failed(campaign, failure, now),
         }
     }
 
-    fn save_failed(&mut self, keys: Vec<Key>, isolated: bool, disposition: Disposition, code: &str, now: Millis) {
-        match disposition {
+    fn save_failed(&mut self, keys: &[Key], isolated: bool, failure: &Failure, now: Millis) {
+        let code = failure.code.as_str();
+        match failure.disposition {
             Disposition::Wait(_) | Disposition::Halt { .. } if isolated => self.isolate(keys, now),
-            Disposition::Wait(_) | Disposition::Halt { .. } => keys.iter().for_each(|key| self.send_again(key, now)),
-            Disposition::Retry(retry) => keys.iter().for_each(|key| self.retry(key, retry, code, now)),
-            Disposition::Isolate | Disposition::DeadLetter { .. } | Disposition::Delivered => match keys.as_slice() {
-                [key] if code == "JSON_PARSER_ERROR" || matches!(disposition, Disposition::DeadLetter { .. }) => {
-                    let detail = "Salesforce refused the request that held this row alone";
-                    self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
+            Disposition::Wait(_) | Disposition::Halt { .. } => {
+                for key in keys {
+                    self.send_again(key, now);
                 }
-                [key] => self.retry(key, Retry::Unknown, code, now),
-                keys => {
+            }
+            Disposition::Retry(retry) => {
+                for key in keys {
+                    self.retry(key, retry, code, now);
+                }
+            }
+            Disposition::Isolate | Disposition::DeadLetter { .. } | Disposition::Delivered => {
+                if let [key] = keys {
+                    self.single_failed(key, failure, now);
+                } else {
                     let (left, right) = keys.split_at(keys.len() / 2);
-                    self.isolate(left.to_vec(), now);
-                    self.isolate(right.to_vec(), now);
+                    self.isolate(left, now);
+                    self.isolate(right, now);
                 }
-            },
+            }
         }
     }
 
-    fn isolate(&mut self, keys: Vec<Key>, now: Millis) {
-        for key in &keys {
+    /// The row at fault has been found.
+    fn single_failed(&mut self, key: &Key, failure: &Failure, now: Millis) {
+        let code = failure.code.as_str();
+        if code == "JSON_PARSER_ERROR" || matches!(failure.disposition, Disposition::DeadLetter { .. }) {
+            let detail = "Salesforce refused the request that held this row alone";
+            let fields = failure.fields.clone();
+            self.dead_letter(key, Reason { code, detail, hint: hint(code), fields }, now);
+        } else {
+            self.retry(key, Retry::Unknown, code, now);
+        }
+    }
+
+    fn isolate(&mut self, keys: &[Key], now: Millis) {
+        for key in keys {
             self.promote(key, now);
             if !self.drop_leaving(key) {
                 self.set_phase(key, Phase::Isolated);
             }
         }
-        self.isolated.push_back(keys);
+        if !keys.is_empty() {
+            self.isolated.push_back(keys.to_vec());
+        }
     }
 
     /// A query that fails for whatever reason is asked again: no row is at fault.
@@ -175,23 +189,23 @@ impl Outbox {
         match disposition {
             Disposition::Wait(_) | Disposition::Halt { .. } => {}
             Disposition::Delivered | Disposition::Retry(_) | Disposition::Isolate | Disposition::DeadLetter { .. } => {
-                self.begin_outage(Wait::Outage, now)
+                self.begin_outage(Wait::Outage, now);
             }
         }
     }
 
-    fn statuses_failed(&mut self, campaign: SalesforceId, disposition: Disposition, code: &str, now: Millis) {
+    fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
         // A lock on one campaign is no reason to hold up the others: its rows come back one by one.
-        if let Disposition::Retry(retry) = disposition {
+        if let Disposition::Retry(retry) = failure.disposition {
             self.asking_statuses.remove(&campaign);
             let keys = self.awaiting_statuses.remove(&campaign).unwrap_or_default();
             for key in keys {
                 if self.phase(&key) == Some(Phase::Waiting) {
-                    self.retry(&key, retry, code, now);
+                    self.retry(&key, retry, &failure.code, now);
                 }
             }
         } else {
-            self.hold_query(disposition, now);
+            self.hold_query(failure.disposition, now);
             self.statuses_wanted.push_back(campaign);
         }
     }
@@ -202,7 +216,9 @@ impl Outbox {
             let record = found.iter().find(|(key, _)| key == member).map(|(_, record)| *record);
             self.memory.remember(*member, record.map_or(Member::Absent, Member::Present));
         }
-        asked.iter().for_each(|member| self.wake_member(member, now));
+        for member in asked {
+            self.wake_member(member, now);
+        }
     }
 
     fn people_found(&mut self, id: RequestId, keys: Vec<Key>, found: &[FoundPerson], now: Millis) {
@@ -263,7 +279,7 @@ impl Outbox {
     }
 
     /// Sends a row again, as if it had not been sent.
-    fn send_again(&mut self, key: &Key, now: Millis) {
+    pub(super) fn send_again(&mut self, key: &Key, now: Millis) {
         self.promote(key, now);
         if !self.drop_leaving(key) {
             self.admit(key, now);
@@ -276,7 +292,7 @@ impl Outbox {
         if let Some(next) = slot.next.take() {
             let next = Version { failures: slot.version.failures, adopt: slot.version.adopt, ..next };
             let superseded = std::mem::replace(&mut slot.version, next);
-            self.supersede(superseded, now);
+            self.supersede(&superseded, now);
         }
     }
 
@@ -291,7 +307,7 @@ impl Outbox {
     }
 
     /// Takes the version that is done; a newer one stays in its place.
-    fn take_version(&mut self, key: &Key) -> Option<Version> {
+    pub(super) fn take_version(&mut self, key: &Key) -> Option<Version> {
         let mut slot = self.slots.remove(key)?;
         if let Some(next) = slot.next.take() {
             let done = std::mem::replace(&mut slot.version, next);
@@ -303,76 +319,11 @@ impl Outbox {
     }
 
     /// After a version is done: the newer one of its row, and the rows that waited for the member.
-    fn go_on(&mut self, key: &Key, member: MemberKey, now: Millis) {
+    pub(super) fn go_on(&mut self, key: &Key, member: MemberKey, now: Millis) {
         self.admit(key, now);
         if key.object == Object::CampaignMember {
             self.wake_member(&member, now);
         }
-    }
-
-    pub(super) fn supersede(&mut self, version: Version, now: Millis) {
-        let outcome = version.outcome(OutcomeKind::Superseded, None, now);
-        self.settle(Settled {
-            position: version.source.position,
-            object: crate::upsert::Object::from_api_name(&version.upsert.object),
-            outcome: Some(outcome),
-            dead_letter: None,
-            event_at: Some(version.upsert.event_at),
-        });
-    }
-
-    pub(super) fn refuse_row(&mut self, key: &Key, refusal: Refusal, now: Millis) {
-        let (code, detail) = match refusal {
-            Refusal::MemberMissing => ("member_missing", "the campaign member of this row does not exist"),
-            Refusal::CampaignMissing => ("campaign_missing", "the campaign of this member does not exist"),
-            Refusal::StatusUnknown => ("status_unknown", "the campaign has no such member status"),
-        };
-        self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
-    }
-
-    /// Ends a row that Salesforce will not take; where a newer version waits, that one is tried instead.
-    fn dead_letter(&mut self, key: &Key, reason: Reason<'_>, now: Millis) {
-        if self.slots.get(key).is_some_and(|slot| slot.next.is_some()) {
-            return self.send_again(key, now);
-        }
-        let Some(version) = self.take_version(key) else { return };
-        let member = version.member;
-        if key.object == Object::CampaignMember && self.memory.member(&member) == Some(Member::Absent) {
-            self.memory.remember(member, Member::Refused);
-        }
-        let mut outcome = version.outcome(OutcomeKind::DeadLettered, None, now);
-        outcome.code = Some(reason.code.to_owned());
-        let (object, external_id) = (version.upsert.object.clone(), version.upsert.external_id.clone());
-        let (event_at, attempts) = (version.upsert.event_at, version.attempts());
-        let mut dead_letter = dead_letter(version.source, reason, now);
-        dead_letter.object = Some(object);
-        dead_letter.external_id = Some(external_id);
-        dead_letter.attempts = attempts;
-        self.settle(Settled {
-            position: super::Position { partition: dead_letter.partition, offset: dead_letter.offset },
-            object: Some(key.object),
-            outcome: Some(outcome),
-            dead_letter: Some(dead_letter),
-            event_at: Some(event_at),
-        });
-        self.go_on(key, member, now);
-    }
-
-    pub(super) fn refuse_record(&mut self, source: Source, why: Unreadable, now: Millis) {
-        let (code, detail) = match why {
-            Unreadable::NoValue => ("no_value", "the record has no value"),
-            Unreadable::Undecodable => ("undecodable", "the record is no upsert of this version"),
-            Unreadable::Invalid => ("upsert_invalid", "the upsert names no object or member that can be written"),
-        };
-        let position = source.position;
-        let reason = Reason { code, detail, hint: "only Rollbook writes this topic", fields: Vec::new() };
-        let dead_letter = Some(dead_letter(source, reason, now));
-        self.settle(Settled { position, object: None, outcome: None, dead_letter, event_at: None });
-    }
-
-    fn settle(&mut self, settled: Settled) {
-        self.unrecorded.insert(settled.position);
-        self.effects.push(Effect::Settled(Box::new(settled)));
     }
 
     fn begin_outage(&mut self, wait: Wait, now: Millis) {
@@ -391,44 +342,5 @@ impl Outbox {
 
     fn halt(&mut self, code: &str, hint: &'static str) {
         self.halted.get_or_insert(Halted { code: code.to_owned(), hint });
-    }
-}
-
-fn dead_letter(source: Source, reason: Reason<'_>, now: Millis) -> DeadLetter {
-    DeadLetter {
-        stage: Stage::Sink,
-        reason: reason.code.to_owned(),
-        detail: reason.detail.to_owned(),
-        hint: reason.hint.to_owned(),
-        topic: source.topic.to_string(),
-        partition: source.position.partition,
-        offset: source.position.offset,
-        timestamp: source.timestamp,
-        key: source.key,
-        value: source.value,
-        headers: source.headers,
-        object: None,
-        external_id: None,
-        fields: reason.fields,
-        attempts: 1,
-        at: now,
-    }
-}
-
-/// What a person can do about a dead letter.
-fn hint(code: &str) -> &'static str {
-    match code {
-        "member_missing" => "see the dead letter of the member, mend that one, then redrive both",
-        "campaign_missing" => "check the campaign's id, and that the integration user may see it, then redrive",
-        "status_unknown" => "run `rollbook setup --campaign ID`, then redrive",
-        "CANNOT_UPDATE_CONVERTED_LEAD" => "the lead was converted: send events under its contact's id",
-        "INVALID_CROSS_REFERENCE_KEY" => "the campaign, lead or contact does not exist: restore it, then redrive",
-        "DUPLICATE_EXTERNAL_ID" => "several records have this external id: keep one, then redrive",
-        "DUPLICATES_DETECTED" => "a duplicate rule of the org stands against it: exempt the integration user",
-        "FIELD_CUSTOM_VALIDATION_EXCEPTION" => {
-            "a validation rule of the org stands against it: exempt the integration user"
-        }
-        "STRING_TOO_LONG" | "NUMBER_OUTSIDE_VALID_RANGE" => "the field is smaller than shipped: run `rollbook doctor`",
-        _ => "mend it in Salesforce, then redrive",
     }
 }
