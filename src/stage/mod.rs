@@ -3,6 +3,8 @@
 pub mod catalogue;
 pub mod fold;
 mod shutdown;
+pub mod sink;
+pub mod sink_metrics;
 
 use std::sync::Arc;
 
@@ -10,11 +12,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::config::Config;
+use crate::config::{Config, Invalid};
 pub use crate::dead_letter::Stage;
 use crate::http::Health;
 use crate::kafka::admin::{Admin, AdminError, Patience};
 use crate::metrics::{Dependency, Metrics};
+
+use sink_metrics::SinkMetrics;
 
 pub use shutdown::Shutdown;
 
@@ -44,6 +48,12 @@ pub enum StageError {
     Topics(#[from] AdminError),
     #[error("the fold stopped")]
     Fold(#[from] fold::Error),
+    #[error("the sink stopped")]
+    Sink(#[from] sink::Error),
+    #[error("the configuration lacks what a stage needs")]
+    Config(#[from] Invalid),
+    #[error("the sink's metrics cannot be registered; hint: one sink per process")]
+    Metrics(#[from] prometheus::Error),
     #[error("a stage panicked; hint: this is a bug, please report it with the log")]
     Panicked,
 }
@@ -86,6 +96,11 @@ async fn run_until_shutdown(shared: &Shared, stages: &[Stage]) -> Result<(), Sta
         for ended in started.map_err(|_| StageError::Panicked)?? {
             running.spawn(async move { ended.await.map_err(|_| StageError::Panicked)?.map_err(StageError::from) });
         }
+    }
+    if stages.contains(&Stage::Sink) {
+        let metrics = SinkMetrics::register(shared.metrics.registry())?;
+        let sink = shared.clone();
+        running.spawn(async move { sink::run(&sink, &metrics).await.map_err(StageError::from) });
     }
     let mut first = Ok(());
     while let Some(ended) = running.join_next().await {
