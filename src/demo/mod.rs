@@ -1,3 +1,4 @@
 //! The demo.
 
+pub mod conference;
 pub mod reference;
