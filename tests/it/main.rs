@@ -6,3 +6,4 @@ mod harness;
 mod kafka_broker;
 mod reference;
 mod tidy;
+mod two_folds;

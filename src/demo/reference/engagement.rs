@@ -88,8 +88,7 @@ fn watched(entry: &Entry<'_>) -> Fields {
     };
     let recorded_spans: Vec<Span> =
         recorded.iter().filter_map(|view| view.end.map(|end| span(view.start, end))).collect();
-    let plays: BTreeSet<&str> =
-        views.iter().filter_map(|view| view.play_id.as_deref().and_then(measure::not_blank)).collect();
+    let plays: BTreeSet<&str> = views.iter().filter_map(|view| view.play_id.as_deref()).collect();
     [
         ("plays__c", count(plays.len())),
         ("vod_minutes_viewed__c", minutes(measure::union(&recorded_spans))),
@@ -149,7 +148,7 @@ enum Named<'e> {
 
 impl<'e> Named<'e> {
     fn of(own: Option<&'e str>, event: &'e Event<'_>) -> Self {
-        own.and_then(measure::not_blank).map_or_else(|| Self::Event(newest::identity(event)), Self::Own)
+        own.map_or_else(|| Self::Event(newest::identity(event)), Self::Own)
     }
 }
 
@@ -180,7 +179,7 @@ fn switched_on(entry: &Entry<'_>, wanted: Device) -> Vec<Span> {
             continue;
         }
         let on_at = event.occurred_at;
-        let ends = entry.events.iter().filter_map(|event| device_end(event, wanted, group(connection.as_deref())));
+        let ends = entry.events.iter().filter_map(|event| device_end(event, wanted, connection.as_deref()));
         let first_end = ends.filter(|&end| end >= on_at).min();
         let end = first_end.or(session_end).or_else(|| last_sign_of_life(entry));
         spans.extend(end.filter(|&end| end > on_at).map(|end| span(on_at, end)));
@@ -189,7 +188,7 @@ fn switched_on(entry: &Entry<'_>, wanted: Device) -> Vec<Span> {
 }
 
 /// When this event switches the device of that connection off.
-fn device_end(event: &Event<'_>, wanted: Device, wanted_group: Option<&str>) -> Option<Millis> {
+fn device_end(event: &Event<'_>, wanted: Device, wanted_connection: Option<&str>) -> Option<Millis> {
     let (connection, at) = match &event.act {
         Act::Device { connection, device, on: false } if *device == wanted => (connection, event.occurred_at),
         Act::Leave { connection } => (connection, event.occurred_at),
@@ -203,24 +202,17 @@ fn device_end(event: &Event<'_>, wanted: Device, wanted_group: Option<&str>) -> 
         | Act::Reaction(_)
         | Act::View(_) => return None,
     };
-    (group(connection.as_deref()) == wanted_group).then_some(at)
+    (connection.as_deref() == wanted_connection).then_some(at)
 }
 
-fn group(connection: Option<&str>) -> Option<&str> {
-    connection.and_then(measure::not_blank)
-}
-
+/// The latest time of an event, a presence being a join at its start, or the latest end of an interval.
 fn last_sign_of_life(entry: &Entry<'_>) -> Option<Millis> {
-    entry
-        .events
-        .iter()
-        .flat_map(|event| [Some(event.occurred_at), interval_start(event), interval_end(event)])
-        .flatten()
-        .max()
+    let signs = entry.events.iter().flat_map(|event| [Some(event.occurred_at), joined_at(event), interval_end(event)]);
+    signs.flatten().max()
 }
 
-fn interval_start(event: &Event<'_>) -> Option<Millis> {
-    if let Act::Presence { start, .. } | Act::View(View { start, .. }) = &event.act { Some(*start) } else { None }
+fn joined_at(event: &Event<'_>) -> Option<Millis> {
+    if let Act::Presence { start, .. } = &event.act { Some(*start) } else { None }
 }
 
 fn interval_end(event: &Event<'_>) -> Option<Millis> {
