@@ -2,7 +2,6 @@
 
 mod config;
 mod demo;
-#[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
 mod pipeline;

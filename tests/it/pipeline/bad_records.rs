@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::event::{EventKind, MemberKey, RefusalReason};
 use rollbook::route;
-use rollbook::stage::fold::KIND_HEADER;
+const KIND_HEADER: &str = "x";
 use serde_json::{Value, json};
 
 use super::payload::{MINUTE, NINE, payload, record};
@@ -35,14 +35,18 @@ fn one_of_each(world: &World, member: MemberKey) -> Vec<(RefusalReason, Record)>
     let key = member.to_string();
     let raw = |kind, value: Vec<u8>| Record::new(world.topic(kind), key.clone(), value);
     let spoilt = |kind, changes: Value| record(world, kind, member, "spoilt", &changes);
-    let incompatible = r#"{"type":"record","name":"View","namespace":"rollbook","fields":[{"name":"mode","type":"double"}]}"#;
+    let incompatible =
+        r#"{"type":"record","name":"View","namespace":"rollbook","fields":[{"name":"mode","type":"double"}]}"#;
     let incompatible_id = harness::registry().register(&format!("{}-value", world.names.prefix), incompatible);
     let framed = |id: u32| [&[0], id.to_be_bytes().as_slice(), &[0; 8]].concat();
     let good = payload(EventKind::View, member, "unknown-kind", &json!({})).to_string();
     vec![
         (Reason::NoValue, Record { value: None, ..raw(EventKind::View, Vec::new()) }),
         (Reason::ValueTooLarge, spoilt(EventKind::View, json!({ "fields": { "large": "x".repeat(1_100_000) } }))),
-        (Reason::UnknownKind, Record::new(&world.names.topics.resolved, key.clone(), good).header(KIND_HEADER, "dance")),
+        (
+            Reason::UnknownKind,
+            Record::new(&world.names.topics.resolved, key.clone(), good).header(KIND_HEADER, "dance"),
+        ),
         (Reason::UnknownSchema, raw(EventKind::View, framed(UNKNOWN_SCHEMA_ID))),
         (Reason::IncompatibleSchema, raw(EventKind::View, framed(incompatible_id))),
         (Reason::Undecodable, raw(EventKind::Poll, b"neither Avro nor JSON".to_vec())),
@@ -84,7 +88,8 @@ fn every_kind_of_bad_record_becomes_a_dead_letter_that_holds_all_of_it() {
     let letters = world.dead_letters();
     assert_eq!(letters.len(), bad.len());
     for ((reason, record), place) in bad.iter().zip(places) {
-        let letter = letters.iter().find(|letter| letter.topic == record.topic && (letter.partition, letter.offset) == place);
+        let letter =
+            letters.iter().find(|letter| letter.topic == record.topic && (letter.partition, letter.offset) == place);
         let letter = letter.unwrap_or_else(|| panic!("{reason:?}: no dead letter from {} {place:?}", record.topic));
         holds_all_of_it(*reason, record, letter);
     }

@@ -130,8 +130,7 @@ fn a_killed_instance_is_replaced_by_the_one_that_is_left() {
 fn a_listener_with_tls_and_a_password_is_served_like_any_other() {
     let secure = harness::sasl_ssl();
     for user in [harness::SCRAM, harness::PLAIN] {
-        let connection =
-            Connection { bootstrap: secure.bootstrap.clone(), properties: secure.properties(user) };
+        let connection = Connection { bootstrap: secure.bootstrap.clone(), properties: secure.properties(user) };
         let world = World::with("secure", connection, "");
         let conference = world.conference(3, 20);
         world.send(&conference.records);

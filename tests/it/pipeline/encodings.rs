@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use rollbook::avro::{self, HEADER_LEN};
+use rollbook::avro;
+use rollbook::dead_letter::DeadLetter;
 use rollbook::demo::conference::Record;
 use rollbook::demo::reference::{Rows, expected, standing};
 use rollbook::event::{EventKind, MemberKey, RefusalReason};
@@ -36,9 +37,9 @@ fn with_registry(prefix: &str, records: &mut [Record]) -> usize {
         .collect();
     let mut framed = 0;
     for value in records.iter_mut().filter_map(|record| record.value.as_mut()) {
-        let known = schemas.iter().find(|(header, _)| value.starts_with(header));
-        if let Some((_, id)) = known {
-            *value = [&[0], id.to_be_bytes().as_slice(), &value[HEADER_LEN..]].concat();
+        let known = schemas.iter().find_map(|(header, id)| Some((id, value.strip_prefix(header)?)));
+        if let Some((id, body)) = known {
+            *value = [&[0], id.to_be_bytes().as_slice(), body].concat();
             framed += 1;
         }
     }
@@ -60,7 +61,9 @@ fn records_of_a_registry_wait_while_it_is_away_and_then_flow() {
     let waiting = metric(&rollbook.metrics(), "rollbook_waiting", &["dependency=\"registry\""]);
     assert_eq!(waiting, 1, "an outage is visible");
     let unknown = RefusalReason::UnknownSchema.code();
-    let skipped = || world.dead_letters().into_iter().filter(|letter| letter.reason == unknown && letter.value.as_ref().is_some_and(|value| value.starts_with(&[0]))).count();
+    let of_registry = |letter: &DeadLetter| letter.value.as_ref().is_some_and(|value| value.starts_with(&[0]));
+    let skipped =
+        || world.dead_letters().iter().filter(|letter| letter.reason == unknown && of_registry(letter)).count();
     assert_eq!(skipped(), 0, "nothing is skipped while the registry is away");
     registry.open();
     world.settle();
@@ -81,7 +84,9 @@ fn events_of_a_python_producer_with_the_registry_are_folded() {
     let (world, _gate) = world("python");
     let member = MemberKey { campaign: world.campaign("Launch"), person: world.contact("contact") };
     let events: Vec<Value> = (0..3)
-        .map(|number| payload(EventKind::Reaction, member, &format!("python-{number}"), &json!({ "user": "пользователь" })))
+        .map(|number| {
+            payload(EventKind::Reaction, member, &format!("python-{number}"), &json!({ "user": "пользователь" }))
+        })
         .collect();
     let mut produce = Command::new(python);
     produce.args(["-c", PRODUCER, harness::kafka().bootstrap(), &harness::registry().url()]);

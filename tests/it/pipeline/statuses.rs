@@ -74,7 +74,8 @@ fn k3_k4_an_hour_of_engagement_is_two_rows() {
     let member = MemberKey { campaign: world.campaign("Launch"), person: world.lead("lead") };
     let act = |kind, event_id: &str, changes: Value| record(&world, kind, member, event_id, &changes);
     let view = |event_id: &str, from: i64, to: i64, changes: Value| {
-        let mut fields = json!({ "started_at": NINE + from * MINUTE, "ended_at": NINE + to * MINUTE, "play_id": event_id });
+        let mut fields =
+            json!({ "started_at": NINE + from * MINUTE, "ended_at": NINE + to * MINUTE, "play_id": event_id });
         for (name, value) in changes.as_object().expect("an object") {
             fields[name] = value.clone();
         }
@@ -89,7 +90,11 @@ fn k3_k4_an_hour_of_engagement_is_two_rows() {
         act(EventKind::Reaction, "hand", json!({ "reaction": "RAISE_HAND" })),
         act(EventKind::Poll, "yes", json!({ "question": "Again?", "poll_type": "single" })),
         act(EventKind::Attendance, "mic-on", json!({ "action": "MIC_ON", "connection_id": "c" })),
-        act(EventKind::Attendance, "mic-off", json!({ "action": "MIC_OFF", "connection_id": "c", "occurred_at": NINE + 3 * MINUTE })),
+        act(
+            EventKind::Attendance,
+            "mic-off",
+            json!({ "action": "MIC_OFF", "connection_id": "c", "occurred_at": NINE + 3 * MINUTE }),
+        ),
     ];
     harness::write(&world.client(), &records);
     let _rollbook = world.start("one").ready();
@@ -113,7 +118,8 @@ fn k3_k4_an_hour_of_engagement_is_two_rows() {
         assert!(equal, "{name} is {held}, should be {value}");
     }
     let polls = row("Kaltura_User_Polls__c", format!("{member}_{ENTRY}"));
-    let answers: Vec<&Value> = polls.iter().filter(|(name, _)| name.contains("answer")).map(|(_, value)| value).collect();
+    let answers: Vec<&Value> =
+        polls.iter().filter(|(name, _)| name.contains("answer")).map(|(_, value)| value).collect();
     assert!(answers.contains(&&json!("yes")), "{answers:?}");
 }
 

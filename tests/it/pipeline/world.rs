@@ -1,5 +1,6 @@
 //! One installation: topics of its own, an org, a configuration file, and the processes that a test starts.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -138,7 +139,9 @@ listen = \"127.0.0.1:{port}\"
     }
 
     fn properties(&self) -> String {
-        self.kafka.properties.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect()
+        let lines: Vec<String> =
+            self.kafka.properties.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect();
+        lines.concat()
     }
 
     fn topics(&self) -> String {
@@ -157,7 +160,7 @@ listen = \"127.0.0.1:{port}\"
             ("outcomes", &topics.outcomes),
             ("dead_letters", &topics.dead_letters),
         ];
-        let names: String = names.into_iter().map(|(field, name)| format!("{field} = \"{name}\"\n")).collect();
+        let names = names.map(|(field, name)| format!("{field} = \"{name}\"\n")).concat();
         format!("{names}partitions = {PARTITIONS}\nreplication_factor = 1\n")
     }
 
@@ -250,16 +253,16 @@ listen = \"127.0.0.1:{port}\"
     /// Waits until a stage has committed everything that a topic holds now.
     #[track_caller]
     fn consumed(&self, stage: &str, topic: &str) {
-        let mut ends = vec![None; usize::try_from(PARTITIONS).expect("few")];
+        let mut ends = BTreeMap::new();
         for record in harness::read(&self.client(), topic) {
-            let partition = usize::try_from(record.partition.expect("it was read")).expect("not negative");
             // After the last record there may be marks of transactions, which no offset is committed for.
-            ends[partition] = record.offset.map(|offset| offset + 1).max(ends[partition]);
+            ends.insert(record.partition, record.offset.map(|offset| offset + 1));
         }
         let group = format!("{}-{stage}", self.names.prefix);
         harness::until(&format!("the {stage} to commit all of `{topic}`"), WITHIN, || {
             let committed = harness::committed(&self.client(), &group, topic, PARTITIONS);
-            if ends.iter().zip(&committed).all(|(end, committed)| committed >= end) {
+            let done = |(partition, committed)| ends.get(&Some(partition)).is_none_or(|end| committed >= end);
+            if (0..).zip(&committed).all(done) {
                 return Ok(());
             }
             Err(format!("committed {committed:?} of {ends:?}"))
