@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
 mod config;
+mod demo;
 mod deploy_tree;
 mod emulator;
 mod evolution;
@@ -10,8 +11,11 @@ mod golden;
 mod harness;
 mod kafka_broker;
 mod metrics;
+mod pipeline;
 mod properties;
 mod records;
+mod reference;
 mod schemas;
 mod soql;
 mod tidy;
+mod two_folds;
