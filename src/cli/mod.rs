@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod run;
+mod topics;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
+use crate::kafka::admin::AdminError;
+use crate::kafka::scan::ScanError;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -63,6 +66,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Check the configuration, list every problem, and print what is in effect, secrets masked
     Check(check::Arguments),
+    /// Create or check the topics
+    Topics(topics::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -89,7 +94,16 @@ impl Exit {
     }
 
     fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Invalid>() { Self::BadConfiguration } else { Self::Failed }
+        let admin = error.downcast_ref::<AdminError>();
+        if error.is::<Invalid>() || matches!(admin, Some(AdminError::Problems(_))) {
+            Self::BadConfiguration
+        } else if matches!(admin, Some(AdminError::Unreachable { .. }))
+            || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
+        {
+            Self::Temporary
+        } else {
+            Self::Failed
+        }
     }
 }
 
@@ -112,6 +126,7 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
+            Self::Topics(arguments) => topics::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }

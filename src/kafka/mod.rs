@@ -1,5 +1,7 @@
 //! What all Kafka clients of the process share: connection settings, topics, the schema registry.
 
+pub mod admin;
+pub mod scan;
 pub mod topics;
 
 use rdkafka::ClientConfig;

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
+mod config;
 mod demo;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
