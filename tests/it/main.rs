@@ -5,6 +5,7 @@ mod demo;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
+mod pipeline;
 mod reference;
 mod tidy;
 mod two_folds;
