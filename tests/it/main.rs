@@ -7,5 +7,9 @@ mod harness;
 mod kafka_broker;
 mod pipeline;
 mod reference;
+mod emulator;
+mod deploy_tree;
+#[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
+mod soql;
 mod tidy;
 mod two_folds;

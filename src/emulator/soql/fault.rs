@@ -90,8 +90,9 @@ mod tests {
 
     #[test]
     fn the_caret_stands_below_the_place() {
-        let told = Fault::malformed(17, "unexpected token: 'x'").tell("SELECT Id\n FROM é x");
-        assert_eq!(told.message, "\n FROM é x\n      ^\nERROR at Row:2:Column:7\nunexpected token: 'x'");
+        let text = "SELECT Id\n FROM é x";
+        let told = Fault::malformed(text.len() - 1, "unexpected token: 'x'").tell(text);
+        assert_eq!(told.message, "\n FROM é x\n        ^\nERROR at Row:2:Column:9\nunexpected token: 'x'");
         let past_the_end = Fault::malformed(3, "unexpected token: <EOF>").tell("abc");
         assert!(past_the_end.message.contains("Column:4"), "{past_the_end}");
     }
