@@ -2,14 +2,13 @@
 
 mod config;
 mod demo;
+mod deploy_tree;
+mod emulator;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
 mod pipeline;
 mod reference;
-mod emulator;
-mod deploy_tree;
-#[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod soql;
 mod tidy;
 mod two_folds;
