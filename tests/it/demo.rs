@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rollbook::avro;
 use rollbook::demo::conference::{CAMPAIGNS, Conference, Feed, Partition, People, generate, people_wanted};
-use rollbook::demo::reference::{expected, standing};
-use rollbook::event::{EventKind, IgnoreReason, RefusalReason, SalesforceId};
+use rollbook::demo::reference::{Statement, expected, standing};
+use rollbook::event::{Decoded, DecodedSession, Decoder, EventKind, IgnoreReason, Record, RefusalReason, SalesforceId};
 use serde_json::Value;
+
+/// 1 June 2026, noon UTC: any time after the conference.
+const NOON_2026: i64 = 1_780_315_200_000;
 
 fn ids(prefix: &str, count: usize) -> Vec<SalesforceId> {
     (0..count).map(|number| SalesforceId::parse(&format!("{prefix}{number:012}")).expect("a valid id")).collect()
@@ -116,4 +119,41 @@ fn the_conference_shows_every_status_and_fills_every_field() {
     let members = rows.keys().filter(|(object, _)| object == "CampaignMember").count();
     assert_eq!(members, 600);
     assert!(rows.len() > 3 * members, "most members have rows of both objects");
+}
+
+#[test]
+fn the_decoder_reads_the_conference_as_it_was_meant() {
+    let conference = conference(4, 300);
+    let decoder = Decoder::new(1_000_000);
+    let (mut events, mut statements) = (Vec::new(), Vec::new());
+    let (mut ignored, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for sent in &conference.records {
+        let (kind, session) = match sent.feed {
+            Feed::Events(kind) => (Some(kind), false),
+            Feed::Sessions => (None, true),
+        };
+        let timestamp = Some(sent.timestamp.unwrap_or(NOON_2026));
+        let record =
+            Record { kind, key: sent.key.as_deref(), value: sent.value.as_deref(), timestamp, headers: &sent.headers };
+        if session {
+            statements.push(match decoder.decode_session(&record).expect("no registry is needed") {
+                DecodedSession::Session(session) => Statement::Says(session),
+                DecodedSession::Tombstone(key) => Statement::Forgets(key),
+                DecodedSession::Refused(refusal) => panic!("{refusal}"),
+            });
+            continue;
+        }
+        match decoder.decode(&record).expect("no registry is needed") {
+            Decoded::Event(event) => events.push(event),
+            Decoded::Ignored(reason) => *ignored.entry(reason).or_default() += 1,
+            Decoded::Refused(refusal) => *refused.entry(refusal.reason).or_default() += 1,
+        }
+    }
+    assert_eq!(u64::try_from(events.len()).unwrap(), conference.accepted);
+    assert_eq!(ignored, conference.ignored);
+    assert_eq!(refused, conference.refused);
+    assert_eq!(statements, conference.statements);
+    assert!(
+        expected(&events, &standing(&statements)) == expected(&conference.events, &standing(&conference.statements))
+    );
 }
