@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod emulate;
 mod run;
 mod topics;
 
@@ -68,6 +69,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Run a Salesforce emulator
+    Emulate(emulate::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -127,6 +130,7 @@ impl Command {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Emulate(arguments) => emulate::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
