@@ -6,3 +6,4 @@ mod harness;
 mod kafka_broker;
 mod metrics;
 mod tidy;
+mod tools;
