@@ -6,8 +6,10 @@
 mod check;
 mod completions;
 mod dead_letters;
+mod doctor;
 mod produce;
 mod run;
+mod setup;
 mod state;
 mod topics;
 
@@ -71,6 +73,10 @@ pub enum Command {
     Run(run::Arguments),
     /// Check the configuration, list every problem, and print what is in effect, secrets masked
     Check(check::Arguments),
+    /// Make the nine member statuses on campaigns
+    Setup(setup::Arguments),
+    /// List what the Salesforce org lacks, and what mends it
+    Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
     /// Check and send events of a file of JSON lines
@@ -137,6 +143,8 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
+            Self::Setup(arguments) => setup::run(global, &arguments),
+            Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
