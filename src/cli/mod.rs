@@ -14,6 +14,7 @@ mod setup;
 mod state;
 mod topics;
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -164,7 +165,8 @@ impl Global {
 
     fn start_log(&self) -> anyhow::Result<()> {
         let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let plain = !io::stderr().is_terminal() || self.log_format == LogFormat::Json;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(!plain);
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().flatten_event(true).init(),
@@ -173,7 +175,7 @@ impl Global {
     }
 }
 
-/// Prints one JSON value as a line of its own, or pretty where a person looks.
+/// Prints one JSON value, indented.
 fn print_json(value: &serde_json::Value) {
     println!("{value:#}");
 }

@@ -19,4 +19,5 @@ mod reference;
 mod schemas;
 mod soql;
 mod tidy;
+mod tools;
 mod two_folds;
