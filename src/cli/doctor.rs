@@ -1,36 +1,36 @@
 //! `rollbook doctor`: what the org lacks, and what mends it.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::json;
+use tokio::runtime::Runtime;
 
-use super::setup::parse_campaign;
-use crate::config::Config;
+use super::setup::{give_up, parse_campaign};
+use super::{Exit, Global, print_json};
 use crate::event::SalesforceId;
 use crate::salesforce::Client;
 use crate::salesforce::doctor::{Problem, examine};
 
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub struct Arguments {
     /// Also check the member statuses of this campaign; may be given several times.
     #[arg(long = "campaign", value_name = "ID", value_parser = parse_campaign)]
-    pub campaigns: Vec<SalesforceId>,
-    /// Print one JSON document instead of text.
-    #[arg(long)]
-    pub json: bool,
+    campaigns: Vec<SalesforceId>,
 }
 
-/// Exit code 0: nothing is missing; 1: something is.
-pub async fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&config.salesforce)?;
-    let problems = examine(&client, &args.campaigns).await?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "problems": problems }))?);
+/// Done where nothing is missing, failed where something is.
+pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let config = global.load_config()?;
+    let client = Client::new(config.require_salesforce()?)?;
+    let problems = match Runtime::new()?.block_on(examine(&client, &arguments.campaigns)) {
+        Ok(problems) => problems,
+        Err(error) => return give_up(error),
+    };
+    if global.json {
+        print_json(&json!({ "problems": problems }));
     } else {
         print!("{}", text(&problems));
     }
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn text(problems: &[Problem]) -> String {

@@ -1,47 +1,67 @@
 //! `rollbook setup`: the nine member statuses on campaigns.
 
-use std::process::ExitCode;
-
 use clap::Args;
+use tokio::runtime::Runtime;
 
-use crate::config::Config;
+use super::{Exit, Global, print_json};
+use crate::disposition::Disposition;
 use crate::event::SalesforceId;
-use crate::salesforce::Client;
 use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
+use crate::salesforce::{self, Client};
 
 #[derive(Debug, Args)]
-pub struct SetupArgs {
+pub struct Arguments {
     /// Campaign to set up, by its 15- or 18-character id; may be given several times.
     #[arg(long = "campaign", value_name = "ID", required = true, value_parser = parse_campaign)]
-    pub campaigns: Vec<SalesforceId>,
-    /// Print one JSON document instead of text.
-    #[arg(long)]
-    pub json: bool,
+    campaigns: Vec<SalesforceId>,
 }
 
 /// A campaign's id starts with 701.
-pub fn parse_campaign(text: &str) -> Result<SalesforceId, String> {
+pub(super) fn parse_campaign(text: &str) -> Result<SalesforceId, String> {
     SalesforceId::parse(text)
         .filter(|id| id.has_prefix("701"))
         .ok_or_else(|| "not a campaign id: 15 or 18 letters and digits that start with 701".to_owned())
 }
 
-/// Exit code 0: every campaign has its statuses; 1: one does not.
-pub async fn run(args: &SetupArgs, config: &Config) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&config.salesforce)?;
-    let mut reports = Vec::new();
-    for campaign in &args.campaigns {
-        reports.push(ensure_statuses(&client, *campaign, Correct::Yes).await?);
+pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let config = global.load_config()?;
+    let client = Client::new(config.require_salesforce()?)?;
+    match Runtime::new()?.block_on(set_up(&client, &arguments.campaigns)) {
+        Ok(reports) => {
+            print(global, &reports)?;
+            let fine = reports.iter().all(|report| report.complete() && report.failed.is_empty());
+            Ok(if fine { Exit::Done } else { Exit::Failed })
+        }
+        Err(error) => give_up(error),
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&reports)?);
+}
+
+async fn set_up(client: &Client, campaigns: &[SalesforceId]) -> Result<Vec<CampaignStatuses>, salesforce::Error> {
+    let mut reports = Vec::with_capacity(campaigns.len());
+    for campaign in campaigns {
+        reports.push(ensure_statuses(client, *campaign, Correct::Yes).await?);
+    }
+    Ok(reports)
+}
+
+fn print(global: &Global, reports: &[CampaignStatuses]) -> anyhow::Result<()> {
+    if global.json {
+        print_json(&serde_json::to_value(reports)?);
     } else {
-        for report in &reports {
+        for report in reports {
             print!("{}", text(report));
         }
     }
-    let fine = reports.iter().all(|report| report.complete() && report.failed.is_empty());
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(())
+}
+
+/// An org that cannot be reached now is no verdict about it.
+pub(super) fn give_up(error: salesforce::Error) -> anyhow::Result<Exit> {
+    if matches!(error.disposition(), Disposition::Wait(_)) {
+        eprintln!("error: {:#}", anyhow::Error::from(error));
+        return Ok(Exit::Temporary);
+    }
+    Err(error.into())
 }
 
 fn text(report: &CampaignStatuses) -> String {

@@ -4,15 +4,22 @@
 //! range, intervals run forwards, and everything the fold would ignore has been sorted out. The fold therefore has
 //! no error path.
 
+mod decode;
 mod id;
+mod json;
+mod plan;
 mod refusal;
 mod session;
+mod skip;
+mod slots;
+mod validate;
 
 use std::borrow::Cow;
 
+pub use decode::{Decoder, EARLIER, Headers, Record, SchemaNeeded};
 pub use id::{MemberKey, SalesforceId};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
-pub use session::{Session, SessionKey};
+pub use session::{DecodedSession, Session, SessionKey};
 
 /// Milliseconds since 1970, UTC.
 pub type Millis = i64;

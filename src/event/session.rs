@@ -2,7 +2,7 @@
 
 use crate::avro::{self, Writer};
 
-use super::{Millis, SalesforceId};
+use super::{Millis, Refusal, SalesforceId};
 
 /// What a statement is about. Without an entry: the campaign itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,4 +64,14 @@ impl Session {
         }
         out.0
     }
+}
+
+/// What decoding makes of one record of the sessions topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecodedSession {
+    Session(Session),
+    /// A record without value: nothing is known any more.
+    Tombstone(SessionKey),
+    /// A dead letter.
+    Refused(Refusal),
 }

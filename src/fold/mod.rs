@@ -1,1 +1,93 @@
-//! Aggregates.
+//! Events to aggregates: what is known of one member, as a join-semilattice.
+//!
+//! `apply(event)` is the join with what that event alone says, so order, repetition and the cut between two states do
+//! not matter (`tests/it/properties.rs`). Nothing is ever taken back: what *falls* (a rate, a status) falls in the room
+//! `upsert`, which derives the written values from the whole state.
+//!
+//! An aggregate comes in pieces, one of the member and one per entry: a commit writes only the pieces that changed.
+//! The flags `dirty` and the row hashes are the caller's notes on a piece and no part of the lattice.
+
+mod catalogue;
+mod connection;
+mod email;
+mod entry;
+mod member;
+mod piece;
+mod poll;
+
+pub use catalogue::Catalogue;
+pub use connection::{Connection, Pairing};
+pub use entry::{EntryPiece, LiveLevels, Reactions};
+pub use member::{FactKind, MemberPiece};
+pub use piece::{Piece, decode_piece};
+pub use poll::PollPiece;
+
+use crate::event::Event;
+use crate::lattice::{Keyed, Put};
+
+/// Everything known of one member.
+#[derive(Clone, Debug, Default)]
+pub struct Aggregate {
+    pub member: MemberPiece,
+    /// By entry id.
+    pub entries: Keyed<Box<str>, EntryPiece>,
+}
+
+/// What an event or another aggregate did to this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub member_changed: bool,
+    pub entry_changed: bool,
+    /// The same event had said something else before: a producer's fault, seen where the two meet.
+    pub conflict: bool,
+}
+
+impl Applied {
+    pub fn changed(self) -> bool {
+        self.member_changed || self.entry_changed
+    }
+}
+
+impl Aggregate {
+    /// The join with what this event says. Allocates only where the state grows.
+    pub fn apply(&mut self, event: &Event<'_>) -> Applied {
+        let member_changed = self.member.apply(event);
+        let entry = match event.entry_id.as_deref() {
+            Some(id) => self.entry_mut(id).apply(event),
+            None => Put::default(),
+        };
+        Applied { member_changed, entry_changed: entry.changed, conflict: entry.conflict }
+    }
+
+    /// Joins another aggregate of the same member.
+    pub fn join(&mut self, other: Self) -> Applied {
+        let member_changed = self.member.join(other.member);
+        let mut conflict = false;
+        let entry_changed = self.entries.join(other.entries, |ours, theirs| {
+            let put = ours.join(theirs);
+            conflict |= put.conflict;
+            put.changed
+        });
+        Applied { member_changed, entry_changed, conflict }
+    }
+
+    /// Joins a piece that was read back.
+    pub fn join_piece(&mut self, entry_id: Option<&str>, piece: Piece) -> Applied {
+        match (piece, entry_id) {
+            (Piece::Member(piece), _) => Applied { member_changed: self.member.join(piece), ..Applied::default() },
+            (Piece::Entry(piece), Some(id)) => {
+                let put = self.entry_mut(id).join(*piece);
+                Applied { entry_changed: put.changed, conflict: put.conflict, member_changed: false }
+            }
+            (Piece::Entry(_), None) => Applied::default(),
+        }
+    }
+
+    pub fn entry(&self, id: &str) -> Option<&EntryPiece> {
+        self.entries.get(id)
+    }
+
+    pub fn entry_mut(&mut self, id: &str) -> &mut EntryPiece {
+        self.entries.at(id, |id| id.into())
+    }
+}

@@ -1,5 +1,9 @@
 //! What all Kafka clients of the process share: connection settings, topics, the schema registry.
 
+pub mod admin;
+pub mod scan;
+pub mod topics;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::ExposeSecret;

@@ -1,5 +1,21 @@
 //! Aggregate and catalogue to the rows that Salesforce should hold, and the record that carries a row to the sink.
 
+mod engagement;
+mod field;
+mod member;
+mod number;
+mod polls;
+mod row;
+mod status;
+mod text;
+
+pub use engagement::engagement_row;
+pub use field::{FieldDef, FieldKind, fields};
+pub use member::member_row;
+pub use polls::polls_row;
+pub use row::{EXTERNAL_ID, RowRefusal, RowRefusalReason};
+pub use status::{STATUSES, Status, StatusDef, status};
+
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::event::{MemberKey, Millis, SalesforceId};
 

@@ -25,9 +25,10 @@ use tracing::{error, info, warn};
 use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Failure, Outbox, Request, RequestId, Settings, Settled};
 use self::recorder::{Recorded, Recorder};
-use crate::config::Config;
+use crate::config::{Config, Invalid};
 use crate::disposition::Wait;
 use crate::event::Millis;
+use crate::http::Pulse;
 use crate::outcome::OutcomeKind;
 use crate::salesforce::{self, Client};
 use crate::stage::sink_metrics::{Api, SinkMetrics};
@@ -43,6 +44,8 @@ const RECORD_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error(transparent)]
+    Config(#[from] Invalid),
     #[error("could not set up the Salesforce client")]
     Client(#[source] salesforce::Error),
     #[error("could not start the Kafka clients of the sink")]
@@ -92,6 +95,7 @@ struct Handover {
 struct Sink<'a> {
     config: &'a Config,
     metrics: &'a SinkMetrics,
+    pulse: &'a Pulse,
     client: Client,
     outbox: Outbox,
     calls: JoinSet<Answered>,
@@ -105,6 +109,8 @@ struct Sink<'a> {
     shutdown: watch::Receiver<bool>,
     stopping: bool,
     handover: Option<Handover>,
+    /// How long requests in flight are waited for.
+    handover_wait: Duration,
     /// Of the partitions that were let go at the shutdown.
     last_offsets: Vec<(i32, i64)>,
     next_commit: Instant,
@@ -113,13 +119,21 @@ struct Sink<'a> {
 }
 
 /// Runs until `shutdown` becomes true or something stands in the way that a person must mend.
-pub async fn run(config: &Config, metrics: &SinkMetrics, shutdown: watch::Receiver<bool>) -> Result<(), Error> {
-    let client = Client::new(&config.salesforce).map_err(Error::Client)?;
+pub async fn run(
+    config: &Config,
+    metrics: &SinkMetrics,
+    pulse: &Pulse,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let settings = config.require_salesforce()?;
+    let client = Client::new(settings).map_err(Error::Client)?;
+    let handover_wait = settings.request_timeout + RECORD_WAIT;
     let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
-    let handle = consumer::start(config, handover_wait(config)).map_err(Error::Kafka)?;
+    let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
     let mut sink = Sink {
         config,
         metrics,
+        pulse,
         client,
         outbox: Outbox::new(Settings::from(&config.sink)),
         calls: JoinSet::new(),
@@ -132,6 +146,7 @@ pub async fn run(config: &Config, metrics: &SinkMetrics, shutdown: watch::Receiv
         shutdown,
         stopping: false,
         handover: None,
+        handover_wait,
         last_offsets: Vec::new(),
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
@@ -149,10 +164,6 @@ pub async fn run(config: &Config, metrics: &SinkMetrics, shutdown: watch::Receiv
         (Ok(()), Ok(Err(_)) | Err(_)) => Err(Error::Ended),
         (result, _) => result,
     }
-}
-
-fn handover_wait(config: &Config) -> Duration {
-    config.salesforce.request_timeout + RECORD_WAIT
 }
 
 impl Sink<'_> {
@@ -333,7 +344,7 @@ impl Sink<'_> {
         while let Ok(source) = self.records.try_recv() {
             self.outbox.push(source, now);
         }
-        let deadline = Instant::now() + handover_wait(self.config);
+        let deadline = Instant::now() + self.handover_wait;
         self.handover = Some(Handover { partitions, deadline, reply: Some(reply) });
     }
 
@@ -343,7 +354,7 @@ impl Sink<'_> {
         if self.handover.is_none() {
             let partitions = self.outbox.partitions();
             self.outbox.revoke(&partitions);
-            let deadline = Instant::now() + handover_wait(self.config);
+            let deadline = Instant::now() + self.handover_wait;
             self.handover = Some(Handover { partitions, deadline, reply: None });
         }
     }
@@ -371,6 +382,8 @@ impl Sink<'_> {
         self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
         self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::from(waiting.is_some()));
+        self.pulse.beat();
+        self.pulse.ready(waiting.is_none(), "Salesforce");
         if waiting != self.waiting {
             match waiting {
                 Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),

@@ -1,0 +1,267 @@
+//! What a member did in one entry: a session, video or document.
+//!
+//! Viewing time is kept per live level as the intervals in which the level was reported; that a higher level wins where
+//! two overlap is decided when the rates are derived, since the higher one may arrive later.
+
+use crate::event::{Act, Event, Millis, Reaction, View};
+use crate::lattice::{Domain, IdSet, IntervalSet, Keyed, Latest, Put, Register, Stamp, ids};
+
+use super::connection::{Connection, Pairing, paired};
+use super::email::valid_email;
+use super::poll::PollPiece;
+
+/// The piece of a member and one entry. Field for field the record `EntryPiece` of the schema `state`.
+#[derive(Clone, Debug, Default)]
+pub struct EntryPiece {
+    /// Whether a counted event named the entry. Registrations and visits do not count.
+    pub counted: bool,
+    /// Latest time or interval end of any event of the member here.
+    pub last_sign_at: Latest,
+    pub entry_name: Register<String>,
+    pub channel_id: Register<i64>,
+    pub channel_name: Register<String>,
+    pub email: Register<String>,
+    pub user: Register<String>,
+    pub live: LiveLevels,
+    /// Wall-clock time of recorded views.
+    pub recorded: IntervalSet,
+    /// Positions that recorded views covered. The part before 0 is no position.
+    pub playhead: IntervalSet,
+    pub plays: IdSet,
+    pub reactions: Reactions,
+    /// By hash of the connection id; 0: events without one.
+    pub connections: Keyed<u64, Connection>,
+    /// By poll id.
+    pub polls: Keyed<Box<str>, PollPiece>,
+    /// Hash of the UserSessionEngagement__c row that was last sent; 0: none. Not part of the lattice.
+    pub engagement_row_hash: u64,
+    /// Hash of the Kaltura_User_Polls__c row that was last sent; 0: none. Not part of the lattice.
+    pub polls_row_hash: u64,
+    /// Changed since the caller last cleared it. Not part of the lattice.
+    pub dirty: bool,
+}
+
+/// Live viewing as it was reported; the levels may overlap.
+#[derive(Clone, Debug, Default)]
+pub struct LiveLevels {
+    /// In focus and full screen.
+    pub high: IntervalSet,
+    /// In focus, sound on.
+    pub good: IntervalSet,
+    /// Not in focus, sound on.
+    pub fair: IntervalSet,
+    /// In focus, muted.
+    pub low: IntervalSet,
+    /// Not in focus, muted.
+    pub no: IntervalSet,
+}
+
+/// Distinct reactions of each kind.
+#[derive(Clone, Debug, Default)]
+pub struct Reactions {
+    pub claps: IdSet,
+    pub hearts: IdSet,
+    pub thinks: IdSet,
+    pub wows: IdSet,
+    pub smiles: IdSet,
+    pub raised_hands: IdSet,
+    pub calendar_adds: IdSet,
+    pub messages: IdSet,
+    pub threads: IdSet,
+}
+
+impl EntryPiece {
+    pub(super) fn apply(&mut self, event: &Event<'_>) -> Put {
+        let stamp = Stamp { at: event.occurred_at, source: &event.source, event_id: &event.event_id };
+        let mut put = self.put_texts(stamp, event);
+        put.changed |= self.last_sign_at.join(sign_at(event));
+        if !matches!(event.act, Act::Registration(_) | Act::Visit { .. }) {
+            put.changed |= !self.counted;
+            self.counted = true;
+        }
+        put.changed |= match &event.act {
+            Act::Registration(_) | Act::Visit { .. } => false,
+            Act::Join { connection } => self.connection(connection.as_deref()).joins.insert(stamp.at),
+            Act::Leave { connection } => self.connection(connection.as_deref()).leaves.insert(stamp.at),
+            Act::Presence { connection, start, end } => {
+                let connection = self.connection(connection.as_deref());
+                let joined = connection.joins.insert(*start);
+                end.is_some_and(|end| connection.leaves.insert(end)) || joined
+            }
+            Act::Device { connection, device, on } => {
+                self.connection(connection.as_deref()).switch(*device, *on).insert(stamp.at)
+            }
+            Act::Poll(poll) => {
+                put |= self.polls.at(&*poll.poll_id, |id| id.into()).apply(stamp, poll);
+                false
+            }
+            Act::Reaction(reaction) => self.reactions.insert(stamp, reaction),
+            Act::View(view) => self.view(view),
+        };
+        self.dirty |= put.changed;
+        put
+    }
+
+    fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
+        let mut put = put_text(&mut self.entry_name, stamp, event.entry_name.as_deref());
+        put |= put_text(&mut self.channel_name, stamp, event.channel_name.as_deref());
+        put |= put_text(&mut self.user, stamp, event.user.as_deref());
+        put |= put_text(&mut self.email, stamp, event.email.as_deref().and_then(valid_email));
+        if let Some(channel) = &event.channel_id {
+            put |= self.channel_id.put(stamp, channel);
+        }
+        put
+    }
+
+    fn connection(&mut self, id: Option<&str>) -> &mut Connection {
+        // 0 stands for "none".
+        let id = some_text(id).map_or(0, |id| ids::hash(Domain::Connection, &[id]).max(1));
+        self.connections.at(&id, |id| *id)
+    }
+
+    fn view(&mut self, view: &View<'_>) -> bool {
+        let mut changed =
+            some_text(view.play_id.as_deref()).is_some_and(|play| self.plays.insert(ids::hash(Domain::Play, &[play])));
+        let time = if view.live { self.live.at(view) } else { &mut self.recorded };
+        changed |= view.end.is_some_and(|end| time.insert(view.start, end));
+        if let (false, Some((from, to))) = (view.live, view.playhead) {
+            changed |= self.playhead.insert(from.max(0), to);
+        }
+        changed
+    }
+
+    pub(super) fn join(&mut self, other: Self) -> Put {
+        let mut put = Put { changed: other.counted && !self.counted, conflict: false };
+        self.counted |= other.counted;
+        put.changed |= self.last_sign_at.join(other.last_sign_at.0);
+        put |= self.entry_name.join(other.entry_name);
+        put |= self.channel_id.join(other.channel_id);
+        put |= self.channel_name.join(other.channel_name);
+        put |= self.email.join(other.email);
+        put |= self.user.join(other.user);
+        put.changed |= self.live.join(&other.live);
+        put.changed |= self.recorded.join(&other.recorded);
+        put.changed |= self.playhead.join(&other.playhead);
+        put.changed |= self.plays.join(&other.plays);
+        put.changed |= self.reactions.join(&other.reactions);
+        put.changed |= self.connections.join(other.connections, |ours, theirs| ours.join(&theirs));
+        let mut conflict = false;
+        put.changed |= self.polls.join(other.polls, |ours, theirs| {
+            let poll = ours.join(theirs);
+            conflict |= poll.conflict;
+            poll.changed
+        });
+        put.conflict |= conflict;
+        for (ours, theirs) in [
+            (&mut self.engagement_row_hash, other.engagement_row_hash),
+            (&mut self.polls_row_hash, other.polls_row_hash),
+        ] {
+            if *ours == 0 {
+                *ours = theirs;
+            }
+        }
+        self.dirty |= put.changed;
+        put
+    }
+
+    /// Time on, over all connections. What never ended lasts until the session's end, else the last sign of life.
+    pub fn paired(&self, pairing: Pairing, session_end: Option<Millis>) -> IntervalSet {
+        paired(&self.connections, pairing, session_end.unwrap_or(self.last_sign_at.0))
+    }
+
+    pub fn answered_polls(&self) -> usize {
+        self.polls.iter().filter(|(_, poll)| poll.answered()).count()
+    }
+}
+
+impl LiveLevels {
+    fn at(&mut self, view: &View<'_>) -> &mut IntervalSet {
+        match (view.in_focus, view.sound_on) {
+            (true, _) if view.full_screen => &mut self.high,
+            (true, true) => &mut self.good,
+            (false, true) => &mut self.fair,
+            (true, false) => &mut self.low,
+            (false, false) => &mut self.no,
+        }
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        let mut grew = self.high.join(&other.high);
+        grew |= self.good.join(&other.good);
+        grew |= self.fair.join(&other.fair);
+        grew |= self.low.join(&other.low);
+        grew |= self.no.join(&other.no);
+        grew
+    }
+}
+
+impl Reactions {
+    fn insert(&mut self, stamp: Stamp<'_>, reaction: &Reaction<'_>) -> bool {
+        let event = || ids::hash(Domain::Event, &[stamp.source, stamp.event_id]);
+        match reaction {
+            Reaction::Clap => self.claps.insert(event()),
+            Reaction::Heart => self.hearts.insert(event()),
+            Reaction::Think => self.thinks.insert(event()),
+            Reaction::Wow => self.wows.insert(event()),
+            Reaction::Smile => self.smiles.insert(event()),
+            Reaction::RaiseHand => self.raised_hands.insert(event()),
+            Reaction::AddToCalendar => self.calendar_adds.insert(event()),
+            Reaction::Message { message_id } => {
+                let id = some_text(message_id.as_deref());
+                self.messages.insert(id.map_or_else(event, |id| ids::hash(Domain::Message, &[id])))
+            }
+            Reaction::Question { thread_id } => {
+                let id = some_text(thread_id.as_deref());
+                self.threads.insert(id.map_or_else(event, |id| ids::hash(Domain::Thread, &[id])))
+            }
+        }
+    }
+
+    fn join(&mut self, other: &Self) -> bool {
+        let mut grew = false;
+        for (ours, theirs) in [
+            (&mut self.claps, &other.claps),
+            (&mut self.hearts, &other.hearts),
+            (&mut self.thinks, &other.thinks),
+            (&mut self.wows, &other.wows),
+            (&mut self.smiles, &other.smiles),
+            (&mut self.raised_hands, &other.raised_hands),
+            (&mut self.calendar_adds, &other.calendar_adds),
+            (&mut self.messages, &other.messages),
+            (&mut self.threads, &other.threads),
+        ] {
+            grew |= ours.join(theirs);
+        }
+        grew
+    }
+}
+
+/// Puts a text unless it is blank.
+pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
+    match text.map(str::trim) {
+        None | Some("") => Put::default(),
+        Some(text) => register.put(stamp, text),
+    }
+}
+
+/// A blank id is none.
+fn some_text(id: Option<&str>) -> Option<&str> {
+    id.filter(|id| !id.trim().is_empty())
+}
+
+/// The latest moment at which the event shows the member alive.
+fn sign_at(event: &Event<'_>) -> Millis {
+    let at = event.occurred_at;
+    match &event.act {
+        // A presence is a join at its start and a leave at its end.
+        Act::Presence { start, end, .. } => at.max(*start).max(end.unwrap_or(at)),
+        Act::View(view) => at.max(view.end.unwrap_or(at)),
+        Act::Registration(_)
+        | Act::Visit { .. }
+        | Act::Join { .. }
+        | Act::Leave { .. }
+        | Act::Device { .. }
+        | Act::Poll(_)
+        | Act::Reaction(_) => at,
+    }
+}

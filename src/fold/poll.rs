@@ -1,0 +1,42 @@
+//! One poll as one member answered it.
+
+use crate::event::PollAnswer;
+use crate::lattice::{Earliest, Put, Register, Stamp};
+
+/// Everything said about one poll. An empty answer is a statement too: it withdraws the one before.
+#[derive(Clone, Debug, Default)]
+pub struct PollPiece {
+    /// Earliest event of the poll.
+    pub first_at: Earliest,
+    /// Newest answer; "" where it was withdrawn.
+    pub answer: Register<String>,
+    pub poll_type: Register<String>,
+    pub question: Register<String>,
+    pub position: Register<i64>,
+}
+
+impl PollPiece {
+    pub(super) fn apply(&mut self, stamp: Stamp<'_>, poll: &PollAnswer<'_>) -> Put {
+        let mut put = Put { changed: self.first_at.join(stamp.at), conflict: false };
+        put |= self.answer.put(stamp, poll.answer.trim());
+        put |= super::entry::put_text(&mut self.poll_type, stamp, poll.poll_type.as_deref());
+        put |= super::entry::put_text(&mut self.question, stamp, poll.question.as_deref());
+        if let Some(position) = &poll.position {
+            put |= self.position.put(stamp, position);
+        }
+        put
+    }
+
+    pub(super) fn join(&mut self, other: Self) -> Put {
+        let mut put = Put { changed: self.first_at.join(other.first_at.0), conflict: false };
+        put |= self.answer.join(other.answer);
+        put |= self.poll_type.join(other.poll_type);
+        put |= self.question.join(other.question);
+        put |= self.position.join(other.position);
+        put
+    }
+
+    pub fn answered(&self) -> bool {
+        self.answer.get().is_some_and(|answer| !answer.is_empty())
+    }
+}

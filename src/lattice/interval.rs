@@ -1,0 +1,182 @@
+//! Sets of points on a line, kept as half-open intervals.
+//!
+//! Invariant: the intervals are ascending, none is empty, and no two touch. A list of intervals as they came would be
+//! simpler, but it grows with every record and depends on how a stretch was cut into pieces.
+
+/// A set of half-open intervals `[start, end)`, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntervalSet(Vec<(i64, i64)>);
+
+impl IntervalSet {
+    /// Adds `[start, end)`. Empty and reversed intervals hold no point. Returns whether a point was new.
+    pub fn insert(&mut self, start: i64, end: i64) -> bool {
+        if start >= end {
+            return false;
+        }
+        // Stretches arrive nearly in order: most of them extend the last interval or follow it.
+        match self.0.last_mut() {
+            None => self.0.push((start, end)),
+            Some(last) if start > last.1 => self.0.push((start, end)),
+            Some(last) if start >= last.0 => {
+                let grows = end > last.1;
+                last.1 = last.1.max(end);
+                return grows;
+            }
+            Some(_) => return self.insert_before_last(start, end),
+        }
+        true
+    }
+
+    fn insert_before_last(&mut self, start: i64, end: i64) -> bool {
+        // Those that touch or overlap: they end at the start or later, and start at the end or earlier.
+        let from = self.0.partition_point(|interval| interval.1 < start);
+        let to = self.0.partition_point(|interval| interval.0 <= end);
+        let touched = self.0.get(from..to).unwrap_or_default();
+        let merged = match (touched.first(), touched.last()) {
+            (Some(first), Some(last)) => (first.0.min(start), last.1.max(end)),
+            _ => (start, end),
+        };
+        if touched == [merged] {
+            return false;
+        }
+        self.0.splice(from..to, [merged]);
+        true
+    }
+
+    /// Union. Returns whether a point was new.
+    pub fn join(&mut self, other: &Self) -> bool {
+        let mut grew = false;
+        for &(start, end) in &other.0 {
+            grew |= self.insert(start, end);
+        }
+        grew
+    }
+
+    /// The points of this set that are in none of the others.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = Vec::new();
+        let mut cuts = other.0.iter().peekable();
+        for &(mut start, end) in &self.0 {
+            while let Some(&&(cut_start, cut_end)) = cuts.peek() {
+                if cut_start >= end {
+                    break;
+                }
+                if start < cut_start {
+                    rest.push((start, cut_start));
+                }
+                start = start.max(cut_end);
+                if cut_end > end {
+                    break;
+                }
+                cuts.next();
+            }
+            if start < end {
+                rest.push((start, end));
+            }
+        }
+        Self(rest)
+    }
+
+    /// The points within `[start, end)`.
+    #[must_use]
+    pub fn clipped(&self, start: i64, end: i64) -> Self {
+        let cut = |&(from, to): &(i64, i64)| (from.max(start), to.min(end));
+        Self(self.0.iter().map(cut).filter(|(from, to)| from < to).collect())
+    }
+
+    /// Total length. Disjoint intervals of 64-bit numbers cannot exceed 64 bits together.
+    pub fn length(&self) -> u64 {
+        self.0.iter().map(|&(start, end)| start.abs_diff(end)).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Ascending, disjoint, never touching.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (i64, i64)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<(i64, i64)> for IntervalSet {
+    fn from_iter<I: IntoIterator<Item = (i64, i64)>>(intervals: I) -> Self {
+        let mut set = Self::default();
+        for (start, end) in intervals {
+            set.insert(start, end);
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(intervals: &[(i64, i64)]) -> IntervalSet {
+        intervals.iter().copied().collect()
+    }
+
+    #[test]
+    fn touching_intervals_become_one() {
+        assert_eq!(set(&[(0, 5), (5, 9)]), set(&[(0, 9)]));
+        assert_eq!(set(&[(5, 9), (0, 5)]), set(&[(0, 9)]));
+        assert_eq!(set(&[(0, 1), (4, 5), (1, 4)]).iter().len(), 1);
+        assert_eq!(set(&[(0, 1), (2, 3)]).iter().len(), 2);
+    }
+
+    #[test]
+    fn an_interval_without_length_changes_nothing() {
+        let mut none = IntervalSet::default();
+        assert!(!none.insert(7, 7));
+        assert!(!none.insert(7, 3));
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn insert_tells_whether_a_point_was_new() {
+        let mut some = set(&[(0, 10), (20, 30), (40, 50)]);
+        assert!(!some.insert(0, 10));
+        assert!(!some.insert(22, 25));
+        assert!(!some.insert(45, 50));
+        assert!(some.insert(9, 11));
+        assert!(some.insert(25, 41));
+        assert_eq!(some, set(&[(0, 11), (20, 50)]));
+    }
+
+    #[test]
+    fn the_whole_line_has_a_length() {
+        assert_eq!(set(&[(i64::MIN, i64::MAX)]).length(), u64::MAX);
+    }
+
+    fn small() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        proptest::collection::vec((0_i64..40, 0_i64..40), 0..12)
+    }
+
+    fn points(intervals: &[(i64, i64)]) -> Vec<bool> {
+        (0..40).map(|point| intervals.iter().any(|&(start, end)| start <= point && point < end)).collect()
+    }
+
+    fn count(points: impl IntoIterator<Item = bool>) -> u64 {
+        points.into_iter().map(u64::from).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_its_points(a in small(), b in small(), from in 0_i64..40, to in 0_i64..40) {
+            let (in_a, in_b) = (points(&a), points(&b));
+            let (set_a, set_b) = (set(&a), set(&b));
+            prop_assert_eq!(set_a.length(), count(in_a.clone()));
+            prop_assert_eq!(points(&set_a.iter().collect::<Vec<_>>()), in_a.clone());
+            let rest: Vec<bool> = in_a.iter().zip(&in_b).map(|(a, b)| *a && !b).collect();
+            let difference = set_a.without(&set_b);
+            prop_assert_eq!(points(&difference.iter().collect::<Vec<_>>()), rest);
+            prop_assert_eq!(difference.iter().collect::<IntervalSet>(), difference);
+            let clip = in_a.iter().zip(0_i64..).map(|(inside, point)| *inside && from <= point && point < to);
+            prop_assert_eq!(set_a.clipped(from, to).length(), count(clip));
+        }
+    }
+}

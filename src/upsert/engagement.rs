@@ -1,0 +1,108 @@
+//! The row of UserSessionEngagement__c: one per member and entry.
+
+use crate::event::MemberKey;
+use crate::fold::{Catalogue, EntryPiece, LiveLevels, Pairing};
+use crate::lattice::{IdSet, IntervalSet};
+
+use super::field::ENGAGEMENT;
+use super::number::{Hundredths, minutes, percent, ratio};
+use super::row::{Raw, RowRefusal, entry_row};
+use super::{Object, Row};
+
+/// The row; None where no counted event named the entry.
+pub fn engagement_row(
+    key: &MemberKey,
+    entry_id: &str,
+    piece: &EntryPiece,
+    catalogue: &Catalogue,
+) -> Option<Result<Row, RowRefusal>> {
+    if !piece.counted {
+        return None;
+    }
+    let session = catalogue.get(key.campaign, Some(entry_id));
+    let live = LiveTime::of(&piece.live);
+    let on = |pairing| {
+        let time = piece.paired(pairing, session.and_then(|session| session.actual_end));
+        Raw::Decimal(Some(minutes(time.length())))
+    };
+    let reactions = &piece.reactions;
+    let clicks = [&reactions.claps, &reactions.hearts, &reactions.thinks, &reactions.wows, &reactions.smiles];
+    let channel_id = session.and_then(|session| session.channel_id).or(piece.channel_id.get().copied());
+    let channel_name = session.and_then(|session| session.channel_name.as_ref()).or(piece.channel_name.get());
+    let entry_name = session.and_then(|session| session.name.as_ref()).or(piece.entry_name.get());
+    let values = [
+        Raw::Text(key.person_is_lead().then_some(key.person.as_str())),
+        Raw::Text(Some(entry_id)),
+        Raw::Text(entry_name.map(String::as_str)),
+        Raw::Text(piece.email.get().map(String::as_str)),
+        Raw::Text(piece.user.get().map(String::as_str)),
+        Raw::Integer(channel_id),
+        Raw::Text(channel_name.map(String::as_str)),
+        count(&piece.plays),
+        Raw::Decimal(Some(minutes(piece.recorded.length()))),
+        Raw::Decimal(Some(minutes(live.total))),
+        Raw::Decimal(completion(&piece.playhead, session.and_then(|session| session.duration_ms))),
+        Raw::Decimal(percent(live.no, live.total)),
+        Raw::Decimal(percent(live.low, live.total)),
+        Raw::Decimal(percent(live.fair, live.total)),
+        Raw::Decimal(percent(live.good, live.total)),
+        Raw::Decimal(percent(live.high, live.total)),
+        count(&reactions.claps),
+        count(&reactions.hearts),
+        count(&reactions.thinks),
+        count(&reactions.wows),
+        count(&reactions.smiles),
+        whole(piece.answered_polls()),
+        count(&reactions.messages),
+        count(&reactions.threads),
+        Raw::Decimal(ratio(live.good + live.high, live.total)),
+        count(&reactions.calendar_adds),
+        on(Pairing::Mic),
+        on(Pairing::Cam),
+        whole(clicks.into_iter().map(IdSet::len).sum()),
+        count(&reactions.raised_hands),
+    ];
+    Some(entry_row(Object::Engagement, (key, entry_id), &ENGAGEMENT, values))
+}
+
+/// Milliseconds of live viewing at each level, every instant at its highest.
+struct LiveTime {
+    high: u64,
+    good: u64,
+    fair: u64,
+    low: u64,
+    no: u64,
+    total: u64,
+}
+
+impl LiveTime {
+    fn of(levels: &LiveLevels) -> Self {
+        let mut above = IntervalSet::default();
+        let mut counted = 0;
+        let mut length = |level: &IntervalSet| {
+            if level.is_empty() {
+                return 0;
+            }
+            above.join(level);
+            let before = std::mem::replace(&mut counted, above.length());
+            counted - before
+        };
+        let (high, good, fair) = (length(&levels.high), length(&levels.good), length(&levels.fair));
+        let (low, no) = (length(&levels.low), length(&levels.no));
+        Self { high, good, fair, low, no, total: high + good + fair + low + no }
+    }
+}
+
+/// Part of the recording that was watched.
+fn completion(playhead: &IntervalSet, duration: Option<i64>) -> Option<Hundredths> {
+    let duration = duration.filter(|duration| *duration > 0)?;
+    percent(playhead.clipped(0, duration).length(), duration.unsigned_abs())
+}
+
+fn count(ids: &IdSet) -> Raw<'static> {
+    whole(ids.len())
+}
+
+fn whole(count: usize) -> Raw<'static> {
+    Raw::Integer(Some(i64::try_from(count).unwrap_or(i64::MAX)))
+}

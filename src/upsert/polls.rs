@@ -1,0 +1,48 @@
+//! The row of Kaltura_User_Polls__c: one per member and entry, with up to ten polls.
+
+use crate::event::MemberKey;
+use crate::fold::{Catalogue, EntryPiece, PollPiece};
+
+use super::field::{POLLS, POLLS_MAX};
+use super::row::{Raw, RowRefusal, entry_row};
+use super::{Object, Row};
+
+/// The row; None before the first poll event.
+pub fn polls_row(
+    key: &MemberKey,
+    entry_id: &str,
+    piece: &EntryPiece,
+    catalogue: &Catalogue,
+) -> Option<Result<Row, RowRefusal>> {
+    if piece.polls.is_empty() {
+        return None;
+    }
+    let session = catalogue.get(key.campaign, Some(entry_id));
+    let entry_name = session.and_then(|session| session.name.as_ref()).or(piece.entry_name.get());
+    let head = [
+        Raw::Text(key.person_is_lead().then_some(key.person.as_str())),
+        Raw::Text(Some(entry_id)),
+        Raw::Text(entry_name.map(String::as_str)),
+        Raw::Text(piece.email.get().map(String::as_str)),
+    ];
+    let slots = numbered(piece).into_iter().take(POLLS_MAX).flat_map(slot);
+    let mut values = [Raw::Text(None); POLLS.len()];
+    for (value, raw) in values.iter_mut().zip(head.into_iter().chain(slots)) {
+        *value = raw;
+    }
+    Some(entry_row(Object::Polls, (key, entry_id), &POLLS, values))
+}
+
+/// By position, those without one last; then by the earliest answer; then by poll id, which is the order of the state.
+fn numbered(piece: &EntryPiece) -> Vec<&PollPiece> {
+    let mut polls: Vec<_> = piece.polls.iter().map(|(_, poll)| poll).collect();
+    polls.sort_by_key(|poll| {
+        let position = poll.position.get();
+        (position.is_none(), position, poll.first_at.0)
+    });
+    polls
+}
+
+fn slot(poll: &PollPiece) -> [Raw<'_>; 3] {
+    [&poll.poll_type, &poll.answer, &poll.question].map(|text| Raw::Text(text.get().map(String::as_str)))
+}
