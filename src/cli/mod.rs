@@ -5,9 +5,12 @@
 
 mod check;
 mod completions;
+mod dead_letters;
 mod doctor;
+mod produce;
 mod run;
 mod setup;
+mod state;
 mod topics;
 
 use std::path::PathBuf;
@@ -18,6 +21,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
+use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
 
@@ -74,6 +78,12 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Check and send events of a file of JSON lines
+    Produce(produce::Arguments),
+    /// Show what is known of a member, and the rows derived of it
+    State(state::Arguments),
+    /// List, show and send again what was refused
+    DeadLetters(dead_letters::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -135,6 +145,9 @@ impl Command {
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Produce(arguments) => produce::run(global, &arguments),
+            Self::State(arguments) => state::run(global, &arguments),
+            Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
@@ -159,4 +172,9 @@ impl Global {
 /// Prints one JSON value as a line of its own, or pretty where a person looks.
 fn print_json(value: &serde_json::Value) {
     println!("{value:#}");
+}
+
+/// A time as RFC 3339 in UTC; the bare number where it is beyond any calendar.
+fn time(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }

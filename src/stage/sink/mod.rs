@@ -13,6 +13,7 @@ pub mod outbox;
 mod recorder;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,7 @@ use crate::event::Millis;
 use crate::http::Pulse;
 use crate::outcome::OutcomeKind;
 use crate::salesforce::{self, Client};
+use crate::stage::Shared;
 use crate::stage::sink_metrics::{Api, SinkMetrics};
 
 /// Offsets are committed this often: a crash sends at most the rows of this time again.
@@ -44,7 +46,7 @@ const RECORD_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(transparent)]
+    #[error("the configuration has no Salesforce to write to")]
     Config(#[from] Invalid),
     #[error("could not set up the Salesforce client")]
     Client(#[source] salesforce::Error),
@@ -95,7 +97,9 @@ struct Handover {
 struct Sink<'a> {
     config: &'a Config,
     metrics: &'a SinkMetrics,
-    pulse: &'a Pulse,
+    health: Arc<Pulse>,
+    /// How long a rebalance waits for requests in flight.
+    handover_wait: Duration,
     client: Client,
     outbox: Outbox,
     calls: JoinSet<Answered>,
@@ -109,8 +113,6 @@ struct Sink<'a> {
     shutdown: watch::Receiver<bool>,
     stopping: bool,
     handover: Option<Handover>,
-    /// How long requests in flight are waited for.
-    handover_wait: Duration,
     /// Of the partitions that were let go at the shutdown.
     last_offsets: Vec<(i32, i64)>,
     next_commit: Instant,
@@ -119,21 +121,18 @@ struct Sink<'a> {
 }
 
 /// Runs until `shutdown` becomes true or something stands in the way that a person must mend.
-pub async fn run(
-    config: &Config,
-    metrics: &SinkMetrics,
-    pulse: &Pulse,
-    shutdown: watch::Receiver<bool>,
-) -> Result<(), Error> {
-    let settings = config.require_salesforce()?;
-    let client = Client::new(settings).map_err(Error::Client)?;
-    let handover_wait = settings.request_timeout + RECORD_WAIT;
+pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
+    let config = &shared.config;
+    let salesforce = config.require_salesforce()?;
+    let client = Client::new(salesforce).map_err(Error::Client)?;
+    let handover_wait = salesforce.request_timeout + RECORD_WAIT;
     let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
     let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
     let mut sink = Sink {
         config,
         metrics,
-        pulse,
+        health: shared.health.sink(),
+        handover_wait,
         client,
         outbox: Outbox::new(Settings::from(&config.sink)),
         calls: JoinSet::new(),
@@ -143,10 +142,9 @@ pub async fn run(
         recorder,
         recorded: reports,
         unsent: VecDeque::new(),
-        shutdown,
+        shutdown: shared.shutdown.watch(),
         stopping: false,
         handover: None,
-        handover_wait,
         last_offsets: Vec::new(),
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
@@ -379,11 +377,11 @@ impl Sink<'_> {
 
     fn report(&mut self) {
         let waiting = self.outbox.waiting();
+        self.health.beat();
+        self.health.ready(waiting.is_none(), "Salesforce is waited for");
         self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
         self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::from(waiting.is_some()));
-        self.pulse.beat();
-        self.pulse.ready(waiting.is_none(), "Salesforce");
         if waiting != self.waiting {
             match waiting {
                 Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),

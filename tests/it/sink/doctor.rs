@@ -90,7 +90,10 @@ async fn k5_an_org_with_the_shipped_metadata_lacks_only_a_campaigns_statuses() {
     let campaign = campaign(&org, "Conference");
     let found = problems(&org, &[campaign]).await;
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!((found[0].kind, &found[0].mend), (ProblemKind::StatusMissing, &format!("rollbook setup --campaign {campaign}")));
+    assert_eq!(
+        (found[0].kind, &found[0].mend),
+        (ProblemKind::StatusMissing, &format!("rollbook setup --campaign {campaign}"))
+    );
     ensure_statuses(&client(&org), campaign, Correct::Yes).await.expect("a report");
     assert_eq!(problems(&org, &[campaign]).await, []);
 }

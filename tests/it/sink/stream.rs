@@ -4,6 +4,7 @@
 //! transactions are proved on a real broker.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -16,16 +17,16 @@ use rollbook::dead_letter::DeadLetter;
 use rollbook::emulator::{Emulator, Fault, FaultAction};
 use rollbook::event::MemberKey;
 use rollbook::http::Health;
+use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
-use rollbook::stage::sink;
 use rollbook::stage::sink_metrics::SinkMetrics;
+use rollbook::stage::{Shared, Shutdown, sink};
 use rollbook::upsert::{Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{campaign, config_for, lead_in, org};
-use crate::harness::wait::until;
+use crate::harness::until;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 2;
@@ -43,7 +44,7 @@ struct Stream {
 
 /// A sink that runs.
 struct Running {
-    stop: watch::Sender<bool>,
+    stop: Shutdown,
     task: JoinHandle<Result<(), sink::Error>>,
 }
 
@@ -69,10 +70,14 @@ impl Stream {
     }
 
     fn run(&self) -> Running {
-        let (stop, stopped) = watch::channel(false);
-        let (config, metrics) = (self.config(), self.metrics.clone());
-        let pulse = Health::default().sink();
-        let task = tokio::spawn(async move { sink::run(&config, &metrics, &pulse, stopped).await });
+        let shared = Shared {
+            config: Arc::new(self.config()),
+            metrics: Arc::new(Metrics::new()),
+            health: Arc::new(Health::default()),
+            shutdown: Shutdown::default(),
+        };
+        let (stop, metrics) = (shared.shutdown.clone(), self.metrics.clone());
+        let task = tokio::spawn(async move { sink::run(&shared, &metrics).await });
         Running { stop, task }
     }
 
@@ -122,7 +127,7 @@ impl Stream {
 
 impl Running {
     async fn stop(self) {
-        self.stop.send_replace(true);
+        self.stop.request();
         self.task.await.expect("no panic").expect("an orderly end");
     }
 }
