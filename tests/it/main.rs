@@ -17,6 +17,7 @@ mod properties;
 mod records;
 mod reference;
 mod schemas;
+mod sink;
 mod soql;
 mod tidy;
 mod tools;
