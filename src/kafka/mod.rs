@@ -1,5 +1,7 @@
 //! What all Kafka clients of the process share: connection settings, topics, the schema registry.
 
+pub mod registry;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::ExposeSecret;

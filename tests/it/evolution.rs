@@ -84,7 +84,11 @@ fn writers(kind: EventKind) -> Vec<(&'static str, Json, bool)> {
     };
     vec![
         ("current", now.clone(), true),
-        ("older: half the fields", changed(&|schema| fields(schema).retain(|field| field.to_string().len() % 2 == 0)), true),
+        (
+            "older: half the fields",
+            changed(&|schema| fields(schema).retain(|field| field.to_string().len() % 2 == 0)),
+            true,
+        ),
         ("other order", changed(&|schema| fields(schema).reverse()), true),
         ("newer: more fields", changed(&add_unknown_fields), true),
         (
@@ -114,7 +118,11 @@ fn writers(kind: EventKind) -> Vec<(&'static str, Json, bool)> {
             true,
         ),
         ("int for long", changed(&|schema| retype(schema, |_, kind| (kind == "long").then(|| "int".into()))), false),
-        ("bytes for text", changed(&|schema| retype(schema, |_, kind| (kind == "string").then(|| "bytes".into()))), false),
+        (
+            "bytes for text",
+            changed(&|schema| retype(schema, |_, kind| (kind == "string").then(|| "bytes".into()))),
+            false,
+        ),
         ("microseconds", other_time("timestamp-micros"), false),
         ("local nanoseconds", other_time("local-timestamp-nanos"), false),
     ]
@@ -163,11 +171,24 @@ fn incompatible_writers_are_refused_with_the_field() {
         text
     };
     let cases = [
-        (spoilt(r#""name":"occurred_at","type":["null",{"type":"long","logicalType":"timestamp-millis"}]"#,
-            r#""name":"occurred_at","type":["null","double"]"#), "`occurred_at`"),
-        (spoilt(r#""name":"in_focus","type":["null","boolean"]"#, r#""name":"in_focus","type":["null","boolean","int"]"#),
-            "`in_focus`"),
-        (spoilt(r#""name":"channel_id","type":["null","long"]"#, r#""name":"channel_id","type":["null","string"]"#), "`channel_id`"),
+        (
+            spoilt(
+                r#""name":"occurred_at","type":["null",{"type":"long","logicalType":"timestamp-millis"}]"#,
+                r#""name":"occurred_at","type":["null","double"]"#,
+            ),
+            "`occurred_at`",
+        ),
+        (
+            spoilt(
+                r#""name":"in_focus","type":["null","boolean"]"#,
+                r#""name":"in_focus","type":["null","boolean","int"]"#,
+            ),
+            "`in_focus`",
+        ),
+        (
+            spoilt(r#""name":"channel_id","type":["null","long"]"#, r#""name":"channel_id","type":["null","string"]"#),
+            "`channel_id`",
+        ),
         (r#"{"type":"array","items":"string"}"#.to_owned(), "not a record"),
         ("syntax = \"proto3\";".to_owned(), "no valid Avro schema"),
     ];

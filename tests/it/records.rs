@@ -35,9 +35,7 @@ fn random_value(field: &str, schema: &Schema, names: &NamesRef<'_>) -> BoxedStra
         }
         Schema::Enum(symbols) => {
             let symbols = symbols.symbols.clone();
-            (0..symbols.len())
-                .prop_map(move |at| Value::Enum(u32::try_from(at).unwrap(), symbols[at].clone()))
-                .boxed()
+            (0..symbols.len()).prop_map(move |at| Value::Enum(u32::try_from(at).unwrap(), symbols[at].clone())).boxed()
         }
         Schema::Array(array) => {
             proptest::collection::vec(random_value(field, &array.items, names), 0..3).prop_map(Value::Array).boxed()

@@ -75,7 +75,8 @@ fn times_are_logical_types() {
         let json = serde_json::from_str(schema.text).unwrap();
         walk(schema.name, &json, &mut |path, node| {
             let name = node.get("name").and_then(|name| name.as_str()).unwrap_or_default();
-            let says_time = name.ends_with("_at") || matches!(name, "at" | "timestamp") || name.starts_with("scheduled_");
+            let says_time =
+                name.ends_with("_at") || matches!(name, "at" | "timestamp") || name.starts_with("scheduled_");
             if says_time && node.get("type").is_some() && node.get("fields").is_none() {
                 assert!(node["type"].to_string().contains("timestamp-millis"), "{path} is no timestamp");
             }
