@@ -1,5 +1,12 @@
 //! Every reason to refuse or ignore a record, the order among them, and what the formats mean alike.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, with what it saw"
+)]
+
 use rollbook::avro;
 use rollbook::event::{
     Act, Decoded, DecodedSession, Decoder, Event, EventKind, Headers, IgnoreReason, Reaction, Record, RefusalReason,
