@@ -2,5 +2,6 @@
 
 mod decoding;
 mod evolution;
+mod examples;
 mod records;
 mod schemas;
