@@ -81,7 +81,7 @@ fn the_python_example_sends_one_event_of_each_kind() {
     assert_eq!(seen, EventKind::ALL);
 }
 
-/// Headers written by Java's `BinaryMessageEncoder` (Avro 1.12.0) and computed by Python's fastavro (1.12.1) for these
+/// Headers written by Java's `BinaryMessageEncoder` (1.12.0) and computed by Python's fastavro (1.13.1) for these
 /// schemas. Whoever changes a schema takes the new ones from the two example programs.
 #[test]
 fn fingerprints_are_those_of_the_java_and_python_libraries() {
