@@ -4,4 +4,6 @@ mod decoding;
 mod evolution;
 mod examples;
 mod records;
+mod registry;
 mod schemas;
+mod sessions;
