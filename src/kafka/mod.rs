@@ -11,6 +11,8 @@ pub mod transaction;
 
 use std::time::Duration;
 
+pub mod registry;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;

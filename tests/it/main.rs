@@ -2,10 +2,12 @@
 
 mod clients;
 mod config;
+mod decoding;
 mod demo;
 mod deploy_tree;
 mod emulator;
 mod evolution;
+mod examples;
 mod fold_stage;
 mod golden;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
@@ -16,7 +18,9 @@ mod pipeline;
 mod properties;
 mod records;
 mod reference;
+mod registry;
 mod schemas;
+mod sessions;
 mod sink;
 mod soql;
 mod tidy;
