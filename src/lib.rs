@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod emulator;
+pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod salesforce;

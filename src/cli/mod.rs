@@ -1,1 +1,186 @@
-//! The command line.
+//! The command line: one file per subcommand, and what they share.
+//!
+//! stdout is data, stderr is messages. Every subcommand ends in an [`Exit`], whose codes are in `--help` and
+//! `docs/cli.md`: scripts branch on them, so a code never changes its meaning.
+
+mod check;
+mod completions;
+mod dead_letters;
+mod doctor;
+mod emulate;
+mod produce;
+mod run;
+mod setup;
+mod state;
+mod topics;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, Invalid};
+use crate::event::Millis;
+use crate::kafka::admin::AdminError;
+use crate::kafka::scan::ScanError;
+
+const EXIT_CODES: &str = "Exit codes:
+  0   done
+  1   failed
+  2   wrong arguments
+  3   done, but something was refused; it is listed
+  75  failed for now, try again (a broker or Salesforce cannot be reached)
+  78  the configuration or the topics are wrong; every problem is listed";
+
+/// Folds what people do at events into one aggregate per campaign member and writes it to Salesforce.
+#[derive(Debug, Parser)]
+#[command(name = "rollbook", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file
+    #[arg(long, global = true, env = "ROLLBOOK_CONFIG", default_value = "rollbook.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Format of the log on stderr
+    #[arg(long, global = true, env = "ROLLBOOK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Level of the log: error, warn, info, debug, trace, or directives like `rollbook::stage=debug`
+    #[arg(long, global = true, env = "ROLLBOOK_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the stages until SIGTERM or Ctrl-C
+    Run(run::Arguments),
+    /// Check the configuration, list every problem, and print what is in effect, secrets masked
+    Check(check::Arguments),
+    /// Make the nine member statuses on campaigns
+    Setup(setup::Arguments),
+    /// List what the Salesforce org lacks, and what mends it
+    Doctor(doctor::Arguments),
+    /// Create or check the topics
+    Topics(topics::Arguments),
+    /// Check and send events of a file of JSON lines
+    Produce(produce::Arguments),
+    /// Show what is known of a member, and the rows derived of it
+    State(state::Arguments),
+    /// List, show and send again what was refused
+    DeadLetters(dead_letters::Arguments),
+    /// Run a Salesforce emulator
+    Emulate(emulate::Arguments),
+    /// Print a completion script
+    Completions(completions::Arguments),
+}
+
+/// How a subcommand ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    Failed,
+    Refusals,
+    Temporary,
+    BadConfiguration,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Refusals => 3,
+            Self::Temporary => 75,
+            Self::BadConfiguration => 78,
+        }
+    }
+
+    fn of(error: &anyhow::Error) -> Self {
+        let admin = error.downcast_ref::<AdminError>();
+        if error.is::<Invalid>() || matches!(admin, Some(AdminError::Problems(_))) {
+            Self::BadConfiguration
+        } else if matches!(admin, Some(AdminError::Unreachable { .. }))
+            || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
+        {
+            Self::Temporary
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        if let Err(error) = self.global.start_log() {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
+        }
+        let exit = self.command.run(&self.global).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Exit::of(&error)
+        });
+        ExitCode::from(exit.code())
+    }
+}
+
+impl Command {
+    fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        match self {
+            Self::Run(arguments) => run::run(global, &arguments),
+            Self::Check(arguments) => check::run(global, &arguments),
+            Self::Setup(arguments) => setup::run(global, &arguments),
+            Self::Doctor(arguments) => doctor::run(global, &arguments),
+            Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Produce(arguments) => produce::run(global, &arguments),
+            Self::State(arguments) => state::run(global, &arguments),
+            Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
+            Self::Emulate(arguments) => emulate::run(global, &arguments),
+            Self::Completions(arguments) => Ok(completions::run(&arguments)),
+        }
+    }
+}
+
+impl Global {
+    pub fn load_config(&self) -> Result<Config, Invalid> {
+        Config::load(&self.config)
+    }
+
+    fn start_log(&self) -> anyhow::Result<()> {
+        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
+        let plain = !io::stderr().is_terminal() || self.log_format == LogFormat::Json;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(!plain);
+        match self.log_format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().flatten_event(true).init(),
+        }
+        Ok(())
+    }
+}
+
+/// Prints one JSON value, indented.
+fn print_json(value: &serde_json::Value) {
+    println!("{value:#}");
+}
+
+/// A time as RFC 3339 in UTC; the bare number where it is beyond any calendar.
+fn time(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
+}

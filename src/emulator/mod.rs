@@ -1,1 +1,28 @@
-//! The Salesforce emulator.
+//! The Salesforce emulator: the part of an org that Rollbook and its neighbours talk to, honest where Salesforce is
+//! strict.
+//!
+//! ```text
+//!  TCP ─ server ─ fault? ─ rest ──▶ org: rows, indexes, rules ──▶ journal (--data)
+//!          │        │        ├ soql     │
+//!          └ auth   control  └ wire     └ schema ◀─ deploy/salesforce
+//! ```
+//!
+//! Invariants: one request takes one lock, so every call is atomic and calls have an order; a change is in the journal
+//! before its answer leaves; what the emulator does not know it refuses, it never guesses. It shares no logic with
+//! Rollbook's own client, so that a mistake in one does not hide in the other.
+
+mod auth;
+mod control;
+mod fault;
+mod org;
+mod rest;
+pub mod schema;
+mod server;
+pub mod soql;
+mod wire;
+
+pub use auth::{Credentials, JwtKey};
+pub use fault::{Fault, FaultAction};
+pub use org::{Access, Body, Cell, JournalError, Org, Person, Record};
+pub use server::{Emulator, Error, Options, serve};
+pub use wire::Refusal;

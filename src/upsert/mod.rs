@@ -10,7 +10,7 @@ mod status;
 mod text;
 
 pub use engagement::engagement_row;
-pub use field::{FieldDef, FieldKind, fields};
+pub use field::{EXTERNAL_ID_LENGTH, FieldDef, FieldKind, fields};
 pub use member::member_row;
 pub use polls::polls_row;
 pub use row::{EXTERNAL_ID, RowRefusal, RowRefusalReason};

@@ -1,0 +1,34 @@
+//! How the effective configuration is printed: secrets masked, durations as they are written in the file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+
+use super::properties;
+
+/// Stands for every secret, whatever its length.
+const MASK: &str = "********";
+
+pub(super) fn secret<S: Serializer>(_: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(MASK)
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+pub(super) fn optional_secret<S: Serializer>(value: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(|_| MASK).serialize(to)
+}
+
+pub(super) fn properties<S: Serializer>(properties: &BTreeMap<String, SecretString>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(
+        properties
+            .iter()
+            .map(|(name, value)| (name, if properties::secret(name) { MASK } else { value.expose_secret() })),
+    )
+}
+
+pub(super) fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    let value = jiff::SignedDuration::try_from(*value).expect("settings are far below 292 billion years");
+    to.collect_str(&format_args!("{value:#}"))
+}

@@ -1,0 +1,291 @@
+//! The configuration: one TOML file, checked whole before anything starts.
+//!
+//! What the file may say (`raw`) and what the program works with (the types here) are two things: a [`Config`] that
+//! exists is valid, so no stage checks it again. Every problem is reported at once, with its path and a hint;
+//! deserialising straight into these types would stop at the first one.
+//!
+//! Secrets come from files, then from the environment. They have no `Debug` and are masked when the effective
+//! configuration is printed. Nothing outside this room reads the environment.
+
+mod effective;
+mod parse;
+mod properties;
+mod raw;
+mod sections;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+/// A valid configuration.
+#[derive(Clone, Serialize)]
+pub struct Config {
+    /// Prefix of group ids and transactional ids. Default "rollbook".
+    pub application: String,
+    pub kafka: Kafka,
+    pub topics: Topics,
+    /// Absent: records with a registry's schema id are refused as of an unknown schema.
+    pub registry: Option<Registry>,
+    pub fold: Fold,
+    pub sink: Sink,
+    /// Absent only where the sink does not run.
+    pub salesforce: Option<Salesforce>,
+    pub http: Http,
+}
+
+#[derive(Clone, Serialize)]
+pub struct Kafka {
+    /// `host:port,…`. No default.
+    pub bootstrap: String,
+    /// Stable name of this instance: static membership and a stable transactional id. None: a random one.
+    pub instance: Option<String>,
+    /// librdkafka properties that are passed through (security, timeouts), secrets resolved. Default none.
+    #[serde(serialize_with = "effective::properties")]
+    pub properties: BTreeMap<String, SecretString>,
+}
+
+/// Names and shape of the topics. The defaults of the names are in [`Topics::default`].
+#[derive(Clone, Debug, Serialize)]
+pub struct Topics {
+    pub registrations: String,
+    pub attendance: String,
+    pub polls: String,
+    pub reactions: String,
+    pub views: String,
+    pub sessions: String,
+    /// Events that stood in the wrong partition, re-keyed.
+    pub resolved: String,
+    /// The winning records of the sessions topic.
+    pub catalogue: String,
+    pub state: String,
+    pub upserts: String,
+    pub outcomes: String,
+    pub dead_letters: String,
+    /// Partitions of topics that are created; existing inputs decide for the rest. Default 6: divides evenly among
+    /// one, two, three and six instances.
+    pub partitions: i32,
+    /// Copies of topics that are created. Default 3: state and upserts must survive a broker.
+    pub replication_factor: i32,
+    /// Whether absent topics are created at start. Default true.
+    pub create: bool,
+}
+
+/// A schema registry that speaks Confluent's API.
+#[derive(Clone, Serialize)]
+pub struct Registry {
+    /// May have a path. No default.
+    pub url: String,
+    pub username: Option<String>,
+    #[serde(serialize_with = "effective::optional_secret")]
+    pub password: Option<SecretString>,
+    /// PEM file of the authority that signed the registry's certificate. None: those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Fold {
+    /// Consumer threads of this instance. Default 1: one core folds more than most brokers deliver.
+    pub threads: usize,
+    /// Commit interval when caught up. Default 100 ms: what the end-to-end latency at light load is made of.
+    #[serde(serialize_with = "effective::duration")]
+    pub commit_interval: Duration,
+    /// Commit interval while behind. Default 2 s: a piece that changes often is then written once for many events.
+    #[serde(serialize_with = "effective::duration")]
+    pub commit_interval_behind: Duration,
+    /// A commit is due at this many dirty pieces, whatever the interval. Default 100000: keeps a transaction near
+    /// 50 MB.
+    pub commit_pieces_max: usize,
+    /// Larger values, in bytes, are refused. Default 1000000: Kafka's own default limit for a record is just above.
+    pub value_bytes_max: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Sink {
+    /// Rows per collections call. Default and maximum 200: Salesforce's limit.
+    pub batch_rows_max: usize,
+    /// Requests under way to Salesforce. Default 8: well below its 25 long-running ones.
+    pub requests_in_flight_max: usize,
+    /// Rows read ahead of the slowest outcome, per instance. Default 50000: about 50 MB.
+    pub rows_pending_max: usize,
+    /// Attempts of one row at errors that may pass, before it is a dead letter. Outages of the whole org do not
+    /// count. Default 8: with the backoff below about a minute of row locks.
+    pub attempts_max: u32,
+    /// First wait before another attempt. Default 200 ms.
+    #[serde(serialize_with = "effective::duration")]
+    pub backoff_min: Duration,
+    /// Longest wait before another attempt. Default 30 s.
+    #[serde(serialize_with = "effective::duration")]
+    pub backoff_max: Duration,
+}
+
+#[derive(Clone, Serialize)]
+pub struct Salesforce {
+    /// Where tokens come from: My Domain, login.salesforce.com, test.salesforce.com, or the emulator. No default.
+    pub login_url: String,
+    /// Default "62.0".
+    pub api_version: String,
+    /// One request, from connecting to the last byte. Default 120 s: Salesforce gives up a call at that age.
+    #[serde(serialize_with = "effective::duration")]
+    pub request_timeout: Duration,
+    /// PEM file of the authority that signed the certificate. None: those of the system.
+    pub ca_file: Option<PathBuf>,
+    pub auth: Auth,
+}
+
+#[derive(Clone, Serialize)]
+#[serde(tag = "flow", rename_all = "snake_case")]
+pub enum Auth {
+    ClientCredentials {
+        client_id: String,
+        #[serde(serialize_with = "effective::secret")]
+        client_secret: SecretString,
+    },
+    /// `private_key` is PEM.
+    JwtBearer {
+        client_id: String,
+        username: String,
+        #[serde(serialize_with = "effective::secret")]
+        private_key: SecretString,
+        /// Default: `login_url`.
+        audience: String,
+    },
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Http {
+    /// Metrics and health. Port 0: any free one. Default 127.0.0.1:9464: nothing is open to the network unasked.
+    pub listen: SocketAddr,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            registrations: "registrations".to_owned(),
+            attendance: "attendance".to_owned(),
+            polls: "polls".to_owned(),
+            reactions: "reactions".to_owned(),
+            views: "views".to_owned(),
+            sessions: "sessions".to_owned(),
+            resolved: "rollbook.resolved".to_owned(),
+            catalogue: "rollbook.catalogue".to_owned(),
+            state: "rollbook.state".to_owned(),
+            upserts: "rollbook.upserts".to_owned(),
+            outcomes: "rollbook.outcomes".to_owned(),
+            dead_letters: "rollbook.dead-letters".to_owned(),
+            partitions: 6,
+            replication_factor: 3,
+            create: true,
+        }
+    }
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            commit_interval: Duration::from_millis(100),
+            commit_interval_behind: Duration::from_secs(2),
+            commit_pieces_max: 100_000,
+            value_bytes_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        Self {
+            batch_rows_max: 200,
+            requests_in_flight_max: 8,
+            rows_pending_max: 50_000,
+            attempts_max: 8,
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)) }
+    }
+}
+
+/// Looks up an environment variable; tests pass their own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// Reads and checks a file; relative paths in it are relative to its folder.
+    pub fn load(path: &Path) -> Result<Self, Invalid> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let hint = "name the file with --config, or set ROLLBOOK_CONFIG; rollbook.example.toml is a start";
+            Invalid(vec![Problem::new(&path.display().to_string(), &format!("cannot be read: {error}"), hint)])
+        })?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new("")), &read_environment)
+    }
+
+    /// Checks the text of a file.
+    pub fn parse(text: &str, base_dir: &Path, environment: Environment) -> Result<Self, Invalid> {
+        parse::parse(text, base_dir, environment)
+    }
+
+    /// The effective configuration as TOML, secrets masked.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("the keys of every table are strings")
+    }
+
+    /// The effective configuration as JSON, secrets masked.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("the keys of every map are strings")
+    }
+
+    /// The section that the sink cannot do without.
+    pub fn require_salesforce(&self) -> Result<&Salesforce, Invalid> {
+        self.salesforce.as_ref().ok_or_else(|| {
+            let hint = "add the section, or leave the sink out with --stages fold";
+            Invalid(vec![Problem::new("salesforce", "missing, and the sink writes to Salesforce", hint)])
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn read_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Of the setting, as in `kafka.bootstrap`.
+    pub path: String,
+    pub message: String,
+    pub hint: String,
+}
+
+impl Problem {
+    fn new(path: &str, message: &str, hint: &str) -> Self {
+        Self { path: path.to_owned(), message: message.to_owned(), hint: hint.to_owned() }
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid(pub Vec<Problem>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the configuration has {count} problem{}", if count == 1 { "" } else { "s" })?;
+        for Problem { path, message, hint } in &self.0 {
+            write!(f, "\n  {path}: {message}")?;
+            if !hint.is_empty() {
+                write!(f, "\n    hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}

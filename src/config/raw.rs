@@ -1,0 +1,133 @@
+//! What the file may say, before any of it is believed.
+//!
+//! Serde stops at the first value of a wrong type and at the first unknown field. Here every field is a [`Leaf`] that
+//! takes whatever stands there and remembers what was wrong, and every table keeps the fields that it does not know:
+//! so one run reports them all.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+/// A field: absent, of its type, or of another.
+#[derive(Debug, Default)]
+pub(super) enum Leaf<T> {
+    #[default]
+    Absent,
+    Value(T),
+    Wrong(String),
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Leaf<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(from)?;
+        let found = value.type_str();
+        // The error's own text is left out: it repeats the value, which may be a secret in the wrong place.
+        Ok(T::deserialize(value).map_or_else(|_| Self::Wrong(format!("is a {found}")), Self::Value))
+    }
+}
+
+/// Fields that a table does not have.
+pub(super) type Unknown = BTreeMap<String, toml::Value>;
+
+/// One table of the file: its fields, and those that nobody knows.
+macro_rules! table {
+    ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        pub(super) struct $name {
+            $(pub(super) $field: Leaf<$type>,)*
+            #[serde(flatten)]
+            pub(super) unknown: Unknown,
+        }
+
+        impl Table for $name {
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn take_unknown(&mut self) -> Unknown {
+                std::mem::take(&mut self.unknown)
+            }
+        }
+    };
+}
+
+/// A table knows its fields, so that a misspelt one can be answered with the right one.
+pub(super) trait Table: Default + DeserializeOwned {
+    const FIELDS: &'static [&'static str];
+
+    fn take_unknown(&mut self) -> Unknown;
+}
+
+table!(RawConfig {
+    application: String,
+    kafka: RawKafka,
+    topics: RawTopics,
+    registry: RawRegistry,
+    fold: RawFold,
+    sink: RawSink,
+    salesforce: RawSalesforce,
+    http: RawHttp,
+});
+
+table!(RawKafka {
+    bootstrap: String,
+    instance: String,
+    properties: BTreeMap<String, toml::Value>,
+    properties_files: BTreeMap<String, toml::Value>,
+});
+
+table!(RawTopics {
+    registrations: String,
+    attendance: String,
+    polls: String,
+    reactions: String,
+    views: String,
+    sessions: String,
+    resolved: String,
+    catalogue: String,
+    state: String,
+    upserts: String,
+    outcomes: String,
+    dead_letters: String,
+    partitions: i64,
+    replication_factor: i64,
+    create: bool,
+});
+
+table!(RawRegistry { url: String, username: String, password_file: String, ca_file: String });
+
+table!(RawFold {
+    threads: i64,
+    commit_interval: String,
+    commit_interval_behind: String,
+    commit_pieces_max: i64,
+    value_bytes_max: i64,
+});
+
+table!(RawSink {
+    batch_rows_max: i64,
+    requests_in_flight_max: i64,
+    rows_pending_max: i64,
+    attempts_max: i64,
+    backoff_min: String,
+    backoff_max: String,
+});
+
+table!(RawSalesforce {
+    login_url: String,
+    api_version: String,
+    request_timeout: String,
+    ca_file: String,
+    auth: RawAuth,
+});
+
+table!(RawAuth {
+    flow: String,
+    client_id: String,
+    client_secret_file: String,
+    username: String,
+    private_key_file: String,
+    audience: String,
+});
+
+table!(RawHttp { listen: String });

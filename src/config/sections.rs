@@ -1,0 +1,223 @@
+//! The sections of the file, one function each: which field takes what, and what must hold between fields.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::parse::{Check, host_port, name, property_text};
+use super::raw::{self, Leaf};
+use super::{Auth, Fold, Http, Kafka, Registry, Salesforce, Sink, Topics, properties};
+
+impl Check<'_> {
+    pub(super) fn kafka(&mut self, leaf: Leaf<raw::RawKafka>) -> Kafka {
+        let raw = self.table("kafka", leaf);
+        let bootstrap = self.required("kafka.bootstrap", raw.bootstrap, "\"host:port\", several with commas");
+        if !bootstrap.is_empty() && !bootstrap.split(',').all(|server| host_port(server.trim())) {
+            self.note("kafka.bootstrap", "is not a list of host:port", "write \"broker-1:9092,broker-2:9092\"");
+        }
+        let instance = self.field("kafka.instance", raw.instance, "a name", |text| name(&text, 100));
+        let values = self.field("kafka.properties", raw.properties, "a table", Some).unwrap_or_default();
+        let files = self.field("kafka.properties_files", raw.properties_files, "a table", Some).unwrap_or_default();
+        Kafka { bootstrap, instance, properties: self.properties(values, files) }
+    }
+
+    fn properties(
+        &mut self,
+        values: BTreeMap<String, toml::Value>,
+        files: BTreeMap<String, toml::Value>,
+    ) -> BTreeMap<String, SecretString> {
+        let mut properties = BTreeMap::new();
+        for (name, value) in values {
+            let path = format!("kafka.properties.{name:?}");
+            let Some(text) = property_text(&value) else {
+                self.note(&path, &format!("is a {}, not a text, number or boolean", value.type_str()), "");
+                continue;
+            };
+            if files.contains_key(&name) {
+                self.note(&path, "is in kafka.properties_files, too", "keep the file");
+            }
+            if let Some((message, hint)) = properties::problem(&name, &text) {
+                self.note(&path, &message, &hint);
+            }
+            properties.insert(name, SecretString::from(text));
+        }
+        for (name, file) in files {
+            let path = format!("kafka.properties_files.{name:?}");
+            let leaf = file
+                .as_str()
+                .map_or(Leaf::Wrong(format!("is a {}", file.type_str())), |text| Leaf::Value(text.to_owned()));
+            let value = self.secret(&path, leaf, "").unwrap_or_default();
+            if let Some((message, hint)) = properties::problem(&name, value.expose_secret()) {
+                self.note(&path, &message, &hint);
+            }
+            properties.insert(name, value);
+        }
+        for (name, variable) in properties::FROM_ENVIRONMENT {
+            if !properties.contains_key(*name)
+                && let Some(value) = (self.environment)(variable)
+            {
+                properties.insert((*name).to_owned(), SecretString::from(value));
+            }
+        }
+        properties
+    }
+
+    pub(super) fn topics(&mut self, leaf: Leaf<raw::RawTopics>) -> Topics {
+        let raw = self.table("topics", leaf);
+        let default = Topics::default();
+        let mut seen = BTreeMap::new();
+        let mut topic = |field: &str, leaf, default| {
+            let path = format!("topics.{field}");
+            let expected = "a topic name: letters, digits, '.', '_' and '-', at most 249";
+            let topic: String = self.field(&path, leaf, expected, |text: String| name(&text, 249)).unwrap_or(default);
+            if let Some(other) = seen.insert(topic.clone(), path.clone()) {
+                self.note(&path, &format!("names the same topic as {other}"), "give each its own");
+            }
+            topic
+        };
+        Topics {
+            registrations: topic("registrations", raw.registrations, default.registrations),
+            attendance: topic("attendance", raw.attendance, default.attendance),
+            polls: topic("polls", raw.polls, default.polls),
+            reactions: topic("reactions", raw.reactions, default.reactions),
+            views: topic("views", raw.views, default.views),
+            sessions: topic("sessions", raw.sessions, default.sessions),
+            resolved: topic("resolved", raw.resolved, default.resolved),
+            catalogue: topic("catalogue", raw.catalogue, default.catalogue),
+            state: topic("state", raw.state, default.state),
+            upserts: topic("upserts", raw.upserts, default.upserts),
+            outcomes: topic("outcomes", raw.outcomes, default.outcomes),
+            dead_letters: topic("dead_letters", raw.dead_letters, default.dead_letters),
+            partitions: self.number("topics.partitions", raw.partitions, default.partitions, 1..=10_000),
+            replication_factor: self.number(
+                "topics.replication_factor",
+                raw.replication_factor,
+                default.replication_factor,
+                1..=32,
+            ),
+            create: self.field("topics.create", raw.create, "true or false", Some).unwrap_or(default.create),
+        }
+    }
+
+    pub(super) fn registry(&mut self, raw: raw::RawRegistry) -> Registry {
+        let url = self.url("registry.url", raw.url);
+        let username = self.field("registry.username", raw.username, "a text", Some);
+        let password = self.secret("registry.password_file", raw.password_file, "ROLLBOOK_REGISTRY_PASSWORD");
+        if username.is_some() != password.is_some() {
+            let hint = "set registry.username and either registry.password_file or ROLLBOOK_REGISTRY_PASSWORD";
+            self.note("registry", "has a user name or a password, but not both", hint);
+        }
+        Registry { url, username, password, ca_file: self.file("registry.ca_file", raw.ca_file) }
+    }
+
+    pub(super) fn fold(&mut self, leaf: Leaf<raw::RawFold>) -> Fold {
+        let raw = self.table("fold", leaf);
+        let default = Fold::default();
+        let fold = Fold {
+            threads: self.number("fold.threads", raw.threads, default.threads, 1..=256),
+            commit_interval: self.duration("fold.commit_interval", raw.commit_interval, default.commit_interval),
+            commit_interval_behind: self.duration(
+                "fold.commit_interval_behind",
+                raw.commit_interval_behind,
+                default.commit_interval_behind,
+            ),
+            commit_pieces_max: self.number(
+                "fold.commit_pieces_max",
+                raw.commit_pieces_max,
+                default.commit_pieces_max,
+                1..=10_000_000,
+            ),
+            // A refused record goes whole into a dead letter, of which the topic takes 10 MiB.
+            value_bytes_max: self.number(
+                "fold.value_bytes_max",
+                raw.value_bytes_max,
+                default.value_bytes_max,
+                1_000..=8_000_000,
+            ),
+        };
+        if fold.commit_interval > fold.commit_interval_behind {
+            let hint = "a backlog is folded faster with fewer commits";
+            self.note("fold.commit_interval_behind", "is shorter than fold.commit_interval", hint);
+        }
+        fold
+    }
+
+    pub(super) fn sink(&mut self, leaf: Leaf<raw::RawSink>) -> Sink {
+        let raw = self.table("sink", leaf);
+        let default = Sink::default();
+        let sink = Sink {
+            batch_rows_max: self.number("sink.batch_rows_max", raw.batch_rows_max, default.batch_rows_max, 1..=200),
+            requests_in_flight_max: self.number(
+                "sink.requests_in_flight_max",
+                raw.requests_in_flight_max,
+                default.requests_in_flight_max,
+                1..=100,
+            ),
+            rows_pending_max: self.number(
+                "sink.rows_pending_max",
+                raw.rows_pending_max,
+                default.rows_pending_max,
+                1..=10_000_000,
+            ),
+            attempts_max: self.number("sink.attempts_max", raw.attempts_max, default.attempts_max, 1..=1_000),
+            backoff_min: self.duration("sink.backoff_min", raw.backoff_min, default.backoff_min),
+            backoff_max: self.duration("sink.backoff_max", raw.backoff_max, default.backoff_max),
+        };
+        if sink.backoff_min > sink.backoff_max {
+            self.note("sink.backoff_max", "is shorter than sink.backoff_min", "");
+        }
+        sink
+    }
+
+    pub(super) fn salesforce(&mut self, raw: raw::RawSalesforce) -> Salesforce {
+        let login_url = self.url("salesforce.login_url", raw.login_url);
+        let version = |text: String| text.strip_suffix(".0")?.parse::<u32>().is_ok().then_some(text);
+        let api_version = self.field("salesforce.api_version", raw.api_version, "a version like \"62.0\"", version);
+        let default = Duration::from_mins(2);
+        Salesforce {
+            auth: self.auth(raw.auth, &login_url),
+            login_url,
+            api_version: api_version.unwrap_or_else(|| "62.0".to_owned()),
+            request_timeout: self.duration("salesforce.request_timeout", raw.request_timeout, default),
+            ca_file: self.file("salesforce.ca_file", raw.ca_file),
+        }
+    }
+
+    fn auth(&mut self, leaf: Leaf<raw::RawAuth>, login_url: &str) -> Auth {
+        let raw = self.table("salesforce.auth", leaf);
+        let flow = self.required("salesforce.auth.flow", raw.flow, "\"client_credentials\" or \"jwt_bearer\"");
+        let client_id = self.required("salesforce.auth.client_id", raw.client_id, "the app's consumer key");
+        if flow == "jwt_bearer" {
+            let audience = self.field("salesforce.auth.audience", raw.audience, "a URL", Some);
+            return Auth::JwtBearer {
+                client_id,
+                username: self.required("salesforce.auth.username", raw.username, "the integration user's name"),
+                private_key: self.required_secret(
+                    "salesforce.auth.private_key_file",
+                    raw.private_key_file,
+                    "ROLLBOOK_SALESFORCE_PRIVATE_KEY",
+                ),
+                audience: audience.unwrap_or_else(|| login_url.to_owned()),
+            };
+        }
+        if !flow.is_empty() && flow != "client_credentials" {
+            self.note("salesforce.auth.flow", "is no known flow", "write \"client_credentials\" or \"jwt_bearer\"");
+        }
+        let path = "salesforce.auth.client_secret_file";
+        let variable = "ROLLBOOK_SALESFORCE_CLIENT_SECRET";
+        Auth::ClientCredentials {
+            client_id,
+            client_secret: self.required_secret(path, raw.client_secret_file, variable),
+        }
+    }
+
+    pub(super) fn http(&mut self, leaf: Leaf<raw::RawHttp>) -> Http {
+        let raw = self.table("http", leaf);
+        let listen = self.field("http.listen", raw.listen, "an address like \"127.0.0.1:9464\"", |text| {
+            text.parse::<SocketAddr>().ok()
+        });
+        listen.map_or_else(Http::default, |listen| Http { listen })
+    }
+}

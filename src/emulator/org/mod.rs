@@ -1,0 +1,250 @@
+//! The org: rows, indexes, rules. Synchronous and single-threaded; the server puts one lock around it.
+//!
+//! A request is a transaction: [`Org::commit`] makes its changes durable, [`Org::rollback_to`] takes back those since a
+//! savepoint. Every rule of Salesforce that a writer can run into is checked here, whichever resource the row came by.
+
+mod check;
+mod delete;
+mod journal;
+mod member;
+mod seed;
+mod status;
+mod table;
+mod write;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema};
+use crate::event::SalesforceId;
+use journal::Journal;
+use table::Table;
+
+pub use check::cell_of;
+pub use journal::JournalError;
+pub use seed::Person;
+pub use table::{Cell, Record};
+pub use write::{Access, Body};
+
+/// Rows and rules of one emulated org.
+pub struct Org {
+    schema: Arc<Schema>,
+    tables: Vec<Table>,
+    journal: Option<Journal>,
+    /// What the open transaction changed, oldest first.
+    undo: Vec<Undo>,
+    locked: HashSet<SalesforceId>,
+    organization: SalesforceId,
+    user: SalesforceId,
+}
+
+/// How one change is taken back.
+struct Undo {
+    table: usize,
+    row: usize,
+    /// None: the row was new.
+    before: Option<Record>,
+}
+
+impl Org {
+    /// Opens the org: the rows of `data`, or an empty one with its organization and integration user.
+    pub fn open(schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
+        let mut tables: Vec<Table> = schema.objects().map(Table::new).collect();
+        let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
+        let mut org = Self {
+            schema: Arc::new(schema),
+            tables,
+            journal,
+            undo: Vec::new(),
+            locked: HashSet::new(),
+            organization: seed::first_id("00D"),
+            user: seed::first_id("005"),
+        };
+        org.seed(username);
+        org.commit()?;
+        Ok(org)
+    }
+
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.schema)
+    }
+
+    pub fn org_id(&self) -> &str {
+        self.organization.as_str()
+    }
+
+    pub fn user_id(&self) -> &str {
+        self.user.as_str()
+    }
+
+    /// Rows of an object, oldest first, deleted ones included. Empty for an object that does not exist.
+    pub fn rows(&self, object: &str) -> &[Record] {
+        self.table(object).map_or(&[], Table::rows)
+    }
+
+    pub fn record(&self, object: &str, id: &str) -> Option<&Record> {
+        self.table(object)?.by_id(SalesforceId::parse(id)?)
+    }
+
+    /// Live rows whose indexed field has this value; None if the field has no index.
+    pub fn find(&self, object: &str, field: &str, value: &str) -> Option<Vec<&Record>> {
+        let table = self.table(object)?;
+        let rows = table.find(table.column(field)?, value)?;
+        Some(rows.iter().filter_map(|at| table.row(*at)).collect())
+    }
+
+    /// A field's value as the API answers it.
+    pub fn value(&self, object: &ObjectDef, record: &Record, field: &FieldDef) -> Value {
+        match field.name.as_str() {
+            "Id" => return record.id.as_str().into(),
+            "IsDeleted" => return record.deleted.into(),
+            "CreatedDate" => return timestamp(record.created).into(),
+            "LastModifiedDate" | "SystemModstamp" => return timestamp(record.modified).into(),
+            "CreatedById" | "LastModifiedById" => return self.user.as_str().into(),
+            _ => {}
+        }
+        match field.derived {
+            Some(Derived::FullName) => self.full_name(object, record),
+            Some(Derived::FirstOf(paths)) => {
+                paths.iter().find_map(|path| self.follow(object, record, path)).unwrap_or_default()
+            }
+            Some(Derived::PersonType) => {
+                let contact = self.cell(record, object, "ContactId").is_some_and(|cell| !cell.is_null());
+                if contact { "Contact".into() } else { "Lead".into() }
+            }
+            None => stored_value(self.cell(record, object, &field.name).unwrap_or(&Cell::Null), field.kind),
+        }
+    }
+
+    /// All live rows of an object with every visible field, oldest first.
+    pub fn dump(&self, object: &str) -> Option<Vec<Map<String, Value>>> {
+        let object = self.schema.object(object)?;
+        let row = |record: &Record| {
+            object.fields.iter().map(|field| (field.name.clone(), self.value(object, record, field))).collect()
+        };
+        Some(self.rows(&object.name).iter().filter(|record| !record.deleted).map(row).collect())
+    }
+
+    pub fn lock_record(&mut self, id: &str) {
+        self.locked.extend(SalesforceId::parse(id));
+    }
+
+    pub fn unlock_record(&mut self, id: &str) {
+        if let Some(id) = SalesforceId::parse(id) {
+            self.locked.remove(&id);
+        }
+    }
+
+    /// Where the transaction stands; to come back to.
+    pub fn savepoint(&self) -> usize {
+        self.undo.len()
+    }
+
+    pub fn rollback_to(&mut self, savepoint: usize) {
+        while self.undo.len() > savepoint {
+            let Some(Undo { table, row, before }) = self.undo.pop() else { return };
+            let Some(table) = self.tables.get_mut(table) else { return };
+            match before {
+                Some(record) => {
+                    table.replace(row, record);
+                }
+                None => table.pop(),
+            }
+        }
+    }
+
+    /// Ends the transaction; what it changed is on disk afterwards. On failure nothing of it remains.
+    pub fn commit(&mut self) -> Result<(), JournalError> {
+        let Some(journal) = self.journal.as_mut().filter(|_| !self.undo.is_empty()) else {
+            self.undo.clear();
+            return Ok(());
+        };
+        let mut lines = String::new();
+        let mut seen = HashSet::new();
+        for Undo { table, row, .. } in &self.undo {
+            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)));
+            if let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) {
+                lines.push_str(&journal::line(table, record));
+            }
+        }
+        // Crash here: the client has no answer, and sends the rows again.
+        let written = journal.append(&lines);
+        match written {
+            Ok(()) => self.undo.clear(),
+            Err(_) => self.rollback_to(0),
+        }
+        written
+    }
+
+    fn table_index(&self, object: &str) -> Option<usize> {
+        self.tables.iter().position(|table| table.object == object)
+    }
+
+    fn table(&self, object: &str) -> Option<&Table> {
+        self.tables.get(self.table_index(object)?)
+    }
+
+    fn cell<'a>(&'a self, record: &'a Record, object: &ObjectDef, field: &str) -> Option<&'a Cell> {
+        let table = self.table(&object.name)?;
+        Some(record.cell(table.column(field)?))
+    }
+
+    fn text<'a>(&'a self, record: &'a Record, object: &ObjectDef, field: &str) -> Option<&'a str> {
+        self.cell(record, object, field)?.as_str()
+    }
+
+    fn full_name(&self, object: &ObjectDef, record: &Record) -> Value {
+        let parts = ["FirstName", "LastName"].map(|name| self.text(record, object, name));
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ").into()
+    }
+
+    /// Follows `Contact.Account.Name`; None where a parent on the way does not exist.
+    fn follow(&self, object: &ObjectDef, record: &Record, path: &str) -> Option<Value> {
+        let Some((relationship, rest)) = path.split_once('.') else {
+            return Some(self.value(object, record, object.field(path)?));
+        };
+        let reference = object.relationship(relationship)?;
+        let id = self.text(record, object, &reference.name)?;
+        let parent = self.schema.object_of_id(id)?;
+        let record = self.record(&parent.name, id)?;
+        self.follow(parent, record, rest)
+    }
+
+    fn table_push(&mut self, table: usize, record: Record) {
+        if let Some(rows) = self.tables.get_mut(table) {
+            let row = rows.push(record);
+            self.undo.push(Undo { table, row, before: None });
+        }
+    }
+
+    fn table_replace(&mut self, table: usize, row: usize, record: Record) {
+        if let Some(before) = self.tables.get_mut(table).and_then(|rows| rows.replace(row, record)) {
+            self.undo.push(Undo { table, row, before: Some(before) });
+        }
+    }
+}
+
+fn stored_value(cell: &Cell, kind: FieldKind) -> Value {
+    match cell {
+        Cell::Null if kind == FieldKind::Boolean => false.into(),
+        Cell::Null => Value::Null,
+        Cell::Bool(value) => (*value).into(),
+        #[expect(clippy::cast_possible_truncation, reason = "whole numbers are checked on writing")]
+        Cell::Number(value) if kind == FieldKind::Int => (*value as i64).into(),
+        Cell::Number(value) => (*value).into(),
+        Cell::Text(text) => (**text).into(),
+    }
+}
+
+/// `2026-01-31T10:00:00.000+0000`: Salesforce writes the offset without a colon.
+pub fn timestamp(millis: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,205 @@
+//! The rows of one object and the hash indexes over them.
+//!
+//! Rows are never moved: a row's position is its name inside the emulator, and a deleted row stays, flagged, as it
+//! does in a real org's recycle bin. Indexes hold live rows only.
+
+use std::collections::HashMap;
+
+use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
+use crate::event::SalesforceId;
+
+/// A stored value. What is computed on reading has no cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(Box<str>),
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub id: SalesforceId,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    pub modified: i64,
+    pub deleted: bool,
+    /// By column; columns past the end are null.
+    cells: Vec<Cell>,
+}
+
+/// All rows of an object.
+pub struct Table {
+    pub object: String,
+    columns: Vec<String>,
+    rows: Vec<Record>,
+    by_id: HashMap<SalesforceId, usize>,
+    indexes: Vec<Index>,
+    /// Number of the next row; part of its id and its auto-number.
+    pub next: u64,
+}
+
+/// Live rows by the value of one column.
+struct Index {
+    column: usize,
+    case_sensitive: bool,
+    rows: HashMap<Box<str>, Vec<usize>>,
+}
+
+impl Cell {
+    pub fn text(text: &str) -> Self {
+        if text.is_empty() { Self::Null } else { Self::Text(text.into()) }
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    pub fn is_null(&self) -> bool {
+        *self == Self::Null
+    }
+}
+
+impl Record {
+    pub fn new(id: SalesforceId, now: i64) -> Self {
+        Self { id, created: now, modified: now, deleted: false, cells: Vec::new() }
+    }
+
+    pub fn cell(&self, column: usize) -> &Cell {
+        self.cells.get(column).unwrap_or(&Cell::Null)
+    }
+
+    pub fn set(&mut self, column: usize, cell: Cell) {
+        if self.cells.len() <= column {
+            self.cells.resize(column + 1, Cell::Null);
+        }
+        if let Some(slot) = self.cells.get_mut(column) {
+            *slot = cell;
+        }
+    }
+}
+
+impl Table {
+    pub fn new(object: &ObjectDef) -> Self {
+        let mut table = Self {
+            object: object.name.clone(),
+            columns: Vec::new(),
+            rows: Vec::new(),
+            by_id: HashMap::new(),
+            indexes: Vec::new(),
+            next: 1,
+        };
+        for field in object.fields.iter().filter(|field| field.derived.is_none()) {
+            let column = table.column_or_new(&field.name);
+            if indexed(field) {
+                table.indexes.push(Index { column, case_sensitive: exact(field), rows: HashMap::new() });
+            }
+        }
+        table
+    }
+
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column == name)
+    }
+
+    /// The journal may know fields that the schema has lost.
+    pub fn column_or_new(&mut self, name: &str) -> usize {
+        self.column(name).unwrap_or_else(|| {
+            self.columns.push(name.to_owned());
+            self.columns.len() - 1
+        })
+    }
+
+    /// Deleted rows included, oldest first.
+    pub fn rows(&self) -> &[Record] {
+        &self.rows
+    }
+
+    pub fn row(&self, at: usize) -> Option<&Record> {
+        self.rows.get(at)
+    }
+
+    pub fn position(&self, id: SalesforceId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub fn by_id(&self, id: SalesforceId) -> Option<&Record> {
+        self.row(self.position(id)?)
+    }
+
+    /// Live rows that hold `value` in an indexed column; None if the column has no index.
+    pub fn find(&self, column: usize, value: &str) -> Option<&[usize]> {
+        let index = self.indexes.iter().find(|index| index.column == column)?;
+        Some(index.rows.get(&*index.key(value)).map_or(&[], Vec::as_slice))
+    }
+
+    pub fn push(&mut self, record: Record) -> usize {
+        let at = self.rows.len();
+        self.by_id.insert(record.id, at);
+        self.index(at, &record);
+        self.rows.push(record);
+        at
+    }
+
+    /// Puts `record` in the place of the row at `at` and hands back what stood there.
+    pub fn replace(&mut self, at: usize, record: Record) -> Option<Record> {
+        let before = self.rows.get(at)?.clone();
+        self.unindex(at, &before);
+        self.index(at, &record);
+        self.rows.get_mut(at).map(|slot| std::mem::replace(slot, record))
+    }
+
+    /// Takes the newest row away again.
+    pub fn pop(&mut self) {
+        if let Some(record) = self.rows.pop() {
+            self.unindex(self.rows.len(), &record);
+            self.by_id.remove(&record.id);
+        }
+    }
+
+    fn index(&mut self, at: usize, record: &Record) {
+        if record.deleted {
+            return;
+        }
+        for index in &mut self.indexes {
+            if let Some(text) = record.cell(index.column).as_str() {
+                let key = index.key(text);
+                index.rows.entry(key).or_default().push(at);
+            }
+        }
+    }
+
+    fn unindex(&mut self, at: usize, record: &Record) {
+        for index in &mut self.indexes {
+            let Some(text) = record.cell(index.column).as_str() else { continue };
+            let key = index.key(text);
+            if let Some(rows) = index.rows.get_mut(&key) {
+                rows.retain(|row| *row != at);
+                if rows.is_empty() {
+                    index.rows.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+impl Index {
+    fn key(&self, text: &str) -> Box<str> {
+        if self.case_sensitive { text.into() } else { text.to_lowercase().into() }
+    }
+}
+
+/// Fields that are looked up by value. An owner is not: all rows have the same.
+fn indexed(field: &FieldDef) -> bool {
+    let lookup = field.kind == FieldKind::Reference && !field.reference_to.iter().any(|object| object == "User");
+    lookup || field.kind.textual() && (field.unique || field.external_id || field.id_lookup)
+}
+
+fn exact(field: &FieldDef) -> bool {
+    field.kind.identifier() || field.case_sensitive
+}

@@ -1,0 +1,177 @@
+//! From a call to its reply: who may call, what it costs, and which resource answers.
+//!
+//! Names of resources, objects and fields are compared without regard to case and a trailing slash means nothing,
+//! because clients differ in both.
+
+mod collections;
+mod composite;
+mod query;
+mod record;
+mod search;
+mod sobjects;
+
+use serde_json::{Value, json};
+
+use super::auth;
+use super::server::Service;
+use super::wire::{Call, Method, Refusal, Reply};
+
+pub use query::Cursors;
+
+/// The versions served: 31.0 to 67.0. Older ones are retired.
+const VERSIONS: std::ops::RangeInclusive<u32> = 31..=67;
+
+/// A call below `/services/data/vNN.0/`, authenticated and paid for.
+pub struct DataCall<'a> {
+    pub call: &'a Call,
+    pub version: u32,
+    /// What follows the version.
+    pub path: &'a [&'a str],
+}
+
+impl DataCall<'_> {
+    /// `/services/data/vNN.0`
+    pub fn base(&self) -> String {
+        format!("/services/data/v{}.0", self.version)
+    }
+}
+
+/// Answers a call; its changes are durable before it returns.
+pub fn respond(service: &mut Service, call: &Call) -> Reply {
+    let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+    let reply = match path.as_slice() {
+        ["services", "oauth2", resource] => service.sessions.oauth(call, resource),
+        ["services", "Soap", "u", version, ..] if call.method == Method::Post => {
+            auth::soap_login(&mut service.sessions, call, version)
+        }
+        ["services", "data"] => Reply::json(200, versions()),
+        ["services", "data", version, path @ ..] => data(service, call, version, path),
+        ["id", _, _] => identity(service, call).unwrap_or_else(|refusal| refusal.reply()),
+        _ => Refusal::not_found().reply(),
+    };
+    service.counters.answered(call, reply.status);
+    reply
+}
+
+fn data(service: &mut Service, call: &Call, version: &str, path: &[&str]) -> Reply {
+    let reply = admit(service, call, version).and_then(|version| {
+        let reply = route(service, &DataCall { call, version, path });
+        let saved = service.org.commit();
+        saved
+            .map_err(|_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written"))?;
+        reply
+    });
+    let reply = reply.unwrap_or_else(|refusal| refusal.reply());
+    reply.with_header("Sforce-Limit-Info", service.counters.limit_info())
+}
+
+/// Token, version, allocation: in this order, and only a call that passes the first two costs anything.
+fn admit(service: &mut Service, call: &Call, version: &str) -> Result<u32, Refusal> {
+    service.sessions.check(call.token()?)?;
+    let number: u32 = version
+        .strip_prefix('v')
+        .and_then(|number| number.strip_suffix(".0"))
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(Refusal::not_found)?;
+    if number < *VERSIONS.start() {
+        return Err(Refusal::new(410, "GONE", "The requested resource is no longer available"));
+    }
+    if !VERSIONS.contains(&number) {
+        return Err(Refusal::not_found());
+    }
+    service.counters.charge()?;
+    Ok(number)
+}
+
+/// Also where the subrequests of a composite call come in.
+fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
+    let lower: Vec<String> = call.path.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    match (lower.as_slice(), call.path) {
+        ([], _) => Ok(Reply::json(200, root(service, call))),
+        (["limits"], _) => Ok(Reply::json(200, limits(service))),
+        (["sobjects"], _) => sobjects::global(service, call),
+        (["sobjects", _], [_, object]) => sobjects::collection(service, call, object),
+        (["sobjects", _, "describe"], [_, object, _]) => sobjects::describe(service, call, object),
+        (["sobjects", _, _], [_, object, id]) => sobjects::by_id(service, call, object, id),
+        (["sobjects", _, _, _], [_, object, field, value]) => {
+            sobjects::by_external_id(service, call, &sobjects::Key { object, field, value })
+        }
+        (["composite"], _) => composite::respond(service, call),
+        (["composite", "sobjects"], _) => collections::mixed(service, call),
+        (["composite", "sobjects", _], [_, _, object]) => collections::retrieve(service, call, object),
+        (["composite", "sobjects", _, _], [_, _, object, field]) => collections::upsert(service, call, object, field),
+        (["query" | "queryall"], _) => query::respond(service, call),
+        (["query" | "queryall", _], [_, locator]) => query::next_page(service, call, locator),
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+fn versions() -> Value {
+    /// Labels follow the seasons: v31 is Summer '14, three releases a year.
+    const SEASONS: [&str; 3] = ["Summer", "Winter", "Spring"];
+    let version = |number: u32| {
+        let since = number - VERSIONS.start();
+        let season = usize::try_from(since % 3).ok().and_then(|at| SEASONS.get(at)).unwrap_or(&"");
+        let year = 14 + since.div_ceil(3);
+        json!({
+            "label": format!("{season} '{year}"),
+            "url": format!("/services/data/v{number}.0"),
+            "version": format!("{number}.0"),
+        })
+    };
+    VERSIONS.map(version).collect()
+}
+
+fn root(service: &Service, call: &DataCall<'_>) -> Value {
+    let base = call.base();
+    json!({
+        "identity": service.sessions.identity_url(&call.call.base_url),
+        "composite": format!("{base}/composite"),
+        "limits": format!("{base}/limits"),
+        "query": format!("{base}/query"),
+        "queryAll": format!("{base}/queryAll"),
+        "sobjects": format!("{base}/sobjects"),
+    })
+}
+
+fn limits(service: &Service) -> Value {
+    let max = service.counters.daily_limit();
+    let remaining = max.saturating_sub(service.counters.api_calls());
+    json!({
+        "DailyApiRequests": { "Max": max, "Remaining": remaining },
+        "DailyBulkApiBatches": { "Max": 15_000, "Remaining": 15_000 },
+        "DataStorageMB": { "Max": 1_024, "Remaining": 1_024 },
+    })
+}
+
+/// The token comes in the header, or in the query as jsforce sends it.
+fn identity(service: &Service, call: &Call) -> Result<Reply, Refusal> {
+    let token = call.param("oauth_token").map_or_else(|| call.token(), Ok)?;
+    service.sessions.check(token)?;
+    let known = [service.sessions.identity().org_id.as_str(), service.sessions.identity().user_id.as_str()];
+    let asked = [call.path.get(1), call.path.get(2)].map(|id| id.map_or("", String::as_str));
+    // Ids come in both lengths.
+    if known.iter().zip(asked).all(|(known, asked)| asked.len() >= 15 && known.starts_with(asked)) {
+        return Ok(Reply::json(200, service.sessions.user_info(&call.base_url)));
+    }
+    Err(Refusal::not_found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_carry_the_label_of_their_season() {
+        let versions = versions();
+        let label = |version: &str| {
+            let all = versions.as_array().expect("a list");
+            all.iter().find(|entry| entry["version"] == version).map(|entry| entry["label"].clone())
+        };
+        assert_eq!(label("31.0"), Some(json!("Summer '14")));
+        assert_eq!(label("62.0"), Some(json!("Winter '25")));
+        assert_eq!(label("67.0"), Some(json!("Summer '26")));
+        assert_eq!(label("30.0"), None);
+    }
+}

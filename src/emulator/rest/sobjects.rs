@@ -1,0 +1,230 @@
+//! Single records: describe, create, read, update, delete, and the same by external id.
+
+use serde_json::json;
+
+use super::{DataCall, record};
+use crate::emulator::org::{Access, Body, Cell, Org, cell_of};
+use crate::emulator::schema::{FieldDef, ObjectDef, Schema, describe};
+use crate::emulator::server::Service;
+use crate::emulator::wire::{Call, Method, Refusal, Reply};
+use crate::event::SalesforceId;
+
+/// From this version on a write by external id answers with `created`, and an update with a body.
+const UPSERT_RESULT_SINCE: u32 = 46;
+
+/// A record addressed by the value of a field.
+pub struct Key<'a> {
+    pub object: &'a str,
+    pub field: &'a str,
+    pub value: &'a str,
+}
+
+/// What an upsert did, or found in its way.
+pub enum Upserted {
+    Created(SalesforceId),
+    Updated(SalesforceId),
+    /// The key matches several records.
+    Several(Vec<SalesforceId>),
+}
+
+pub fn global(service: &Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
+    only(call.call, &[Method::Get, Method::Head])?;
+    let base = call.base();
+    let schema = service.org.schema();
+    let sobjects: Vec<_> = schema.objects().map(|object| describe::summary(object, &base)).collect();
+    Ok(Reply::json(200, json!({ "encoding": "UTF-8", "maxBatchSize": 200, "sobjects": sobjects })))
+}
+
+pub fn describe(service: &Service, call: &DataCall<'_>, object: &str) -> Result<Reply, Refusal> {
+    only(call.call, &[Method::Get, Method::Head])?;
+    let schema = service.org.schema();
+    Ok(Reply::json(200, describe::object(&schema, known(&schema, object)?, &call.base())))
+}
+
+/// `/sobjects/X`: metadata, or a new record.
+pub fn collection(service: &mut Service, call: &DataCall<'_>, object: &str) -> Result<Reply, Refusal> {
+    let schema = service.org.schema();
+    let object = known(&schema, object)?;
+    match call.call.method {
+        Method::Get | Method::Head => {
+            let summary = describe::summary(object, &call.base());
+            Ok(Reply::json(200, json!({ "objectDescribe": summary, "recentItems": [] })))
+        }
+        Method::Post => {
+            let id = create(&mut service.org, object, &call.call.json()?)?;
+            Ok(created(call, object, id, json!({ "id": id.as_str(), "success": true, "errors": [] })))
+        }
+        other @ (Method::Put | Method::Patch | Method::Delete) => Err(Refusal::method(other, "GET,HEAD,POST")),
+    }
+}
+
+/// `/sobjects/X/ID`
+pub fn by_id(service: &mut Service, call: &DataCall<'_>, object: &str, id: &str) -> Result<Reply, Refusal> {
+    let schema = service.org.schema();
+    let object = known(&schema, object)?;
+    if call.call.method == Method::Post && id.eq_ignore_ascii_case("Id") {
+        let id = create(&mut service.org, object, &call.call.json()?)?;
+        return Ok(created(call, object, id, record::success(id.as_str(), Some(true))));
+    }
+    if SalesforceId::parse(id).is_none() {
+        return Err(no_external_id(id));
+    }
+    match call.call.method {
+        Method::Get | Method::Head => {
+            let found = service.org.record(&object.name, id).filter(|found| !found.deleted);
+            read(service, call, object, found.map(|found| found.id).as_slice())
+        }
+        Method::Patch => {
+            let body = call.call.json()?;
+            attempt(&mut service.org, |org| org.update(&object.name, id, &body, Access::User))?;
+            Ok(Reply::empty(204))
+        }
+        Method::Delete => {
+            attempt(&mut service.org, |org| org.delete(&object.name, id, Access::User))?;
+            Ok(Reply::empty(204))
+        }
+        other @ (Method::Post | Method::Put) => Err(Refusal::method(other, "GET,HEAD,PATCH,DELETE")),
+    }
+}
+
+/// `/sobjects/X/FIELD/VALUE`
+pub fn by_external_id(service: &mut Service, call: &DataCall<'_>, key: &Key<'_>) -> Result<Reply, Refusal> {
+    let schema = service.org.schema();
+    let object = known(&schema, key.object)?;
+    let field = external_id(object, key.field)?;
+    if call.call.method == Method::Patch {
+        return upsert_one(service, call, object, field, key.value);
+    }
+    let found = matches(&service.org, object, field, key.value)?;
+    if found.len() > 1 {
+        return Ok(several(call, object, &found));
+    }
+    match call.call.method {
+        Method::Get | Method::Head => read(service, call, object, &found),
+        Method::Delete => {
+            let id = found.first().ok_or_else(Refusal::not_found)?;
+            attempt(&mut service.org, |org| org.delete(&object.name, id.as_str(), Access::User))?;
+            Ok(Reply::empty(204))
+        }
+        other @ (Method::Post | Method::Put | Method::Patch) => Err(Refusal::method(other, "GET,HEAD,PATCH,DELETE")),
+    }
+}
+
+fn upsert_one(
+    service: &mut Service,
+    call: &DataCall<'_>,
+    object: &ObjectDef,
+    field: &FieldDef,
+    value: &str,
+) -> Result<Reply, Refusal> {
+    let body = call.call.json()?;
+    let in_body = body.keys().find(|name| name.eq_ignore_ascii_case(&field.name) || name.eq_ignore_ascii_case("id"));
+    if let Some(name) = in_body {
+        let message = format!("The {name} field should not be specified in the sobject data.");
+        return Err(Refusal::bad("INVALID_FIELD", message));
+    }
+    if call.call.param("updateOnly") == Some("true") && matches(&service.org, object, field, value)?.is_empty() {
+        return Err(Refusal::not_found());
+    }
+    let outcome = upsert(&mut service.org, object, field, value, &body)?;
+    let modern = call.version >= UPSERT_RESULT_SINCE;
+    Ok(match outcome {
+        Upserted::Created(id) => created(call, object, id, record::success(id.as_str(), modern.then_some(true))),
+        Upserted::Updated(id) if modern => Reply::json(200, record::success(id.as_str(), Some(false))),
+        Upserted::Updated(_) => Reply::empty(204),
+        Upserted::Several(found) => several(call, object, &found),
+    })
+}
+
+/// Inserts or updates by the value of an external id field, which `body` does not repeat.
+pub fn upsert(
+    org: &mut Org,
+    object: &ObjectDef,
+    field: &FieldDef,
+    value: &str,
+    body: &Body,
+) -> Result<Upserted, Refusal> {
+    match matches(org, object, field, value)?.as_slice() {
+        [] if field.name == "Id" => Err(Refusal::no_record()),
+        [] => {
+            let mut body = body.clone();
+            body.insert(field.name.clone(), value.into());
+            create(org, object, &body).map(Upserted::Created)
+        }
+        [id] => {
+            let updated = attempt(org, |org| org.update(&object.name, id.as_str(), body, Access::User));
+            updated.map(Upserted::Updated)
+        }
+        several => Ok(Upserted::Several(several.to_vec())),
+    }
+}
+
+/// Live records that a key addresses.
+pub fn matches(org: &Org, object: &ObjectDef, field: &FieldDef, value: &str) -> Result<Vec<SalesforceId>, Refusal> {
+    if field.name == "Id" {
+        let found = org.record(&object.name, value).filter(|found| !found.deleted);
+        return Ok(found.map(|found| found.id).into_iter().collect());
+    }
+    // What could not be stored in the field cannot be found in it either, and is refused in the same words.
+    let cell = cell_of(field, &value.into())?;
+    if let Some(found) = cell.as_str().and_then(|value| org.find(&object.name, &field.name, value)) {
+        return Ok(found.into_iter().map(|record| record.id).collect());
+    }
+    let wanted = match cell {
+        Cell::Number(number) => json!(number),
+        Cell::Text(text) => json!(&*text),
+        Cell::Null | Cell::Bool(_) => return Ok(Vec::new()),
+    };
+    let live = org.rows(&object.name).iter().filter(|record| !record.deleted);
+    Ok(live.filter(|record| org.value(object, record, field) == wanted).map(|record| record.id).collect())
+}
+
+/// The field that a URL names as a key.
+pub fn external_id<'a>(object: &'a ObjectDef, name: &str) -> Result<&'a FieldDef, Refusal> {
+    let field = object.field(name).filter(|field| field.external_id || field.id_lookup || field.name == "Id");
+    field.ok_or_else(|| no_external_id(name))
+}
+
+fn no_external_id(name: &str) -> Refusal {
+    Refusal::new(404, "NOT_FOUND", format!("Provided external ID field does not exist or is not accessible: {name}"))
+}
+
+pub fn create(org: &mut Org, object: &ObjectDef, body: &Body) -> Result<SalesforceId, Refusal> {
+    attempt(org, |org| org.insert(&object.name, body, Access::User))
+}
+
+/// Runs one write; what a failed one had done already is taken back.
+pub fn attempt<T>(org: &mut Org, write: impl FnOnce(&mut Org) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    let savepoint = org.savepoint();
+    write(org).inspect_err(|_| org.rollback_to(savepoint))
+}
+
+pub fn known<'a>(schema: &'a Schema, object: &str) -> Result<&'a ObjectDef, Refusal> {
+    schema.object(object).ok_or_else(Refusal::not_found)
+}
+
+pub fn only(call: &Call, allowed: &[Method]) -> Result<(), Refusal> {
+    if allowed.contains(&call.method) {
+        return Ok(());
+    }
+    let names: Vec<&str> = allowed.iter().map(|method| method.name()).collect();
+    Err(Refusal::method(call.method, &names.join(",")))
+}
+
+fn read(service: &Service, call: &DataCall<'_>, object: &ObjectDef, found: &[SalesforceId]) -> Result<Reply, Refusal> {
+    let id = found.first().ok_or_else(Refusal::not_found)?;
+    let found = service.org.record(&object.name, id.as_str()).ok_or_else(Refusal::not_found)?;
+    let fields = record::fields(object, call.call.param("fields"))?;
+    Ok(Reply::json(200, record::shown(&service.org, object, found, &fields, &call.base()).into()))
+}
+
+fn created(call: &DataCall<'_>, object: &ObjectDef, id: SalesforceId, body: serde_json::Value) -> Reply {
+    let location = format!("{}/sobjects/{}/{id}", call.base(), object.name);
+    Reply::json(201, body).with_header("Location", location)
+}
+
+fn several(call: &DataCall<'_>, object: &ObjectDef, found: &[SalesforceId]) -> Reply {
+    let base = call.base();
+    let urls: Vec<String> = found.iter().map(|id| format!("{base}/sobjects/{}/{id}", object.name)).collect();
+    Reply::json(300, json!(urls))
+}

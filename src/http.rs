@@ -1,0 +1,191 @@
+//! One port for `/metrics`, `/livez` and `/readyz`.
+//!
+//! *Live* means that every loop still turns. It does not ask whether Kafka or Salesforce can be reached: an outage
+//! there would restart every instance, and restarting mends nothing. *Ready* means that this instance has its
+//! partitions, their state and a token.
+//!
+//! Loops report by atomics; a request only reads them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+
+/// A loop that has not turned for so long is dead. Longer than any single call a loop makes: a commit's timeout is
+/// 60 s.
+pub const BEAT_INTERVAL_MAX: Duration = Duration::from_secs(90);
+
+/// How the loops of the process are.
+pub struct Health {
+    started: Instant,
+    loops: Mutex<BTreeMap<String, Arc<Pulse>>>,
+}
+
+/// One loop's own part of [`Health`]; it keeps the `Arc` and reports without a lock.
+pub struct Pulse {
+    started: Instant,
+    /// Milliseconds since `started`.
+    beat_at: AtomicU64,
+    /// None: ready. Else why not.
+    waits_for: Mutex<Option<&'static str>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { started: Instant::now(), loops: Mutex::default() }
+    }
+}
+
+impl Health {
+    /// The loop of this name, made at the first call; it starts alive and not ready.
+    pub fn pulse(&self, name: &str) -> Arc<Pulse> {
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let pulse = loops.entry(name.to_owned()).or_insert_with(|| {
+            let beat_at = AtomicU64::new(millis(self.started.elapsed()));
+            Arc::new(Pulse { started: self.started, beat_at, waits_for: Mutex::new(Some("starting")) })
+        });
+        Arc::clone(pulse)
+    }
+
+    /// One consumer thread of the fold.
+    pub fn fold(&self, thread: usize) -> Arc<Pulse> {
+        self.pulse(&format!("fold-{thread}"))
+    }
+
+    pub fn sink(&self) -> Arc<Pulse> {
+        self.pulse("sink")
+    }
+
+    /// Whether every loop has turned lately, seen from `now`, and the age of each beat in milliseconds.
+    fn live(&self, now: Duration) -> (bool, serde_json::Value) {
+        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let ages = loops.iter().map(|(name, pulse)| (name, pulse.age(now)));
+        let live = ages.clone().all(|(_, age)| age <= millis(BEAT_INTERVAL_MAX));
+        (live, ages.map(|(name, age)| (name.clone(), json!({ "beat_age_ms": age }))).collect())
+    }
+
+    /// Whether every loop does its work, and what each one waits for. Without a loop: not ready.
+    fn ready(&self) -> (bool, serde_json::Value) {
+        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = loops.iter().map(|(name, pulse)| (name, pulse.waits_for()));
+        let ready = !loops.is_empty() && states.clone().all(|(_, waits_for)| waits_for.is_none());
+        let states = states
+            .map(|(name, waits_for)| (name.clone(), json!({ "ready": waits_for.is_none(), "waits_for": waits_for })));
+        (ready, states.collect())
+    }
+}
+
+impl Pulse {
+    /// The loop has turned once more.
+    pub fn beat(&self) {
+        self.beat_at.store(millis(self.started.elapsed()), Ordering::Relaxed);
+    }
+
+    /// Whether the loop does its work now; `why` says what it waits for, in a constant text.
+    pub fn ready(&self, ready: bool, why: &'static str) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = (!ready).then_some(why);
+    }
+
+    fn waits_for(&self) -> Option<&'static str> {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn age(&self, now: Duration) -> u64 {
+        millis(now).saturating_sub(self.beat_at.load(Ordering::Relaxed))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The port, bound but not served yet, so that a taken one is an error at start.
+pub struct Server {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves until `stop` is true.
+    pub async fn serve(
+        self,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let stopped = async move {
+            // A sender that is gone means the same.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        axum::serve(self.listener, router(metrics, health)).with_graceful_shutdown(stopped).await
+    }
+}
+
+fn router(metrics: Arc<Metrics>, health: Arc<Health>) -> Router {
+    let health_routes =
+        Router::new().route("/livez", get(serve_live)).route("/readyz", get(serve_ready)).with_state(health);
+    Router::new().route("/metrics", get(serve_metrics)).with_state(metrics).merge(health_routes)
+}
+
+async fn serve_metrics(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.render())
+}
+
+async fn serve_live(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let (live, loops) = health.live(health.started.elapsed());
+    (status(live), Json(json!({ "live": live, "loops": loops })))
+}
+
+async fn serve_ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let (ready, loops) = health.ready();
+    (status(ready), Json(json!({ "ready": ready, "loops": loops })))
+}
+
+fn status(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_stopped_is_not_live_and_one_that_waits_is() {
+        let health = Health::default();
+        let pulse = health.fold(0);
+        pulse.ready(false, "restoring");
+        assert!(health.live(health.started.elapsed()).0, "waiting is no death");
+        assert!(!health.live(health.started.elapsed() + BEAT_INTERVAL_MAX + Duration::from_secs(1)).0);
+    }
+
+    #[test]
+    fn ready_needs_every_loop_and_says_what_is_missing() {
+        let health = Health::default();
+        assert!(!health.ready().0, "a process without loops does nothing");
+        health.fold(0).ready(true, "");
+        assert!(health.ready().0);
+        health.sink().ready(false, "a token");
+        let (ready, detail) = health.ready();
+        assert!(!ready);
+        assert_eq!(detail["sink"], json!({ "ready": false, "waits_for": "a token" }));
+    }
+}

@@ -1,0 +1,232 @@
+//! Asks the broker about the topics and creates absent ones. What must hold is decided in `topics`; this is the
+//! part that talks.
+//!
+//! A broker that is down is waited for, visibly: a service that ends when its broker restarts only adds to the noise.
+
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::client_config;
+use super::topics::{self, Found, Survey, Topic, TopicProblem};
+use crate::config::Config;
+
+/// One request to the broker.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// How often a topic that was just created is looked for before it counts as lost.
+const CREATED_LOOKS_MAX: u32 = 200;
+const CREATED_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("cannot make a Kafka client of the settings")]
+    Client(#[source] KafkaError),
+    #[error("cannot start a runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot reach Kafka at `{bootstrap}`")]
+    Unreachable {
+        bootstrap: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error("told to stop while waiting for Kafka")]
+    Stopped,
+    #[error("cannot ask for the settings of the topics")]
+    Describe(#[source] KafkaError),
+    #[error("cannot create topics")]
+    Create(#[source] KafkaError),
+    #[error("cannot create topic `{topic}`: {code}{hint}")]
+    CreateOne { topic: String, code: RDKafkaErrorCode, hint: &'static str },
+    #[error("the topics have {} problem{}{}", .0.len(), plural(.0), listed(.0))]
+    Problems(Vec<TopicProblem>),
+}
+
+fn plural(problems: &[TopicProblem]) -> &'static str {
+    if problems.len() == 1 { "" } else { "s" }
+}
+
+fn listed(problems: &[TopicProblem]) -> String {
+    problems.iter().fold(String::new(), |list, problem| format!("{list}\n  {problem}"))
+}
+
+/// How long to wait for a broker that does not answer.
+#[derive(Clone, Copy)]
+pub enum Patience<'a> {
+    /// Not at all: a person waits for the answer.
+    Once,
+    /// Until it answers, or `stop` is true; `waiting` is 1 meanwhile.
+    Until { stop: &'a watch::Receiver<bool>, waiting: &'a IntGauge },
+}
+
+pub struct Admin<'a> {
+    config: &'a Config,
+    client: AdminClient<DefaultClientContext>,
+    runtime: Runtime,
+}
+
+impl<'a> Admin<'a> {
+    pub fn new(config: &'a Config) -> Result<Self, AdminError> {
+        let client = client_config(config).create().map_err(AdminError::Client)?;
+        let runtime = Builder::new_current_thread().enable_time().build().map_err(AdminError::Runtime)?;
+        Ok(Self { config, client, runtime })
+    }
+
+    /// Creates absent topics if that is allowed, and refuses wrong ones. What a start does. Returns the number of
+    /// partitions of the inputs.
+    pub fn prepare(&self, patience: Patience) -> Result<i32, AdminError> {
+        let mut survey = self.survey(patience)?;
+        if self.config.topics.create {
+            survey = self.create(survey)?.1;
+        }
+        let problems = self.problems(&survey);
+        if problems.is_empty() {
+            Ok(topics::partitions(&self.config.topics, &survey))
+        } else {
+            Err(AdminError::Problems(problems))
+        }
+    }
+
+    /// Everything that is wrong with the topics, absent ones among it.
+    pub fn problems(&self, survey: &Survey) -> Vec<TopicProblem> {
+        let absent = topics::absent(&self.config.topics, survey).into_iter().map(|(topic, partitions)| TopicProblem {
+            topic: topic.name(&self.config.topics).to_owned(),
+            message: format!("absent; it needs {partitions} partitions"),
+            remedy: "rollbook topics create".to_owned(),
+        });
+        absent.chain(topics::problems(&self.config.topics, survey)).collect()
+    }
+
+    /// The topics that exist, as the broker describes them.
+    pub fn survey(&self, patience: Patience) -> Result<Survey, AdminError> {
+        let counts = self.partition_counts(patience)?;
+        let settings = self.describe(&counts)?;
+        let found = |(topic, partitions): &(Topic, i32)| {
+            let setting = |key: &str| {
+                let resource = settings.iter().find(|(described, _)| described == topic).map(|(_, resource)| resource);
+                resource.and_then(|resource| resource.get(key)).and_then(|entry| entry.value.clone())
+            };
+            let message_bytes_max = setting("max.message.bytes").and_then(|value| value.parse().ok());
+            let found = Found { partitions: *partitions, cleanup_policy: setting("cleanup.policy"), message_bytes_max };
+            (*topic, found)
+        };
+        Ok(counts.iter().map(found).collect())
+    }
+
+    /// Creates what is absent; returns that, and the survey afterwards.
+    pub fn create(&self, survey: Survey) -> Result<(Vec<Topic>, Survey), AdminError> {
+        let absent = topics::absent(&self.config.topics, &survey);
+        if absent.is_empty() {
+            return Ok((Vec::new(), survey));
+        }
+        let new: Vec<NewTopic> = absent.iter().map(|(topic, partitions)| self.new_topic(*topic, *partitions)).collect();
+        let created = self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(AdminError::Create)?;
+        for result in created {
+            match result {
+                Ok(topic) => info!(topic, "created"),
+                // Another instance was quicker.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(AdminError::CreateOne { topic, code, hint: hint(code) }),
+            }
+        }
+        let created: Vec<Topic> = absent.iter().map(|(topic, _)| *topic).collect();
+        for _ in 0..CREATED_LOOKS_MAX {
+            let survey = self.survey(Patience::Once)?;
+            if created.iter().all(|topic| survey.contains_key(topic)) {
+                return Ok((created, survey));
+            }
+            self.runtime.block_on(async { tokio::time::sleep(CREATED_LOOK_INTERVAL).await });
+        }
+        let survey = self.survey(Patience::Once)?;
+        Err(AdminError::Problems(self.problems(&survey)))
+    }
+
+    fn new_topic(&self, topic: Topic, partitions: i32) -> NewTopic<'_> {
+        let topics = &self.config.topics;
+        let replication = TopicReplication::Fixed(topics.replication_factor);
+        let new = NewTopic::new(topic.name(topics), partitions, replication);
+        let new = new.set("cleanup.policy", topic.cleanup().policy());
+        topic.settings().iter().fold(new, |new, (key, value)| new.set(key, value))
+    }
+
+    /// Asks for all topics, as asking for one by name may create it.
+    fn partition_counts(&self, patience: Patience) -> Result<Vec<(Topic, i32)>, AdminError> {
+        let mut backoff = BACKOFF_MIN;
+        let metadata = loop {
+            let source = match self.client.inner().fetch_metadata(None, REQUEST_TIMEOUT) {
+                Ok(metadata) => break metadata,
+                Err(source) => source,
+            };
+            let Patience::Until { stop, waiting } = patience else {
+                let bootstrap = self.config.kafka.bootstrap.clone();
+                return Err(AdminError::Unreachable { bootstrap, source });
+            };
+            waiting.set(1);
+            warn!(bootstrap = self.config.kafka.bootstrap, error = %source, ?backoff, "waiting for kafka");
+            self.pause(backoff, stop)?;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        };
+        if let Patience::Until { waiting, .. } = patience {
+            waiting.set(0);
+        }
+        let count = |topic: Topic| {
+            let name = topic.name(&self.config.topics);
+            let found = metadata.topics().iter().find(|found| found.name() == name && found.error().is_none())?;
+            Some((topic, i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)))
+        };
+        Ok(Topic::ALL.into_iter().filter_map(count).filter(|(_, partitions)| *partitions > 0).collect())
+    }
+
+    fn pause(&self, backoff: Duration, stop: &watch::Receiver<bool>) -> Result<(), AdminError> {
+        let mut stop = stop.clone();
+        let waited = self.runtime.block_on(async { tokio::time::timeout(backoff, stop.wait_for(|stop| *stop)).await });
+        // An answer in time means that the process ends, be it told so or left alone.
+        waited.map_or(Ok(()), |_| Err(AdminError::Stopped))
+    }
+
+    fn describe(&self, topics: &[(Topic, i32)]) -> Result<Vec<(Topic, ConfigResource)>, AdminError> {
+        let names = topics.iter().map(|(topic, _)| ResourceSpecifier::Topic(topic.name(&self.config.topics)));
+        let names: Vec<ResourceSpecifier> = names.collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described = match self.runtime.block_on(self.client.describe_configs(&names, &options())) {
+            // A mock or an old broker: what it does not tell cannot be checked.
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature)) => {
+                warn!("the broker does not tell the settings of topics; they are not checked");
+                return Ok(Vec::new());
+            }
+            described => described.map_err(AdminError::Describe)?,
+        };
+        let mut settings = Vec::new();
+        for ((topic, _), resource) in topics.iter().zip(described) {
+            match resource {
+                Ok(resource) => settings.push((*topic, resource)),
+                // The broker that answers has not heard of a new topic yet.
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+                Err(code) => return Err(AdminError::Describe(KafkaError::AdminOp(code))),
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT))
+}
+
+fn hint(code: RDKafkaErrorCode) -> &'static str {
+    if code == RDKafkaErrorCode::InvalidReplicationFactor {
+        "\n  hint: there are fewer brokers than copies; set topics.replication_factor"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,129 @@
+//! Reads partitions from one end to the other and stops: what tools do, as opposed to stages.
+//!
+//! No group and no commit, so a look at a topic never moves anybody's offsets. The end is where the broker says so
+//! (committed records only), not where a high watermark was: that one counts markers of transactions, too.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::client_config;
+use crate::config::Config;
+
+const METADATA_TIMEOUT: Duration = Duration::from_secs(15);
+/// Silence after which a broker counts as gone.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    #[error("cannot make a Kafka client of the settings")]
+    Client(#[source] KafkaError),
+    #[error("cannot reach Kafka to read `{topic}`")]
+    Unreachable {
+        topic: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error("topic `{0}` does not exist; hint: rollbook topics create")]
+    NoTopic(String),
+    #[error("Kafka sent nothing of `{0}` for {silence} s", silence = SILENCE_MAX.as_secs())]
+    Silent(String),
+    #[error("cannot read `{topic}`")]
+    Read {
+        topic: String,
+        #[source]
+        source: KafkaError,
+    },
+}
+
+impl ScanError {
+    /// Whether another try may succeed without a change.
+    pub fn temporary(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Silent(_) | Self::Read { .. })
+    }
+}
+
+/// Whether to read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    On,
+    Enough,
+}
+
+pub struct Scanner<'a> {
+    topic: &'a str,
+    consumer: BaseConsumer,
+}
+
+impl<'a> Scanner<'a> {
+    pub fn new(config: &Config, topic: &'a str) -> Result<Self, ScanError> {
+        let mut client = client_config(config);
+        client
+            // The client wants a group id even where it joins no group.
+            .set("group.id", format!("{}-scan", config.application))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "50");
+        Ok(Self { topic, consumer: client.create().map_err(ScanError::Client)? })
+    }
+
+    /// Number of partitions of the topic.
+    pub fn partitions(&self) -> Result<i32, ScanError> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, METADATA_TIMEOUT)
+            .map_err(|source| ScanError::Unreachable { topic: self.topic.to_owned(), source })?;
+        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
+        let count = found.map_or(0, |found| found.partitions().len());
+        if count == 0 {
+            Err(ScanError::NoTopic(self.topic.to_owned()))
+        } else {
+            Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        }
+    }
+
+    /// Every record of these partitions from `from` on, as it stands now.
+    pub fn read(
+        &self,
+        partitions: impl IntoIterator<Item = i32>,
+        from: Offset,
+        mut on_record: impl FnMut(&BorrowedMessage) -> Next,
+    ) -> Result<(), ScanError> {
+        let failed = |source| ScanError::Read { topic: self.topic.to_owned(), source };
+        let mut open: BTreeSet<i32> = partitions.into_iter().collect();
+        let mut assignment = TopicPartitionList::new();
+        for partition in &open {
+            assignment.add_partition_offset(self.topic, *partition, from).map_err(failed)?;
+        }
+        self.consumer.assign(&assignment).map_err(failed)?;
+        while !open.is_empty() {
+            match self.consumer.poll(SILENCE_MAX) {
+                None => return Err(ScanError::Silent(self.topic.to_owned())),
+                Some(Ok(record)) => {
+                    if open.contains(&record.partition()) && on_record(&record) == Next::Enough {
+                        break;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(source)) if source.rdkafka_error_code().is_some_and(passing) => {}
+                Some(Err(source)) => return Err(failed(source)),
+            }
+        }
+        self.consumer.unassign().map_err(failed)
+    }
+}
+
+/// Errors that librdkafka reports and mends itself; if it does not, the silence ends the scan.
+fn passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+    matches!(code, BrokerTransportFailure | AllBrokersDown | OperationTimedOut)
+}

@@ -1,0 +1,331 @@
+//! The topics: what each is for, how it must be set up, creating the absent ones and refusing wrong ones.
+//!
+//! One instance owns partition *p* of every input, of the state and of the upserts, so these have the same number of
+//! partitions. A changelog that is deleted by age loses members; an event topic that is compacted loses events. Both
+//! are quiet and final, so a start on such topics is refused, with the command that mends it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::config::Topics;
+
+/// The topics by what they are for; their names are settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    Registrations,
+    Attendance,
+    Polls,
+    Reactions,
+    Views,
+    Resolved,
+    Sessions,
+    Catalogue,
+    State,
+    Upserts,
+    Outcomes,
+    DeadLetters,
+}
+
+impl Topic {
+    pub const ALL: [Self; 12] = [
+        Self::Registrations,
+        Self::Attendance,
+        Self::Polls,
+        Self::Reactions,
+        Self::Views,
+        Self::Resolved,
+        Self::Sessions,
+        Self::Catalogue,
+        Self::State,
+        Self::Upserts,
+        Self::Outcomes,
+        Self::DeadLetters,
+    ];
+
+    /// Those whose records end in a counted outcome.
+    pub const CONSUMED: [Self; 7] = [
+        Self::Registrations,
+        Self::Attendance,
+        Self::Polls,
+        Self::Reactions,
+        Self::Views,
+        Self::Resolved,
+        Self::Sessions,
+    ];
+
+    /// Name in metrics and messages, whatever the topic is called.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Registrations => "registrations",
+            Self::Attendance => "attendance",
+            Self::Polls => "polls",
+            Self::Reactions => "reactions",
+            Self::Views => "views",
+            Self::Resolved => "resolved",
+            Self::Sessions => "sessions",
+            Self::Catalogue => "catalogue",
+            Self::State => "state",
+            Self::Upserts => "upserts",
+            Self::Outcomes => "outcomes",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
+
+    /// Name of the topic on the broker.
+    pub fn name(self, topics: &Topics) -> &str {
+        match self {
+            Self::Registrations => &topics.registrations,
+            Self::Attendance => &topics.attendance,
+            Self::Polls => &topics.polls,
+            Self::Reactions => &topics.reactions,
+            Self::Views => &topics.views,
+            Self::Resolved => &topics.resolved,
+            Self::Sessions => &topics.sessions,
+            Self::Catalogue => &topics.catalogue,
+            Self::State => &topics.state,
+            Self::Upserts => &topics.upserts,
+            Self::Outcomes => &topics.outcomes,
+            Self::DeadLetters => &topics.dead_letters,
+        }
+    }
+}
+
+/// What happens to old records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    Delete,
+    Compact,
+}
+
+impl Cleanup {
+    pub fn policy(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Compact => "compact",
+        }
+    }
+}
+
+/// Room for a dead letter: the largest record that can be refused, and what is said about it.
+const DEAD_LETTER_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+impl Topic {
+    /// Whether partition *p* of it belongs to whoever owns partition *p* of the inputs.
+    pub fn follows_inputs(self) -> bool {
+        self.event_topic() || matches!(self, Self::State | Self::Upserts)
+    }
+
+    /// Topics of events, written by others or, re-keyed, by Rollbook.
+    pub fn event_topic(self) -> bool {
+        Self::EVENTS.contains(&self)
+    }
+
+    pub const EVENTS: [Self; 6] =
+        [Self::Registrations, Self::Attendance, Self::Polls, Self::Reactions, Self::Views, Self::Resolved];
+
+    pub fn cleanup(self) -> Cleanup {
+        match self {
+            Self::Sessions | Self::Catalogue | Self::State | Self::Upserts => Cleanup::Compact,
+            Self::Registrations
+            | Self::Attendance
+            | Self::Polls
+            | Self::Reactions
+            | Self::Views
+            | Self::Resolved
+            | Self::Outcomes
+            | Self::DeadLetters => Cleanup::Delete,
+        }
+    }
+
+    /// Settings of a topic that is created, beside the clean-up policy.
+    pub fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // 30 days: longer than anyone looks back in a write log.
+            Self::Outcomes => &[("retention.ms", "2592000000")],
+            // A year: a dead letter is somebody's data until a person has decided.
+            Self::DeadLetters => &[("retention.ms", "31536000000"), ("max.message.bytes", "10485760")],
+            // One member's polls may be more than the default megabyte.
+            Self::State | Self::Upserts => &[("max.message.bytes", "10485760")],
+            Self::Registrations
+            | Self::Attendance
+            | Self::Polls
+            | Self::Reactions
+            | Self::Views
+            | Self::Resolved
+            | Self::Sessions
+            | Self::Catalogue => &[],
+        }
+    }
+}
+
+/// What the broker says about a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub partitions: i32,
+    /// None: the broker does not tell.
+    pub cleanup_policy: Option<String>,
+    /// None: the broker does not tell.
+    pub message_bytes_max: Option<u64>,
+}
+
+/// The topics that exist.
+pub type Survey = BTreeMap<Topic, Found>;
+
+/// One thing that is wrong with a topic, and the command that mends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopicProblem {
+    pub topic: String,
+    pub message: String,
+    pub remedy: String,
+}
+
+impl fmt::Display for TopicProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n    hint: {}", self.topic, self.message, self.remedy)
+    }
+}
+
+/// How many partitions the inputs have: the most that an existing one has, else the setting.
+pub fn partitions(topics: &Topics, survey: &Survey) -> i32 {
+    let existing = Topic::EVENTS.iter().filter_map(|topic| survey.get(topic)).map(|found| found.partitions);
+    existing.max().unwrap_or(topics.partitions)
+}
+
+/// Absent topics, with the number of partitions to create them with.
+pub fn absent(topics: &Topics, survey: &Survey) -> Vec<(Topic, i32)> {
+    let of_inputs = partitions(topics, survey);
+    let count = |topic: Topic| {
+        if topic == Topic::Catalogue {
+            // Small, and read whole by every instance.
+            1
+        } else if topic.follows_inputs() {
+            of_inputs
+        } else {
+            topics.partitions
+        }
+    };
+    Topic::ALL.into_iter().filter(|topic| !survey.contains_key(topic)).map(|topic| (topic, count(topic))).collect()
+}
+
+/// Everything that is wrong with the topics that exist.
+pub fn problems(topics: &Topics, survey: &Survey) -> Vec<TopicProblem> {
+    let expected = partitions(topics, survey);
+    let mut problems = Vec::new();
+    for (topic, found) in survey {
+        let name = topic.name(topics);
+        let mut note = |message: String, remedy: String| {
+            problems.push(TopicProblem { topic: name.to_owned(), message, remedy });
+        };
+        if topic.follows_inputs() && found.partitions != expected {
+            let message = format!("has {} partitions, the inputs have {expected}", found.partitions);
+            note(message, partitions_remedy(*topic, name, expected));
+        }
+        if let Some(policy) = &found.cleanup_policy
+            && !allowed(*topic, policy)
+        {
+            let wanted = topic.cleanup().policy();
+            let message = format!("has cleanup.policy={policy}, must have {wanted}");
+            note(message, settings_remedy(name, &format!("cleanup.policy={wanted}")));
+        }
+        if let Some(bytes) = found.message_bytes_max
+            && *topic == Topic::DeadLetters
+            && bytes < DEAD_LETTER_BYTES_MAX
+        {
+            let message = format!("takes records of {bytes} bytes, a dead letter may have {DEAD_LETTER_BYTES_MAX}");
+            note(message, settings_remedy(name, &format!("max.message.bytes={DEAD_LETTER_BYTES_MAX}")));
+        }
+    }
+    problems
+}
+
+/// A compacted topic that is also deleted by age forgets members; events that are compacted lose all but the last.
+fn allowed(topic: Topic, policy: &str) -> bool {
+    let mut parts = policy.split(',').map(str::trim).filter(|part| !part.is_empty());
+    match topic.cleanup() {
+        Cleanup::Compact => policy.trim() == "compact",
+        // No policy at all keeps everything, which is fine.
+        Cleanup::Delete => parts.all(|part| part == "delete"),
+    }
+}
+
+fn settings_remedy(name: &str, setting: &str) -> String {
+    format!(
+        "kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics --entity-name {name} \
+         --add-config {setting}"
+    )
+}
+
+fn partitions_remedy(topic: Topic, name: &str, partitions: i32) -> String {
+    if topic.event_topic() {
+        // Records that then stand in another partition than their key's are re-keyed on the way.
+        return format!(
+            "kafka-topics.sh --bootstrap-server HOST:PORT --alter --topic {name} --partitions {partitions}"
+        );
+    }
+    format!(
+        "its records would be looked for in other partitions: stop Rollbook, kafka-topics.sh --bootstrap-server \
+         HOST:PORT --delete --topic {name}, and follow `Rebuilding the state` in deploy/runbook.md"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right() -> Survey {
+        let topics = Topics::default();
+        absent(&topics, &Survey::new())
+            .into_iter()
+            .map(|(topic, partitions)| {
+                let cleanup_policy = Some(topic.cleanup().policy().to_owned());
+                (topic, Found { partitions, cleanup_policy, message_bytes_max: Some(DEAD_LETTER_BYTES_MAX) })
+            })
+            .collect()
+    }
+
+    fn problems_after(change: impl FnOnce(&mut Survey)) -> Vec<String> {
+        let mut survey = right();
+        change(&mut survey);
+        problems(&Topics::default(), &survey).into_iter().map(|problem| problem.topic).collect()
+    }
+
+    #[test]
+    fn what_is_created_has_no_problem() {
+        assert_eq!(problems_after(|_| ()), Vec::<String>::new());
+        assert_eq!(absent(&Topics::default(), &right()), []);
+    }
+
+    #[test]
+    fn existing_inputs_decide_the_partitions_of_what_is_created() {
+        let views = Found { partitions: 12, cleanup_policy: None, message_bytes_max: None };
+        let survey = Survey::from([(Topic::Views, views)]);
+        let absent: BTreeMap<_, _> = absent(&Topics::default(), &survey).into_iter().collect();
+        for topic in [Topic::Polls, Topic::Resolved, Topic::State, Topic::Upserts] {
+            assert_eq!(absent.get(&topic), Some(&12), "{topic:?}");
+        }
+        assert_eq!(absent.get(&Topic::Outcomes), Some(&6));
+    }
+
+    #[test]
+    fn wrong_topics_are_all_reported_at_once() {
+        let wrong = problems_after(|survey| {
+            survey.get_mut(&Topic::Polls).unwrap().partitions = 3;
+            survey.get_mut(&Topic::Views).unwrap().cleanup_policy = Some("compact".to_owned());
+            survey.get_mut(&Topic::State).unwrap().cleanup_policy = Some("compact,delete".to_owned());
+            survey.get_mut(&Topic::DeadLetters).unwrap().message_bytes_max = Some(1_048_588);
+        });
+        assert_eq!(wrong, ["polls", "views", "rollbook.state", "rollbook.dead-letters"]);
+    }
+
+    #[test]
+    fn what_the_broker_does_not_tell_is_no_problem() {
+        let untold = problems_after(|survey| {
+            for found in survey.values_mut() {
+                (found.cleanup_policy, found.message_bytes_max) = (None, None);
+            }
+        });
+        assert_eq!(untold, Vec::<String>::new());
+    }
+}

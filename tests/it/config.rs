@@ -1,0 +1,154 @@
+//! The configuration: what is taken, what is refused, and that no secret is ever shown.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rollbook::config::{Auth, Config, Invalid};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+const MINIMAL: &str = r#"
+[kafka]
+bootstrap = "localhost:9092"
+"#;
+
+fn parse(text: &str) -> Result<Config, Invalid> {
+    Config::parse(text, Path::new(""), &|_| None)
+}
+
+fn paths(text: &str) -> Vec<String> {
+    parse(text).err().map(|invalid| invalid.0.into_iter().map(|problem| problem.path).collect()).unwrap_or_default()
+}
+
+#[test]
+fn one_setting_is_enough_to_fold() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.application, "rollbook");
+    assert_eq!(config.topics.dead_letters, "rollbook.dead-letters");
+    assert_eq!(config.fold.commit_interval, Duration::from_millis(100));
+    assert!(config.require_salesforce().is_err());
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_path() {
+    let text = r#"
+        application = "two words"
+        colour = "blue"
+        [kafka]
+        bootstrap = "localhost"
+        properties = { "group.id" = "mine", "no.such.property" = "1" }
+        [topics]
+        polls = "views"
+        partitions = 0
+        [fold]
+        threads = "four"
+        commit_interval = "3s"
+        [sink]
+        batch_rows_max = 201
+        backoff_min = "soon"
+        [salesforce]
+        login_url = "http://salesforce.example.com"
+        [salesforce.auth]
+        flow = "password"
+        [http]
+        listen = "everywhere"
+        open = true
+    "#;
+    let expected = [
+        "colour",
+        "application",
+        "kafka.bootstrap",
+        "kafka.properties.\"group.id\"",
+        "kafka.properties.\"no.such.property\"",
+        "topics.views",
+        "topics.partitions",
+        "fold.threads",
+        "fold.commit_interval_behind",
+        "sink.batch_rows_max",
+        "sink.backoff_min",
+        "salesforce.login_url",
+        "salesforce.auth.client_id",
+        "salesforce.auth.flow",
+        "salesforce.auth.client_secret_file",
+        "http.open",
+        "http.listen",
+    ];
+    assert_eq!(paths(text), expected);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_one_problem_with_its_line() {
+    assert_eq!(paths("[kafka]\nbootstrap = \n"), ["line 2"]);
+}
+
+#[test]
+fn secrets_come_from_files_then_from_the_environment_and_are_never_shown() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("secret"), "canary-file\n").unwrap();
+    let text = r#"
+        [kafka]
+        bootstrap = "localhost:9092"
+        properties = { "sasl.username" = "rollbook" }
+        properties_files = { "sasl.password" = "secret" }
+        [registry]
+        url = "https://registry.example.com/apis/ccompat/v7/"
+        username = "rollbook"
+        [salesforce]
+        login_url = "https://example.my.salesforce.com"
+        [salesforce.auth]
+        flow = "client_credentials"
+        client_id = "consumer"
+        client_secret_file = "secret"
+    "#;
+    let environment = |name: &str| name.starts_with("ROLLBOOK_").then(|| "canary-environment".to_owned());
+    let config = Config::parse(text, folder.path(), &environment).map_err(|invalid| invalid.to_string()).unwrap();
+    let shown = format!("{}{}", config.to_toml(), config.to_json());
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("sasl.username") && shown.contains("********"), "{shown}");
+    assert_eq!(config.kafka.properties["sasl.password"].expose_secret(), "canary-file");
+    let registry = config.registry.unwrap();
+    assert_eq!(registry.url, "https://registry.example.com/apis/ccompat/v7");
+    assert_eq!(registry.password.unwrap().expose_secret(), "canary-environment");
+    let Auth::ClientCredentials { client_secret, .. } = config.salesforce.unwrap().auth else {
+        panic!("the flow is client credentials")
+    };
+    assert_eq!(client_secret.expose_secret(), "canary-file");
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    let text = format!("{MINIMAL}\npassword = \"canary\"\n[fold]\nthreads = \"canary\"\n");
+    let report = parse(&text).err().unwrap().to_string();
+    assert!(report.contains("kafka.password") && !report.contains("canary"), "{report}");
+}
+
+#[test]
+fn the_example_names_every_setting_with_its_default() {
+    let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rollbook.example.toml")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    // Every commented-out setting is switched on but the second flow; each file is one that exists.
+    let settings = example
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .filter(|line| (line.contains(" = ") || line.starts_with('[')) && !line.starts_with("flow = \"jwt"));
+    let with_files = settings.map(|line| match line.split_once(" = \"/") {
+        Some((name, _)) => format!("{name} = {secret:?}\n"),
+        None => format!("{line}\n"),
+    });
+    let all = with_files.collect::<String>();
+    let config = parse(&all).map_err(|invalid| format!("{invalid}\n{all}")).unwrap();
+    let defaults = parse(MINIMAL).unwrap();
+    let (shown, default) = (config.to_json(), defaults.to_json());
+    for section in ["application", "topics", "fold", "sink", "http"] {
+        assert_eq!(shown[section], default[section], "{section}");
+    }
+    for (section, fields) in shown.as_object().unwrap() {
+        for field in fields.as_object().into_iter().flat_map(|fields| fields.keys()) {
+            let shown = ["password", "auth"].contains(&field.as_str()) || example.contains(field.as_str());
+            assert!(shown, "{section}.{field} is not in the example");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Trouble on order, the control surface, and data that outlives the process.
+
+use std::time::{Duration, Instant};
+
+use rollbook::emulator::schema::Schema;
+use rollbook::emulator::{Fault, FaultAction, Options};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::{Session, assert_refused};
+
+const KEY: &str = "sobjects/UserSessionEngagement__c/external_id__c";
+
+#[tokio::test]
+async fn an_ordered_answer_comes_as_often_as_ordered() {
+    let org = Session::start().await;
+    let down = FaultAction::refuse(503, "SERVER_UNAVAILABLE", "maintenance");
+    org.emulator.add_fault(Fault::next(KEY, down).times(2));
+    for _ in 0..2 {
+        assert_refused(&org.patch(&format!("{KEY}/a"), json!({})).await, 503, "SERVER_UNAVAILABLE", "maintenance");
+    }
+    assert_eq!(org.patch(&format!("{KEY}/a"), json!({})).await.0, 201);
+}
+
+#[tokio::test]
+async fn a_cut_loses_the_answer_before_or_after_the_write() {
+    let org = Session::start().await;
+    let count = async || org.query("SELECT Id FROM UserSessionEngagement__c").await.len();
+    for (action, rows) in [(FaultAction::CutBefore, 0), (FaultAction::CutAfter, 1)] {
+        org.emulator.add_fault(Fault::next(KEY, action).method("PATCH"));
+        let lost = org.send("PATCH", &format!("{KEY}/a"), Some(&json!({}))).await;
+        assert!(lost.is_err(), "the connection is dropped without an answer");
+        assert_eq!(count().await, rows);
+    }
+}
+
+#[tokio::test]
+async fn a_delay_holds_an_answer_up() {
+    let org = Session::start().await;
+    let delay = Duration::from_millis(50);
+    org.emulator.add_fault(Fault::next("limits", FaultAction::Proceed).delayed(delay));
+    let asked = Instant::now();
+    assert_eq!(org.get("limits").await.0, 200);
+    assert!(asked.elapsed() >= delay);
+}
+
+#[tokio::test]
+async fn the_daily_allocation_ends() {
+    let org = Session::start().await;
+    org.emulator.set_daily_api_requests(2);
+    assert_eq!([org.get("limits").await.0, org.get("limits").await.0], [200, 200]);
+    let refused = org.get("limits").await;
+    assert_refused(&refused, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
+}
+
+#[tokio::test]
+async fn a_locked_campaign_refuses_its_members() {
+    let org = Session::start().await;
+    let (campaign, lead) = (org.campaign("Conference"), org.lead("ann@example.com"));
+    org.emulator.with_org(|org| org.lock_record(&campaign));
+    let path = "sobjects/CampaignMember/external_id__c/m";
+    let body = json!({ "CampaignId": campaign, "LeadId": lead });
+    let message = format!("unable to obtain exclusive access to this record or 1 records: {campaign}");
+    assert_refused(&org.patch(path, body.clone()).await, 400, "UNABLE_TO_LOCK_ROW", &message);
+    org.emulator.with_org(|org| org.unlock_record(&campaign));
+    assert_eq!(org.patch(path, body).await.0, 201);
+}
+
+#[tokio::test]
+async fn the_control_surface_wants_its_own_token() {
+    let options = Options::new(Schema::load_embedded());
+    let token = options.control_token.clone();
+    let org = Session::with(options).await;
+    let base = org.emulator.base_url();
+    let fault = json!({ "path": "limits", "action": { "answer": { "status": 502, "body": "<h1>Bad</h1>" } } });
+    let post = |token: &str| {
+        let request = org.http.post(format!("{base}/emulator/faults")).header("x-emulator-token", token);
+        request.json(&fault).send()
+    };
+    assert_eq!(post("guess").await.expect("an answer").status(), 403);
+    assert_eq!(org.get("limits").await.0, 200);
+    assert_eq!(post(token.expose_secret()).await.expect("an answer").status(), 204);
+    assert_eq!(org.get("limits").await, (502, json!("<h1>Bad</h1>")));
+    let metrics = org.http.get(format!("{base}/emulator/metrics")).send().await.expect("an answer");
+    let metrics = metrics.text().await.expect("a text");
+    assert!(metrics.contains("emulator_calls_total{kind=\"limits\",status=\"200\"} 1"), "{metrics}");
+    assert!(metrics.contains("emulator_calls_total{kind=\"limits\",status=\"502\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn data_survives_a_restart_and_a_torn_last_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::new(Schema::load_embedded());
+    options.data = Some(folder.path().to_owned());
+    let rows = "SELECT Id, external_id__c, plays__c, IsDeleted FROM UserSessionEngagement__c ORDER BY Id";
+
+    let org = Session::with(options.clone()).await;
+    for key in ["a", "b", "a"] {
+        assert!(org.patch(&format!("{KEY}/{key}"), json!({ "plays__c": 1 })).await.0 < 300);
+    }
+    let before = org.query(rows).await;
+    assert_eq!(before.len(), 2);
+    // The second restart reads what the first one compacted.
+    for _ in 0..2 {
+        let org = Session::with(options.clone()).await;
+        assert_eq!(org.query(rows).await, before);
+    }
+
+    let journal = folder.path().join("rows.jsonl");
+    let mut text = std::fs::read_to_string(&journal).expect("the journal");
+    text.push_str("{\"object\":\"UserSessionEngagement__c\",\"id\":\"a0");
+    std::fs::write(&journal, &text).expect("the folder is writable");
+    let org = Session::with(options.clone()).await;
+    assert_eq!(org.query(rows).await, before);
+    let (_, created) = org.patch(&format!("{KEY}/c"), json!({})).await;
+    let id = created["id"].as_str().expect("an id");
+    assert!(before.iter().all(|row| row["Id"] != id), "ids are not given twice");
+
+    text.push_str("\n{}\n");
+    std::fs::write(&journal, text).expect("the folder is writable");
+    let broken = rollbook::emulator::Emulator::start(options).await;
+    assert!(broken.is_err(), "damage in the middle is not skipped");
+}

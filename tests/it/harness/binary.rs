@@ -1,0 +1,53 @@
+//! The real binary as a child: started with a configuration file, asked over its port, killed.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::Process;
+use super::{http, wait};
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A command of the binary under test.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
+    command.args(arguments);
+    command
+}
+
+/// `rollbook run`, with its metrics and health port.
+pub struct Rollbook {
+    pub process: Process,
+    base: String,
+}
+
+impl Rollbook {
+    /// `port` is the one that the configuration file names in `http.listen`.
+    #[track_caller]
+    pub fn start(name: &str, config: &Path, port: u16) -> Self {
+        let config = config.to_str().expect("the path is UTF-8");
+        let process = Process::spawn(name, &mut command(&["run", "--config", config])).expect("the binary is built");
+        Self { process, base: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Returns once `/readyz` says so.
+    #[track_caller]
+    pub fn ready(mut self) -> Self {
+        let ready = wait::poll(READY_WITHIN, || {
+            if let Some(status) = self.process.exited() {
+                return Ok(Err(format!("it ended: {status}")));
+            }
+            let answer = http::get(&format!("{}/readyz", self.base))?;
+            if answer.status == 200 { Ok(Ok(())) } else { Err(format!("{}: {}", answer.status, answer.body)) }
+        });
+        if let Err(why) = ready.flatten() {
+            panic!("`rollbook run` is not ready: {why}\n{}", self.process.log_tail());
+        }
+        self
+    }
+
+    pub fn metrics(&self) -> String {
+        http::get(&format!("{}/metrics", self.base)).expect("the port answers").body
+    }
+}

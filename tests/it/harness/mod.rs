@@ -1,0 +1,41 @@
+//! What the integration tests stand on: the outside of Rollbook, real, started once a run on free ports, gone with it.
+//!
+//! ```text
+//! let kafka = harness::kafka();                      // Apache Kafka, or KAFKA_BOOTSTRAP
+//! let names = harness::names("my-test");             // topics and a prefix of this test's own
+//! harness::create(&kafka.client(), &[&names.topics.views], 2, &[("cleanup.policy", "delete")]);
+//! harness::write(&kafka.client(), &[Record::new(&names.topics.views, key, value).header("ce_id", "1")]);
+//! let records = harness::read(&kafka.client(), &names.topics.dead_letters);   // read_committed, to the end
+//! harness::committed(&kafka.client(), group, topic, 2);                       // a group's offsets
+//! let secure = harness::sasl_ssl();                  // secure.bootstrap, secure.properties(harness::SCRAM)
+//! let registry = harness::registry();                // registry.url(), registry.register(subject, schema)
+//! let gate = Gate::open_to(registry.address);        // gate.shut(), gate.open(): an outage; url_at(gate.address())
+//! let python = harness::python(&["simple-salesforce==1.12.10"]);  // path of an interpreter
+//! let folder = harness::node("tests/clients");       // a copy of that folder with node_modules
+//! let one = Rollbook::start("one", &config_file, port).ready();   // the real binary; one.process.kill()
+//! harness::until("all rows to be written", Duration::from_secs(30), || Err("why not yet".to_owned()));
+//! ```
+//! Rules: every wait goes through [`until`], with a deadline and a reason; no sleeps, no fixed ports; a child is a
+//! [`Process`], which dies with the tests; a missing tool of the machine fails the test with what to install.
+
+mod binary;
+mod clients;
+mod gate;
+pub mod http;
+mod kafka;
+mod place;
+mod process;
+mod registry;
+mod tls;
+mod topics;
+mod wait;
+
+pub use binary::{Rollbook, command};
+pub use clients::{node, python};
+pub use gate::Gate;
+pub use kafka::{PLAIN, SCRAM, free_port, kafka, sasl_ssl};
+pub use place::run as folder;
+pub use process::{Process, run, tool};
+pub use registry::{registry, url_at};
+pub use topics::{Names, PARTITIONS, Record, committed, create, names, partitions, read, write};
+pub use wait::until;
