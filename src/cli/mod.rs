@@ -5,10 +5,16 @@
 
 mod check;
 mod completions;
+mod dead_letters;
+mod doctor;
 mod emulate;
+mod produce;
 mod run;
+mod setup;
+mod state;
 mod topics;
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +23,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
+use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
 
@@ -67,8 +74,18 @@ pub enum Command {
     Run(run::Arguments),
     /// Check the configuration, list every problem, and print what is in effect, secrets masked
     Check(check::Arguments),
+    /// Make the nine member statuses on campaigns
+    Setup(setup::Arguments),
+    /// List what the Salesforce org lacks, and what mends it
+    Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Check and send events of a file of JSON lines
+    Produce(produce::Arguments),
+    /// Show what is known of a member, and the rows derived of it
+    State(state::Arguments),
+    /// List, show and send again what was refused
+    DeadLetters(dead_letters::Arguments),
     /// Run a Salesforce emulator
     Emulate(emulate::Arguments),
     /// Print a completion script
@@ -129,7 +146,12 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
+            Self::Setup(arguments) => setup::run(global, &arguments),
+            Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Produce(arguments) => produce::run(global, &arguments),
+            Self::State(arguments) => state::run(global, &arguments),
+            Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
             Self::Emulate(arguments) => emulate::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
@@ -143,7 +165,8 @@ impl Global {
 
     fn start_log(&self) -> anyhow::Result<()> {
         let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let plain = !io::stderr().is_terminal() || self.log_format == LogFormat::Json;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(!plain);
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().flatten_event(true).init(),
@@ -152,7 +175,12 @@ impl Global {
     }
 }
 
-/// Prints one JSON value as a line of its own, or pretty where a person looks.
+/// Prints one JSON value, indented.
 fn print_json(value: &serde_json::Value) {
     println!("{value:#}");
+}
+
+/// A time as RFC 3339 in UTC; the bare number where it is beyond any calendar.
+fn time(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }

@@ -1,1 +1,4 @@
 //! The demo.
+
+pub mod conference;
+pub mod reference;

@@ -62,6 +62,8 @@ impl Session {
         for time in [self.scheduled_start, self.scheduled_end, self.actual_start, self.actual_end, self.duration_ms] {
             out.option(time, Writer::long);
         }
+        // No free fields: the map's empty block.
+        out.long(0);
         out.0
     }
 }

@@ -1,0 +1,13 @@
+//! End to end: records on a real Kafka, the real binary, and the org that it leaves behind.
+//!
+//! Salesforce is the emulator, in this process, behind a gate that can be shut. What the org must hold is computed by
+//! the reference fold, which shares nothing with the fold under test.
+
+mod bad_records;
+mod conference;
+mod encodings;
+mod outages;
+mod payload;
+mod rows_refused;
+mod statuses;
+mod world;

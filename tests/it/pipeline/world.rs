@@ -1,0 +1,308 @@
+//! One installation: topics of its own, an org, a configuration file, and the processes that a test starts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rollbook::dead_letter::DeadLetter;
+use rollbook::demo::conference::{self, Conference, Feed, Partition, People};
+use rollbook::demo::reference::{self, Rows};
+use rollbook::emulator::schema::Schema;
+use rollbook::emulator::{Emulator, Options, Person};
+use rollbook::event::{EventKind, SalesforceId};
+use rollbook::route;
+use rollbook::upsert::Object;
+use secrecy::ExposeSecret;
+
+use crate::harness::{self, Gate, Names, PARTITIONS, Record, Rollbook};
+
+/// For whatever a test waits for: far more than an idle machine needs.
+pub const WITHIN: Duration = Duration::from_secs(90);
+
+pub struct World {
+    pub names: Names,
+    pub org: Emulator,
+    /// Between Rollbook and the org.
+    pub salesforce: Gate,
+    kafka: Connection,
+    /// Sections of the configuration file that only some tests need.
+    sections: String,
+}
+
+/// How the broker is reached.
+pub struct Connection {
+    pub bootstrap: String,
+    pub properties: Vec<(&'static str, String)>,
+}
+
+impl World {
+    pub fn new(test: &str) -> Self {
+        let kafka = Connection { bootstrap: harness::kafka().bootstrap().to_owned(), properties: Vec::new() };
+        Self::with(test, kafka, "")
+    }
+
+    pub fn with(test: &str, kafka: Connection, sections: &str) -> Self {
+        let mut options = Options::new(Schema::load_embedded());
+        options.daily_api_requests = 1_000_000;
+        let org = harness::http::block_on(Emulator::start(options)).expect("loopback has a free port");
+        let names = harness::names(test);
+        let salesforce = Gate::open_to(org.address());
+        let world = Self { names, org, salesforce, kafka, sections: sections.to_owned() };
+        world.create_inputs();
+        world
+    }
+
+    /// The inputs exist before Rollbook does, as they would.
+    fn create_inputs(&self) {
+        let topics = &self.names.topics;
+        let events: Vec<&str> = EventKind::ALL.iter().map(|kind| self.topic(*kind)).collect();
+        harness::create(&self.client(), &events, PARTITIONS, &[("cleanup.policy", "delete")]);
+        harness::create(&self.client(), &[&topics.sessions], PARTITIONS, &[("cleanup.policy", "compact")]);
+    }
+
+    /// A client of the tests' own, with the same access.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.kafka.bootstrap);
+        for (name, value) in &self.kafka.properties {
+            client.set(*name, value);
+        }
+        client
+    }
+
+    pub fn topic(&self, kind: EventKind) -> &str {
+        let topics = &self.names.topics;
+        match kind {
+            EventKind::Registration => &topics.registrations,
+            EventKind::Attendance => &topics.attendance,
+            EventKind::Poll => &topics.polls,
+            EventKind::Reaction => &topics.reactions,
+            EventKind::View => &topics.views,
+        }
+    }
+
+    // ---- the processes ------------------------------------------------------------------------------------------
+
+    /// Starts an instance; its name is stable, so that a second one of the same name takes the first one's place.
+    #[track_caller]
+    pub fn start(&self, instance: &str) -> Rollbook {
+        let port = harness::free_port();
+        Rollbook::start(&format!("{}-{instance}", self.names.prefix), &self.config(instance, port), port)
+    }
+
+    fn config(&self, instance: &str, port: u16) -> PathBuf {
+        let folder = harness::folder().join(&self.names.prefix);
+        fs::create_dir_all(&folder).expect("the target folder is writable");
+        let credentials = self.org.credentials();
+        let secret = folder.join("client-secret");
+        fs::write(&secret, credentials.client_secret.expose_secret()).expect("the target folder is writable");
+        let file = folder.join(format!("{instance}.toml"));
+        let text = format!(
+            "application = \"{prefix}\"
+[kafka]
+bootstrap = \"{bootstrap}\"
+instance = \"{instance}\"
+[kafka.properties]
+# an instance that was killed is missed soon
+\"session.timeout.ms\" = \"6000\"
+\"heartbeat.interval.ms\" = \"500\"
+{properties}[topics]
+{topics}[fold]
+commit_interval = \"20ms\"
+commit_interval_behind = \"100ms\"
+[sink]
+backoff_min = \"10ms\"
+backoff_max = \"200ms\"
+attempts_max = 4
+[salesforce]
+login_url = \"http://{salesforce}\"
+[salesforce.auth]
+flow = \"client_credentials\"
+client_id = \"{client_id}\"
+client_secret_file = \"{secret}\"
+[http]
+listen = \"127.0.0.1:{port}\"
+{sections}",
+            prefix = self.names.prefix,
+            bootstrap = self.kafka.bootstrap,
+            properties = self.properties(),
+            topics = self.topics(),
+            salesforce = self.salesforce.address(),
+            client_id = credentials.client_id,
+            secret = secret.display(),
+            sections = self.sections,
+        );
+        fs::write(&file, text).expect("the target folder is writable");
+        file
+    }
+
+    fn properties(&self) -> String {
+        let lines: Vec<String> =
+            self.kafka.properties.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect();
+        lines.concat()
+    }
+
+    fn topics(&self) -> String {
+        let topics = &self.names.topics;
+        let names = [
+            ("registrations", &topics.registrations),
+            ("attendance", &topics.attendance),
+            ("polls", &topics.polls),
+            ("reactions", &topics.reactions),
+            ("views", &topics.views),
+            ("sessions", &topics.sessions),
+            ("resolved", &topics.resolved),
+            ("catalogue", &topics.catalogue),
+            ("state", &topics.state),
+            ("upserts", &topics.upserts),
+            ("outcomes", &topics.outcomes),
+            ("dead_letters", &topics.dead_letters),
+        ];
+        let names = names.map(|(field, name)| format!("{field} = \"{name}\"\n")).concat();
+        format!("{names}partitions = {PARTITIONS}\nreplication_factor = 1\n")
+    }
+
+    // ---- the org ------------------------------------------------------------------------------------------------
+
+    pub fn campaign(&self, name: &str) -> SalesforceId {
+        self.org.with_org(|org| org.put_campaign(name)).expect("the org takes a campaign")
+    }
+
+    pub fn lead(&self, name: &str) -> SalesforceId {
+        self.person(name, Some("Example Ltd"))
+    }
+
+    pub fn contact(&self, name: &str) -> SalesforceId {
+        self.person(name, None)
+    }
+
+    fn person(&self, name: &str, company: Option<&str>) -> SalesforceId {
+        let email = format!("{name}@example.com");
+        let person = Person { first_name: "Test", last_name: name, email: &email, company };
+        self.org.with_org(|org| org.put_person(&person)).expect("the org takes a person")
+    }
+
+    /// What the org holds of the objects that are written.
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::new();
+        for object in Object::ALL {
+            let name = object.api_name();
+            let dump = self.org.with_org(|org| org.dump(name)).expect("the org has the object");
+            for record in dump {
+                let external_id = record.get("external_id__c").and_then(|id| id.as_str()).unwrap_or_default();
+                rows.insert((name.to_owned(), external_id.to_owned()), record.into_iter().collect());
+            }
+        }
+        rows
+    }
+
+    // ---- a conference -------------------------------------------------------------------------------------------
+
+    pub fn conference(&self, seed: u64, members: usize) -> Conference {
+        let (leads, contacts) = conference::people_wanted(members);
+        let people = People {
+            campaigns: (0..conference::CAMPAIGNS).map(|number| self.campaign(&format!("Day {number}"))).collect(),
+            leads: (0..leads).map(|number| self.lead(&format!("lead-{number}"))).collect(),
+            contacts: (0..contacts).map(|number| self.contact(&format!("contact-{number}"))).collect(),
+        };
+        conference::generate(seed, members, &people)
+    }
+
+    #[track_caller]
+    pub fn send(&self, records: &[conference::Record]) {
+        let records: Vec<Record> = records.iter().map(|record| self.record(record)).collect();
+        harness::write(&self.client(), &records);
+    }
+
+    fn record(&self, record: &conference::Record) -> Record {
+        let topic = match record.feed {
+            Feed::Events(kind) => self.topic(kind),
+            Feed::Sessions => &self.names.topics.sessions,
+        };
+        let right = record.key.as_deref().map(|key| route::partition(key, PARTITIONS));
+        let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), Some(value.clone().into_bytes())));
+        Record {
+            topic: topic.to_owned(),
+            partition: match record.partition {
+                Partition::OfKey => None,
+                Partition::Wrong => right.map(|right| (right + 1) % PARTITIONS),
+            },
+            offset: None,
+            timestamp: record.timestamp,
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: headers.collect(),
+        }
+    }
+
+    // ---- waiting ------------------------------------------------------------------------------------------------
+
+    /// Waits until every record that is on the inputs now is folded, and every upsert that came of it has an outcome.
+    #[track_caller]
+    pub fn settle(&self) {
+        let topics = &self.names.topics;
+        let inputs = EventKind::ALL.map(|kind| self.topic(kind));
+        for input in inputs.into_iter().chain([topics.sessions.as_str(), topics.resolved.as_str()]) {
+            self.consumed("fold", input);
+        }
+        self.consumed("sink", &topics.upserts);
+    }
+
+    /// Waits until a stage has committed everything that a topic holds now.
+    #[track_caller]
+    fn consumed(&self, stage: &str, topic: &str) {
+        let mut ends = BTreeMap::new();
+        for record in harness::read(&self.client(), topic) {
+            // After the last record there may be marks of transactions, which no offset is committed for.
+            ends.insert(record.partition, record.offset.map(|offset| offset + 1));
+        }
+        let group = format!("{}-{stage}", self.names.prefix);
+        harness::until(&format!("the {stage} to commit all of `{topic}`"), WITHIN, || {
+            let committed = harness::committed(&self.client(), &group, topic, PARTITIONS);
+            let done = |(partition, committed)| ends.get(&Some(partition)).is_none_or(|end| committed >= end);
+            if (0..).zip(&committed).all(done) {
+                return Ok(());
+            }
+            Err(format!("committed {committed:?} of {ends:?}"))
+        });
+    }
+
+    /// Waits until the org holds exactly what the reference says. A change of the catalogue derives its members again
+    /// a little after its record is folded, so that one look would be too early.
+    #[track_caller]
+    pub fn org_becomes(&self, expected: &Rows) {
+        assert!(!expected.is_empty(), "something is expected");
+        harness::until("the org to equal the reference fold", WITHIN, || {
+            let differences = reference::differences(expected, &self.rows());
+            if differences.is_empty() {
+                return Ok(());
+            }
+            let first: Vec<&String> = differences.iter().take(10).collect();
+            Err(format!("{} differences, the first: {first:#?}", differences.len()))
+        });
+    }
+
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        let records = harness::read(&self.client(), &self.names.topics.dead_letters);
+        let letters = records.iter().map(|record| DeadLetter::decode(record.value.as_deref().expect("it has a value")));
+        letters.collect::<Result<_, _>>().expect("they are of this version")
+    }
+
+    /// Waits for so many dead letters.
+    #[track_caller]
+    pub fn dead_letters_become(&self, count: usize) -> Vec<DeadLetter> {
+        harness::until(&format!("{count} dead letters"), WITHIN, || {
+            let letters = self.dead_letters();
+            if letters.len() >= count { Ok(letters) } else { Err(format!("there are {}", letters.len())) }
+        })
+    }
+}
+
+/// The sum of a metric's series whose labels contain all of these texts, for example `topic="views"`.
+pub fn metric(metrics: &str, name: &str, labels: &[&str]) -> u64 {
+    let series = metrics.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
+    let chosen = series.filter(|rest| labels.iter().all(|label| rest.contains(label)));
+    chosen.map(|rest| rest.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a count")).sum()
+}
