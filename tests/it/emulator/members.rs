@@ -81,6 +81,10 @@ async fn a_status_that_the_campaign_lacks_becomes_the_default() {
     assert_eq!(org.patch(&path, json!({ "Status": "attended" })).await.0, 200);
     let (_, member) = org.get(&path).await;
     assert_eq!((&member["Status"], &member["HasResponded"]), (&json!("Attended"), &json!(true)));
+    // The status changes its meaning, and its members with it.
+    let made = format!("sobjects/CampaignMemberStatus/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(org.patch(&made, json!({ "HasResponded": false })).await.0, 204);
+    assert_eq!(org.get(&path).await.1["HasResponded"], false);
 }
 
 #[tokio::test]
