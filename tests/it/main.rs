@@ -7,7 +7,6 @@ mod emulator;
 mod evolution;
 mod fold_stage;
 mod golden;
-#[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
 mod metrics;
