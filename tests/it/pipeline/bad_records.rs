@@ -123,7 +123,8 @@ fn an_event_in_the_wrong_partition_is_folded_where_its_member_belongs() {
     let partition = Some((right + 1) % PARTITIONS);
     let wrong = Record { partition, timestamp: Some(NINE), ..clap("wrong") };
     let unkeyed = Record { partition, key: None, ..clap("unkeyed") };
-    let of_another = Record { partition, key: Some(b"somebody".to_vec()), ..clap("of another") };
+    // Where its member belongs, but by chance: the key names somebody else.
+    let of_another = Record { partition: Some(right), key: Some(b"somebody".to_vec()), ..clap("of another") };
     harness::write(&world.client(), &[clap("right"), wrong, unkeyed, of_another]);
     let rollbook = world.start("one").ready();
     world.settle();
