@@ -10,7 +10,6 @@ mod evolution;
 mod examples;
 mod fold_stage;
 mod golden;
-#[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
 mod metrics;
