@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod dead_letters;
 mod doctor;
+mod emulate;
 mod produce;
 mod run;
 mod setup;
@@ -85,6 +86,8 @@ pub enum Command {
     State(state::Arguments),
     /// List, show and send again what was refused
     DeadLetters(dead_letters::Arguments),
+    /// Run a Salesforce emulator
+    Emulate(emulate::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -149,6 +152,7 @@ impl Command {
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
+            Self::Emulate(arguments) => emulate::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
