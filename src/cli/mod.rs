@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod run;
 mod topics;
 
@@ -68,6 +69,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
+    Demo(demo::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -127,6 +130,7 @@ impl Command {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Demo(arguments) => demo::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
