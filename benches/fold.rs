@@ -1,1 +1,248 @@
-fn main() {}
+//! Bytes to state to derived rows on one core: `cargo bench --bench fold -- [EVENTS] [EVENTS_PER_COMMIT]`.
+//!
+//! View events of about 137 bytes, single-object Avro, over 100,000 members with three entries each, in random order.
+//! No broker: what Kafka costs is measured elsewhere. Made in memory, one commit's worth at a time, outside the clock.
+//! A commit derives the rows of every piece that changed, encodes those that differ from what was last sent, and
+//! encodes the state of every changed piece.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use rollbook::avro::{self, Writer};
+use rollbook::event::{Decoded, Decoder, Event, EventKind, MemberKey, Millis, Record, SalesforceId};
+use rollbook::fold::{Aggregate, Catalogue};
+use rollbook::upsert::{Row, Upsert, engagement_row, member_row, polls_row};
+
+const MEMBERS: u32 = 100_000;
+const ENTRIES: u32 = 3;
+const NOON: Millis = 1_780_000_000_000;
+const VALUE_BYTES_MAX: usize = 1 << 20;
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.replace('_', "").parse().ok()).collect();
+    let events = numbers.first().copied().unwrap_or(5_000_000);
+    let commit = numbers.get(1).copied().unwrap_or(1_000_000).clamp(1, events.max(1));
+    let decoder = Decoder::new(VALUE_BYTES_MAX);
+    let mut source = Source::new();
+    let mut fold = Fold::default();
+    let mut spent = Spent::default();
+    let mut left = events;
+    while left > 0 {
+        let records = source.records(left.min(commit));
+        left -= records.len();
+        spent.bytes += records.iter().map(Vec::len).sum::<usize>();
+        clock(&mut spent.decode, || {
+            for record in &records {
+                black_box(decode(&decoder, record));
+            }
+        });
+        clock(&mut spent.fold, || {
+            for record in &records {
+                fold.apply(&decode(&decoder, record));
+            }
+        });
+        fold.commit(&mut spent);
+    }
+    spent.print(events, commit);
+}
+
+fn decode<'r>(decoder: &Decoder, record: &'r [u8]) -> Event<'r> {
+    let timestamp = Some(NOON + 86_400_000);
+    let record = Record { kind: Some(EventKind::View), key: None, value: Some(record), timestamp, headers: &() };
+    match decoder.decode(&record) {
+        Ok(Decoded::Event(event)) => event,
+        other => panic!("the benchmark's own record is no event: {other:?}"),
+    }
+}
+
+fn clock(spent: &mut Duration, work: impl FnOnce()) {
+    let start = Instant::now();
+    work();
+    *spent += start.elapsed();
+}
+
+/// What the fold stage keeps: aggregates, found by one hash lookup, and those to be written.
+#[derive(Default)]
+struct Fold {
+    places: HashMap<MemberKey, u32, foldhash::fast::FixedState>,
+    members: Vec<Member>,
+    listed: Vec<u32>,
+    catalogue: Catalogue,
+}
+
+struct Member {
+    key: MemberKey,
+    aggregate: Aggregate,
+    listed: bool,
+}
+
+impl Fold {
+    fn apply(&mut self, event: &Event<'_>) {
+        let place = *self.places.entry(event.member).or_insert_with(|| {
+            self.members.push(Member { key: event.member, aggregate: Aggregate::default(), listed: false });
+            u32::try_from(self.members.len() - 1).expect("few members")
+        });
+        let member = &mut self.members[place as usize];
+        if member.aggregate.apply(event).changed() && !member.listed {
+            member.listed = true;
+            self.listed.push(place);
+        }
+    }
+
+    fn commit(&mut self, spent: &mut Spent) {
+        let listed = std::mem::take(&mut self.listed);
+        clock(&mut spent.rows, || {
+            for place in &listed {
+                let member = &mut self.members[*place as usize];
+                (spent.upserts, spent.upsert_bytes) = member.rows(&self.catalogue, (spent.upserts, spent.upsert_bytes));
+            }
+        });
+        clock(&mut spent.states, || {
+            for place in &listed {
+                let member = &mut self.members[*place as usize];
+                (spent.pieces, spent.state_bytes) = member.states((spent.pieces, spent.state_bytes));
+                member.listed = false;
+            }
+        });
+    }
+}
+
+impl Member {
+    fn rows(&mut self, catalogue: &Catalogue, (mut upserts, mut bytes): (usize, usize)) -> (usize, usize) {
+        let key = self.key;
+        let mut send = |row: Row, sent: &mut u64| {
+            let hash = row.hash();
+            if *sent != hash {
+                *sent = hash;
+                let upsert = Upsert { row, member: key, event_at: NOON };
+                upserts += 1;
+                bytes += black_box((upsert.key(), upsert.encode())).1.len();
+            }
+        };
+        let piece = &mut self.aggregate.member;
+        if piece.dirty {
+            send(member_row(&key, piece, catalogue), &mut piece.row_hash);
+        }
+        for (entry, piece) in self.aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
+            if let Some(Ok(row)) = engagement_row(&key, entry, piece, catalogue) {
+                send(row, &mut piece.engagement_row_hash);
+            }
+            if let Some(Ok(row)) = polls_row(&key, entry, piece, catalogue) {
+                send(row, &mut piece.polls_row_hash);
+            }
+        }
+        (upserts, bytes)
+    }
+
+    fn states(&mut self, (mut pieces, mut bytes): (usize, usize)) -> (usize, usize) {
+        let piece = &mut self.aggregate.member;
+        if std::mem::take(&mut piece.dirty) {
+            pieces += 1;
+            bytes += black_box(piece.encode()).len();
+        }
+        for (_, piece) in self.aggregate.entries.values_mut() {
+            if std::mem::take(&mut piece.dirty) {
+                pieces += 1;
+                bytes += black_box(piece.encode()).len();
+            }
+        }
+        (pieces, bytes)
+    }
+}
+
+/// Makes view events: every member and entry is one play, watched in stretches of ten seconds.
+struct Source {
+    random: fastrand::Rng,
+    stretches: Vec<u32>,
+    made: u64,
+}
+
+impl Source {
+    fn new() -> Self {
+        Self { random: fastrand::Rng::with_seed(7), stretches: vec![0; (MEMBERS * ENTRIES) as usize], made: 0 }
+    }
+
+    fn records(&mut self, count: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|_| self.record()).collect()
+    }
+
+    fn record(&mut self) -> Vec<u8> {
+        let place = self.random.u32(..MEMBERS * ENTRIES);
+        let (member, entry) = (place / ENTRIES, place % ENTRIES);
+        let stretch = &mut self.stretches[place as usize];
+        // One stretch in sixteen is left out, so that intervals do not all grow into one.
+        *stretch += 1 + u32::from(self.random.u8(..16) == 0);
+        let offset = Millis::from(*stretch) * 10_000;
+        self.made += 1;
+        let live = entry != 0;
+        let mut out = Writer::object(&avro::VIEW);
+        out.option(Some(format!("{:010x}", self.made).as_str()), Writer::text);
+        out.option(Some("kaltura"), Writer::text);
+        out.option(Some(NOON + offset + 10_000), Writer::long);
+        out.option(Some("70103000000cnFXAAY"), Writer::text);
+        let person = SalesforceId::parse(&format!("00Q{member:012}")).expect("an id");
+        out.option(Some(person.as_str()), Writer::text);
+        nulls(&mut out, 5);
+        out.option(Some(format!("1_entry{entry:02}").as_str()), Writer::text);
+        nulls(&mut out, 3);
+        out.long(if live { 1 } else { 2 });
+        out.option(Some(format!("p{place:06}").as_str()), Writer::text);
+        out.option(Some(NOON + offset), Writer::long);
+        out.option(Some(NOON + offset + 10_000), Writer::long);
+        out.option((!live).then_some(offset), Writer::long);
+        out.option((!live).then_some(offset + 10_000), Writer::long);
+        for flag in [self.random.u8(..8) > 0, false, true] {
+            out.option(Some(flag), Writer::bool);
+        }
+        nulls(&mut out, 4);
+        out.long(0);
+        out.0
+    }
+}
+
+fn nulls(out: &mut Writer, count: usize) {
+    (0..count).for_each(|_| out.long(0));
+}
+
+#[derive(Default)]
+struct Spent {
+    decode: Duration,
+    /// Decoding included.
+    fold: Duration,
+    rows: Duration,
+    states: Duration,
+    bytes: usize,
+    upserts: usize,
+    upsert_bytes: usize,
+    pieces: usize,
+    state_bytes: usize,
+}
+
+impl Spent {
+    fn print(&self, events: usize, commit: usize) {
+        let total = self.fold + self.rows + self.states;
+        let count = u32::try_from(events).expect("at most four billion events").max(1);
+        let each = |time: Duration| (time / count).as_nanos();
+        println!("{events} view events of {} bytes, a commit every {commit} events", self.bytes / events.max(1));
+        println!("decode          {:>6} ns an event", each(self.decode));
+        println!("decode and fold {:>6} ns an event", each(self.fold));
+        println!(
+            "derive rows     {:>6} ns an event, {} upserts of {} bytes",
+            each(self.rows),
+            self.upserts,
+            self.upsert_bytes / self.upserts.max(1)
+        );
+        println!(
+            "encode state    {:>6} ns an event, {} pieces of {} bytes",
+            each(self.states),
+            self.pieces,
+            self.state_bytes / self.pieces.max(1)
+        );
+        println!(
+            "together        {:>6} ns an event, {:.0} events/s",
+            each(total),
+            f64::from(count) / total.as_secs_f64()
+        );
+    }
+}

@@ -50,6 +50,27 @@ impl RecordOutcome {
     }
 }
 
+/// What became of a row that was derived again; exactly one each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RowOutcome {
+    Written,
+    /// It is the one that was last written.
+    Unchanged,
+    DeadLettered,
+}
+
+impl RowOutcome {
+    pub const ALL: [Self; 3] = [Self::Written, Self::Unchanged, Self::DeadLettered];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Unchanged => "unchanged",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CommitResult {
     Committed,
@@ -203,8 +224,8 @@ impl Metrics {
         }
         for object in objects {
             self.upserts.with_label_values(&[object]);
-            for outcome in ["written", "unchanged"] {
-                self.aggregates_changed.with_label_values(&[object, outcome]);
+            for outcome in RowOutcome::ALL {
+                self.aggregates_changed.with_label_values(&[object, outcome.name()]);
             }
         }
         for result in CommitResult::ALL {
@@ -238,9 +259,8 @@ impl Metrics {
     }
 
     /// Rows derived of a changed aggregate: one that differs from the last one is written, the others need no call.
-    pub fn aggregates_changed(&self, object: Object, written: bool) -> IntCounter {
-        let outcome = if written { "written" } else { "unchanged" };
-        self.aggregates_changed.with_label_values(&[object.api_name(), outcome])
+    pub fn aggregates_changed(&self, object: Object, outcome: RowOutcome) -> IntCounter {
+        self.aggregates_changed.with_label_values(&[object.api_name(), outcome.name()])
     }
 
     pub fn commits(&self, result: CommitResult) -> IntCounter {

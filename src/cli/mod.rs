@@ -5,8 +5,13 @@
 
 mod check;
 mod completions;
+mod dead_letters;
 mod demo;
+mod doctor;
+mod produce;
 mod run;
+mod setup;
+mod state;
 mod topics;
 
 use std::path::PathBuf;
@@ -17,6 +22,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
+use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
 
@@ -67,10 +73,20 @@ pub enum Command {
     Run(run::Arguments),
     /// Check the configuration, list every problem, and print what is in effect, secrets masked
     Check(check::Arguments),
+    /// Make the nine member statuses on campaigns
+    Setup(setup::Arguments),
+    /// List what the Salesforce org lacks, and what mends it
+    Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
     /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
     Demo(demo::Arguments),
+    /// Check and send events of a file of JSON lines
+    Produce(produce::Arguments),
+    /// Show what is known of a member, and the rows derived of it
+    State(state::Arguments),
+    /// List, show and send again what was refused
+    DeadLetters(dead_letters::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -129,8 +145,13 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
+            Self::Setup(arguments) => setup::run(global, &arguments),
+            Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
             Self::Demo(arguments) => demo::run(global, &arguments),
+            Self::Produce(arguments) => produce::run(global, &arguments),
+            Self::State(arguments) => state::run(global, &arguments),
+            Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
@@ -155,4 +176,9 @@ impl Global {
 /// Prints one JSON value as a line of its own, or pretty where a person looks.
 fn print_json(value: &serde_json::Value) {
     println!("{value:#}");
+}
+
+/// A time as RFC 3339 in UTC; the bare number where it is beyond any calendar.
+fn time(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }

@@ -64,7 +64,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     let port = runtime.spawn(server.serve(Arc::clone(&process.metrics), Arc::clone(&process.health), stopped));
     let signals = runtime.block_on(async { Ok::<_, std::io::Error>([terminate()?, interrupt()?]) })?;
     runtime.spawn(end_at_signal(signals, stop.clone()));
-    let ended = stage::run(config, &stages, process);
+    let ended = runtime.block_on(stage::run(config, &stages, process));
     stop.send_replace(true);
     let port = runtime.block_on(port);
     ended?;

@@ -197,7 +197,8 @@ impl Decoder {
 }
 
 fn said_of(schema: &str, refusal: Refusal) -> Refusal {
-    Refusal { detail: format!("schema {schema}: {}", refusal.detail), ..refusal }
+    let Refusal { reason, detail } = refusal;
+    Refusal { reason, detail: format!("schema {schema}: {detail}") }
 }
 
 fn read_json<'r>(shape: Shape, value: &'r [u8], headers: &dyn Headers) -> Result<Slots<'r>, Refusal> {

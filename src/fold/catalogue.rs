@@ -37,6 +37,15 @@ impl Catalogue {
         true
     }
 
+    /// Entries and campaigns that something is known of.
+    pub fn len(&self) -> usize {
+        self.campaigns.values().map(|campaign| campaign.entries.len() + usize::from(campaign.own.is_some())).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Makes the key unknown again. Returns whether it was known.
     pub fn remove(&mut self, key: &SessionKey) -> bool {
         let Some(campaign) = self.campaigns.get_mut(&key.campaign) else { return false };

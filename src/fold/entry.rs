@@ -7,7 +7,6 @@ use crate::event::{Act, Event, Millis, Reaction, View};
 use crate::lattice::{Domain, IdSet, IntervalSet, Keyed, Latest, Put, Register, Stamp, ids};
 
 use super::connection::{Connection, Pairing, paired};
-use super::email::valid_email;
 use super::poll::PollPiece;
 
 /// The piece of a member and one entry. Field for field the record `EntryPiece` of the schema `state`.
@@ -106,7 +105,7 @@ impl EntryPiece {
         let mut put = put_text(&mut self.entry_name, stamp, event.entry_name.as_deref());
         put |= put_text(&mut self.channel_name, stamp, event.channel_name.as_deref());
         put |= put_text(&mut self.user, stamp, event.user.as_deref());
-        put |= put_text(&mut self.email, stamp, event.email.as_deref().and_then(valid_email));
+        put |= put_text(&mut self.email, stamp, event.email.as_deref());
         if let Some(channel) = &event.channel_id {
             put |= self.channel_id.put(stamp, channel);
         }
@@ -115,13 +114,13 @@ impl EntryPiece {
 
     fn connection(&mut self, id: Option<&str>) -> &mut Connection {
         // 0 stands for "none".
-        let id = some_text(id).map_or(0, |id| ids::hash(Domain::Connection, &[id]).max(1));
+        let id = id.map_or(0, |id| ids::hash(Domain::Connection, &[id]).max(1));
         self.connections.at(&id, |id| *id)
     }
 
     fn view(&mut self, view: &View<'_>) -> bool {
         let mut changed =
-            some_text(view.play_id.as_deref()).is_some_and(|play| self.plays.insert(ids::hash(Domain::Play, &[play])));
+            view.play_id.as_deref().is_some_and(|play| self.plays.insert(ids::hash(Domain::Play, &[play])));
         let time = if view.live { self.live.at(view) } else { &mut self.recorded };
         changed |= view.end.is_some_and(|end| time.insert(view.start, end));
         if let (false, Some((from, to))) = (view.live, view.playhead) {
@@ -207,11 +206,11 @@ impl Reactions {
             Reaction::RaiseHand => self.raised_hands.insert(event()),
             Reaction::AddToCalendar => self.calendar_adds.insert(event()),
             Reaction::Message { message_id } => {
-                let id = some_text(message_id.as_deref());
+                let id = message_id.as_deref();
                 self.messages.insert(id.map_or_else(event, |id| ids::hash(Domain::Message, &[id])))
             }
             Reaction::Question { thread_id } => {
-                let id = some_text(thread_id.as_deref());
+                let id = thread_id.as_deref();
                 self.threads.insert(id.map_or_else(event, |id| ids::hash(Domain::Thread, &[id])))
             }
         }
@@ -236,17 +235,9 @@ impl Reactions {
     }
 }
 
-/// Puts a text unless it is blank.
+/// Puts a text, if there is one.
 pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
-    match text.map(str::trim) {
-        None | Some("") => Put::default(),
-        Some(text) => register.put(stamp, text),
-    }
-}
-
-/// A blank id is none.
-fn some_text(id: Option<&str>) -> Option<&str> {
-    id.filter(|id| !id.trim().is_empty())
+    text.map(|text| register.put(stamp, text)).unwrap_or_default()
 }
 
 /// The latest moment at which the event shows the member alive.

@@ -4,12 +4,14 @@
 //! not matter (`tests/it/properties.rs`). Nothing is ever taken back: what *falls* (a rate, a status) falls in the room
 //! `upsert`, which derives the written values from the whole state.
 //!
+//! Texts of an event come trimmed and never blank, an email only if it is one: the room `event` sees to it, so that a
+//! newer text that says nothing does not displace an older one.
+//!
 //! An aggregate comes in pieces, one of the member and one per entry: a commit writes only the pieces that changed.
 //! The flags `dirty` and the row hashes are the caller's notes on a piece and no part of the lattice.
 
 mod catalogue;
 mod connection;
-mod email;
 mod entry;
 mod member;
 mod piece;

@@ -3,6 +3,8 @@
 use crate::event::PollAnswer;
 use crate::lattice::{Earliest, Put, Register, Stamp};
 
+use super::entry::put_text;
+
 /// Everything said about one poll. An empty answer is a statement too: it withdraws the one before.
 #[derive(Clone, Debug, Default)]
 pub struct PollPiece {
@@ -18,9 +20,9 @@ pub struct PollPiece {
 impl PollPiece {
     pub(super) fn apply(&mut self, stamp: Stamp<'_>, poll: &PollAnswer<'_>) -> Put {
         let mut put = Put { changed: self.first_at.join(stamp.at), conflict: false };
-        put |= self.answer.put(stamp, poll.answer.trim());
-        put |= super::entry::put_text(&mut self.poll_type, stamp, poll.poll_type.as_deref());
-        put |= super::entry::put_text(&mut self.question, stamp, poll.question.as_deref());
+        put |= self.answer.put(stamp, &*poll.answer);
+        put |= put_text(&mut self.poll_type, stamp, poll.poll_type.as_deref());
+        put |= put_text(&mut self.question, stamp, poll.question.as_deref());
         if let Some(position) = &poll.position {
             put |= self.position.put(stamp, position);
         }

@@ -1,18 +1,42 @@
-//! What all Kafka clients of the process share: connection settings, topics, the schema registry.
+//! What all Kafka clients of the process share: connection settings, membership, transactions, the changelog.
 
 pub mod admin;
+pub mod changelog;
+pub mod membership;
+pub mod registry;
 pub mod scan;
+pub mod send;
 pub mod topics;
+pub mod transaction;
+
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaResult;
+use rdkafka::producer::{BaseProducer, Producer};
 use secrecy::ExposeSecret;
+use tracing::warn;
 
 use crate::config::Config;
+
+use membership::Membership;
+
+/// A member that died is replaced after this long, unless `kafka.properties` says otherwise.
+const SESSION_TIMEOUT_MS: &str = "10000";
+/// A dead producer's transaction blocks its partitions at most this long. Longer than the longest commit interval and
+/// a slow flush together.
+const TRANSACTION_TIMEOUT_MS: &str = "20000";
+/// Dead letters carry the value that was too large for its topic's default.
+const MESSAGE_BYTES_MAX: &str = "10485760";
+/// One try to reach the transaction coordinator.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connection and security settings, the same for every client of the process.
 pub fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
+    client.set("session.timeout.ms", SESSION_TIMEOUT_MS);
     for (name, value) in &config.kafka.properties {
         client.set(name, value.expose_secret());
     }
@@ -20,4 +44,61 @@ pub fn client_config(config: &Config) -> ClientConfig {
     client.set("client.id", &config.application);
     client.set_log_level(RDKafkaLogLevel::Warning);
     client
+}
+
+/// A member of a consumer group that commits nothing by itself. `member` tells the members of one instance apart.
+pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult<BaseConsumer<Membership>> {
+    let mut client = client_config(config);
+    client.set("group.id", format!("{}-{group}", config.application));
+    if let Some(instance) = &config.kafka.instance {
+        client.set("group.instance.id", format!("{instance}-{member}"));
+    }
+    client.set("enable.auto.commit", "false");
+    client.set("auto.offset.reset", "earliest");
+    client.set("isolation.level", "read_committed");
+    client.set("partition.assignment.strategy", "range");
+    // The default of a second stalls a drain whenever the local queue was full.
+    client.set("fetch.queue.backoff.ms", "1");
+    client.set("statistics.interval.ms", "1000");
+    BaseConsumer::from_config_and_context(&client, Membership::default())
+}
+
+/// A producer with its transactions initialised: whatever a predecessor of the same id left open is aborted.
+pub fn transactional_producer(
+    config: &Config,
+    transactional_id: &str,
+    stop: impl Fn() -> bool,
+) -> KafkaResult<Option<BaseProducer>> {
+    let mut client = client_config(config);
+    client.set("transactional.id", transactional_id);
+    client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    client.set("message.max.bytes", MESSAGE_BYTES_MAX);
+    client.set("compression.type", "lz4");
+    client.set("partitioner", "murmur2_random");
+    client.set("linger.ms", "2");
+    client.set("queue.buffering.max.messages", "1000000");
+    let producer: BaseProducer = client.create()?;
+    while !stop() {
+        match producer.init_transactions(INIT_TIMEOUT) {
+            Ok(()) => return Ok(Some(producer)),
+            Err(rdkafka::error::KafkaError::Transaction(error)) if error.is_retriable() => {
+                warn!(error = %error, "the transaction coordinator is waited for");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_and_sasl_are_in_the_default_binary() {
+        let features = ClientConfig::new().create_native_config().unwrap().get("builtin.features").unwrap();
+        for feature in ["ssl", "sasl_plain", "sasl_scram", "sasl_oauthbearer", "lz4", "zstd", "gzip", "snappy"] {
+            assert!(features.split(',').any(|built_in| built_in == feature), "{feature} is not in {features}");
+        }
+    }
 }

@@ -69,6 +69,20 @@ impl<K: Ord, V: Default> Keyed<K, V> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
+    /// Forgets a key: no join does this, only a tombstone of the changelog.
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Ok(place) = self.place(key) {
+            self.0.remove(place);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

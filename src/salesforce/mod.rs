@@ -1,1 +1,286 @@
-//! Salesforce client.
+//! Salesforce's REST API, as far as Rollbook uses it.
+//!
+//! A request is sent at most twice: a second time only where Salesforce answered that the token is no longer valid.
+//! Everything else that may be tried again is the caller's to try again, who knows what the request was for.
+//!
+//! Errors carry codes, statuses and field names, never a message of Salesforce: messages repeat values of the row.
+
+mod auth;
+mod collections;
+pub mod doctor;
+pub(crate) mod query;
+pub mod setup;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use reqwest::{Method, StatusCode, header};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+
+pub use auth::{LoginError, OauthCode};
+pub use collections::ROWS_MAX;
+
+use crate::config;
+use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
+use auth::{Token, Tokens};
+use wire::RequestFault;
+
+/// The external id field of every object that is written.
+pub const EXTERNAL_ID_FIELD: &str = "external_id__c";
+
+/// Named in the change events of what is written, so that a reader of those can tell its own writes.
+const CALL_OPTIONS: &str = "client=rollbook";
+
+/// A client of one org. Clones share the token and the connections.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: reqwest::Client,
+    tokens: Tokens,
+    /// `/services/data/v62.0`
+    base_path: String,
+    usage: Usage,
+}
+
+/// The last `Sforce-Limit-Info`; -1 before the first.
+struct Usage {
+    used: AtomicI64,
+    limit: AtomicI64,
+}
+
+/// Calls of the last 24 hours and how many the org allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiUsage {
+    pub used: i64,
+    pub limit: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not set up the HTTP client")]
+    Http(#[source] reqwest::Error),
+    #[error("could not read the certificate file `{path}`")]
+    CaFile {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("could not log in to Salesforce")]
+    Login(#[from] LoginError),
+    #[error("could not reach Salesforce")]
+    Transport(#[source] reqwest::Error),
+    /// `code` is empty where the body was not Salesforce's: a proxy's page, a maintenance page, nothing.
+    #[error("Salesforce answered {status} {code}")]
+    Refused { status: u16, code: String, fields: Vec<String>, disposition: Disposition },
+    #[error("Salesforce answered {status} with a body that is not the expected JSON")]
+    Body { status: u16 },
+}
+
+impl Error {
+    /// What to do about a request that ended in this error.
+    pub fn disposition(&self) -> Disposition {
+        const LOGIN: &str = "Salesforce refuses the login: check salesforce.login_url and the credentials";
+        const SETTINGS: &str = "check the salesforce section of the configuration";
+        match self {
+            Self::Http(_) | Self::CaFile { .. } => Disposition::Halt { hint: SETTINGS },
+            Self::Login(LoginError::Refused { .. } | LoginError::InstanceUrl | LoginError::Sign(_)) => {
+                Disposition::Halt { hint: LOGIN }
+            }
+            // A 4xx that is not OAuth's is a wrong host, but also a proxy's bad hour.
+            Self::Login(LoginError::Transport(_) | LoginError::NotOauth { .. })
+            | Self::Transport(_)
+            | Self::Body { .. } => Disposition::Wait(Wait::Outage),
+            Self::Refused { disposition, .. } => *disposition,
+        }
+    }
+
+    /// Salesforce's error code, or a fixed word; bounded, without personal data.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Http(_) | Self::CaFile { .. } => "settings",
+            Self::Login(_) => "login",
+            Self::Transport(_) => "transport",
+            Self::Refused { code, .. } if !code.is_empty() => code,
+            Self::Refused { .. } => "no_code",
+            Self::Body { .. } => "body",
+        }
+    }
+}
+
+impl Client {
+    /// Checks the settings; the first request logs in.
+    pub fn new(settings: &config::Salesforce) -> Result<Self, Error> {
+        let mut headers = header::HeaderMap::new();
+        headers.insert("sforce-call-options", header::HeaderValue::from_static(CALL_OPTIONS));
+        // Assignment rules would hand Leads to other owners at every update.
+        headers.insert("sforce-auto-assign", header::HeaderValue::from_static("FALSE"));
+        let mut http = reqwest::Client::builder()
+            .timeout(settings.request_timeout)
+            // A redirect would carry the token, or the secret, to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .default_headers(headers);
+        if let Some(path) = &settings.ca_file {
+            let pem =
+                std::fs::read(path).map_err(|source| Error::CaFile { path: path.display().to_string(), source })?;
+            http = http.add_root_certificate(reqwest::Certificate::from_pem(&pem).map_err(Error::Http)?);
+        }
+        let inner = Inner {
+            http: http.build().map_err(Error::Http)?,
+            tokens: Tokens::new(copy(&settings.auth), &settings.login_url),
+            base_path: format!("/services/data/v{}", settings.api_version),
+            usage: Usage { used: AtomicI64::new(-1), limit: AtomicI64::new(-1) },
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Gets a token, so that wrong credentials are seen at the start.
+    pub async fn log_in(&self) -> Result<(), Error> {
+        self.inner.tokens.get(&self.inner.http, None).await?;
+        Ok(())
+    }
+
+    /// What the last response said of the call budget.
+    pub fn api_usage(&self) -> Option<ApiUsage> {
+        let used = self.inner.usage.used.load(Ordering::Relaxed);
+        let limit = self.inner.usage.limit.load(Ordering::Relaxed);
+        (used >= 0 && limit >= 0).then_some(ApiUsage { used, limit })
+    }
+
+    /// The limits that the org reports.
+    pub async fn limits(&self) -> Result<BTreeMap<String, wire::Limit>, Error> {
+        // Some entries have sub-entries per app; only Max and Remaining are read.
+        self.call(Method::GET, &self.path("limits"), None).await
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.inner.base_path)
+    }
+
+    /// Sends a request and reads its answer; after a 401 once more, with a new token.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<T, Error> {
+        let token = self.inner.tokens.get(&self.inner.http, None).await?;
+        let response = self.send(&method, path, body, &token).await?;
+        let response = if response.status() == StatusCode::UNAUTHORIZED {
+            let token = self.inner.tokens.get(&self.inner.http, Some(&token)).await?;
+            self.send(&method, path, body, &token).await?
+        } else {
+            response
+        };
+        self.read_usage(response.headers());
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| Error::Transport(error.without_url()))?;
+        if status.is_success() {
+            serde_json::from_slice(&bytes).map_err(|_| Error::Body { status: status.as_u16() })
+        } else {
+            Err(refused(status.as_u16(), &bytes))
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+        token: &Token,
+    ) -> Result<reqwest::Response, Error> {
+        let mut request = self
+            .inner
+            .http
+            .request(method.clone(), format!("{}{path}", token.instance_url))
+            .bearer_auth(token.secret.expose_secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        // The URL holds the query, hence ids.
+        request.send().await.map_err(|error| Error::Transport(error.without_url()))
+    }
+
+    fn read_usage(&self, headers: &header::HeaderMap) {
+        if let Some(usage) = headers.get("sforce-limit-info").and_then(|value| parse_usage(value.to_str().ok()?)) {
+            self.inner.usage.used.store(usage.used, Ordering::Relaxed);
+            self.inner.usage.limit.store(usage.limit, Ordering::Relaxed);
+        }
+    }
+}
+
+/// `api-usage=18/5000; per-app-api-usage=…`
+fn parse_usage(header: &str) -> Option<ApiUsage> {
+    let part = header.split(';').find_map(|part| part.trim().strip_prefix("api-usage="))?;
+    let (used, limit) = part.split_once('/')?;
+    Some(ApiUsage { used: used.trim().parse().ok()?, limit: limit.trim().parse().ok()? })
+}
+
+/// An error body is an array of faults, of which the first decides; anything else has no code.
+fn refused(status: u16, body: &[u8]) -> Error {
+    let fault = serde_json::from_slice::<Vec<RequestFault>>(body)
+        .ok()
+        .and_then(|faults| faults.into_iter().next())
+        .unwrap_or(RequestFault { code: String::new(), message: String::new(), fields: Vec::new() });
+    let disposition = disposition(&Fault {
+        scope: Scope::Request,
+        status,
+        code: &fault.code,
+        message: &fault.message,
+        fields: &fault.fields,
+    });
+    Error::Refused { status, code: safe_code(fault.code), fields: fault.fields, disposition }
+}
+
+/// A code goes into logs and dead letters: whatever does not look like one is cut down to "".
+pub(crate) fn safe_code(code: String) -> String {
+    let like_a_code = code.len() <= 80 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if like_a_code { code } else { String::new() }
+}
+
+fn copy(auth: &config::Auth) -> config::Auth {
+    match auth {
+        config::Auth::ClientCredentials { client_id, client_secret } => {
+            config::Auth::ClientCredentials { client_id: client_id.clone(), client_secret: client_secret.clone() }
+        }
+        config::Auth::JwtBearer { client_id, username, private_key, audience } => config::Auth::JwtBearer {
+            client_id: client_id.clone(),
+            username: username.clone(),
+            private_key: private_key.clone(),
+            audience: audience.clone(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_header_is_read_in_all_its_forms() {
+        let expected = Some(ApiUsage { used: 18, limit: 5000 });
+        assert_eq!(parse_usage("api-usage=18/5000"), expected);
+        assert_eq!(parse_usage("api-usage=18/5000; per-app-api-usage=17/250(appName=x)"), expected);
+        assert_eq!(parse_usage("api-bursts=1/750; api-usage=18/5000"), expected);
+        assert_eq!(parse_usage("per-app-api-usage=17/250"), None);
+    }
+
+    #[test]
+    fn an_error_keeps_no_message_of_salesforce() {
+        let body = br#"[{"message":"Email: invalid email address: x@y","errorCode":"INVALID_EMAIL_ADDRESS"}]"#;
+        let error = refused(400, body);
+        assert!(!format!("{error:?} {error}").contains("x@y"));
+        assert_eq!(error.code(), "INVALID_EMAIL_ADDRESS");
+    }
+
+    #[test]
+    fn a_page_instead_of_json_is_an_outage() {
+        assert_eq!(refused(503, b"<html>down</html>").disposition(), Disposition::Wait(Wait::Outage));
+        assert_eq!(refused(413, b"Request Entity Too Large").disposition(), Disposition::Isolate);
+    }
+}

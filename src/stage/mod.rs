@@ -1,13 +1,26 @@
 //! The loops: consume, apply a pure function, produce, commit. The only room that knows several others.
 
+pub mod catalogue;
+pub mod fold;
+mod shutdown;
+pub mod sink;
+pub mod sink_metrics;
+
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
 
-use crate::config::Config;
+use crate::config::{Config, Invalid};
 pub use crate::dead_letter::Stage;
 use crate::http::Health;
-use crate::metrics::Metrics;
+use crate::kafka::admin::{Admin, AdminError, Patience};
+use crate::metrics::{Dependency, Metrics};
+
+use sink_metrics::SinkMetrics;
+
+pub use shutdown::Shutdown;
 
 /// What the stages share with the rest of the process.
 #[derive(Clone)]
@@ -18,14 +31,83 @@ pub struct Process {
     pub stop: watch::Receiver<bool>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    #[error("the stage `{stage}` ended by itself")]
-    Ended { stage: &'static str },
+/// What the stages share with each other.
+#[derive(Clone)]
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    /// Requested from outside, or by a stage that failed.
+    pub shutdown: Shutdown,
 }
 
-/// Runs the stages until told to stop.
-pub fn run(config: Config, stages: &[Stage], process: Process) -> Result<(), StageError> {
-    drop((config, process));
-    stages.first().map_or(Ok(()), |stage| Err(StageError::Ended { stage: stage.name() }))
+/// Why the stages ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error("the topics cannot be prepared")]
+    Topics(#[from] AdminError),
+    #[error("the fold stopped")]
+    Fold(#[from] fold::Error),
+    #[error("the sink stopped")]
+    Sink(#[from] sink::Error),
+    #[error("the configuration lacks what a stage needs")]
+    Config(#[from] Invalid),
+    #[error("the sink's metrics cannot be registered; hint: one sink per process")]
+    Metrics(#[from] prometheus::Error),
+    #[error("a stage panicked; hint: this is a bug, please report it with the log")]
+    Panicked,
+}
+
+/// Runs the stages until told to stop, or until one of them fails, which stops the others.
+pub async fn run(config: Config, stages: &[Stage], process: Process) -> Result<(), StageError> {
+    let shutdown = Shutdown::default();
+    let Process { metrics, health, stop } = process;
+    let shared = Shared { config: Arc::new(config), metrics, health, shutdown: shutdown.clone() };
+    let forward = tokio::spawn(request_when_told(stop, shutdown.clone()));
+    let ended = run_until_shutdown(&shared, stages).await;
+    shutdown.request();
+    forward.abort();
+    ended
+}
+
+async fn request_when_told(mut stop: watch::Receiver<bool>, shutdown: Shutdown) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+    shutdown.request();
+}
+
+/// Number of partitions of the inputs. Waits for a broker that is down.
+fn prepare_topics(shared: &Shared) -> Result<i32, AdminError> {
+    let waiting = &shared.metrics.waiting(Dependency::Kafka);
+    let stop = &shared.shutdown.watch();
+    Admin::new(&shared.config)?.prepare(Patience::Until { stop, waiting })
+}
+
+async fn run_until_shutdown(shared: &Shared, stages: &[Stage]) -> Result<(), StageError> {
+    let prepare = shared.clone();
+    let partitions = match spawn_blocking(move || prepare_topics(&prepare)).await.map_err(|_| StageError::Panicked)? {
+        Err(AdminError::Stopped) => return Ok(()),
+        prepared => prepared?,
+    };
+    let mut running = JoinSet::new();
+    if stages.contains(&Stage::Fold) {
+        let (fold, runtime) = (shared.clone(), Handle::current());
+        let started = spawn_blocking(move || fold::start(&fold, partitions, &runtime)).await;
+        for ended in started.map_err(|_| StageError::Panicked)?? {
+            running.spawn(async move { ended.await.map_err(|_| StageError::Panicked)?.map_err(StageError::from) });
+        }
+    }
+    if stages.contains(&Stage::Sink) {
+        let metrics = SinkMetrics::register(shared.metrics.registry())?;
+        let sink = shared.clone();
+        running.spawn(async move { sink::run(&sink, &metrics).await.map_err(StageError::from) });
+    }
+    let mut first = Ok(());
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended.unwrap_or(Err(StageError::Panicked)) {
+            shared.shutdown.request();
+            first = first.and(Err(error));
+        }
+    }
+    first
 }

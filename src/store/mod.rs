@@ -1,1 +1,49 @@
-//! Keyed state.
+//! Keyed state: the aggregates of the partitions that a fold thread owns, and which of them a commit must write.
+//!
+//! The truth is the compacted changelog; this is its image in memory, plus what was folded since the last commit.
+//! Aggregates stand by campaign, so that a change of the session catalogue finds a campaign's members without a
+//! scan of the rest.
+
+mod partition;
+
+use std::collections::BTreeMap;
+
+pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key};
+
+/// The aggregates of all partitions that one fold thread owns.
+#[derive(Default)]
+pub struct Store {
+    partitions: BTreeMap<i32, Partition>,
+}
+
+impl Store {
+    pub fn partition(&mut self, partition: i32) -> &mut Partition {
+        self.partitions.entry(partition).or_default()
+    }
+
+    pub fn partitions(&mut self) -> impl Iterator<Item = (i32, &mut Partition)> {
+        self.partitions.iter_mut().map(|(number, partition)| (*number, partition))
+    }
+
+    /// Forgets every partition but these.
+    pub fn retain(&mut self, kept: &[i32]) {
+        self.partitions.retain(|number, _| kept.contains(number));
+    }
+
+    pub fn clear(&mut self) {
+        self.partitions.clear();
+    }
+
+    /// Pieces held, for the metric.
+    pub fn pieces(&self) -> usize {
+        self.partitions.values().map(Partition::pieces).sum()
+    }
+
+    pub fn dirty_members(&self) -> usize {
+        self.partitions.values().map(Partition::dirty_members).sum()
+    }
+
+    pub fn stale_members(&self) -> usize {
+        self.partitions.values().map(Partition::stale_members).sum()
+    }
+}

@@ -1,5 +1,8 @@
 //! The harness' own tests: the outside that the other tests rely on is what it claims to be.
 
+use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,6 +11,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::harness::{self, Gate, Process, Record};
 
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// Names the file for a child's number in a test process that is about to be killed.
+const DOOMED: &str = "ROLLBOOK_TEST_DOOMED";
 
 #[test]
 fn a_record_comes_back_whole() {
@@ -94,6 +100,33 @@ fn a_killed_child_is_gone_and_its_output_kept() {
     assert_eq!(child.exited(), None);
     child.kill();
     assert!(child.exited().is_some_and(|status| !status.success()));
+}
+
+#[test]
+fn a_child_dies_with_the_tests_however_they_end() {
+    if let Some(file) = env::var_os(DOOMED) {
+        die_with_a_child(Path::new(&file));
+    }
+    let file = harness::folder().join("orphan");
+    let mut doomed = Command::new(env::current_exe().expect("the test binary has a path"));
+    doomed.args(["--exact", "kafka_broker::a_child_dies_with_the_tests_however_they_end"]).env(DOOMED, &file);
+    let mut doomed = Process::spawn("doomed", &mut doomed).expect("starts");
+    let status = doomed.wait(WITHIN).expect("it kills itself");
+    let child = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{status}, {error}: {}", doomed.log_tail()));
+    harness::until("the child to be gone", WITHIN, || match fs::read(format!("/proc/{child}/cmdline")) {
+        // What is dead and not yet reaped has no command line.
+        Ok(command) if !command.is_empty() => Err(String::from_utf8_lossy(&command).into_owned()),
+        Ok(_) | Err(_) => Ok(()),
+    });
+}
+
+/// As a run that is killed in the middle: nothing is dropped, nothing is told.
+fn die_with_a_child(file: &Path) -> ! {
+    let child = Process::spawn("orphan", Command::new("sleep").arg("600")).expect("starts");
+    fs::write(file, child.id().to_string()).expect("the target folder is writable");
+    let own = std::process::id().to_string();
+    let _ = Command::new("sh").args(["-c", "kill -9 \"$1\"", "kill", &own]).status();
+    unreachable!("killed")
 }
 
 #[test]

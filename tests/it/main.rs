@@ -4,11 +4,18 @@ mod config;
 mod demo;
 mod deploy_tree;
 mod emulator;
+mod evolution;
+mod fold_stage;
+mod golden;
 #[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
+mod metrics;
 mod pipeline;
+mod properties;
+mod records;
 mod reference;
+mod schemas;
 mod soql;
 mod tidy;
 mod two_folds;

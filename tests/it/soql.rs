@@ -187,6 +187,18 @@ fn records_are_spelled_by_the_schema_and_parents_are_nested() {
 }
 
 #[test]
+fn columns_tell_the_types_before_the_rows() {
+    let query = soql::parse("SELECT Id, lead.email, HasResponded FROM CampaignMember").expect("valid");
+    let columns = soql::columns(&query, &SCHEMA).expect("known fields");
+    assert_eq!((&columns["entityName"], &columns["idSelected"]), (&json!("CampaignMember"), &json!(true)));
+    let names: Vec<_> =
+        columns["columnMetadata"].as_array().expect("a list").iter().map(|c| &c["columnName"]).collect();
+    assert_eq!(names, ["Id", "Lead", "HasResponded"]);
+    assert_eq!(columns["columnMetadata"][1]["joinColumns"][0]["columnName"], "Email");
+    assert_eq!(columns["columnMetadata"][2]["booleanType"], true);
+}
+
+#[test]
 fn nulls_come_first_unless_told_otherwise() {
     for (order, expected) in [
         ("plays__c", "312"),

@@ -37,5 +37,5 @@ pub use kafka::{PLAIN, SCRAM, free_port, kafka, sasl_ssl};
 pub use place::run as folder;
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
-pub use topics::{Names, PARTITIONS, Record, committed, create, names, read, write};
+pub use topics::{Names, PARTITIONS, Record, committed, create, names, partitions, read, write};
 pub use wait::until;

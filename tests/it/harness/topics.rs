@@ -217,3 +217,15 @@ fn owned(message: &impl Message) -> Record {
         headers: headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect(),
     }
 }
+
+/// Number of partitions of a topic, or that it is not there; asking does not create it.
+pub fn partitions(client: &ClientConfig, topic: &str) -> Result<usize, String> {
+    let mut client = client.clone();
+    client.set("group.id", "it-metadata").set("allow.auto.create.topics", "false");
+    let consumer: BaseConsumer = client.create().expect("the client's settings are right");
+    let metadata = consumer.fetch_metadata(Some(topic), READ_WITHIN).map_err(|error| error.to_string())?;
+    match metadata.topics().first().map(|topic| topic.partitions().len()) {
+        Some(partitions) if partitions > 0 => Ok(partitions),
+        _ => Err(format!("there is no topic `{topic}`")),
+    }
+}

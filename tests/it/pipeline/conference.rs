@@ -1,7 +1,10 @@
 //! A whole conference through the pipeline, under disorder, rebalances and kills: the org ends up the same.
 
+use std::collections::BTreeSet;
+
 use rollbook::demo::conference::{Conference, Feed, Record};
 use rollbook::demo::reference::{expected, standing};
+use rollbook::outcome::Outcome;
 
 use super::world::{Connection, WITHIN, World, metric};
 use crate::harness::{self, Rollbook};
@@ -44,6 +47,7 @@ fn a_storm_of_disorder_and_duplicates_leaves_the_org_of_the_reference_fold() {
     let rollbook = world.start("one").ready();
     org_equals_the_reference(&world, &conference);
     every_record_has_one_outcome(&rollbook.metrics(), &records, &conference);
+    every_upsert_has_one_outcome(&world);
 }
 
 /// consumed = changed + unchanged + ignored + refused, where a record in the wrong partition is counted where its
@@ -61,6 +65,21 @@ fn every_record_has_one_outcome(metrics: &str, sent: &[Record], conference: &Con
     let at_least = |counts: u64, least: u64, what: &str| assert!(counts >= least, "{what}: {counts} of {least}");
     at_least(ignored, conference.ignored.values().sum(), "ignored");
     at_least(refused, conference.refused.values().sum(), "refused");
+}
+
+fn every_upsert_has_one_outcome(world: &World) {
+    let place =
+        |record: &harness::Record| (record.partition.expect("it was read"), record.offset.expect("it was read"));
+    let upserts: BTreeSet<(i32, i64)> =
+        harness::read(&world.client(), &world.names.topics.upserts).iter().map(place).collect();
+    let mut answered = BTreeSet::new();
+    for record in harness::read(&world.client(), &world.names.topics.outcomes) {
+        let value = record.value.expect("an outcome has a value");
+        let outcome = Outcome::decode(&value).expect("it is of this version");
+        let upsert = (outcome.upsert_partition, outcome.upsert_offset);
+        assert!(answered.insert(upsert), "a second outcome of the upsert at {upsert:?}");
+    }
+    assert_eq!(answered, upserts);
 }
 
 #[test]

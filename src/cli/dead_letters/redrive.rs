@@ -1,0 +1,293 @@
+//! Sending what was refused again.
+//!
+//! An event goes to its own topic as it was: key, value, headers and timestamp. A row goes to the upserts, but only
+//! while it is the newest version of its key: an older one would overwrite what Salesforce holds now. Sending twice
+//! is harmless, as events and rows are idempotent; sending for ever is not, so each record counts its redrives in a
+//! header and is left alone at the bound.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use clap::Args;
+use rdkafka::{Message, Offset};
+use serde_json::json;
+
+use super::filter::{Filter, Position};
+use super::letter::{Letter, letters};
+use crate::cli::{Exit, print_json};
+use crate::config::Config;
+use crate::dead_letter::Stage;
+use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::kafka::send::{Outgoing, Sender};
+use crate::route;
+
+/// Counts how often a record was sent again.
+const REDRIVES_HEADER: &str = "rollbook-redrives";
+/// A record that was refused so often is not mended by another try.
+const REDRIVES_MAX: u32 = 5;
+/// Rounds in which a row is sent again because the fold wrote another version at the same moment.
+const ROUNDS_MAX: usize = 10;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    filter: Filter,
+    /// Only these letters: PARTITION/OFFSET of the letter or TOPIC/PARTITION/OFFSET of the record
+    #[arg(value_name = "POSITION")]
+    positions: Vec<Position>,
+    /// Every letter there is
+    #[arg(long)]
+    all: bool,
+    /// Say what would be sent, send nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is to be done with a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Send,
+    /// Not sent, and why.
+    Leave(&'static str),
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments, as_json: bool) -> anyhow::Result<Exit> {
+    if arguments.filter.open() && arguments.positions.is_empty() && !arguments.all {
+        bail!("nothing says which letters are meant; hint: name positions, filter them, or say --all");
+    }
+    let named = |letter: &Letter| {
+        arguments.positions.is_empty() || arguments.positions.iter().any(|position| position.names(letter))
+    };
+    let letters = letters(config, |letter| arguments.filter.takes(letter) && named(letter))?;
+    let newest = newest_rows(config, &letters)?;
+    let verdicts: Vec<(&Letter, Verdict)> = letters.iter().map(|letter| (letter, verdict(letter, &newest))).collect();
+    let mut failed = 0;
+    if !arguments.dry_run {
+        let sent = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Send).map(|(letter, _)| *letter);
+        failed = send(config, &sent.collect::<Vec<_>>())?;
+    }
+    report(&verdicts, arguments.dry_run, failed, as_json);
+    Ok(match (failed, verdicts.iter().any(|(_, verdict)| *verdict != Verdict::Send)) {
+        (1.., _) => Exit::Temporary,
+        (0, true) => Exit::Refusals,
+        (0, false) => Exit::Done,
+    })
+}
+
+/// A row's key and the partition that holds its versions.
+type RowKey = (i32, Vec<u8>);
+
+/// Newest version of a row: its offset and value.
+type Versions = BTreeMap<RowKey, (i64, Option<Vec<u8>>)>;
+
+fn verdict(letter: &Letter, newest: &Versions) -> Verdict {
+    let content = &letter.content;
+    if redrives(&content.headers) >= REDRIVES_MAX {
+        return Verdict::Leave("sent again too often");
+    }
+    match (content.stage, &content.object) {
+        (Stage::Fold, None) => Verdict::Send,
+        (Stage::Fold, Some(_)) => Verdict::Leave("a row that was never written; it is derived again with its member"),
+        (Stage::Sink, _) => match row_key(letter).and_then(|key| newest.get(&key)) {
+            Some((offset, _)) if *offset > content.offset => Verdict::Leave("superseded by a newer version"),
+            Some((_, Some(_))) => Verdict::Send,
+            Some((_, None)) | None => Verdict::Leave("no longer among the upserts"),
+        },
+    }
+}
+
+fn row_key(letter: &Letter) -> Option<RowKey> {
+    let content = &letter.content;
+    (content.stage == Stage::Sink).then(|| Some((content.partition, content.key.clone()?))).flatten()
+}
+
+/// The newest version of every row that a letter is about.
+fn newest_rows(config: &Config, letters: &[Letter]) -> Result<Versions, ScanError> {
+    let wanted: Vec<RowKey> = letters.iter().filter_map(row_key).collect();
+    versions_after(config, &wanted, &BTreeMap::new(), &[])
+}
+
+/// The newest version of each wanted row, from the given offsets on, leaving out the offsets that are our own.
+fn versions_after(
+    config: &Config,
+    wanted: &[RowKey],
+    from: &BTreeMap<i32, i64>,
+    own: &[(i32, i64)],
+) -> Result<Versions, ScanError> {
+    let mut versions = Versions::new();
+    let scanner = Scanner::new(config, &config.topics.upserts)?;
+    let mut partitions: Vec<i32> = wanted.iter().map(|(partition, _)| *partition).collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    for partition in partitions {
+        let start = from.get(&partition).map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
+        scanner.read([partition], start, |record| {
+            let key = (partition, record.key().unwrap_or_default().to_vec());
+            if wanted.contains(&key) && !own.contains(&(partition, record.offset())) {
+                versions.insert(key, (record.offset(), record.payload().map(<[u8]>::to_vec)));
+            }
+            Next::On
+        })?;
+    }
+    Ok(versions)
+}
+
+/// Sends the letters' records; returns how many failed.
+fn send(config: &Config, letters: &[&Letter]) -> anyhow::Result<usize> {
+    let sender = Sender::new(config)?;
+    let mut partitions = BTreeMap::new();
+    for (tag, letter) in letters.iter().enumerate() {
+        let content = &letter.content;
+        let headers = counted(&content.headers);
+        let partition = if content.stage == Stage::Sink {
+            content.partition
+        } else {
+            let topic = content.topic.as_str();
+            let count = match partitions.get(topic) {
+                Some(count) => *count,
+                None => *partitions.entry(topic).or_insert(Scanner::new(config, topic)?.partitions()?),
+            };
+            // Without a key the member is in the payload, and any partition is as good as the first one.
+            content.key.as_deref().map_or(content.partition, |key| route::partition(key, count))
+        };
+        let outgoing = Outgoing {
+            topic: &content.topic,
+            partition,
+            key: content.key.as_deref(),
+            value: content.value.as_deref(),
+            headers: &headers,
+            timestamp: content.timestamp,
+        };
+        sender.send(&outgoing, tag)?;
+    }
+    let deliveries = sender.finish()?;
+    let failed = deliveries.iter().filter(|delivery| delivery.result.is_err()).count();
+    let own = deliveries.iter().filter_map(|delivery| {
+        let letter = letters.get(delivery.tag)?;
+        let key = row_key(letter)?;
+        Some((key, letter.content.offset, delivery.result.ok()?))
+    });
+    settle(config, &sender, own.collect())?;
+    Ok(failed)
+}
+
+/// The fold may have written a newer version of a row between our look and our sending, which is then the older one.
+/// Such a version is sent once more, until a look finds none.
+fn settle(config: &Config, sender: &Sender, sent: Vec<(RowKey, i64, i64)>) -> anyhow::Result<()> {
+    let wanted: Vec<RowKey> = sent.iter().map(|(key, ..)| key.clone()).collect();
+    let mut own: Vec<(i32, i64)> = sent.iter().map(|((partition, _), _, offset)| (*partition, *offset)).collect();
+    let mut seen: BTreeMap<RowKey, i64> = sent.into_iter().map(|(key, seen, _)| (key, seen)).collect();
+    for _ in 0..ROUNDS_MAX {
+        let mut from: BTreeMap<i32, i64> = BTreeMap::new();
+        for ((partition, _), offset) in &seen {
+            let from = from.entry(*partition).or_insert(*offset);
+            *from = (*from).min(*offset);
+        }
+        let versions = versions_after(config, &wanted, &from, &own)?;
+        let newer: Vec<_> =
+            versions.into_iter().filter(|(key, (at, _))| seen.get(key).is_some_and(|seen| at > seen)).collect();
+        if newer.is_empty() {
+            return Ok(());
+        }
+        for (tag, ((partition, key), (_, value))) in newer.iter().enumerate() {
+            let topic = &config.topics.upserts;
+            let (key, value) = (Some(key.as_slice()), value.as_deref());
+            let outgoing = Outgoing { topic, partition: *partition, key, value, headers: &[], timestamp: None };
+            sender.send(&outgoing, tag)?;
+        }
+        for delivery in sender.finish()? {
+            if let (Some(((partition, _), _)), Ok(offset)) = (newer.get(delivery.tag), delivery.result) {
+                own.push((*partition, offset));
+            }
+        }
+        seen.extend(newer.into_iter().map(|(key, (offset, _))| (key, offset)));
+    }
+    bail!("the fold keeps writing newer versions of these rows; they will be written without a redrive")
+}
+
+fn redrives(headers: &[(String, Option<Vec<u8>>)]) -> u32 {
+    let value = headers.iter().find(|(key, _)| key == REDRIVES_HEADER).and_then(|(_, value)| value.as_deref());
+    value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The headers with one more redrive counted.
+fn counted(headers: &[(String, Option<Vec<u8>>)]) -> Vec<(String, Option<Vec<u8>>)> {
+    let count = redrives(headers) + 1;
+    let others = headers.iter().filter(|(key, _)| key != REDRIVES_HEADER).cloned();
+    others.chain([(REDRIVES_HEADER.to_owned(), Some(count.to_string().into_bytes()))]).collect()
+}
+
+fn report(verdicts: &[(&Letter, Verdict)], dry_run: bool, failed: usize, as_json: bool) {
+    let count = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Send).count();
+    let left = verdicts.iter().filter_map(|(letter, verdict)| match verdict {
+        Verdict::Send => None,
+        Verdict::Leave(why) => Some((letter, why)),
+    });
+    if as_json {
+        let left =
+            left.map(|(letter, why)| json!({ "position": letter.position(), "source": letter.source(), "why": why }));
+        print_json(&json!({
+            "dry_run": dry_run, "sent": count - failed, "failed": failed, "left": left.collect::<serde_json::Value>(),
+        }));
+        return;
+    }
+    for (letter, why) in left {
+        println!("left {} (of {}): {why}", letter.position(), letter.source());
+    }
+    let verb = if dry_run { "would send" } else { "sent" };
+    println!("{verb} {}", count - failed);
+    if failed > 0 {
+        eprintln!("{failed} were not acknowledged by Kafka; sending them again is harmless");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dead_letter::DeadLetter;
+
+    fn letter(stage: Stage, object: Option<&str>, headers: Vec<(String, Option<Vec<u8>>)>) -> Letter {
+        let content = DeadLetter {
+            stage,
+            reason: "undecodable".to_owned(),
+            detail: String::new(),
+            hint: String::new(),
+            topic: "rollbook.upserts".to_owned(),
+            partition: 1,
+            offset: 7,
+            timestamp: None,
+            key: Some(b"key".to_vec()),
+            value: Some(b"value".to_vec()),
+            headers,
+            object: object.map(str::to_owned),
+            external_id: None,
+            fields: Vec::new(),
+            attempts: 1,
+            at: 0,
+        };
+        Letter { partition: 0, offset: 0, content }
+    }
+
+    fn newest(offset: i64) -> Versions {
+        Versions::from([((1, b"key".to_vec()), (offset, Some(b"value".to_vec())))])
+    }
+
+    #[test]
+    fn a_row_is_sent_again_only_while_it_is_the_newest() {
+        let row = letter(Stage::Sink, Some("CampaignMember"), Vec::new());
+        assert_eq!(verdict(&row, &newest(7)), Verdict::Send);
+        assert_ne!(verdict(&row, &newest(8)), Verdict::Send);
+        assert_ne!(verdict(&row, &Versions::new()), Verdict::Send);
+    }
+
+    #[test]
+    fn an_event_is_sent_again_up_to_the_bound() {
+        let mut headers = vec![("ce_id".to_owned(), Some(b"1".to_vec()))];
+        for _ in 0..REDRIVES_MAX {
+            assert_eq!(verdict(&letter(Stage::Fold, None, headers.clone()), &Versions::new()), Verdict::Send);
+            headers = counted(&headers);
+        }
+        assert_ne!(verdict(&letter(Stage::Fold, None, headers.clone()), &Versions::new()), Verdict::Send);
+        assert_eq!(headers.len(), 2, "the count replaces the one before and leaves the other headers alone");
+    }
+}

@@ -1,0 +1,198 @@
+//! Reads a compacted topic from where the reader knows it to its end.
+//!
+//! The end is that of the log, not of what is committed by now: a predecessor's transaction may still be open. The
+//! reader first waits until the last stable offset has reached the log's end as it was when it started, so that no
+//! state that the committed offsets answer for is missed.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::metadata::MetadataPartition;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tracing::warn;
+
+use crate::config::Config;
+
+use super::client_config;
+
+/// One call for the ends of a partition.
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A reader of some partitions of one topic.
+pub struct Changelog {
+    topic: String,
+    /// Sees committed records only.
+    committed: BaseConsumer,
+    /// Sees the log's end whatever is committed.
+    log: BaseConsumer,
+    partitions: BTreeMap<i32, Progress>,
+}
+
+/// How far one partition has been read.
+struct Progress {
+    next_offset: i64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The log's end is not known yet.
+    Start,
+    /// An older transaction may be open below the log's end.
+    Unstable {
+        end: i64,
+    },
+    Reading {
+        end: i64,
+    },
+    Finished,
+}
+
+/// A record of the changelog.
+pub struct Change<'a> {
+    pub partition: i32,
+    pub key: &'a [u8],
+    /// None: a tombstone.
+    pub value: Option<&'a [u8]>,
+    pub timestamp: Option<i64>,
+}
+
+impl Changelog {
+    /// Reads each partition from the given offset on. Needs no broker to be there yet.
+    pub fn open(config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> Result<Self, KafkaError> {
+        let mut client = client_config(config);
+        // `assign` needs a group id; nothing is ever committed to it.
+        client.set("group.id", format!("{}-changelog", config.application));
+        client.set("enable.auto.commit", "false");
+        client.set("enable.partition.eof", "true");
+        client.set("auto.offset.reset", "earliest");
+        client.set("fetch.queue.backoff.ms", "1");
+        let log = client.clone().set("isolation.level", "read_uncommitted").create()?;
+        let committed = client.set("isolation.level", "read_committed").create()?;
+        let start = |(partition, next_offset): (&i32, &i64)| {
+            (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
+        };
+        Ok(Self { topic: topic.to_owned(), committed, log, partitions: from.iter().map(start).collect() })
+    }
+
+    /// Reads every partition of a topic from its beginning. None: the topic cannot be described yet.
+    pub fn open_whole(config: &Config, topic: &str) -> Result<Option<Self>, KafkaError> {
+        let mut changelog = Self::open(config, topic, &BTreeMap::new())?;
+        let metadata = match changelog.log.fetch_metadata(Some(topic), WATERMARKS_TIMEOUT) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                warn!(error = %error, topic, "the topic's partitions are waited for");
+                return Ok(None);
+            }
+        };
+        let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        let start = |partition: &MetadataPartition| (partition.id(), Progress { next_offset: 0, phase: Phase::Start });
+        changelog.partitions = partitions.map(start).collect();
+        Ok((!changelog.partitions.is_empty()).then_some(changelog))
+    }
+
+    /// Whether every partition has been read to the log's end as it was when its reading started.
+    pub fn finished(&self) -> bool {
+        self.partitions.values().all(|progress| progress.phase == Phase::Finished)
+    }
+
+    /// Records left, by partition and by the offsets; compaction and transaction markers make it an upper bound.
+    pub fn remaining(&self) -> impl Iterator<Item = (i32, i64)> {
+        let left = |progress: &Progress| match progress.phase {
+            Phase::Unstable { end } | Phase::Reading { end } => (end - progress.next_offset).max(0),
+            Phase::Start | Phase::Finished => 0,
+        };
+        self.partitions.iter().map(move |(partition, progress)| (*partition, left(progress)))
+    }
+
+    /// Where to resume, by partition.
+    pub fn next_offsets(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.partitions.iter().map(|(partition, progress)| (*partition, progress.next_offset))
+    }
+
+    /// Reads for at most this long, handing over each record. A broker that is away is tried again at the next call.
+    pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
+        if let Err(error) = self.advance_phases() {
+            warn!(error = %error, topic = %self.topic, "the changelog's end is waited for");
+            thread::sleep(for_at_most);
+            return Ok(());
+        }
+        self.poll(for_at_most, &mut each)
+    }
+
+    /// Reads on behind the end.
+    pub fn tail(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
+        self.poll(for_at_most, &mut each)
+    }
+
+    fn poll(&mut self, for_at_most: Duration, each: &mut impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
+        let following = self.finished();
+        let deadline = Instant::now() + for_at_most;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.finished() != following {
+                return Ok(());
+            }
+            match self.committed.poll(left) {
+                None => {}
+                Some(Ok(message)) => {
+                    if let Some(progress) = self.partitions.get_mut(&message.partition()) {
+                        progress.next_offset = message.offset() + 1;
+                    }
+                    each(change(&message));
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(progress) = self.partitions.get_mut(&partition) {
+                        progress.phase = Phase::Finished;
+                    }
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+                Some(Err(error)) => warn!(error = %error, topic = %self.topic, "the changelog is waited for"),
+            }
+        }
+    }
+
+    /// Finds ends, and starts to read the partitions in which no older transaction is open any more.
+    fn advance_phases(&mut self) -> Result<(), KafkaError> {
+        let mut started = false;
+        for (partition, progress) in &mut self.partitions {
+            if progress.phase == Phase::Start {
+                let (low, end) = self.log.fetch_watermarks(&self.topic, *partition, WATERMARKS_TIMEOUT)?;
+                progress.next_offset = progress.next_offset.max(low);
+                progress.phase = Phase::Unstable { end };
+            }
+            if let Phase::Unstable { end } = progress.phase {
+                let (_, stable) = self.committed.fetch_watermarks(&self.topic, *partition, WATERMARKS_TIMEOUT)?;
+                if stable >= end {
+                    progress.phase = Phase::Reading { end };
+                    started = true;
+                }
+            }
+        }
+        if started { self.assign() } else { Ok(()) }
+    }
+
+    /// Partitions that are finished stay assigned, so that they can be followed.
+    fn assign(&self) -> Result<(), KafkaError> {
+        let mut assignment = TopicPartitionList::new();
+        for (partition, progress) in &self.partitions {
+            if matches!(progress.phase, Phase::Reading { .. } | Phase::Finished) {
+                assignment.add_partition_offset(&self.topic, *partition, Offset::Offset(progress.next_offset))?;
+            }
+        }
+        self.committed.assign(&assignment)
+    }
+}
+
+fn change<'a>(message: &'a BorrowedMessage<'_>) -> Change<'a> {
+    Change {
+        partition: message.partition(),
+        key: message.key().unwrap_or_default(),
+        value: message.payload(),
+        timestamp: message.timestamp().to_millis(),
+    }
+}

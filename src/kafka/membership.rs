@@ -1,0 +1,97 @@
+//! Rebalances as data.
+//!
+//! librdkafka calls back in the middle of a poll. Acting there would run the loop's own code inside its own poll, on
+//! borrowed state. Here the callback only notes what happened; the loop acknowledges it by assigning or unassigning
+//! when it has committed what it must. Until then the group waits, which is what makes a hand-over tidy.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
+use tracing::warn;
+
+/// A topic's partition.
+pub type TopicPartition = (String, i32);
+
+/// What the group decided; the loop must answer with `assign` or `unassign`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rebalance {
+    Assigned(Vec<TopicPartition>),
+    Revoked,
+}
+
+/// Records behind the end, of one partition.
+#[derive(Clone, Debug)]
+pub struct Lag {
+    pub topic: String,
+    pub partition: i32,
+    pub records: i64,
+}
+
+/// Context of a group consumer.
+#[derive(Default)]
+pub struct Membership {
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    lags: Mutex<Vec<Lag>>,
+    leaving: AtomicBool,
+}
+
+impl Membership {
+    /// From now on rebalances are acknowledged at once: nobody takes them any more, and a consumer that is closed
+    /// waits for the acknowledgement of its last one.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub fn next_rebalance(&self) -> Option<Rebalance> {
+        self.rebalances.lock().expect("no holder of the lock panics").pop_front()
+    }
+
+    pub fn rebalance_pending(&self) -> bool {
+        !self.rebalances.lock().expect("no holder of the lock panics").is_empty()
+    }
+
+    /// Lags as of the last statistics; empty if they were taken already.
+    pub fn take_lags(&self) -> Vec<Lag> {
+        std::mem::take(&mut *self.lags.lock().expect("no holder of the lock panics"))
+    }
+}
+
+impl ClientContext for Membership {
+    fn stats(&self, statistics: Statistics) {
+        let mut lags = Vec::new();
+        for (topic, stats) in &statistics.topics {
+            for (partition, stats) in &stats.partitions {
+                // Below 0: not known. The reader sees committed records only, so the end is the last stable one.
+                if *partition >= 0 && stats.ls_offset >= 0 && stats.app_offset >= 0 {
+                    let records = (stats.ls_offset - stats.app_offset).max(0);
+                    lags.push(Lag { topic: topic.clone(), partition: *partition, records });
+                }
+            }
+        }
+        *self.lags.lock().expect("no holder of the lock panics") = lags;
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if self.leaving.load(Ordering::Acquire) {
+            if let Err(error) = consumer.unassign() {
+                warn!(error = %error, "partitions were not given up; the group takes them after the session timeout");
+            }
+            return;
+        }
+        let rebalance = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            let of = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+                (element.topic().to_owned(), element.partition())
+            };
+            Rebalance::Assigned(partitions.elements().into_iter().map(of).collect())
+        } else {
+            Rebalance::Revoked
+        };
+        self.rebalances.lock().expect("no holder of the lock panics").push_back(rebalance);
+    }
+}

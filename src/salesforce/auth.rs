@@ -1,0 +1,248 @@
+//! Access tokens: OAuth client credentials and JWT bearer.
+//!
+//! Salesforce names no expiry with a token, so a token is used until a request is refused with it. Many requests are
+//! in flight then, and all of them are refused: the first asks for a new token, the others wait for its answer. That
+//! holds for a failure too, or twenty refused logins in a row would lock the user out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::config::Auth;
+
+/// Lifetime of an assertion; Salesforce takes at most three minutes.
+const ASSERTION_LIFETIME: Duration = Duration::from_mins(3);
+
+/// An access token and the host that takes it.
+pub struct Token {
+    pub secret: SecretString,
+    pub instance_url: String,
+    /// Which token of the process this is, so that a refused request can say which one was refused.
+    generation: u64,
+}
+
+/// Why there is no token. Shared by all that waited for it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("could not reach the token endpoint")]
+    Transport(#[source] Arc<reqwest::Error>),
+    #[error("the token endpoint answered {status}, not with a token")]
+    NotOauth { status: u16 },
+    /// The code is out of OAuth's closed list; the description is left out, a proxy may echo the form in it.
+    #[error("login refused: {code}{}", hint(*.code))]
+    Refused { code: OauthCode },
+    #[error("`instance_url` of the token response is no URL")]
+    InstanceUrl,
+    #[error("could not sign the assertion with the private key")]
+    Sign(#[from] Arc<openssl::error::ErrorStack>),
+}
+
+/// OAuth's error codes, as far as Salesforce sends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OauthCode {
+    InvalidGrant,
+    InvalidClient,
+    UnsupportedGrantType,
+    Other,
+}
+
+impl std::fmt::Display for OauthCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidClient => "invalid_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::Other => "another OAuth error",
+        })
+    }
+}
+
+fn hint(code: OauthCode) -> &'static str {
+    match code {
+        OauthCode::InvalidGrant => {
+            " (hint: client credentials work on the org's My Domain only and need a run-as user; a JWT needs the right \
+             audience, an approved user and a clock that is right)"
+        }
+        OauthCode::InvalidClient => " (hint: check salesforce.client_id and the secret)",
+        OauthCode::UnsupportedGrantType => " (hint: switch the flow on in the external client app)",
+        OauthCode::Other => "",
+    }
+}
+
+/// The tokens of one login.
+pub struct Tokens {
+    auth: Auth,
+    token_url: String,
+    current: tokio::sync::Mutex<Current>,
+    /// Logins that have ended, read before the lock is taken: one that ended meanwhile is the answer to this call too.
+    logins: AtomicU64,
+}
+
+#[derive(Default)]
+struct Current {
+    token: Option<Arc<Token>>,
+    failure: Option<LoginError>,
+}
+
+impl Tokens {
+    pub fn new(auth: Auth, login_url: &str) -> Self {
+        Self {
+            auth,
+            token_url: format!("{}/services/oauth2/token", login_url.trim_end_matches('/')),
+            current: tokio::sync::Mutex::default(),
+            logins: AtomicU64::new(0),
+        }
+    }
+
+    /// The token in use, or a new one where there is none or where `refused` is the one in use.
+    pub async fn get(&self, http: &reqwest::Client, refused: Option<&Token>) -> Result<Arc<Token>, LoginError> {
+        let logins_before = self.logins.load(Ordering::Acquire);
+        let mut current = self.current.lock().await;
+        if let Some(token) = &current.token
+            && refused.is_none_or(|refused| refused.generation != token.generation)
+        {
+            return Ok(Arc::clone(token));
+        }
+        if self.logins.load(Ordering::Acquire) != logins_before
+            && let Some(failure) = &current.failure
+        {
+            return Err(failure.clone());
+        }
+        current.token = None;
+        let generation = self.logins.load(Ordering::Acquire) + 1;
+        let result = self.log_in(http, generation).await.map(Arc::new);
+        current.failure = result.as_ref().err().cloned();
+        current.token = result.as_ref().ok().cloned();
+        self.logins.fetch_add(1, Ordering::AcqRel);
+        result
+    }
+
+    async fn log_in(&self, http: &reqwest::Client, generation: u64) -> Result<Token, LoginError> {
+        let transport = |error: reqwest::Error| LoginError::Transport(Arc::new(error.without_url()));
+        let response = http.post(&self.token_url).form(&self.form()?).send().await.map_err(transport)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(transport)?;
+        if !status.is_success() {
+            return Err(refusal(status.as_u16(), &body));
+        }
+        let granted: Granted =
+            serde_json::from_slice(&body).map_err(|_| LoginError::NotOauth { status: status.as_u16() })?;
+        let instance_url = granted.instance_url.trim_end_matches('/').to_owned();
+        reqwest::Url::parse(&instance_url).map_err(|_| LoginError::InstanceUrl)?;
+        Ok(Token { secret: granted.access_token.into(), instance_url, generation })
+    }
+
+    fn form(&self) -> Result<Vec<(&'static str, String)>, LoginError> {
+        Ok(match &self.auth {
+            Auth::ClientCredentials { client_id, client_secret } => vec![
+                ("grant_type", "client_credentials".to_owned()),
+                ("client_id", client_id.clone()),
+                ("client_secret", client_secret.expose_secret().to_owned()),
+            ],
+            Auth::JwtBearer { client_id, username, private_key, audience } => {
+                let claims = Claims { client_id, username, audience, expires_at: now() + ASSERTION_LIFETIME };
+                vec![
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
+                    ("assertion", assertion(&claims, private_key).map_err(Arc::new)?),
+                ]
+            }
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    instance_url: String,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+}
+
+fn refusal(status: u16, body: &[u8]) -> LoginError {
+    match serde_json::from_slice::<Refused>(body) {
+        Ok(refused) if status < 500 => LoginError::Refused {
+            code: match refused.error.as_str() {
+                "invalid_grant" => OauthCode::InvalidGrant,
+                "invalid_client" | "invalid_client_id" => OauthCode::InvalidClient,
+                "unsupported_grant_type" => OauthCode::UnsupportedGrantType,
+                _ => OauthCode::Other,
+            },
+        },
+        _ => LoginError::NotOauth { status },
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+struct Claims<'a> {
+    client_id: &'a str,
+    username: &'a str,
+    audience: &'a str,
+    expires_at: Duration,
+}
+
+/// A signed JWT (RFC 7523): `header.claims.signature`, RS256.
+fn assertion(claims: &Claims<'_>, private_key: &SecretString) -> Result<String, openssl::error::ErrorStack> {
+    let header = serde_json::json!({ "alg": "RS256", "typ": "JWT" });
+    let body = serde_json::json!({
+        "iss": claims.client_id,
+        "sub": claims.username,
+        "aud": claims.audience,
+        "exp": claims.expires_at.as_secs(),
+    });
+    let claimed =
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(body.to_string()));
+    let key: PKey<Private> = PKey::private_key_from_pem(private_key.expose_secret().as_bytes())?;
+    let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
+    let signature = signer.sign_oneshot_to_vec(claimed.as_bytes())?;
+    Ok(format!("{claimed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::rsa::Rsa;
+    use openssl::sign::Verifier;
+
+    use super::*;
+
+    #[test]
+    fn the_assertion_is_verified_by_the_public_key() {
+        let rsa = Rsa::generate(2048).unwrap();
+        let pem = String::from_utf8(rsa.private_key_to_pem().unwrap()).unwrap();
+        let expires_at = Duration::from_secs(1_800_000_000);
+        let claims = Claims { client_id: "key", username: "robot", audience: "https://login.example", expires_at };
+        let jwt = assertion(&claims, &SecretString::from(pem)).unwrap();
+        let parts: Vec<&str> = jwt.split('.').collect();
+        let [header, body, signature] = parts.as_slice() else { panic!("three parts") };
+        let public = PKey::from_rsa(Rsa::public_key_from_pem(&rsa.public_key_to_pem().unwrap()).unwrap()).unwrap();
+        let mut verifier = Verifier::new(MessageDigest::sha256(), &public).unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        assert!(verifier.verify_oneshot(&signature, format!("{header}.{body}").as_bytes()).unwrap());
+        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap();
+        assert_eq!(
+            claims,
+            serde_json::json!({"iss": "key", "sub": "robot", "aud": "https://login.example", "exp": 1_800_000_000})
+        );
+    }
+
+    #[test]
+    fn a_login_failure_keeps_no_text_of_the_response() {
+        let body = br#"{"error":"invalid_client","error_description":"client_secret=abc was wrong"}"#;
+        let text = refusal(400, body).to_string();
+        assert!(text.contains("invalid_client") && !text.contains("abc"), "{text}");
+        assert!(matches!(refusal(503, b"<html>"), LoginError::NotOauth { status: 503 }));
+    }
+}

@@ -1,0 +1,166 @@
+//! Taking over partitions and giving them up.
+//!
+//! Taking over, in this order: the offsets that are committed and stable (a predecessor's pending transaction is
+//! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end;
+//! then the inputs flow. The order matters: states read before the offsets were stable could miss a predecessor's
+//! last commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{info, warn};
+
+use crate::kafka::changelog::Changelog;
+use crate::kafka::membership::TopicPartition;
+use crate::kafka::topics::Topic;
+
+use super::inputs::{carries_events, input_of};
+use super::worker::{Worker, now};
+use super::{Error, attempt};
+
+/// One try to read committed offsets.
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
+/// States read back before the loop looks at anything else.
+const RESTORE_FOR: Duration = Duration::from_millis(200);
+
+impl Worker {
+    pub(super) fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        let owned = self.event_partitions(partitions)?;
+        info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
+        self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
+        let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
+        attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
+        attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
+        let from: BTreeMap<i32, i64> =
+            owned.iter().map(|partition| (*partition, self.store.partition(*partition).restored_to)).collect();
+        self.assigned = owned;
+        self.report_assigned();
+        self.parts.health.ready(false, "states are read back");
+        self.parts.metrics.state_restoring.set(1);
+        self.restore_started = Instant::now();
+        let config = &self.parts.config;
+        self.restoring = Some(attempt("read states back", Changelog::open(config, &config.topics.state, &from))?);
+        Ok(())
+    }
+
+    /// The partitions of the event topics: all of them or none for each number.
+    fn event_partitions(&self, partitions: &[TopicPartition]) -> Result<BTreeSet<i32>, Error> {
+        let topics = &self.parts.config.topics;
+        let mut by_input: BTreeMap<Topic, BTreeSet<i32>> = BTreeMap::new();
+        for (topic, partition) in partitions {
+            if let Some(input) = input_of(topic, topics).filter(|input| carries_events(*input)) {
+                by_input.entry(input).or_default().insert(*partition);
+            }
+        }
+        let owned: BTreeSet<i32> = by_input.values().flatten().copied().collect();
+        for input in Topic::CONSUMED.into_iter().filter(|input| carries_events(*input)) {
+            let of_input = by_input.get(&input);
+            if let Some(partition) = owned.iter().find(|partition| !of_input.is_some_and(|of| of.contains(partition))) {
+                return Err(Error::Partitions { topic: input.name(topics).to_owned(), partition: *partition });
+            }
+        }
+        Ok(owned)
+    }
+
+    /// Where to resume: committed and stable, else the beginning. None: the group moved on while they were waited for.
+    fn stable_offsets(&self, partitions: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
+        let mut wanted = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            wanted.add_partition(topic, *partition);
+        }
+        let offsets = loop {
+            match self.parts.consumer.committed_offsets(wanted.clone(), OFFSETS_TIMEOUT) {
+                Ok(offsets) => break offsets,
+                Err(error) => warn!(error = %error, "committed offsets are waited for"),
+            }
+            self.parts.health.beat();
+            if self.parts.shutdown.requested() {
+                return Ok(None);
+            }
+        };
+        for (topic, partition) in partitions {
+            let mut element = offsets.find_partition(topic, *partition).expect("every partition asked for is answered");
+            if !matches!(element.offset(), Offset::Offset(_)) {
+                attempt("start at the beginning of a partition", element.set_offset(Offset::Beginning))?;
+            }
+        }
+        Ok(Some(offsets))
+    }
+
+    /// The metric is the sum over threads.
+    fn report_assigned(&mut self) {
+        let assigned = i64::try_from(self.assigned.len()).unwrap_or(i64::MAX);
+        self.parts.metrics.assigned_partitions.add(assigned - self.reported_assigned);
+        self.reported_assigned = assigned;
+    }
+
+    /// Reads states back for a while. True where the inputs flow again, so that nothing hinders a commit.
+    pub(super) fn restore(&mut self) -> Result<bool, Error> {
+        // Serves rebalances; the inputs are paused, so that no record comes.
+        self.parts.consumer.poll(Duration::ZERO);
+        let Some(changelog) = &mut self.restoring else { return Ok(true) };
+        let mut failed = None;
+        let mut restored = 0;
+        let store = &mut self.store;
+        let read = changelog.read(RESTORE_FOR, |change| {
+            restored += 1;
+            let partition = store.partition(change.partition);
+            let result = match change.value {
+                Some(value) => partition.restore(change.key, value),
+                None => partition.forget(change.key),
+            };
+            if let Err(source) = result {
+                failed.get_or_insert((change.partition, source));
+            }
+        });
+        attempt("read states back", read)?;
+        if let Some((partition, source)) = failed {
+            let topic = self.parts.config.topics.state.clone();
+            return Err(Error::Restore { topic, partition, source });
+        }
+        self.parts.metrics.state_restored_records.inc_by(restored);
+        for (partition, remaining) in changelog.remaining() {
+            self.parts.metrics.restore_remaining(partition).set(remaining);
+        }
+        if changelog.finished() {
+            self.resume()?;
+        }
+        Ok(self.restoring.is_none())
+    }
+
+    fn resume(&mut self) -> Result<(), Error> {
+        let Some(changelog) = self.restoring.take() else { return Ok(()) };
+        for (partition, next_offset) in changelog.next_offsets() {
+            let state = self.store.partition(partition);
+            state.restored_to = next_offset;
+            // The catalogue, or the derivation itself, may have changed since the rows were sent.
+            state.derive_all(now());
+        }
+        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
+        attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
+        info!(thread = %self.parts.name, pieces = self.store.pieces(), "states read back, folding");
+        self.parts.metrics.state_restoring.set(0);
+        self.parts.metrics.restore_duration.observe(self.restore_started.elapsed().as_secs_f64());
+        self.parts.health.ready(true, "");
+        Ok(())
+    }
+
+    /// Commits what was folded and lets the partitions go. States stay, in case that they come back; what happened
+    /// to them in between is then read from the changelog.
+    pub(super) fn revoke(&mut self) -> Result<(), Error> {
+        info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
+        self.flush()?;
+        self.restoring = None;
+        for partition in std::mem::take(&mut self.assigned) {
+            for input in Topic::CONSUMED {
+                self.parts.metrics.forget_partition(input, partition);
+            }
+        }
+        self.report_assigned();
+        self.next_offsets.clear();
+        self.parts.health.ready(false, "no partitions are assigned");
+        attempt("give up partitions", self.parts.consumer.unassign())
+    }
+}

@@ -1,0 +1,51 @@
+//! The fold: events in, states and upserts out, in one transaction with the offsets that they answer for.
+//!
+//! Each fold thread is a member of the consumer group with its own consumer, store and transactional producer, as
+//! Kafka Streams' threads are: nothing is shared, so nothing is locked. One turn of the loop takes what happened
+//! (a rebalance, a change of the catalogue, a finished commit), then records up to a bound, and then commits if one
+//! is due. Folding goes on while a commit is in flight: states that run ahead of an aborted commit need no rollback,
+//! since folding again changes nothing.
+
+mod assignment;
+mod commit;
+mod inputs;
+mod record;
+mod start;
+mod tally;
+mod worker;
+
+pub use record::KIND_HEADER;
+pub use start::{Ended, start};
+
+use rdkafka::error::KafkaError;
+
+use crate::kafka::registry::RegistryError;
+use crate::store::RestoreError;
+
+/// Why a fold thread stops.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("kafka refused to {attempted}")]
+    Kafka { attempted: &'static str, source: KafkaError },
+    #[error(
+        "a transaction cannot be committed; hint: if another instance has the same `kafka.instance`, give each its own"
+    )]
+    Transaction(#[source] KafkaError),
+    #[error(
+        "partition {partition} was assigned for some inputs and not for `{topic}`; hint: all event topics need the same number of partitions"
+    )]
+    Partitions { topic: String, partition: i32 },
+    #[error(
+        "record of `{topic}` partition {partition} cannot be restored; hint: the topic holds what this version did not write"
+    )]
+    Restore { topic: String, partition: i32, source: RestoreError },
+    #[error("the schema registry's client cannot be made")]
+    Registry(#[from] RegistryError),
+    #[error("thread `{name}` cannot be started")]
+    Thread { name: String, source: std::io::Error },
+}
+
+/// Names the call that failed.
+fn attempt<T>(attempted: &'static str, result: Result<T, KafkaError>) -> Result<T, Error> {
+    result.map_err(|source| Error::Kafka { attempted, source })
+}

@@ -1,0 +1,262 @@
+//! One consumed record to its outcome.
+
+use std::time::Duration;
+
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use tracing::warn;
+
+use crate::dead_letter::{DeadLetter, Stage};
+use crate::event::{
+    Decoded, DecodedSession, Event, EventKind, Headers as RecordHeaders, Record, Refusal, Session, SessionKey,
+};
+use crate::kafka::membership::Membership;
+use crate::kafka::topics::Topic;
+use crate::kafka::transaction::Outgoing;
+use crate::metrics::{Dependency, RecordOutcome};
+use crate::route;
+use crate::stage::catalogue::CatalogueChange;
+
+use super::inputs::{input_of, kind_of};
+use super::worker::{Worker, now};
+use super::{Error, attempt};
+
+/// Kind of a re-keyed event: the topic does not tell it any more.
+pub const KIND_HEADER: &str = "rollbook.kind";
+/// Where a re-keyed event stood first: `topic/partition/offset`.
+const ORIGIN_HEADER: &str = "rollbook.origin";
+/// Pause between two questions to a registry that does not answer.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether the record was dealt with.
+enum Progress {
+    Done,
+    /// A rebalance or the shutdown came first; the record is folded by whoever owns its partition then.
+    Left,
+}
+
+/// Headers as librdkafka holds them; parsed only if somebody asks.
+struct MessageHeaders<'a>(&'a BorrowedMessage<'a>);
+
+impl RecordHeaders for MessageHeaders<'_> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.headers()?.iter().find(|header| header.key == name)?.value
+    }
+}
+
+impl Worker {
+    /// Decodes and folds one record, and moves its partition's offset behind it.
+    pub(super) fn record(
+        &mut self,
+        consumer: &BaseConsumer<Membership>,
+        message: &BorrowedMessage<'_>,
+    ) -> Result<(), Error> {
+        let Some(input) = input_of(message.topic(), &self.parts.config.topics) else { return Ok(()) };
+        let progress = if input == Topic::Sessions {
+            self.session(consumer, message)?
+        } else {
+            self.event(consumer, message, input)?
+        };
+        if matches!(progress, Progress::Done) {
+            self.next_offsets.advance(input, message.partition(), message.offset() + 1);
+        }
+        Ok(())
+    }
+
+    fn event(
+        &mut self,
+        consumer: &BaseConsumer<Membership>,
+        message: &BorrowedMessage<'_>,
+        input: Topic,
+    ) -> Result<Progress, Error> {
+        let headers = MessageHeaders(message);
+        let named = || headers.get(KIND_HEADER).and_then(|name| EventKind::from_name(std::str::from_utf8(name).ok()?));
+        let kind = kind_of(input).or_else(named);
+        let record = record_of(message, kind, &headers);
+        let decoded = loop {
+            match self.decoder.decode(&record) {
+                Ok(decoded) => break decoded,
+                Err(needed) => {
+                    if let Progress::Left = self.learn(consumer, needed.id)? {
+                        return Ok(Progress::Left);
+                    }
+                }
+            }
+        };
+        match decoded {
+            Decoded::Event(event) => self.accepted(message, input, &event),
+            Decoded::Ignored(reason) => self.tally.ignore(input, reason),
+            Decoded::Refused(refusal) => self.refused(message, input, &refusal),
+        }
+        Ok(Progress::Done)
+    }
+
+    fn accepted(&mut self, message: &BorrowedMessage<'_>, input: Topic, event: &Event<'_>) {
+        let home = route::member_partition(&event.member, self.parts.partitions);
+        if home != message.partition() {
+            self.reroute(message, home, event);
+            self.tally.record(input, RecordOutcome::Rerouted);
+            return;
+        }
+        let timestamp = message.timestamp().to_millis().unwrap_or(event.occurred_at);
+        let applied = self.store.partition(home).fold(event, timestamp);
+        if applied.conflict {
+            self.tally.conflicts += 1;
+        }
+        self.tally.record(input, if applied.changed() { RecordOutcome::Changed } else { RecordOutcome::Unchanged });
+    }
+
+    /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
+    fn reroute(&mut self, message: &BorrowedMessage<'_>, home: i32, event: &Event<'_>) {
+        let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
+        let mut headers = message.headers().map_or_else(OwnedHeaders::new, rdkafka::message::BorrowedHeaders::detach);
+        for (key, value) in [(KIND_HEADER, event.kind.name()), (ORIGIN_HEADER, origin.as_str())] {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        self.records.push(Outgoing {
+            topic: self.parts.config.topics.resolved.clone(),
+            partition: Some(home),
+            key: Some(event.member.bytes().to_vec()),
+            value: message.payload().map(<[u8]>::to_vec),
+            timestamp: message.timestamp().to_millis(),
+            headers: Some(headers),
+        });
+    }
+
+    fn session(
+        &mut self,
+        consumer: &BaseConsumer<Membership>,
+        message: &BorrowedMessage<'_>,
+    ) -> Result<Progress, Error> {
+        let headers = MessageHeaders(message);
+        let record = record_of(message, None, &headers);
+        let decoded = loop {
+            match self.decoder.decode_session(&record) {
+                Ok(decoded) => break decoded,
+                Err(needed) => {
+                    if let Progress::Left = self.learn(consumer, needed.id)? {
+                        return Ok(Progress::Left);
+                    }
+                }
+            }
+        };
+        match decoded {
+            DecodedSession::Session(session) => self.statement(message, session.key.clone(), Some(session)),
+            DecodedSession::Tombstone(key) => self.statement(message, key, None),
+            DecodedSession::Refused(refusal) => self.refused(message, Topic::Sessions, &refusal),
+        }
+        Ok(Progress::Done)
+    }
+
+    /// A statement that is news goes to the catalogue topic, for every instance.
+    fn statement(&mut self, message: &BorrowedMessage<'_>, key: SessionKey, session: Option<Session>) {
+        let value = session.as_ref().map(Session::encode);
+        let text = key.to_text();
+        let at = message.timestamp().to_millis().unwrap_or_else(now);
+        if !self.catalogue_change(CatalogueChange { key, session, at }) {
+            self.tally.record(Topic::Sessions, RecordOutcome::Unchanged);
+            return;
+        }
+        self.tally.record(Topic::Sessions, RecordOutcome::Changed);
+        self.records.push(Outgoing {
+            topic: self.parts.config.topics.catalogue.clone(),
+            partition: None,
+            key: Some(text.into_bytes()),
+            value,
+            timestamp: Some(at),
+            headers: None,
+        });
+    }
+
+    fn refused(&mut self, message: &BorrowedMessage<'_>, input: Topic, refusal: &Refusal) {
+        self.tally.refuse(input, refusal.reason);
+        let key = message.key().map(<[u8]>::to_vec);
+        let letter = DeadLetter {
+            stage: Stage::Fold,
+            reason: refusal.reason.code().to_owned(),
+            detail: refusal.detail.clone(),
+            hint: format!(
+                "see `{}` in docs/reason-codes.md; correct it at the producer and redrive",
+                refusal.reason.code()
+            ),
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
+            key: key.clone(),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers_of(message),
+            object: None,
+            external_id: None,
+            fields: Vec::new(),
+            attempts: 1,
+            at: now(),
+        };
+        self.records.push(Outgoing {
+            topic: self.parts.config.topics.dead_letters.clone(),
+            partition: None,
+            key,
+            value: Some(letter.encode()),
+            timestamp: None,
+            headers: Some(
+                OwnedHeaders::new().insert(Header { key: "rollbook.reason", value: Some(refusal.reason.code()) }),
+            ),
+        });
+    }
+
+    /// Asks the registry for a schema, as long as it takes. What was folded before is committed first; the inputs
+    /// are paused meanwhile, and the consumer polled, so that the group does not give the member up.
+    fn learn(&mut self, consumer: &BaseConsumer<Membership>, id: u32) -> Result<Progress, Error> {
+        let Some(registry) = &self.parts.registry else {
+            self.decoder.learn(id, None);
+            return Ok(Progress::Done);
+        };
+        let answer = self.parts.runtime.block_on(registry.schema(id));
+        if let Ok(schema) = answer {
+            self.decoder.learn(id, schema.as_deref());
+            return Ok(Progress::Done);
+        }
+        self.flush()?;
+        let assignment = attempt("list the assignment", consumer.assignment())?;
+        attempt("pause partitions", consumer.pause(&assignment))?;
+        self.parts.metrics.waiting(Dependency::Registry).set(1);
+        let learned = self.ask_until_answered(consumer, id);
+        self.parts.metrics.waiting(Dependency::Registry).set(0);
+        attempt("resume partitions", consumer.resume(&assignment))?;
+        Ok(if learned { Progress::Done } else { Progress::Left })
+    }
+
+    /// False where a rebalance or the shutdown came first.
+    fn ask_until_answered(&mut self, consumer: &BaseConsumer<Membership>, id: u32) -> bool {
+        let Some(registry) = &self.parts.registry else { return false };
+        loop {
+            match self.parts.runtime.block_on(registry.schema(id)) {
+                Ok(schema) => {
+                    self.decoder.learn(id, schema.as_deref());
+                    return true;
+                }
+                Err(error) => warn!(error = %error, schema_id = id, "the schema registry is waited for"),
+            }
+            self.parts.health.beat();
+            // Paused, so that no record comes; serves rebalances and is the pause between two questions.
+            consumer.poll(REGISTRY_PAUSE);
+            if consumer.context().rebalance_pending() || self.parts.shutdown.requested() {
+                return false;
+            }
+        }
+    }
+}
+
+fn record_of<'r>(
+    message: &'r BorrowedMessage<'_>,
+    kind: Option<EventKind>,
+    headers: &'r MessageHeaders<'_>,
+) -> Record<'r> {
+    Record { kind, key: message.key(), value: message.payload(), timestamp: message.timestamp().to_millis(), headers }
+}
+
+fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+}

@@ -1,0 +1,92 @@
+//! Starts the fold's threads.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use crate::fold::Catalogue;
+use crate::kafka::registry::Registry;
+use crate::kafka::topics::Topic;
+use crate::kafka::transaction::Committer;
+use crate::kafka::{group_consumer, transactional_producer};
+use crate::stage::Shared;
+use crate::stage::catalogue::{CatalogueChange, CatalogueReader};
+
+use super::worker::{Worker, WorkerParts};
+use super::{Error, attempt};
+
+/// The end of a fold thread.
+pub type Ended = oneshot::Receiver<Result<(), Error>>;
+
+/// Reads the catalogue and starts the threads. Blocks while Kafka is waited for; an empty list: the shutdown came
+/// first.
+pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle) -> Result<Vec<Ended>, Error> {
+    let read = CatalogueReader::load(&shared.config, &shared.shutdown);
+    let Some(mut catalogue) = attempt("read the session catalogue", read)? else { return Ok(Vec::new()) };
+    let mut workers = Vec::new();
+    for thread in 0..shared.config.fold.threads {
+        let name = format!("fold-{thread}");
+        let Some(worker) = worker(shared, &name, partitions, runtime, catalogue.follow())? else {
+            return Ok(Vec::new());
+        };
+        workers.push((name, worker));
+    }
+    catalogue
+        .start(shared.shutdown.clone())
+        .map_err(|source| Error::Thread { name: "catalogue".to_owned(), source })?;
+    workers.into_iter().map(|(name, worker)| spawn(name, worker)).collect()
+}
+
+fn worker(
+    shared: &Shared,
+    name: &str,
+    partitions: i32,
+    runtime: &tokio::runtime::Handle,
+    (catalogue, catalogue_changes): (Catalogue, Receiver<CatalogueChange>),
+) -> Result<Option<Worker>, Error> {
+    let config = &shared.config;
+    let instance = config.kafka.instance.clone().unwrap_or_else(random_instance);
+    let transactional_id = format!("{}-{instance}-{name}", config.application);
+    let stop = || shared.shutdown.requested();
+    let Some(producer) = attempt("start transactions", transactional_producer(config, &transactional_id, stop))? else {
+        return Ok(None);
+    };
+    let committer =
+        Committer::start(producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
+    let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
+    let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
+    attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
+    Ok(Some(Worker::new(WorkerParts {
+        name: name.to_owned(),
+        config: Arc::clone(config),
+        partitions,
+        consumer: Arc::new(consumer),
+        committer,
+        registry: config.registry.as_ref().map(Registry::new).transpose()?,
+        runtime: runtime.clone(),
+        catalogue,
+        catalogue_changes,
+        metrics: Arc::clone(&shared.metrics),
+        health: shared.health.pulse(name),
+        shutdown: shared.shutdown.clone(),
+    })))
+}
+
+/// Two instances without a name must not fence each other.
+fn random_instance() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
+fn spawn(name: String, worker: Worker) -> Result<Ended, Error> {
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            // Nobody listens any more where the process is already going down.
+            let _ = ended.send(worker.run());
+        })
+        .map_err(|source| Error::Thread { name, source })?;
+    Ok(end)
+}

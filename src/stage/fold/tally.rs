@@ -1,0 +1,78 @@
+//! Counts of one commit: they reach the metrics when the commit is done, so that each record is counted where its
+//! offset moved, and once.
+
+use std::collections::BTreeMap;
+
+use crate::dead_letter::Stage;
+use crate::event::{IgnoreReason, RefusalReason};
+use crate::kafka::topics::Topic;
+use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
+use crate::upsert::Object;
+
+use super::inputs::{INPUTS, index_of};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By input and outcome; an array, since it is counted up for every record.
+    records: [[u64; RecordOutcome::ALL.len()]; INPUTS],
+    pub ignored: BTreeMap<IgnoreReason, u64>,
+    pub dead_letters: BTreeMap<&'static str, u64>,
+    pub rows: BTreeMap<(Object, RowOutcome), u64>,
+    /// The same identity seen with other content.
+    pub conflicts: u64,
+}
+
+impl Tally {
+    pub fn record(&mut self, input: Topic, outcome: RecordOutcome) {
+        if let Some(count) = self.records.get_mut(index_of(input)).and_then(|counts| counts.get_mut(outcome as usize)) {
+            *count += 1;
+        }
+    }
+
+    /// Every count that is not zero.
+    pub fn records(&self) -> impl Iterator<Item = (Topic, RecordOutcome, u64)> {
+        Topic::CONSUMED.into_iter().zip(&self.records).flat_map(|(input, counts)| {
+            let count = move |(outcome, count): (RecordOutcome, &u64)| (*count > 0).then_some((input, outcome, *count));
+            RecordOutcome::ALL.into_iter().zip(counts).filter_map(count)
+        })
+    }
+
+    pub fn ignore(&mut self, input: Topic, reason: IgnoreReason) {
+        self.record(input, RecordOutcome::Ignored);
+        *self.ignored.entry(reason).or_default() += 1;
+    }
+
+    pub fn refuse(&mut self, input: Topic, reason: RefusalReason) {
+        self.record(input, RecordOutcome::Refused);
+        self.dead_letter(reason.code());
+    }
+
+    pub fn dead_letter(&mut self, code: &'static str) {
+        *self.dead_letters.entry(code).or_default() += 1;
+    }
+
+    pub fn row(&mut self, object: Object, outcome: RowOutcome) {
+        *self.rows.entry((object, outcome)).or_default() += 1;
+    }
+
+    /// The commit is done: its records and rows count.
+    pub fn add_to(&self, metrics: &Metrics) {
+        for (topic, outcome, count) in self.records() {
+            metrics.consumed(topic).inc_by(count);
+            metrics.records(topic, outcome).inc_by(count);
+        }
+        for (reason, count) in &self.ignored {
+            metrics.ignored(*reason).inc_by(*count);
+        }
+        for (code, count) in &self.dead_letters {
+            metrics.dead_letter(Stage::Fold, code).inc_by(*count);
+        }
+        for ((object, outcome), count) in &self.rows {
+            metrics.aggregates_changed(*object, *outcome).inc_by(*count);
+            if *outcome == RowOutcome::Written {
+                metrics.upserts(*object).inc_by(*count);
+            }
+        }
+        metrics.identity_conflicts.inc_by(self.conflicts);
+    }
+}

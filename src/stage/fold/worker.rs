@@ -1,0 +1,282 @@
+//! One fold thread: the loop.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::event::{Decoder, Millis};
+use crate::fold::Catalogue;
+use crate::http::Pulse;
+use crate::kafka::changelog::Changelog;
+use crate::kafka::membership::{Membership, Rebalance};
+use crate::kafka::registry::Registry;
+use crate::kafka::transaction::{Committed, Committer, Outgoing, Transaction};
+use crate::metrics::{CommitResult, Metrics};
+use crate::stage::Shutdown;
+use crate::stage::catalogue::{self, CatalogueChange};
+use crate::store::Store;
+
+use super::commit::Changes;
+use super::inputs::{NextOffsets, input_of};
+use super::tally::Tally;
+use super::{Error, attempt};
+
+/// Records folded before the loop looks at anything else; bounds the answer to a rebalance.
+const RECORDS_PER_TURN: usize = 5_000;
+/// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
+const POLL_FOR: Duration = Duration::from_millis(50);
+/// The same while a commit is in flight, so that its end is noticed soon.
+const POLL_FOR_IN_FLIGHT: Duration = Duration::from_millis(2);
+
+/// What a fold thread is made of.
+pub struct WorkerParts {
+    pub name: String,
+    pub config: Arc<Config>,
+    /// Of every topic that carries events.
+    pub partitions: i32,
+    pub consumer: Arc<BaseConsumer<Membership>>,
+    pub committer: Committer,
+    pub registry: Option<Registry>,
+    pub runtime: tokio::runtime::Handle,
+    pub catalogue: Catalogue,
+    pub catalogue_changes: Receiver<CatalogueChange>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Pulse>,
+    pub shutdown: Shutdown,
+}
+
+pub struct Worker {
+    pub(super) parts: WorkerParts,
+    pub(super) decoder: Decoder,
+    pub(super) store: Store,
+    /// Partitions that are folded.
+    pub(super) assigned: BTreeSet<i32>,
+    /// Set while states are read back; the inputs are paused.
+    pub(super) restoring: Option<Changelog>,
+    pub(super) next_offsets: NextOffsets,
+    /// Dead letters, re-keyed events and catalogue records of the next commit.
+    pub(super) records: Vec<Outgoing>,
+    pub(super) tally: Tally,
+    /// Counts of the commit in flight.
+    committing: Tally,
+    last_commit: Instant,
+    /// Pieces of this thread in the metric, which is the sum over threads.
+    reported_pieces: i64,
+    pub(super) reported_assigned: i64,
+    pub(super) restore_started: Instant,
+}
+
+impl Worker {
+    pub fn new(parts: WorkerParts) -> Self {
+        Self {
+            decoder: Decoder::new(parts.config.fold.value_bytes_max),
+            parts,
+            store: Store::default(),
+            assigned: BTreeSet::new(),
+            restoring: None,
+            next_offsets: NextOffsets::default(),
+            records: Vec::new(),
+            tally: Tally::default(),
+            committing: Tally::default(),
+            last_commit: Instant::now(),
+            reported_pieces: 0,
+            reported_assigned: 0,
+            restore_started: Instant::now(),
+        }
+    }
+
+    /// Until the shutdown. What was folded is committed before it returns.
+    pub fn run(mut self) -> Result<(), Error> {
+        while !self.parts.shutdown.requested() {
+            self.parts.health.beat();
+            while let Some(rebalance) = self.parts.consumer.context().next_rebalance() {
+                self.rebalance(rebalance)?;
+            }
+            self.catalogue_changes();
+            if let Some(result) = self.parts.committer.try_result() {
+                self.committed(result)?;
+            }
+            let idle = if self.restoring.is_some() { self.restore()? } else { self.fold_some()? };
+            if self.commit_due(idle) {
+                self.commit()?;
+            }
+            self.report();
+        }
+        self.flush()?;
+        info!(thread = %self.parts.name, "fold stopped");
+        Ok(())
+    }
+
+    fn rebalance(&mut self, rebalance: Rebalance) -> Result<(), Error> {
+        self.parts.metrics.rebalances.inc();
+        match rebalance {
+            Rebalance::Assigned(partitions) => self.assign(&partitions),
+            Rebalance::Revoked => self.revoke(),
+        }
+    }
+
+    fn catalogue_changes(&mut self) {
+        while let Ok(change) = self.parts.catalogue_changes.try_recv() {
+            self.catalogue_change(change);
+        }
+    }
+
+    /// True where the statement is news; the rows that hang on it are derived again.
+    pub(super) fn catalogue_change(&mut self, change: CatalogueChange) -> bool {
+        let about = Arc::new(change.key.clone());
+        let at = change.at;
+        let news = catalogue::apply(&mut self.parts.catalogue, change);
+        if news {
+            for (_, partition) in self.store.partitions() {
+                partition.derive_again(&about, at);
+            }
+        }
+        news
+    }
+
+    /// Folds what is ready, up to a bound. True where nothing is left to fold.
+    fn fold_some(&mut self) -> Result<bool, Error> {
+        // The record is borrowed from the consumer, the rest of the worker is changed by it.
+        let consumer = Arc::clone(&self.parts.consumer);
+        let mut wait = if self.parts.committer.in_flight() { POLL_FOR_IN_FLIGHT } else { POLL_FOR };
+        for _ in 0..RECORDS_PER_TURN {
+            match consumer.poll(wait) {
+                None => return Ok(true),
+                Some(Ok(message)) => {
+                    if consumer.context().rebalance_pending() {
+                        // The partition may be revoked; its next owner folds the record.
+                        return Ok(false);
+                    }
+                    self.record(&consumer, &message)?;
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    return attempt("go on as a member of the consumer group", Err(error));
+                }
+                Some(Err(error)) => warn!(error = %error, "kafka is waited for"),
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(false)
+    }
+
+    fn commit_due(&self, idle: bool) -> bool {
+        if self.parts.committer.in_flight() || !self.anything_to_commit() {
+            return false;
+        }
+        let fold = &self.parts.config.fold;
+        let since = self.last_commit.elapsed();
+        since >= fold.commit_interval_behind
+            || (idle && since >= fold.commit_interval)
+            || self.store.dirty_members() >= fold.commit_pieces_max
+    }
+
+    fn anything_to_commit(&self) -> bool {
+        self.next_offsets.moved() || !self.records.is_empty() || self.store.stale_members() > 0
+    }
+
+    /// Hands the changes since the last commit to the committing thread.
+    fn commit(&mut self) -> Result<(), Error> {
+        let config = Arc::clone(&self.parts.config);
+        let mut records = std::mem::take(&mut self.records);
+        Changes {
+            topics: &config.topics,
+            catalogue: &self.parts.catalogue,
+            tally: &mut self.tally,
+            records: &mut records,
+            now: now(),
+        }
+        .collect(&mut self.store);
+        let next_offsets = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
+        let group = self.parts.consumer.group_metadata().expect("the consumer has a group id");
+        self.committing = std::mem::take(&mut self.tally);
+        self.last_commit = Instant::now();
+        if records.is_empty() && next_offsets.count() == 0 {
+            // Rows were derived again and are what they were.
+            std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
+            return Ok(());
+        }
+        self.parts.committer.send(Transaction { records, next_offsets, group });
+        Ok(())
+    }
+
+    fn committed(&mut self, result: Committed) -> Result<(), Error> {
+        let tally = std::mem::take(&mut self.committing);
+        match result {
+            Committed::Done { took, aborts } => {
+                let metrics = &self.parts.metrics;
+                metrics.commit_duration.observe(took.as_secs_f64());
+                metrics.commits(CommitResult::Committed).inc();
+                metrics.commits(CommitResult::Aborted).inc_by(aborts);
+                metrics.last_commit_timestamp.set(seconds(now()));
+                tally.add_to(metrics);
+                Ok(())
+            }
+            Committed::MembershipLost => {
+                // Crash-like: whoever owns the partitions now folds the events again; what was folded here and not
+                // written is forgotten and read back at the next assignment.
+                warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
+                self.parts.metrics.commits(CommitResult::Aborted).inc();
+                self.forget();
+                Ok(())
+            }
+            Committed::Fatal(source) => Err(Error::Transaction(source)),
+        }
+    }
+
+    /// Commits everything that was folded and waits for it.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        if let Some(result) = self.parts.committer.wait() {
+            self.committed(result)?;
+        }
+        if self.next_offsets.moved() || !self.records.is_empty() {
+            self.commit()?;
+            if let Some(result) = self.parts.committer.wait() {
+                self.committed(result)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops whatever was not written, and the states with it.
+    fn forget(&mut self) {
+        self.store.clear();
+        self.records.clear();
+        self.next_offsets.clear();
+        self.tally = Tally::default();
+    }
+
+    fn report(&mut self) {
+        let metrics = &self.parts.metrics;
+        for lag in self.parts.consumer.context().take_lags() {
+            if let Some(input) = input_of(&lag.topic, &self.parts.config.topics) {
+                metrics.consumer_lag(input, lag.partition).set(lag.records);
+            }
+        }
+        let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
+        metrics.state_entries.add(pieces - self.reported_pieces);
+        self.reported_pieces = pieces;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.parts.consumer.context().leave();
+    }
+}
+
+/// The wall clock, for timestamps of what this thread writes; no computed value depends on it.
+pub(super) fn now() -> Millis {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn seconds(at: Millis) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this millennium are exact in a double")]
+    let millis = at as f64;
+    millis / 1000.0
+}

@@ -1,0 +1,271 @@
+//! The thread that reads the upserts topic.
+//!
+//! It polls without a break, also while the sink has all the rows it can hold: a consumer that stops polling is thrown
+//! out of its group, and its rows are sent a second time by somebody else. So back-pressure pauses the partitions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::outbox::{Position, Source};
+use crate::config::Config;
+use crate::kafka;
+
+/// How long a poll waits, hence how long a command does.
+const POLL_MAX: Duration = Duration::from_millis(50);
+
+/// Records between this thread and the loop: some batches, so that neither waits for the other.
+const CHANNEL_RECORDS: usize = 2_000;
+
+/// What the thread tells the loop besides records.
+#[derive(Debug)]
+pub enum Control {
+    /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here.
+    Revoked { partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
+    /// The consumer cannot go on.
+    Failed(KafkaError),
+}
+
+/// What the loop tells the thread.
+#[derive(Debug)]
+pub enum Command {
+    Commit(Vec<(i32, i64)>),
+    /// Commit, leave the group, end.
+    Stop(Vec<(i32, i64)>),
+}
+
+/// The loop's ends of the channels.
+pub struct Handle {
+    pub records: mpsc::Receiver<Source>,
+    pub control: mpsc::UnboundedReceiver<Control>,
+    pub commands: std_mpsc::Sender<Command>,
+    pub thread: JoinHandle<()>,
+}
+
+struct Context {
+    topic: String,
+    control: mpsc::UnboundedSender<Control>,
+    /// Rebalances that took partitions away: records read before the last one are not handed on.
+    revocations: AtomicU64,
+    closing: AtomicBool,
+    reply_wait: Duration,
+}
+
+/// Subscribes and starts the thread. `handover_wait` bounds how long a rebalance waits for requests in flight.
+pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
+    let (control_tx, control) = mpsc::unbounded_channel();
+    let (records_tx, records) = mpsc::channel(CHANNEL_RECORDS);
+    let (commands, commands_rx) = std_mpsc::channel();
+    let topic = config.topics.upserts.clone();
+    let mut client = kafka::client_config(config);
+    client
+        .set("group.id", format!("{}-sink", config.application))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("partition.assignment.strategy", "range")
+        // librdkafka's default of a second stalls a consumer that has been paused.
+        .set("fetch.queue.backoff.ms", "10");
+    if let Some(instance) = &config.kafka.instance {
+        client.set("group.instance.id", format!("{}-sink-{instance}", config.application));
+    }
+    let context = Context {
+        topic: topic.clone(),
+        control: control_tx,
+        revocations: AtomicU64::new(0),
+        closing: AtomicBool::new(false),
+        // The loop answers within its own bound; this one is for a loop that has ended.
+        reply_wait: handover_wait + Duration::from_secs(5),
+    };
+    let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
+    consumer.subscribe(&[&topic])?;
+    let reader = Reader {
+        consumer,
+        records: records_tx,
+        commands: commands_rx,
+        topic: Arc::from(topic),
+        held: VecDeque::new(),
+        held_at: 0,
+        paused: false,
+    };
+    let thread = std::thread::Builder::new()
+        .name("sink-consumer".to_owned())
+        .spawn(move || reader.run())
+        .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+    Ok(Handle { records, control, commands, thread })
+}
+
+struct Reader {
+    consumer: BaseConsumer<Context>,
+    records: mpsc::Sender<Source>,
+    commands: std_mpsc::Receiver<Command>,
+    topic: Arc<str>,
+    /// Records that the channel had no room for.
+    held: VecDeque<Source>,
+    /// The revocation count when they were read.
+    held_at: u64,
+    paused: bool,
+}
+
+impl Reader {
+    fn run(mut self) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Commit(offsets)) => self.commit(&offsets, CommitMode::Async),
+                Ok(Command::Stop(offsets)) => {
+                    self.consumer.context().closing.store(true, Ordering::Release);
+                    self.commit(&offsets, CommitMode::Sync);
+                    return;
+                }
+                // The loop is gone without a word: leave the group, commit nothing.
+                Err(std_mpsc::TryRecvError::Disconnected) => {
+                    self.consumer.context().closing.store(true, Ordering::Release);
+                    return;
+                }
+                Err(std_mpsc::TryRecvError::Empty) => {}
+            }
+            self.hand_on();
+            let source = match self.consumer.poll(POLL_MAX) {
+                None => continue,
+                Some(Ok(message)) => source(&self.topic, &message),
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    let _loop_gone = self
+                        .consumer
+                        .context()
+                        .control
+                        .send(Control::Failed(KafkaError::MessageConsumptionFatal(code)));
+                    return;
+                }
+                Some(Err(error)) => {
+                    warn!(%error, "reading upserts");
+                    continue;
+                }
+            };
+            self.take(source);
+        }
+    }
+
+    fn take(&mut self, source: Source) {
+        let revocations = self.consumer.context().revocations.load(Ordering::Acquire);
+        if self.held_at != revocations {
+            self.held.clear();
+            self.held_at = revocations;
+        }
+        self.held.push_back(source);
+        self.hand_on();
+    }
+
+    /// Gives the loop what it has room for; pauses and resumes with that.
+    fn hand_on(&mut self) {
+        if self.held_at != self.consumer.context().revocations.load(Ordering::Acquire) {
+            self.held.clear();
+        }
+        while let Some(source) = self.held.pop_front() {
+            match self.records.try_send(source) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(source)) => {
+                    self.held.push_front(source);
+                    break;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+        }
+        if !self.held.is_empty() {
+            self.paused = true;
+            self.set_paused(true);
+        } else if self.paused && self.records.capacity() > CHANNEL_RECORDS / 2 {
+            self.paused = false;
+            self.set_paused(false);
+        }
+    }
+
+    fn set_paused(&self, paused: bool) {
+        let result = self
+            .consumer
+            .assignment()
+            .and_then(|assigned| if paused { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) });
+        if let Err(error) = result {
+            warn!(%error, paused, "pausing or resuming partitions");
+        }
+    }
+
+    fn commit(&self, offsets: &[(i32, i64)], mode: CommitMode) {
+        commit(&self.consumer, &self.topic, offsets, mode);
+    }
+}
+
+fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(i32, i64)], mode: CommitMode) {
+    if offsets.is_empty() {
+        return;
+    }
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, next_offset) in offsets {
+        if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset)) {
+            warn!(%error, partition, "committing");
+        }
+    }
+    // Crash here: the rows are read and sent again; harmless, they are upserts by external id.
+    if let Err(error) = consumer.commit(&list, mode) {
+        warn!(%error, "could not commit, the rows will be sent again");
+    }
+}
+
+fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    });
+    Source {
+        topic: Arc::clone(topic),
+        position: Position { partition: message.partition(), offset: message.offset() },
+        timestamp: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers,
+    }
+}
+
+impl ClientContext for Context {}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(assigned) => info!(partitions = ?partitions(assigned), "sink assigned"),
+            Rebalance::Revoke(revoked) => {
+                let partitions = partitions(revoked);
+                info!(?partitions, "sink revoked");
+                self.revocations.fetch_add(1, Ordering::AcqRel);
+                if self.closing.load(Ordering::Acquire) {
+                    return;
+                }
+                let (reply, offsets) = std_mpsc::sync_channel(1);
+                if self.control.send(Control::Revoked { partitions, reply }).is_ok()
+                    && let Ok(offsets) = offsets.recv_timeout(self.reply_wait)
+                {
+                    commit(consumer, &self.topic, &offsets, CommitMode::Sync);
+                }
+            }
+            Rebalance::Error(error) => warn!(%error, "sink rebalance"),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            debug!(%error, "commit");
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
+}

@@ -1,0 +1,420 @@
+//! Upserts from Kafka to Salesforce, their outcomes back to Kafka.
+//!
+//! This room only moves things: a thread reads the topic, the [`outbox`] decides what is sent, calls run as tasks, a
+//! producer records outcomes. All of them report to one loop as [`Input`]s, so the order of what happened is the
+//! order in which the loop took it, and nothing is shared under a lock.
+//!
+//! Offsets are committed after the outcomes below them are on their topic; a crash at any point means that some rows
+//! are sent a second time, by external id, which changes nothing.
+
+mod call;
+mod consumer;
+pub mod outbox;
+mod recorder;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rdkafka::error::KafkaError;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use self::consumer::{Command, Control};
+use self::outbox::{Answer, Effect, Failure, Outbox, Request, RequestId, Settings, Settled};
+use self::recorder::{Recorded, Recorder};
+use crate::config::{Config, Invalid};
+use crate::disposition::Wait;
+use crate::event::Millis;
+use crate::http::Pulse;
+use crate::outcome::OutcomeKind;
+use crate::salesforce::{self, Client};
+use crate::stage::Shared;
+use crate::stage::sink_metrics::{Api, SinkMetrics};
+
+/// Offsets are committed this often: a crash sends at most the rows of this time again.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Records and reports taken in one go before requests are planned.
+const BURST: usize = 1_000;
+
+/// Added to the time that a request may take before a rebalance stops waiting for it: for recording its outcome.
+const RECORD_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the configuration has no Salesforce to write to")]
+    Config(#[from] Invalid),
+    #[error("could not set up the Salesforce client")]
+    Client(#[source] salesforce::Error),
+    #[error("could not start the Kafka clients of the sink")]
+    Kafka(#[source] KafkaError),
+    #[error("could not read `{topic}`")]
+    Read {
+        topic: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error("could not write outcomes or dead letters")]
+    Record(#[source] KafkaError),
+    #[error("Salesforce refused every row with `{code}` (hint: {hint})")]
+    Halted { code: String, hint: &'static str },
+    #[error("the thread or a task of the sink ended by itself")]
+    Ended,
+}
+
+/// Everything that can happen to the loop.
+enum Input {
+    Record(Box<outbox::Source>),
+    Control(Control),
+    Recorded(Recorded),
+    Answered(Box<Answered>),
+    /// A timer: a backoff is over, a commit or a hand-over is due.
+    Tick,
+    Shutdown,
+    /// A part of the sink is gone.
+    Ended,
+}
+
+struct Answered {
+    request: RequestId,
+    api: Api,
+    result: Result<Answer, salesforce::Error>,
+    took: Duration,
+}
+
+/// Partitions that leave as soon as they are quiet.
+struct Handover {
+    partitions: Vec<i32>,
+    deadline: Instant,
+    /// None at the shutdown.
+    reply: Option<std_mpsc::SyncSender<Vec<(i32, i64)>>>,
+}
+
+struct Sink<'a> {
+    config: &'a Config,
+    metrics: &'a SinkMetrics,
+    health: Arc<Pulse>,
+    /// How long a rebalance waits for requests in flight.
+    handover_wait: Duration,
+    client: Client,
+    outbox: Outbox,
+    calls: JoinSet<Answered>,
+    records: mpsc::Receiver<outbox::Source>,
+    control: mpsc::UnboundedReceiver<Control>,
+    commands: std_mpsc::Sender<Command>,
+    recorder: Recorder,
+    recorded: mpsc::UnboundedReceiver<Recorded>,
+    /// Outcomes that the producer has no room for yet.
+    unsent: VecDeque<Box<Settled>>,
+    shutdown: watch::Receiver<bool>,
+    stopping: bool,
+    handover: Option<Handover>,
+    /// Of the partitions that were let go at the shutdown.
+    last_offsets: Vec<(i32, i64)>,
+    next_commit: Instant,
+    waiting: Option<Wait>,
+    clock: Clock,
+}
+
+/// Runs until `shutdown` becomes true or something stands in the way that a person must mend.
+pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
+    let config = &shared.config;
+    let salesforce = config.require_salesforce()?;
+    let client = Client::new(salesforce).map_err(Error::Client)?;
+    let handover_wait = salesforce.request_timeout + RECORD_WAIT;
+    let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
+    let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
+    let mut sink = Sink {
+        config,
+        metrics,
+        health: shared.health.sink(),
+        handover_wait,
+        client,
+        outbox: Outbox::new(Settings::from(&config.sink)),
+        calls: JoinSet::new(),
+        records: handle.records,
+        control: handle.control,
+        commands: handle.commands,
+        recorder,
+        recorded: reports,
+        unsent: VecDeque::new(),
+        shutdown: shared.shutdown.watch(),
+        stopping: false,
+        handover: None,
+        last_offsets: Vec::new(),
+        next_commit: Instant::now() + COMMIT_INTERVAL,
+        waiting: None,
+        clock: Clock::start(),
+    };
+    let result = sink.run().await;
+    let mut offsets = std::mem::take(&mut sink.last_offsets);
+    offsets.extend(sink.outbox.take_committable());
+    let stopped = sink.commands.send(Command::Stop(offsets)).is_ok();
+    // Hand the channels back first: a rebalance in the thread must not wait for a loop that has ended.
+    drop(sink);
+    let joined = tokio::task::spawn_blocking(move || handle.thread.join()).await;
+    match (result, joined) {
+        (Ok(()), Ok(Ok(()))) if !stopped => Err(Error::Ended),
+        (Ok(()), Ok(Err(_)) | Err(_)) => Err(Error::Ended),
+        (result, _) => result,
+    }
+}
+
+impl Sink<'_> {
+    async fn run(&mut self) -> Result<(), Error> {
+        loop {
+            self.advance()?;
+            if self.stopping && self.handover.is_none() {
+                return Ok(());
+            }
+            let input = self.next_input().await;
+            self.handle(input)?;
+        }
+    }
+
+    async fn next_input(&mut self) -> Input {
+        let wake = self.wake_at();
+        let room = !self.stopping && self.outbox.pending() < self.config.sink.rows_pending_max;
+        tokio::select! {
+            biased;
+            control = self.control.recv() => control.map_or(Input::Ended, Input::Control),
+            recorded = self.recorded.recv() => recorded.map_or(Input::Ended, Input::Recorded),
+            Some(answered) = self.calls.join_next() => {
+                answered.map_or(Input::Ended, |answered| Input::Answered(Box::new(answered)))
+            }
+            result = self.shutdown.wait_for(|stop| *stop), if !self.stopping => {
+                // A sender that is gone cannot ask any more: stop as well.
+                drop(result);
+                Input::Shutdown
+            }
+            record = self.records.recv(), if room => {
+                record.map_or(Input::Ended, |record| Input::Record(Box::new(record)))
+            }
+            () = tokio::time::sleep_until(wake) => Input::Tick,
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), Error> {
+        match input {
+            Input::Record(source) => self.take_records(*source),
+            Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
+            Input::Control(Control::Failed(source)) => {
+                return Err(Error::Read { topic: self.config.topics.upserts.clone(), source });
+            }
+            Input::Recorded(recorded) => self.take_recorded(recorded)?,
+            Input::Answered(answered) => self.answered(*answered),
+            Input::Tick => {}
+            Input::Shutdown => self.stop(),
+            Input::Ended => return Err(Error::Ended),
+        }
+        Ok(())
+    }
+
+    fn take_records(&mut self, first: outbox::Source) {
+        let now = self.clock.now();
+        self.outbox.push(first, now);
+        for _ in 0..BURST {
+            if self.outbox.pending() >= self.config.sink.rows_pending_max {
+                return;
+            }
+            let Ok(source) = self.records.try_recv() else { return };
+            self.outbox.push(source, now);
+        }
+    }
+
+    fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {
+        let mut next = Some(first);
+        for _ in 0..BURST {
+            match next {
+                Some(Recorded::Safe(position)) => self.outbox.recorded(position),
+                Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
+                None => break,
+            }
+            next = self.recorded.try_recv().ok();
+        }
+        match next {
+            Some(Recorded::Safe(position)) => self.outbox.recorded(position),
+            Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let Answered { request, api, result, took } = answered;
+        let status = call::status(&result);
+        self.metrics.requests.with_label_values(&[api.name(), status.name()]).inc();
+        self.metrics.request_duration.with_label_values(&[api.name()]).observe(took.as_secs_f64());
+        if let Some(usage) = self.client.api_usage() {
+            self.metrics.api_requests_used.set(usage.used);
+            self.metrics.api_requests_limit.set(usage.limit);
+        }
+        let answer = result.unwrap_or_else(|error| {
+            let cause: &(dyn std::error::Error + 'static) = &error;
+            warn!(api = api.name(), code = error.code(), error = cause, "call to Salesforce failed");
+            Answer::Failed(Failure {
+                disposition: error.disposition(),
+                code: error.code().to_owned(),
+                fields: Vec::new(),
+            })
+        });
+        self.outbox.complete(request, answer, self.clock.now());
+    }
+
+    /// What follows from the state, whatever the input was.
+    fn advance(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        while let Some(request) = self.outbox.next_request(now) {
+            self.call(request);
+        }
+        self.take_effects(now)?;
+        if Instant::now() >= self.next_commit {
+            self.next_commit = Instant::now() + COMMIT_INTERVAL;
+            self.commit()?;
+        }
+        self.hand_over();
+        self.report();
+        match self.outbox.halted() {
+            Some(halted) => Err(Error::Halted { code: halted.code.clone(), hint: halted.hint }),
+            None => Ok(()),
+        }
+    }
+
+    fn call(&mut self, request: Request) {
+        let client = self.client.clone();
+        let api = call::api(&request.call);
+        self.calls.spawn(async move {
+            let started = Instant::now();
+            let result = call::make(&client, request.call).await;
+            Answered { request: request.id, api, result, took: started.elapsed() }
+        });
+    }
+
+    fn take_effects(&mut self, now: Millis) -> Result<(), Error> {
+        for effect in self.outbox.take_effects() {
+            match effect {
+                Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
+                Effect::Settled(settled) => {
+                    self.count(&settled, now);
+                    self.unsent.push_back(settled);
+                }
+            }
+        }
+        while let Some(settled) = self.unsent.pop_front() {
+            // Crash here: Salesforce has the row, nobody has its outcome; the row is sent again, which changes nothing.
+            if !self.recorder.record(&settled).map_err(Error::Record)? {
+                self.unsent.push_front(settled);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, settled: &Settled, now: Millis) {
+        let kind = settled.outcome.as_ref().map_or(OutcomeKind::DeadLettered, |outcome| outcome.kind);
+        self.metrics.row(settled.object, kind);
+        match (kind, settled.event_at) {
+            (OutcomeKind::Created | OutcomeKind::Updated, Some(event_at)) => {
+                let millis = u64::try_from(now.saturating_sub(event_at)).unwrap_or(0);
+                self.metrics.end_to_end_latency.observe(Duration::from_millis(millis).as_secs_f64());
+            }
+            (OutcomeKind::Created | OutcomeKind::Updated, None)
+            | (OutcomeKind::Superseded | OutcomeKind::DeadLettered, _) => {}
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        let offsets = self.outbox.take_committable();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.commands.send(Command::Commit(offsets)).map_err(|_| Error::Ended)
+    }
+
+    fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
+        self.outbox.revoke(&partitions);
+        // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
+        let now = self.clock.now();
+        while let Ok(source) = self.records.try_recv() {
+            self.outbox.push(source, now);
+        }
+        let deadline = Instant::now() + self.handover_wait;
+        self.handover = Some(Handover { partitions, deadline, reply: Some(reply) });
+    }
+
+    fn stop(&mut self) {
+        info!(in_flight = self.outbox.in_flight(), "sink stops");
+        self.stopping = true;
+        if self.handover.is_none() {
+            let partitions = self.outbox.partitions();
+            self.outbox.revoke(&partitions);
+            let deadline = Instant::now() + self.handover_wait;
+            self.handover = Some(Handover { partitions, deadline, reply: None });
+        }
+    }
+
+    /// Lets partitions go once nothing of theirs is in flight.
+    fn hand_over(&mut self) {
+        let Some(handover) = self.handover.take() else { return };
+        if !self.outbox.quiet(&handover.partitions) && Instant::now() < handover.deadline {
+            self.handover = Some(handover);
+            return;
+        }
+        let offsets = self.outbox.leave(&handover.partitions);
+        match handover.reply {
+            // Crash here: the offsets are not committed; the next owner sends these rows again, which changes nothing.
+            Some(reply) => {
+                // The thread has stopped waiting; the rows are read again.
+                let _late = reply.send(offsets);
+            }
+            None => self.last_offsets = offsets,
+        }
+    }
+
+    fn report(&mut self) {
+        let waiting = self.outbox.waiting();
+        self.health.beat();
+        self.health.ready(waiting.is_none(), "Salesforce is waited for");
+        self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
+        self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
+        self.metrics.waiting.set(i64::from(waiting.is_some()));
+        if waiting != self.waiting {
+            match waiting {
+                Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),
+                Some(wait) => warn!(reason = wait.name(), "waiting for Salesforce"),
+                None => info!("Salesforce takes rows again"),
+            }
+            self.waiting = waiting;
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = self.clock.now();
+        let outbox = self
+            .outbox
+            .wake_at(now)
+            .map(|at| Instant::now() + Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)));
+        let handover = self.handover.as_ref().map(|handover| handover.deadline);
+        outbox.into_iter().chain(handover).fold(self.next_commit, Instant::min)
+    }
+}
+
+/// Wall-clock milliseconds that never run backwards, so that a corrected clock does not stretch a backoff.
+struct Clock {
+    started: Instant,
+    at: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: Instant::now(), at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+    }
+
+    fn now(&self) -> Millis {
+        Millis::try_from((self.at + self.started.elapsed()).as_millis()).unwrap_or(Millis::MAX)
+    }
+}

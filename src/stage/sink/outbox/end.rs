@@ -1,0 +1,124 @@
+//! How an upsert ends: superseded, or as a dead letter.
+
+use super::memory::Member;
+use super::plan::Refusal;
+use super::row::{Key, Unreadable, Version};
+use super::{Effect, Outbox, Position, Settled, Source};
+use crate::dead_letter::{DeadLetter, Stage};
+use crate::event::Millis;
+use crate::outcome::OutcomeKind;
+use crate::upsert::Object;
+
+/// Why a row is a dead letter: the parts of the record that differ.
+pub(super) struct Reason<'a> {
+    pub code: &'a str,
+    pub detail: &'a str,
+    pub hint: &'a str,
+    pub fields: Vec<String>,
+}
+
+impl Outbox {
+    pub(super) fn supersede(&mut self, version: &Version, now: Millis) {
+        let outcome = version.outcome(OutcomeKind::Superseded, None, now);
+        self.settle(Settled {
+            position: version.source.position,
+            object: Object::from_api_name(&version.upsert.object),
+            outcome: Some(outcome),
+            dead_letter: None,
+            event_at: Some(version.upsert.event_at),
+        });
+    }
+
+    pub(super) fn refuse_row(&mut self, key: &Key, refusal: Refusal, now: Millis) {
+        let (code, detail) = match refusal {
+            Refusal::MemberMissing => ("member_missing", "the campaign member of this row does not exist"),
+            Refusal::CampaignMissing => ("campaign_missing", "the campaign of this member does not exist"),
+            Refusal::StatusUnknown => ("status_unknown", "the campaign has no such member status"),
+        };
+        self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
+    }
+
+    /// Ends a row that Salesforce will not take; where a newer version waits, that one is tried instead.
+    pub(super) fn dead_letter(&mut self, key: &Key, reason: Reason<'_>, now: Millis) {
+        if self.slots.get(key).is_some_and(|slot| slot.next.is_some()) {
+            return self.send_again(key, now);
+        }
+        let Some(version) = self.take_version(key) else { return };
+        let member = version.member;
+        if key.object == Object::CampaignMember && self.memory.member(&member) == Some(Member::Absent) {
+            self.memory.remember(member, Member::Refused);
+        }
+        let mut outcome = version.outcome(OutcomeKind::DeadLettered, None, now);
+        outcome.code = Some(reason.code.to_owned());
+        let (object, external_id) = (version.upsert.object.clone(), version.upsert.external_id.clone());
+        let (event_at, attempts) = (version.upsert.event_at, version.attempts());
+        let mut dead_letter = dead_letter(version.source, reason, now);
+        dead_letter.object = Some(object);
+        dead_letter.external_id = Some(external_id);
+        dead_letter.attempts = attempts;
+        self.settle(Settled {
+            position: Position { partition: dead_letter.partition, offset: dead_letter.offset },
+            object: Some(key.object),
+            outcome: Some(outcome),
+            dead_letter: Some(dead_letter),
+            event_at: Some(event_at),
+        });
+        self.go_on(key, member, now);
+    }
+
+    pub(super) fn refuse_record(&mut self, source: Source, why: Unreadable, now: Millis) {
+        let (code, detail) = match why {
+            Unreadable::NoValue => ("no_value", "the record has no value"),
+            Unreadable::Undecodable => ("undecodable", "the record is no upsert of this version"),
+            Unreadable::Invalid => ("upsert_invalid", "the upsert names no object or member that can be written"),
+        };
+        let position = source.position;
+        let reason = Reason { code, detail, hint: "only Rollbook writes this topic", fields: Vec::new() };
+        let dead_letter = Some(dead_letter(source, reason, now));
+        self.settle(Settled { position, object: None, outcome: None, dead_letter, event_at: None });
+    }
+
+    pub(super) fn settle(&mut self, settled: Settled) {
+        self.unrecorded.insert(settled.position);
+        self.effects.push(Effect::Settled(Box::new(settled)));
+    }
+}
+
+fn dead_letter(source: Source, reason: Reason<'_>, now: Millis) -> DeadLetter {
+    DeadLetter {
+        stage: Stage::Sink,
+        reason: reason.code.to_owned(),
+        detail: reason.detail.to_owned(),
+        hint: reason.hint.to_owned(),
+        topic: source.topic.to_string(),
+        partition: source.position.partition,
+        offset: source.position.offset,
+        timestamp: source.timestamp,
+        key: source.key,
+        value: source.value,
+        headers: source.headers,
+        object: None,
+        external_id: None,
+        fields: reason.fields,
+        attempts: 1,
+        at: now,
+    }
+}
+
+/// What a person can do about a dead letter.
+pub(super) fn hint(code: &str) -> &'static str {
+    match code {
+        "member_missing" => "see the dead letter of the member, mend that one, then redrive both",
+        "campaign_missing" => "check the campaign's id, and that the integration user may see it, then redrive",
+        "status_unknown" => "run `rollbook setup --campaign ID`, then redrive",
+        "CANNOT_UPDATE_CONVERTED_LEAD" => "the lead was converted: send events under its contact's id",
+        "INVALID_CROSS_REFERENCE_KEY" => "the campaign, lead or contact does not exist: restore it, then redrive",
+        "DUPLICATE_EXTERNAL_ID" => "several records have this external id: keep one, then redrive",
+        "DUPLICATES_DETECTED" => "a duplicate rule of the org stands against it: exempt the integration user",
+        "FIELD_CUSTOM_VALIDATION_EXCEPTION" => {
+            "a validation rule of the org stands against it: exempt the integration user"
+        }
+        "STRING_TOO_LONG" | "NUMBER_OUTSIDE_VALID_RANGE" => "the field is smaller than shipped: run `rollbook doctor`",
+        _ => "mend it in Salesforce, then redrive",
+    }
+}

@@ -1,0 +1,100 @@
+//! What the outbox remembers of the org: which members exist, which statuses campaigns have.
+//!
+//! Both are caches of answers that Salesforce gave. Losing an entry costs a query, a wrong one costs a retry: every
+//! error that shows an entry to be wrong makes the outbox forget it.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use crate::event::{MemberKey, Millis, SalesforceId};
+
+/// Members of one generation. An entry takes some 80 bytes, two generations are kept: at most 16 MB.
+const GENERATION_MEMBERS_MAX: usize = 100_000;
+
+/// Campaigns whose statuses are remembered: more than are ever active at once; nine labels each, some 5 MB.
+const CAMPAIGNS_MAX: usize = 10_000;
+
+/// Somebody may delete a status, after which Salesforce would write the campaign's default without a word.
+const STATUSES_FRESH_MS: Millis = 3_600_000;
+
+/// A missing campaign or status may be mended at any time; until then a burst of rows asks once.
+const STATUSES_LACKING_FRESH_MS: Millis = 30_000;
+
+/// What is known of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    Present(SalesforceId),
+    /// Looked up and not found.
+    Absent,
+    /// Not found, and Salesforce refused to make it.
+    Refused,
+}
+
+/// What is known of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statuses {
+    CampaignMissing,
+    Labels(Vec<String>),
+}
+
+impl Statuses {
+    pub fn has(&self, label: &str) -> bool {
+        match self {
+            Self::CampaignMissing => false,
+            Self::Labels(labels) => labels.iter().any(|other| other.eq_ignore_ascii_case(label)),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Memory {
+    young: HashMap<MemberKey, Member>,
+    old: HashMap<MemberKey, Member>,
+    campaigns: BTreeMap<SalesforceId, (Statuses, Millis)>,
+}
+
+impl Memory {
+    pub fn member(&self, key: &MemberKey) -> Option<Member> {
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
+    }
+
+    /// The whole older generation goes when the younger is full: no list of uses to keep, never more than twice the bound.
+    pub fn remember(&mut self, key: MemberKey, member: Member) {
+        if self.young.len() >= GENERATION_MEMBERS_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, member);
+    }
+
+    pub fn forget(&mut self, key: &MemberKey) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    pub fn statuses(&self, campaign: &SalesforceId, now: Millis) -> Option<&Statuses> {
+        self.campaigns.get(campaign).filter(|(_, fresh_until)| now < *fresh_until).map(|(statuses, _)| statuses)
+    }
+
+    pub fn remember_statuses(&mut self, campaign: SalesforceId, statuses: Statuses, complete: bool, now: Millis) {
+        if self.campaigns.len() >= CAMPAIGNS_MAX {
+            self.campaigns.clear();
+        }
+        let fresh = if complete { STATUSES_FRESH_MS } else { STATUSES_LACKING_FRESH_MS };
+        self.campaigns.insert(campaign, (statuses, now + fresh));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_status_is_asked_for_again_sooner() {
+        let campaign = SalesforceId::parse("701000000000001").unwrap();
+        let mut memory = Memory::default();
+        memory.remember_statuses(campaign, Statuses::Labels(vec!["Registered".into()]), false, 0);
+        assert!(memory.statuses(&campaign, STATUSES_LACKING_FRESH_MS - 1).is_some_and(|it| it.has("registered")));
+        assert_eq!(memory.statuses(&campaign, STATUSES_LACKING_FRESH_MS), None);
+    }
+}

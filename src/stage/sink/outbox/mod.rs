@@ -1,0 +1,406 @@
+//! Upserts in, requests out, answers in, outcomes out: the sink without Kafka, HTTP or a clock.
+//!
+//! Invariants:
+//! - The newest version of a row wins: a version that has not been sent yet is superseded by the next one of its key.
+//! - At most one save is in flight per campaign, hence per row. Salesforce locks the campaign of every row it writes,
+//!   and two saves of one new external id race each other into an error.
+//! - A dependant is sent only with its member's record id.
+//! - Every upsert that was read ends in one outcome, and an offset may be committed only when all upserts below it
+//!   have a *recorded* outcome. A superseded version may be passed at once: the version that superseded it has a
+//!   higher offset, so it is read again after a crash.
+//!
+//! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
+//! would wait behind the first row whose campaign is busy.
+
+mod end;
+mod memory;
+mod offsets;
+mod plan;
+mod row;
+mod settle;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+pub use memory::Statuses;
+pub use row::{Key, Source};
+
+use crate::config;
+use crate::dead_letter::DeadLetter;
+use crate::disposition::{Disposition, Retry, Wait};
+use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::outcome::Outcome;
+use crate::salesforce::ROWS_MAX;
+use crate::upsert::Object;
+use memory::Memory;
+use offsets::Offsets;
+use row::{Class, Version};
+
+/// Where an upsert stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// A call to Salesforce that is to be made now.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub id: RequestId,
+    pub call: Call,
+}
+
+pub type RequestId = u64;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    Upsert {
+        object: Object,
+        rows: Vec<Map<String, Json>>,
+    },
+    Update {
+        rows: Vec<Map<String, Json>>,
+    },
+    FindMembers {
+        members: Vec<MemberKey>,
+    },
+    /// People are all Leads or all Contacts.
+    FindPeople {
+        campaign: SalesforceId,
+        people: Vec<SalesforceId>,
+    },
+    EnsureStatuses {
+        campaign: SalesforceId,
+    },
+}
+
+/// What became of a call.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// One result for each row, in order.
+    Rows(Vec<RowResult>),
+    /// Those that exist.
+    Members(Vec<(MemberKey, SalesforceId)>),
+    People(Vec<FoundPerson>),
+    Statuses {
+        statuses: Statuses,
+        complete: bool,
+    },
+    Failed(Failure),
+}
+
+/// Why a call, or one row of it, came to nothing.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub disposition: Disposition,
+    /// Salesforce's error code, or a fixed word.
+    pub code: String,
+    /// API names of the fields that Salesforce named.
+    pub fields: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum RowResult {
+    Saved { id: SalesforceId, created: bool },
+    Refused(Failure),
+}
+
+/// A member of a campaign, found by its person.
+#[derive(Clone, Debug)]
+pub struct FoundPerson {
+    pub person: SalesforceId,
+    pub record: SalesforceId,
+    pub external_id: Option<String>,
+}
+
+/// What the shell has to do or count.
+#[derive(Debug)]
+pub enum Effect {
+    Settled(Box<Settled>),
+    Retried(Retry),
+}
+
+/// An upsert's end: to be recorded, after which [`Outbox::recorded`] is called.
+#[derive(Debug)]
+pub struct Settled {
+    pub position: Position,
+    pub object: Option<Object>,
+    /// None where the record was no upsert at all.
+    pub outcome: Option<Outcome>,
+    pub dead_letter: Option<DeadLetter>,
+    pub event_at: Option<Millis>,
+}
+
+/// Why everything stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halted {
+    pub code: String,
+    pub hint: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub batch_rows_max: usize,
+    pub requests_in_flight_max: usize,
+    pub attempts_max: u32,
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+}
+
+impl From<&config::Sink> for Settings {
+    fn from(sink: &config::Sink) -> Self {
+        Self {
+            batch_rows_max: sink.batch_rows_max.clamp(1, ROWS_MAX),
+            requests_in_flight_max: sink.requests_in_flight_max.max(1),
+            attempts_max: sink.attempts_max,
+            backoff_min: sink.backoff_min,
+            backoff_max: sink.backoff_max,
+        }
+    }
+}
+
+/// The newest version of a row, and the one that came while it was in flight.
+#[derive(Debug)]
+struct Slot {
+    version: Version,
+    next: Option<Version>,
+    phase: Phase,
+}
+
+/// Where a row is. A queue may hold a key twice; it is taken only by the queue that its phase names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// In the lane of its campaign.
+    Ready,
+    /// For its member, for the campaign's statuses, or for a lookup.
+    Waiting,
+    /// In `later`.
+    Later,
+    /// In a half of a request that was refused as a whole.
+    Isolated,
+    InFlight(RequestId),
+}
+
+/// Rows of one campaign that can be sent, by class.
+#[derive(Debug, Default)]
+struct Lane {
+    ready: [VecDeque<Key>; Class::ALL.len()],
+}
+
+#[derive(Debug)]
+struct InFlight {
+    /// Rows of a save, in the order in which they were sent.
+    keys: Vec<Key>,
+    /// Busy until the answer is in.
+    campaigns: BTreeSet<SalesforceId>,
+    call: AskedFor,
+}
+
+/// What an answer is an answer to.
+#[derive(Debug)]
+enum AskedFor {
+    Save {
+        isolated: bool,
+    },
+    Members(Vec<MemberKey>),
+    /// The rows are those of `InFlight::keys`.
+    People,
+    Statuses(SalesforceId),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    wait: Wait,
+    failures: u32,
+    until: Millis,
+}
+
+#[derive(Debug)]
+pub struct Outbox {
+    settings: Settings,
+    slots: BTreeMap<Key, Slot>,
+    lanes: BTreeMap<SalesforceId, Lane>,
+    /// The campaign that was last given a full turn.
+    lane_cursor: Option<SalesforceId>,
+    class_cursor: usize,
+    isolated: VecDeque<Vec<Key>>,
+    later: BTreeMap<(Millis, u64), Key>,
+    awaiting_member: BTreeMap<MemberKey, Vec<Key>>,
+    awaiting_statuses: BTreeMap<SalesforceId, Vec<Key>>,
+    /// Members and campaigns to ask for; the sets hold those in flight too.
+    lookups: VecDeque<MemberKey>,
+    looking_up: BTreeSet<MemberKey>,
+    statuses_wanted: VecDeque<SalesforceId>,
+    asking_statuses: BTreeSet<SalesforceId>,
+    /// Rows whose member was made by somebody else, by campaign and kind of person.
+    adoptions: BTreeMap<(SalesforceId, bool), Vec<Key>>,
+    in_flight: BTreeMap<RequestId, InFlight>,
+    busy: BTreeSet<SalesforceId>,
+    memory: Memory,
+    offsets: Offsets,
+    /// Settled, not yet recorded.
+    unrecorded: BTreeSet<Position>,
+    leaving: BTreeSet<i32>,
+    effects: Vec<Effect>,
+    outage: Option<Outage>,
+    halted: Option<Halted>,
+    /// Source of request ids, of the order of timers and of jitter.
+    counter: u64,
+}
+
+impl Outbox {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            slots: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            lane_cursor: None,
+            class_cursor: 0,
+            isolated: VecDeque::new(),
+            later: BTreeMap::new(),
+            awaiting_member: BTreeMap::new(),
+            awaiting_statuses: BTreeMap::new(),
+            lookups: VecDeque::new(),
+            looking_up: BTreeSet::new(),
+            statuses_wanted: VecDeque::new(),
+            asking_statuses: BTreeSet::new(),
+            adoptions: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            memory: Memory::default(),
+            offsets: Offsets::default(),
+            unrecorded: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            effects: Vec::new(),
+            outage: None,
+            halted: None,
+            counter: 0,
+        }
+    }
+
+    /// Takes a record of the upserts topic.
+    pub fn push(&mut self, source: Source, now: Millis) {
+        let position = source.position;
+        if self.leaving.contains(&position.partition) || !self.offsets.read(position) {
+            return;
+        }
+        let (key, version) = match Version::read(source) {
+            Ok(read) => read,
+            Err(unreadable) => {
+                let (source, why) = *unreadable;
+                return self.refuse_record(source, why, now);
+            }
+        };
+        let Some(slot) = self.slots.get_mut(&key) else {
+            self.slots.insert(key.clone(), Slot { version, next: None, phase: Phase::Waiting });
+            return self.admit(&key, now);
+        };
+        let superseded = match slot.phase {
+            Phase::InFlight(_) => slot.next.replace(version),
+            Phase::Ready | Phase::Waiting | Phase::Later | Phase::Isolated => {
+                let newer = Version { failures: slot.version.failures, adopt: slot.version.adopt, ..version };
+                Some(std::mem::replace(&mut slot.version, newer))
+            }
+        };
+        if let Some(superseded) = superseded {
+            self.supersede(&superseded, now);
+        }
+    }
+
+    /// What there is to do since the last call.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The outcome of this upsert is on its topic.
+    pub fn recorded(&mut self, position: Position) {
+        self.unrecorded.remove(&position);
+        self.offsets.recorded(position);
+    }
+
+    /// Partitions and offsets to resume at, where they have moved.
+    pub fn take_committable(&mut self) -> Vec<(i32, i64)> {
+        self.offsets.take_committable()
+    }
+
+    /// Sends no more rows of these partitions, keeps those in flight.
+    pub fn revoke(&mut self, partitions: &[i32]) {
+        self.leaving.extend(partitions);
+        let leaving = &self.leaving;
+        self.slots.retain(|_, slot| {
+            slot.next = slot.next.take().filter(|next| !leaving.contains(&next.source.position.partition));
+            matches!(slot.phase, Phase::InFlight(_)) || !leaving.contains(&slot.version.source.position.partition)
+        });
+    }
+
+    /// Whether nothing of these partitions is in flight or waits to be recorded.
+    pub fn quiet(&self, partitions: &[i32]) -> bool {
+        let of_them = |position: &Position| partitions.contains(&position.partition);
+        !self.slots.values().any(|slot| of_them(&slot.version.source.position)) && !self.unrecorded.iter().any(of_them)
+    }
+
+    /// Forgets revoked partitions; returns the last offsets to commit.
+    // Crash here, or a partition that leaves with rows in flight: the new owner sends them again; harmless, they are
+    // upserts of the same rows by external id, and newer versions stand behind them in the partition.
+    pub fn leave(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
+        let of_them = |position: &Position| partitions.contains(&position.partition);
+        self.slots.retain(|_, slot| !of_them(&slot.version.source.position));
+        self.unrecorded.retain(|position| !of_them(position));
+        self.leaving.retain(|partition| !partitions.contains(partition));
+        partitions.iter().filter_map(|id| self.offsets.leave(*id).map(|next| (*id, next))).collect()
+    }
+
+    /// Partitions of which rows were read.
+    pub fn partitions(&self) -> Vec<i32> {
+        self.offsets.partitions()
+    }
+
+    /// Rows read whose outcome is not recorded.
+    pub fn pending(&self) -> usize {
+        self.offsets.pending()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Why the whole org is waited for, where it is.
+    pub fn waiting(&self) -> Option<Wait> {
+        self.outage.map(|outage| outage.wait)
+    }
+
+    /// Set once: nothing more is sent.
+    pub fn halted(&self) -> Option<&Halted> {
+        self.halted.as_ref()
+    }
+
+    /// When [`Outbox::next_request`] may have something without any input. What is due already waits for an answer.
+    pub fn wake_at(&self, now: Millis) -> Option<Millis> {
+        let later = self.later.keys().next().map(|(at, _)| *at);
+        let outage = self.outage.map(|outage| outage.until);
+        later.into_iter().chain(outage).filter(|at| *at > now).min()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Doubles with every failure up to the maximum; the spread keeps many rows from coming back as one.
+    fn backoff(&mut self, failures: u32) -> Millis {
+        let min = self.settings.backoff_min.as_millis();
+        let max = self.settings.backoff_max.as_millis();
+        let full = min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max);
+        let full = Millis::try_from(full).unwrap_or(Millis::MAX / 2);
+        let number = self.next_number();
+        let spread = xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes()) % 512;
+        let spread = Millis::try_from(spread).unwrap_or(0);
+        (full / 2).saturating_add(full / 2 * spread / 511).max(1)
+    }
+}

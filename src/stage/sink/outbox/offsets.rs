@@ -1,0 +1,110 @@
+//! Which offsets may be committed: those below the lowest row without a recorded outcome.
+//!
+//! Outcomes come in any order, so a committed offset cannot simply follow the newest one: everything between would be
+//! lost in a crash.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Position;
+
+#[derive(Debug, Default)]
+pub struct Offsets {
+    partitions: BTreeMap<i32, Partition>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// Offsets that were read, in their order, and whether the outcome is recorded.
+    read: VecDeque<(i64, bool)>,
+    last_read: Option<i64>,
+    /// Where to resume.
+    next_offset: Option<i64>,
+    /// What was last handed out.
+    committed: Option<i64>,
+}
+
+impl Offsets {
+    /// False where the record was read before.
+    pub fn read(&mut self, position: Position) -> bool {
+        let partition = self.partitions.entry(position.partition).or_default();
+        if partition.last_read.is_some_and(|last| position.offset <= last) {
+            return false;
+        }
+        partition.last_read = Some(position.offset);
+        partition.read.push_back((position.offset, false));
+        true
+    }
+
+    pub fn recorded(&mut self, position: Position) {
+        let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
+        if let Ok(at) = partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset)
+            && let Some(entry) = partition.read.get_mut(at)
+        {
+            entry.1 = true;
+        }
+        while let Some((offset, true)) = partition.read.front() {
+            partition.next_offset = Some(offset + 1);
+            partition.read.pop_front();
+        }
+    }
+
+    /// Offsets that have moved since the last call.
+    pub fn take_committable(&mut self) -> Vec<(i32, i64)> {
+        let moved = self.partitions.iter_mut().filter_map(|(id, partition)| partition.take().map(|next| (*id, next)));
+        moved.collect()
+    }
+
+    /// Forgets a partition; where it has moved since the last commit, to which offset.
+    pub fn leave(&mut self, partition: i32) -> Option<i64> {
+        self.partitions.remove(&partition).and_then(|mut partition| partition.take())
+    }
+
+    /// Rows read whose outcome is not recorded.
+    pub fn pending(&self) -> usize {
+        self.partitions.values().map(|partition| partition.read.len()).sum()
+    }
+
+    pub fn partitions(&self) -> Vec<i32> {
+        self.partitions.keys().copied().collect()
+    }
+}
+
+impl Partition {
+    fn take(&mut self) -> Option<i64> {
+        let moved = self.next_offset.filter(|next| self.committed != Some(*next));
+        self.committed = self.next_offset;
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: i64) -> Position {
+        Position { partition: 0, offset }
+    }
+
+    #[test]
+    fn the_offset_stays_below_the_first_row_without_an_outcome() {
+        let mut offsets = Offsets::default();
+        for offset in [3, 4, 7] {
+            assert!(offsets.read(at(offset)));
+        }
+        offsets.recorded(at(4));
+        offsets.recorded(at(7));
+        assert_eq!(offsets.take_committable(), []);
+        offsets.recorded(at(3));
+        assert_eq!(offsets.take_committable(), [(0, 8)]);
+        assert_eq!(offsets.take_committable(), []);
+    }
+
+    #[test]
+    fn a_record_read_again_is_not_a_second_row() {
+        let mut offsets = Offsets::default();
+        assert!(offsets.read(at(3)));
+        assert!(!offsets.read(at(3)));
+        offsets.recorded(at(3));
+        assert_eq!((offsets.pending(), offsets.leave(0)), (0, Some(4)));
+    }
+}

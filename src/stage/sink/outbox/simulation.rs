@@ -1,0 +1,374 @@
+//! Random upserts, random answers, crashes and hand-overs against an org in memory, by seed.
+//!
+//! The org here is strict where Salesforce is: create-only parents, one member per campaign and person, a lookup for
+//! every dependant. At the end it must hold the newest version of every row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tests::{NINE, id, member, settings, source, upsert};
+use super::*;
+use crate::disposition::{Fault, Scope, disposition};
+use crate::outcome::OutcomeKind;
+use crate::upsert::{ReadUpsert, Upsert};
+
+const PARTITIONS: i32 = 2;
+const CAMPAIGNS: u32 = 3;
+const PEOPLE: u32 = 4;
+
+struct OrgMember {
+    record: SalesforceId,
+    external_id: Option<String>,
+    version: Option<i64>,
+}
+
+#[derive(Default)]
+struct Org {
+    members: BTreeMap<MemberKey, OrgMember>,
+    /// External id to version and campaign_member__c.
+    dependants: BTreeMap<String, (i64, String)>,
+    records: u32,
+}
+
+impl Org {
+    fn record(&mut self) -> SalesforceId {
+        self.records += 1;
+        id("00v", self.records)
+    }
+
+    fn save(&mut self, call: &Call) -> Vec<RowResult> {
+        match call {
+            Call::Upsert { object: Object::CampaignMember, rows } => {
+                rows.iter().map(|row| self.upsert_member(row)).collect()
+            }
+            Call::Upsert { rows, .. } => rows.iter().map(|row| self.upsert_dependant(row)).collect(),
+            Call::Update { rows } => rows.iter().map(|row| self.adopt(row)).collect(),
+            Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } => panic!("a save"),
+        }
+    }
+
+    fn upsert_member(&mut self, row: &Map<String, Json>) -> RowResult {
+        let external_id = row["external_id__c"].as_str().unwrap();
+        let version = row["n__c"].as_i64();
+        let found = self.members.values_mut().find(|it| it.external_id.as_deref() == Some(external_id));
+        match (found, row.get("CampaignId")) {
+            (Some(_), Some(_)) => refused("INVALID_FIELD_FOR_INSERT_UPDATE", "", &["CampaignId", "LeadId"]),
+            (Some(found), None) => {
+                found.version = version;
+                RowResult::Saved { id: found.record, created: false }
+            }
+            (None, None) => refused("REQUIRED_FIELD_MISSING", "", &["CampaignId"]),
+            (None, Some(_)) => {
+                let key = parse(external_id);
+                if self.members.contains_key(&key) {
+                    return refused("DUPLICATE_VALUE", "Already a campaign member.", &[]);
+                }
+                let record = self.record();
+                self.members.insert(key, OrgMember { record, external_id: Some(external_id.to_owned()), version });
+                RowResult::Saved { id: record, created: true }
+            }
+        }
+    }
+
+    fn upsert_dependant(&mut self, row: &Map<String, Json>) -> RowResult {
+        let parent = row["campaign_member__c"].as_str().expect("a dependant is never sent without its member");
+        if !self.members.values().any(|it| it.record.as_str() == parent) {
+            return refused("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]);
+        }
+        let external_id = row["external_id__c"].as_str().unwrap().to_owned();
+        let value = (row["n__c"].as_i64().unwrap(), parent.to_owned());
+        let created = self.dependants.insert(external_id, value).is_none();
+        RowResult::Saved { id: self.record(), created }
+    }
+
+    fn adopt(&mut self, row: &Map<String, Json>) -> RowResult {
+        let record = row["id"].as_str().unwrap();
+        let Some(found) = self.members.values_mut().find(|it| it.record.as_str() == record) else {
+            return refused("ENTITY_IS_DELETED", "", &[]);
+        };
+        found.external_id = Some(row["external_id__c"].as_str().unwrap().to_owned());
+        found.version = row["n__c"].as_i64();
+        RowResult::Saved { id: found.record, created: false }
+    }
+
+    fn ask(&self, call: &Call) -> Answer {
+        match call {
+            Call::FindMembers { members } => {
+                let found = members.iter().filter_map(|key| Some((key, self.members.get(key)?)));
+                Answer::Members(
+                    found.filter(|(_, it)| it.external_id.is_some()).map(|(key, it)| (*key, it.record)).collect(),
+                )
+            }
+            Call::FindPeople { campaign, people } => {
+                let key = |person: &SalesforceId| MemberKey { campaign: *campaign, person: *person };
+                let found = people.iter().filter_map(|person| Some((person, self.members.get(&key(person))?)));
+                Answer::People(
+                    found
+                        .map(|(person, it)| FoundPerson {
+                            person: *person,
+                            record: it.record,
+                            external_id: it.external_id.clone(),
+                        })
+                        .collect(),
+                )
+            }
+            Call::EnsureStatuses { .. } => Answer::Statuses {
+                statuses: Statuses::Labels(NINE.iter().map(ToString::to_string).collect()),
+                complete: true,
+            },
+            Call::Upsert { .. } | Call::Update { .. } => panic!("a question"),
+        }
+    }
+}
+
+fn parse(external_id: &str) -> MemberKey {
+    let (campaign, person) = external_id.split_once('_').unwrap();
+    MemberKey { campaign: SalesforceId::parse(campaign).unwrap(), person: SalesforceId::parse(person).unwrap() }
+}
+
+fn refused(code: &str, message: &str, fields: &[&str]) -> RowResult {
+    let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+    let disposition = disposition(&Fault { scope: Scope::Row, status: 200, code, message, fields: &fields });
+    RowResult::Refused(Failure { disposition, code: code.to_owned(), fields })
+}
+
+/// The upserts topic, the committed offsets and the org outlive the outbox.
+struct World {
+    random: fastrand::Rng,
+    log: Vec<Vec<Upsert>>,
+    read: Vec<usize>,
+    committed: Vec<usize>,
+    recorded: BTreeSet<Position>,
+    dead: BTreeMap<Position, String>,
+    in_flight: Vec<Request>,
+    to_record: Vec<Position>,
+    org: Org,
+    now: Millis,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut log = vec![Vec::new(); 2];
+        let mut org = Org::default();
+        for version in 1..=i64::from(random.u32(20..120)) {
+            let campaign = random.u32(1..=CAMPAIGNS);
+            let key = member(campaign, random.u32(1..=PEOPLE));
+            // As the fold does: one partition per member, the member's row before its dependants.
+            let partition = usize::try_from(campaign % 2).unwrap();
+            let rows: &mut Vec<Upsert> = &mut log[partition];
+            let known = rows.iter().any(|it| it.member == key);
+            if !known || random.bool() {
+                rows.push(upsert(Object::CampaignMember, key, version));
+            }
+            if random.bool() {
+                rows.push(upsert(random.choice([Object::Engagement, Object::Polls]).unwrap(), key, version));
+            }
+        }
+        // Some members were made by people.
+        for person in 1..=2 {
+            let record = org.record();
+            org.members.insert(member(1, person), OrgMember { record, external_id: None, version: None });
+        }
+        Self {
+            random,
+            log,
+            read: vec![0; 2],
+            committed: vec![0; 2],
+            recorded: BTreeSet::new(),
+            dead: BTreeMap::new(),
+            in_flight: Vec::new(),
+            to_record: Vec::new(),
+            org,
+            now: 0,
+        }
+    }
+
+    fn step(&mut self, outbox: &mut Outbox, faults: bool) {
+        match self.random.u32(0..100) {
+            0..30 => self.read_one(outbox),
+            30..60 => self.answer_one(outbox, faults),
+            60..80 => self.record_one(outbox),
+            80..90 => self.now += i64::from(self.random.u32(1..50)),
+            _ => self.commit(outbox),
+        }
+        self.plan(outbox);
+    }
+
+    fn read_one(&mut self, outbox: &mut Outbox) {
+        let partition = self.random.usize(0..2);
+        if let Some(upsert) = self.log[partition].get(self.read[partition]) {
+            let offset = i64::try_from(self.read[partition]).unwrap();
+            outbox.push(source(i32::try_from(partition).unwrap(), offset, upsert), self.now);
+            self.read[partition] += 1;
+        }
+    }
+
+    fn plan(&mut self, outbox: &mut Outbox) {
+        while let Some(request) = outbox.next_request(self.now) {
+            let campaigns = saved_campaigns(&request);
+            for other in &self.in_flight {
+                assert!(campaigns.is_disjoint(&saved_campaigns(other)), "one save per campaign");
+            }
+            self.in_flight.push(request);
+        }
+        for effect in outbox.take_effects() {
+            let Effect::Settled(settled) = effect else { continue };
+            let outcome = settled.outcome.unwrap();
+            if outcome.kind == OutcomeKind::DeadLettered {
+                self.dead.insert(settled.position, outcome.code.unwrap());
+            }
+            self.to_record.push(settled.position);
+        }
+    }
+
+    fn answer_one(&mut self, outbox: &mut Outbox, faults: bool) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let request = self.in_flight.swap_remove(self.random.usize(0..self.in_flight.len()));
+        let save = matches!(request.call, Call::Upsert { .. } | Call::Update { .. });
+        let fate = if faults { self.random.u32(0..20) } else { 20 };
+        if faults && self.random.u32(0..40) == 0 {
+            // Somebody deletes a member.
+            let key = member(self.random.u32(1..=CAMPAIGNS), self.random.u32(1..=PEOPLE));
+            if self.org.members.get(&key).is_some_and(|it| it.version.is_some()) {
+                self.org.members.remove(&key);
+            }
+        }
+        let answer = match fate {
+            0 => failed(Disposition::Wait(Wait::Outage), "transport"),
+            1 if save => {
+                // Written, but the answer is lost.
+                let _lost = self.org.save(&request.call);
+                failed(Disposition::Wait(Wait::Outage), "transport")
+            }
+            2 => failed(Disposition::Wait(Wait::Quota), "REQUEST_LIMIT_EXCEEDED"),
+            3 if save => failed(Disposition::Isolate, "no_code"),
+            4 if save => {
+                let mut results = self.org.save(&request.call);
+                results[0] = refused("UNABLE_TO_LOCK_ROW", "", &[]);
+                Answer::Rows(results)
+            }
+            _ if save => Answer::Rows(self.org.save(&request.call)),
+            _ => self.org.ask(&request.call),
+        };
+        outbox.complete(request.id, answer, self.now);
+    }
+
+    fn record_one(&mut self, outbox: &mut Outbox) {
+        if !self.to_record.is_empty() {
+            let position = self.to_record.swap_remove(self.random.usize(0..self.to_record.len()));
+            self.recorded.insert(position);
+            outbox.recorded(position);
+        }
+    }
+
+    fn commit(&mut self, outbox: &mut Outbox) {
+        let offsets = outbox.take_committable();
+        self.check_and_commit(&offsets);
+    }
+
+    fn check_and_commit(&mut self, offsets: &[(i32, i64)]) {
+        for (partition, next_offset) in offsets {
+            for offset in 0..*next_offset {
+                let position = Position { partition: *partition, offset };
+                assert!(self.recorded.contains(&position), "{position:?} is passed without an outcome");
+            }
+            self.committed[usize::try_from(*partition).unwrap()] = usize::try_from(*next_offset).unwrap();
+        }
+    }
+
+    /// Requests in flight may still be carried out by Salesforce; nobody hears of it.
+    fn crash(&mut self) -> Outbox {
+        for request in std::mem::take(&mut self.in_flight) {
+            if matches!(request.call, Call::Upsert { .. } | Call::Update { .. }) && self.random.bool() {
+                let _lost = self.org.save(&request.call);
+            }
+        }
+        self.to_record.clear();
+        self.read.clone_from(&self.committed);
+        Outbox::new(settings())
+    }
+
+    fn hand_over_and_back(&mut self, outbox: &mut Outbox) {
+        let all: Vec<i32> = (0..PARTITIONS).collect();
+        outbox.revoke(&all);
+        while !outbox.quiet(&all) {
+            self.answer_one(outbox, true);
+            self.plan(outbox);
+            self.record_one(outbox);
+        }
+        let offsets = outbox.leave(&all);
+        self.check_and_commit(&offsets);
+        self.read.clone_from(&self.committed);
+    }
+
+    fn finish(&mut self, outbox: &mut Outbox) {
+        for _ in 0..100_000 {
+            self.step(outbox, false);
+            self.commit(outbox);
+            let read_all = (0..2).all(|it| self.read[it] == self.log[it].len());
+            if read_all && outbox.pending() == 0 {
+                return;
+            }
+        }
+        panic!("the outbox does not come to an end: {outbox:#?}");
+    }
+
+    fn check_org(&self) {
+        let mut newest: BTreeMap<String, (Position, ReadUpsert)> = BTreeMap::new();
+        for (partition, rows) in self.log.iter().enumerate() {
+            for (offset, row) in rows.iter().enumerate() {
+                let position =
+                    Position { partition: i32::try_from(partition).unwrap(), offset: i64::try_from(offset).unwrap() };
+                assert!(self.recorded.contains(&position), "{position:?} has no outcome");
+                newest.insert(row.key(), (position, ReadUpsert::decode(&row.encode()).unwrap()));
+            }
+        }
+        for (position, row) in newest.values().filter(|(position, _)| !self.dead.contains_key(position)) {
+            let expected = row.fields.iter().find(|(name, _)| name == "n__c").map(|(_, value)| value.to_json());
+            let held = if row.object == "CampaignMember" {
+                // Deleted after it was written: that is what the org holds.
+                let Some(held) = self.org.members.get(&row.member().unwrap()) else { continue };
+                held.version
+            } else {
+                self.org.dependants.get(&row.external_id).map(|(version, _)| *version)
+            };
+            assert_eq!(held.map(Json::from), expected, "{position:?} {}", row.external_id);
+        }
+    }
+}
+
+fn failed(disposition: Disposition, code: &str) -> Answer {
+    Answer::Failed(Failure { disposition, code: code.to_owned(), fields: Vec::new() })
+}
+
+fn saved_campaigns(request: &Request) -> BTreeSet<String> {
+    match &request.call {
+        Call::Upsert { rows, .. } | Call::Update { rows } => {
+            rows.iter().map(|row| row["external_id__c"].as_str().unwrap()[..18].to_owned()).collect()
+        }
+        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } => BTreeSet::new(),
+    }
+}
+
+#[test]
+fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
+    for seed in 0..400 {
+        let result = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            let mut outbox = Outbox::new(settings());
+            for _ in 0..world.random.u32(50..800) {
+                world.step(&mut outbox, true);
+                match world.random.u32(0..200) {
+                    0 => outbox = world.crash(),
+                    1 => world.hand_over_and_back(&mut outbox),
+                    _ => {}
+                }
+            }
+            world.finish(&mut outbox);
+            world.check_org();
+        });
+        assert!(result.is_ok(), "seed {seed}");
+    }
+}

@@ -1,0 +1,307 @@
+//! One story each.
+
+use super::memory::Statuses;
+use super::*;
+use crate::outcome::OutcomeKind;
+use crate::upsert::{Row, Upsert, Value};
+
+pub(super) const NINE: [&str; 3] = ["Registered", "Attended", "Participated"];
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        batch_rows_max: 5,
+        requests_in_flight_max: 4,
+        attempts_max: 4,
+        backoff_min: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(100),
+    }
+}
+
+pub(super) fn id(prefix: &str, number: u32) -> SalesforceId {
+    SalesforceId::parse(&format!("{prefix}{number:012}")).unwrap()
+}
+
+pub(super) fn member(campaign: u32, person: u32) -> MemberKey {
+    MemberKey { campaign: id("701", campaign), person: id("00Q", person) }
+}
+
+pub(super) fn upsert(object: Object, member: MemberKey, version: i64) -> Upsert {
+    let (external_id, mut fields) = match object {
+        Object::CampaignMember => {
+            (member.to_string(), vec![("Status", Value::Text(NINE[usize::try_from(version).unwrap() % 3].into()))])
+        }
+        Object::Engagement | Object::Polls => (format!("{member}_{}", object.api_name()), Vec::new()),
+    };
+    fields.push(("n__c", Value::Integer(version)));
+    Upsert { row: Row { object, external_id, fields }, member, event_at: 0 }
+}
+
+pub(super) fn source(partition: i32, offset: i64, upsert: &Upsert) -> Source {
+    Source {
+        topic: "rollbook.upserts".into(),
+        position: Position { partition, offset },
+        timestamp: Some(0),
+        key: Some(upsert.key().into_bytes()),
+        value: Some(upsert.encode()),
+        headers: Vec::new(),
+    }
+}
+
+fn saved(number: u32, created: bool) -> RowResult {
+    RowResult::Saved { id: id("00v", number), created }
+}
+
+fn refused(disposition: Disposition, code: &str) -> RowResult {
+    RowResult::Refused(Failure { disposition, code: code.to_owned(), fields: Vec::new() })
+}
+
+/// Answers the calls that prepare the first save: statuses and lookups, of which none is found.
+fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
+    while let Some(request) = outbox.next_request(now) {
+        let answer = match &request.call {
+            Call::EnsureStatuses { .. } => Answer::Statuses { statuses: nine(), complete: true },
+            Call::FindMembers { .. } => Answer::Members(Vec::new()),
+            Call::Upsert { .. } | Call::Update { .. } | Call::FindPeople { .. } => return Some(request),
+        };
+        outbox.complete(request.id, answer, now);
+    }
+    None
+}
+
+fn nine() -> Statuses {
+    Statuses::Labels(NINE.iter().map(ToString::to_string).collect())
+}
+
+fn rows(request: &Request) -> &[Map<String, Json>] {
+    match &request.call {
+        Call::Upsert { rows, .. } | Call::Update { rows } => rows,
+        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } => panic!("{request:?}"),
+    }
+}
+
+fn outcomes(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<String>)> {
+    let effects = outbox.take_effects().into_iter();
+    effects
+        .filter_map(|effect| match effect {
+            Effect::Settled(settled) => {
+                let outcome = settled.outcome.unwrap();
+                Some((outcome.upsert_offset, outcome.kind, outcome.code))
+            }
+            Effect::Retried(_) => None,
+        })
+        .collect()
+}
+
+fn outbox_with(upserts: &[Upsert]) -> Outbox {
+    let mut outbox = Outbox::new(settings());
+    for (offset, upsert) in upserts.iter().enumerate() {
+        outbox.push(source(0, i64::try_from(offset).unwrap(), upsert), 0);
+    }
+    outbox
+}
+
+#[test]
+fn the_newest_version_wins_and_the_older_one_is_superseded_at_once() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1), upsert(Object::CampaignMember, key, 2)]);
+    assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::Superseded, None)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert_eq!(rows(&request)[0]["n__c"], 2);
+    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Created, None)]);
+}
+
+#[test]
+fn k2_a_new_member_is_sent_with_its_parents_and_an_existing_one_without() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    let row = &rows(&request)[0];
+    assert_eq!(row["CampaignId"], key.campaign.as_str());
+    assert_eq!(row["LeadId"], key.person.as_str());
+    assert_eq!(row["external_id__c"], key.to_string());
+    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    outbox.push(source(0, 1, &upsert(Object::CampaignMember, key, 2)), 0);
+    let request = outbox.next_request(0).unwrap();
+    assert!(!rows(&request)[0].contains_key("CampaignId") && !rows(&request)[0].contains_key("LeadId"));
+}
+
+#[test]
+fn k2_a_contact_becomes_a_member_by_contact_id() {
+    let key = MemberKey { campaign: id("701", 1), person: id("003", 1) };
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert_eq!(rows(&request)[0]["ContactId"], key.person.as_str());
+    assert!(!rows(&request)[0].contains_key("LeadId"));
+}
+
+#[test]
+fn k3_a_dependant_waits_for_its_member_and_carries_its_record_id() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::Engagement, key, 1), upsert(Object::CampaignMember, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert!(matches!(request.call, Call::Upsert { object: Object::CampaignMember, .. }));
+    assert!(outbox.next_request(0).is_none(), "the dependant waits");
+    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!(rows(&request)[0]["campaign_member__c"], id("00v", 7).as_str());
+}
+
+#[test]
+fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1), upsert(Object::Polls, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    let dead = Disposition::DeadLetter { reason: "INVALID_CROSS_REFERENCE_KEY" };
+    outbox.complete(request.id, Answer::Rows(vec![refused(dead, "INVALID_CROSS_REFERENCE_KEY")]), 0);
+    assert_eq!(
+        outcomes(&mut outbox),
+        [
+            (0, OutcomeKind::DeadLettered, Some("INVALID_CROSS_REFERENCE_KEY".into())),
+            (1, OutcomeKind::DeadLettered, Some("member_missing".into())),
+        ]
+    );
+    outbox.push(source(0, 2, &upsert(Object::CampaignMember, key, 2)), 0);
+    outbox.push(source(0, 3, &upsert(Object::Polls, key, 2)), 0);
+    let request = prepare(&mut outbox, 0).unwrap();
+    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    assert!(matches!(outbox.next_request(0).unwrap().call, Call::Upsert { object: Object::Polls, .. }));
+}
+
+#[test]
+fn k5_a_status_that_the_campaign_lacks_is_never_sent() {
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!(request.call, Call::EnsureStatuses { campaign: id("701", 1) });
+    let statuses = Statuses::Labels(vec!["Sent".into()]);
+    outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
+    assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::DeadLettered, Some("status_unknown".into()))]);
+    outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(2, 1), 1)), 0);
+    let request = outbox.next_request(0).unwrap();
+    let missing = Answer::Statuses { statuses: Statuses::CampaignMissing, complete: false };
+    outbox.complete(request.id, missing, 0);
+    assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::DeadLettered, Some("campaign_missing".into()))]);
+}
+
+#[test]
+fn a_member_made_by_a_person_is_adopted() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    let adopt = Disposition::Retry(Retry::Adopt);
+    outbox.complete(request.id, Answer::Rows(vec![refused(adopt, "DUPLICATE_VALUE")]), 0);
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!(request.call, Call::FindPeople { campaign: key.campaign, people: vec![key.person] });
+    let found = FoundPerson { person: key.person, record: id("00v", 9), external_id: None };
+    outbox.complete(request.id, Answer::People(vec![found]), 0);
+    let request = outbox.next_request(0).unwrap();
+    let Call::Update { rows } = &request.call else { panic!("{request:?}") };
+    assert_eq!((&rows[0]["id"], &rows[0]["external_id__c"]), (&id("00v", 9).as_str().into(), &key.to_string().into()));
+    assert!(!rows[0].contains_key("CampaignId"));
+    outbox.complete(request.id, Answer::Rows(vec![saved(9, false)]), 0);
+    assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::Updated, None)]);
+}
+
+#[test]
+fn a_member_deleted_in_salesforce_is_looked_up_and_made_anew() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    outbox.push(source(0, 1, &upsert(Object::CampaignMember, key, 2)), 0);
+    let request = outbox.next_request(0).unwrap();
+    let again = Disposition::Retry(Retry::LookUpAgain);
+    outbox.complete(request.id, Answer::Rows(vec![refused(again, "REQUIRED_FIELD_MISSING")]), 0);
+    let request = prepare(&mut outbox, 1_000).unwrap();
+    assert_eq!(rows(&request)[0]["CampaignId"], key.campaign.as_str());
+}
+
+#[test]
+fn one_bad_row_of_a_refused_request_is_found_by_halving() {
+    let upserts: Vec<Upsert> = (1..=5).map(|person| upsert(Object::CampaignMember, member(1, person), 1)).collect();
+    let mut outbox = outbox_with(&upserts);
+    let bad = member(1, 4).to_string();
+    let mut calls = 0;
+    while let Some(request) = prepare(&mut outbox, 0) {
+        calls += 1;
+        let sent = rows(&request);
+        let answer = if sent.iter().any(|row| row["external_id__c"] == bad.as_str()) {
+            let disposition = Disposition::Isolate;
+            Answer::Failed(Failure { disposition, code: "JSON_PARSER_ERROR".into(), fields: Vec::new() })
+        } else {
+            Answer::Rows(sent.iter().map(|_| saved(7, true)).collect())
+        };
+        outbox.complete(request.id, answer, 0);
+    }
+    let mut ends = outcomes(&mut outbox);
+    ends.sort_by_key(|(offset, ..)| *offset);
+    let dead: Vec<i64> =
+        ends.iter().filter(|(_, kind, _)| *kind == OutcomeKind::DeadLettered).map(|(offset, ..)| *offset).collect();
+    assert_eq!((ends.len(), dead, calls), (5, vec![3], 7));
+}
+
+#[test]
+fn an_outage_counts_no_attempt_and_is_probed_by_one_request() {
+    let upserts: Vec<Upsert> = (1..=4).map(|it| upsert(Object::CampaignMember, member(it, 1), 1)).collect();
+    let mut outbox = outbox_with(&upserts);
+    let mut now = 0;
+    for _ in 0..20 {
+        let request = outbox.next_request(now).unwrap();
+        let disposition = Disposition::Wait(Wait::Outage);
+        let failure = Failure { disposition, code: "transport".into(), fields: Vec::new() };
+        outbox.complete(request.id, Answer::Failed(failure), now);
+        assert_eq!(outbox.waiting(), Some(Wait::Outage));
+        assert!(outbox.next_request(now).is_none(), "nothing is sent during the pause");
+        now = outbox.wake_at(now).unwrap();
+    }
+    assert_eq!(outcomes(&mut outbox), []);
+    assert!(outbox.next_request(now).is_some());
+    assert!(outbox.next_request(now).is_none(), "one probe at a time");
+}
+
+#[test]
+fn a_stuck_campaign_does_not_hold_up_another() {
+    let mut outbox = outbox_with(&[
+        upsert(Object::CampaignMember, member(1, 1), 1),
+        upsert(Object::CampaignMember, member(2, 1), 1),
+    ]);
+    outbox.settings.batch_rows_max = 1;
+    let stuck = prepare(&mut outbox, 0).unwrap();
+    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 2), 1)), 0);
+    let other = prepare(&mut outbox, 0).unwrap();
+    assert_ne!(rows(&stuck)[0]["CampaignId"], rows(&other)[0]["CampaignId"]);
+    assert!(prepare(&mut outbox, 0).is_none(), "one save per campaign");
+}
+
+#[test]
+fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
+    let mut outbox = outbox_with(&[
+        upsert(Object::CampaignMember, member(1, 1), 1),
+        upsert(Object::CampaignMember, member(2, 1), 1),
+    ]);
+    outbox.settings.batch_rows_max = 1;
+    let request = prepare(&mut outbox, 0).unwrap();
+    outbox.revoke(&[0]);
+    assert!(outbox.next_request(0).is_none());
+    assert!(!outbox.quiet(&[0]), "a request is in flight");
+    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    assert!(!outbox.quiet(&[0]), "its outcome is not recorded");
+    let Some(Effect::Settled(settled)) = outbox.take_effects().pop() else { panic!("one outcome") };
+    outbox.recorded(settled.position);
+    assert!(outbox.quiet(&[0]));
+    assert_eq!(outbox.leave(&[0]), [(0, 1)]);
+    assert_eq!(outbox.pending(), 0);
+}
+
+#[test]
+fn a_record_that_is_no_upsert_is_a_dead_letter_whole() {
+    let mut outbox = Outbox::new(settings());
+    let mut bad = source(0, 5, &upsert(Object::Polls, member(1, 1), 1));
+    bad.value = Some(b"nonsense".to_vec());
+    outbox.push(bad, 3);
+    let Some(Effect::Settled(settled)) = outbox.take_effects().pop() else { panic!("one dead letter") };
+    let dead = settled.dead_letter.unwrap();
+    assert_eq!((dead.reason.as_str(), dead.value.as_deref(), dead.offset), ("undecodable", Some(&b"nonsense"[..]), 5));
+    outbox.recorded(settled.position);
+    assert_eq!(outbox.take_committable(), [(0, 6)]);
+}

@@ -1,0 +1,106 @@
+//! Writes outcomes and dead letters, and says when they are safe.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rdkafka::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::mpsc;
+
+use super::outbox::{Position, Settled};
+use crate::config::{Config, Topics};
+use crate::dead_letter::DeadLetter;
+use crate::kafka;
+
+/// What became of the records of one upsert.
+#[derive(Debug)]
+pub enum Recorded {
+    Safe(Position),
+    Failed(KafkaError),
+}
+
+pub struct Recorder {
+    producer: ThreadedProducer<Context>,
+    outcomes: String,
+    dead_letters: String,
+}
+
+struct Context {
+    reports: mpsc::UnboundedSender<Recorded>,
+}
+
+/// Shared by the records of one upsert.
+struct Ticket {
+    position: Position,
+    records_left: AtomicU8,
+}
+
+impl Recorder {
+    pub fn new(config: &Config) -> KafkaResult<(Self, mpsc::UnboundedReceiver<Recorded>)> {
+        let (reports, receiver) = mpsc::unbounded_channel();
+        let mut client = kafka::client_config(config);
+        client
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "lz4")
+            // Java's partitioner, as on every other topic.
+            .set("partitioner", "murmur2_random")
+            // A broker that is away is waited for: nothing is committed meanwhile.
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "5");
+        let producer = ThreadedProducer::from_config_and_context(&client, Context { reports })?;
+        let Topics { outcomes, dead_letters, .. } = &config.topics;
+        let recorder = Self { producer, outcomes: outcomes.clone(), dead_letters: dead_letters.clone() };
+        Ok((recorder, receiver))
+    }
+
+    /// Queues the records of an upsert. False where the queue has no room now.
+    pub fn record(&self, settled: &Settled) -> KafkaResult<bool> {
+        // Room for both or for none: half an upsert's records would be written again.
+        let queued = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        if queued >= QUEUE_RECORDS_MAX {
+            return Ok(false);
+        }
+        let count = u8::from(settled.outcome.is_some()) + u8::from(settled.dead_letter.is_some());
+        let ticket = Arc::new(Ticket { position: settled.position, records_left: AtomicU8::new(count) });
+        if let Some(dead_letter) = &settled.dead_letter {
+            let key = dead_letter.key.clone().unwrap_or_default();
+            self.send(&self.dead_letters, &key, &DeadLetter::encode(dead_letter), &ticket)?;
+        }
+        if let Some(outcome) = &settled.outcome {
+            self.send(&self.outcomes, outcome.key().as_bytes(), &outcome.encode(), &ticket)?;
+        }
+        Ok(true)
+    }
+
+    fn send(&self, topic: &str, key: &[u8], value: &[u8], ticket: &Arc<Ticket>) -> KafkaResult<()> {
+        let record = BaseRecord::with_opaque_to(topic, Arc::clone(ticket)).key(key).payload(value);
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+}
+
+/// Half of librdkafka's default queue of 100,000 records.
+const QUEUE_RECORDS_MAX: usize = 50_000;
+
+impl ClientContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Arc<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
+        let recorded = match result {
+            // The other record of the upsert is still on its way.
+            Ok(_) if ticket.records_left.fetch_sub(1, Ordering::AcqRel) > 1 => return,
+            Ok(_) => Recorded::Safe(ticket.position),
+            // The end of the process throws away what it could not write; nothing of it was committed.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) => {
+                return;
+            }
+            Err((error, _)) => Recorded::Failed(error.clone()),
+        };
+        // No receiver: the loop has ended.
+        let _loop_gone = self.reports.send(recorded);
+    }
+}

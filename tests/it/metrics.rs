@@ -1,0 +1,155 @@
+//! The names of the metrics: the conventions, and that rules, dashboards and the runbook keep to what there is.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fs, io};
+
+use prometheus::proto::MetricType;
+use rollbook::metrics::{CommitResult, Dependency, Metrics, RecordOutcome};
+use serde_json::Value;
+
+/// Labels that may be used: closed lists and partition numbers.
+const LABELS: &[&str] =
+    &["topic", "partition", "outcome", "reason", "stage", "object", "result", "dependency", "version", "api", "lane"];
+
+/// Base units, as the last part of a name (before `_total`).
+const UNITS: &[&str] = &["seconds", "bytes", "ratio", "records", "rows", "requests", "calls", "offset"];
+
+/// Gauges and counters of things that have no unit but themselves.
+const COUNTED: &[&str] = &[
+    "rollbook_build_info",
+    "rollbook_waiting",
+    "rollbook_state_restoring",
+    "rollbook_state_entries",
+    "rollbook_assigned_partitions",
+    "rollbook_catalogue_sessions",
+];
+
+#[test]
+fn names_and_labels_keep_to_the_conventions() {
+    let metrics = Metrics::new();
+    for family in metrics.registry().gather() {
+        let name = family.name();
+        if name.starts_with("process_") {
+            continue;
+        }
+        assert!(name.starts_with("rollbook_"), "{name} has another prefix");
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        assert!(name.chars().all(legal) && !name.contains("__"), "{name} is not snake_case");
+        assert_eq!(name.ends_with("_total"), family.get_field_type() == MetricType::COUNTER, "{name}");
+        assert!(family.help().ends_with('.'), "{name} has no help");
+        if family.get_field_type() != MetricType::COUNTER {
+            let last = name.rsplit('_').next().unwrap();
+            assert!(UNITS.contains(&last) || COUNTED.contains(&name), "{name} has no unit");
+        }
+        for label in family.get_metric().iter().flat_map(|metric| metric.get_label()) {
+            assert!(LABELS.contains(&label.name()), "{name} has the label {}", label.name());
+        }
+    }
+}
+
+#[test]
+fn every_known_label_combination_starts_at_zero() {
+    let text = Metrics::new().render();
+    for outcome in RecordOutcome::ALL {
+        let series = format!("rollbook_records_total{{outcome=\"{}\",topic=\"views\"}} 0", outcome.name());
+        assert!(text.contains(&series), "{series}");
+    }
+    for result in CommitResult::ALL {
+        assert!(text.contains(&format!("rollbook_commits_total{{result=\"{}\"}} 0", result.name())));
+    }
+    for dependency in Dependency::ALL {
+        assert!(text.contains(&format!("rollbook_waiting{{dependency=\"{}\"}} 0", dependency.name())));
+    }
+    assert!(text.contains("rollbook_dead_letters_total{reason=\"undecodable\",stage=\"fold\"} 0"));
+    assert!(text.contains("rollbook_build_info{version="));
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let promtool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        // A machine without it has the test above; the CI has it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => panic!("promtool cannot be started: {error}"),
+    };
+    promtool.stdin.take().unwrap().write_all(Metrics::new().render().as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(deploy(path)).unwrap_or_else(|error| panic!("deploy/{path}: {error}"))
+}
+
+/// Names of our metrics in a text, without the endings that a histogram's series have.
+fn names_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    words
+        .filter(|word| word.starts_with("rollbook_"))
+        .map(|word| ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn registered() -> BTreeSet<String> {
+    let metrics = Metrics::new();
+    // Series that exist once partitions are assigned.
+    metrics.consumer_lag(rollbook::kafka::topics::Topic::Views, 0);
+    metrics.consumer_position(rollbook::kafka::topics::Topic::Views, 0);
+    metrics.restore_remaining(0);
+    metrics.registry().gather().iter().map(|family| family.name().to_owned()).collect()
+}
+
+#[test]
+fn rules_and_dashboards_use_only_metrics_that_exist() {
+    let registered = registered();
+    for file in ["prometheus/rules.yml", "prometheus/rules.test.yml", "grafana/dashboards/rollbook.json"] {
+        for name in names_in(&read(file)) {
+            assert!(registered.contains(&name), "deploy/{file} uses {name}, which nothing exports");
+        }
+    }
+}
+
+/// Names of the alerts in the rules, one `- alert: Name` each.
+fn alerts() -> Vec<String> {
+    let rules = read("prometheus/rules.yml");
+    rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_alert_has_its_entry_in_the_runbook() {
+    let (alerts, runbook) = (alerts(), read("runbook.md"));
+    assert!(!alerts.is_empty());
+    for alert in &alerts {
+        assert!(
+            runbook.lines().any(|line| line == format!("## {alert}")),
+            "deploy/runbook.md has no entry for {alert}"
+        );
+        let anchor = format!("runbook.md#{}", alert.to_lowercase());
+        assert!(read("prometheus/rules.yml").contains(&anchor), "{alert} does not lead to its entry");
+        assert!(read("prometheus/rules.test.yml").contains(&format!("alertname: {alert}")), "{alert} has no test");
+    }
+}
+
+#[test]
+fn the_dashboard_is_complete() {
+    let dashboard: Value = serde_json::from_str(&read("grafana/dashboards/rollbook.json")).unwrap();
+    assert!(dashboard["uid"].is_string() && dashboard["title"].is_string());
+    let panels = dashboard["panels"].as_array().unwrap();
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let title = panel["title"].as_str().unwrap();
+        assert!(!panel["description"].as_str().unwrap_or_default().is_empty(), "`{title}` has no description");
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "`{title}` has no unit");
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "`{title}`");
+        assert!(!panel["targets"].as_array().unwrap().is_empty(), "`{title}` shows nothing");
+    }
+}

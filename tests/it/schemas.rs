@@ -1,0 +1,152 @@
+//! The schemas are a contract with other teams: documented in every field, and able to read what earlier versions of
+//! them wrote.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use apache_avro::schema_compatibility::SchemaCompatibility;
+use apache_avro::{Schema, from_avro_datum, to_avro_datum, types::Value};
+use proptest::strategy::{Strategy, ValueTree};
+use rollbook::avro::embedded;
+use rollbook::event::EARLIER;
+
+use super::records::random_record;
+
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
+}
+
+/// Calls `visit` with the path and the JSON of every type and field within a schema.
+fn walk(path: &str, node: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+    match node {
+        serde_json::Value::Array(branches) => branches.iter().for_each(|branch| walk(path, branch, visit)),
+        serde_json::Value::Object(members) => {
+            visit(path, node);
+            for field in members.get("fields").and_then(|fields| fields.as_array()).into_iter().flatten() {
+                let path = format!("{path}.{}", field["name"].as_str().expect("a field has a name"));
+                visit(&path, field);
+                walk(&path, &field["type"], visit);
+            }
+            for inner in ["type", "items", "values"] {
+                if let Some(inner) = members.get(inner).filter(|inner| !inner.is_string()) {
+                    walk(path, inner, visit);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_schema_file_is_on_board_and_parses() {
+    let on_board: BTreeSet<String> = embedded().iter().map(|schema| format!("{}.avsc", schema.name)).collect();
+    let files: BTreeSet<String> = std::fs::read_dir(schemas())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "avsc"))
+        .collect();
+    assert_eq!(on_board, files);
+    for schema in embedded() {
+        assert!(matches!(schema.schema, Schema::Record(_)), "{} is a record", schema.name);
+    }
+}
+
+#[test]
+fn every_field_says_what_it_means() {
+    for schema in embedded() {
+        let json = serde_json::from_str(schema.text).unwrap();
+        let mut fields = 0;
+        walk(schema.name, &json, &mut |path, node| {
+            let field_or_record = node.get("type").is_some_and(|kind| !kind.is_string() || kind == "record")
+                || node.get("name").is_some() && node.get("symbols").is_none();
+            if field_or_record {
+                fields += 1;
+                let doc = node.get("doc").and_then(|doc| doc.as_str()).unwrap_or_default();
+                assert!(!doc.trim().is_empty(), "{path} has no doc");
+            }
+        });
+        assert!(fields > 5, "{} was walked", schema.name);
+    }
+}
+
+#[test]
+fn times_are_logical_types() {
+    for schema in embedded() {
+        let json = serde_json::from_str(schema.text).unwrap();
+        walk(schema.name, &json, &mut |path, node| {
+            let name = node.get("name").and_then(|name| name.as_str()).unwrap_or_default();
+            let says_time =
+                name.ends_with("_at") || matches!(name, "at" | "timestamp") || name.starts_with("scheduled_");
+            if says_time && node.get("type").is_some() && node.get("fields").is_none() {
+                assert!(node["type"].to_string().contains("timestamp-millis"), "{path} is no timestamp");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_enum_has_a_default_for_symbols_of_the_future() {
+    let mut enums = 0;
+    for schema in embedded() {
+        let json = serde_json::from_str(schema.text).unwrap();
+        walk(schema.name, &json, &mut |path, node| {
+            if let Some(symbols) = node.get("symbols").and_then(|symbols| symbols.as_array()) {
+                enums += 1;
+                let default = node.get("default").unwrap_or_else(|| panic!("{path} has no default"));
+                assert!(symbols.contains(default), "{path} has a default among its symbols");
+            }
+        });
+    }
+    assert!(enums >= 7, "{enums} enums were seen");
+}
+
+/// Name of the schema and text of every earlier version.
+fn earlier() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(schemas().join("earlier")).unwrap() {
+        let folder = folder.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        for file in std::fs::read_dir(&folder).unwrap() {
+            found.push((name.clone(), std::fs::read_to_string(file.unwrap().path()).unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn each_schema_can_read_what_its_earlier_versions_wrote() {
+    let earlier = earlier();
+    for schema in embedded() {
+        let versions: Vec<_> = earlier.iter().filter(|(name, _)| name == schema.name).collect();
+        assert!(!versions.is_empty(), "schemas/earlier/{} holds no version", schema.name);
+        for (name, text) in versions {
+            let writer = Schema::parse_str(text).unwrap();
+            SchemaCompatibility::can_read(&writer, &schema.schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn earlier_event_schemas_are_on_board_for_single_object_records() {
+    let read_from_topics = ["registration", "attendance", "poll", "reaction", "view", "session"];
+    for (name, text) in earlier() {
+        let on_board = EARLIER.contains(&text.as_str());
+        assert_eq!(on_board, read_from_topics.contains(&name.as_str()), "an earlier version of {name}");
+    }
+}
+
+/// A record of an earlier version, written and read back through the current schema, by `apache-avro` alone.
+#[test]
+fn records_of_earlier_versions_resolve_to_the_current_schema() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for (name, text) in earlier() {
+        let writer = Schema::parse_str(&text).unwrap();
+        let current = embedded().into_iter().find(|schema| schema.name == name).unwrap();
+        for _ in 0..20 {
+            let record = random_record(&writer).new_tree(&mut runner).unwrap().current();
+            let bytes = to_avro_datum(&writer, record).unwrap();
+            let read = from_avro_datum(&writer, &mut bytes.as_slice(), Some(&current.schema)).unwrap();
+            assert!(matches!(read, Value::Record(_)), "{name}");
+        }
+    }
+}
