@@ -24,12 +24,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 pub use report::Report;
 
@@ -67,7 +68,7 @@ pub struct Options {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot start a thread or the runtime")]
+    #[error("cannot start the runtime or the metrics port")]
     Start(#[source] io::Error),
     #[error("cannot start the emulator")]
     Emulator(#[from] emulator::Error),
@@ -117,8 +118,7 @@ impl Demo {
         runtime.spawn(server.serve(Arc::clone(&metrics), Arc::clone(&health), stopped.clone()));
         let process = Process { metrics: Arc::clone(&metrics), health, stop: stopped };
         let own_config = config.clone();
-        let run = move || stage::run(own_config, &[Stage::Fold, Stage::Sink], process);
-        let stages = thread::Builder::new().name("stages".to_owned()).spawn(run).map_err(Error::Start)?;
+        let stages = runtime.spawn(async move { stage::run(own_config, &[Stage::Fold, Stage::Sink], process).await });
         Ok(Self { options, config, broker, partitions, emulator, metrics, metrics_address, stop, stages, runtime })
     }
 
@@ -168,7 +168,7 @@ impl Demo {
     /// Ends the stages in order, then everything else.
     pub fn stop(self) -> Result<(), Error> {
         self.stop.send_replace(true);
-        self.stages.join().map_err(|_| Error::Ended)??;
+        self.runtime.block_on(self.stages).map_err(|_| Error::Ended)??;
         self.runtime.block_on(self.emulator.stop())?;
         Ok(())
     }
