@@ -25,7 +25,7 @@ pub struct Arguments {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { seed, members, bootstrap, keep } = arguments;
     let members = usize::try_from(*members).context("so many members do not fit into memory")?;
-    let demo = Demo::start(Options { seed: *seed, members, bootstrap: bootstrap.clone() })?;
+    let mut demo = Demo::start(Options { seed: *seed, members, bootstrap: bootstrap.clone() })?;
     let report = demo.play()?;
     if global.json {
         print_json(&report.to_json());

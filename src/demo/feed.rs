@@ -26,8 +26,8 @@ pub const BEHIND_MAX: u64 = 20_000;
 /// For the last acknowledgements.
 const FLUSH_TIMEOUT: Duration = Duration::from_mins(1);
 
-pub struct Producer<'a> {
-    topics: &'a Topics,
+pub struct Producer {
+    topics: Topics,
     partitions: i32,
     inner: BaseProducer<Deliveries>,
     lost: Arc<AtomicU64>,
@@ -50,21 +50,20 @@ impl ProducerContext for Deliveries {
     }
 }
 
-impl<'a> Producer<'a> {
-    pub fn new(config: &'a Config, partitions: i32) -> Result<Self, KafkaError> {
+impl Producer {
+    pub fn new(config: &Config, partitions: i32) -> Result<Self, KafkaError> {
         let lost = Arc::new(AtomicU64::new(0));
         let mut client = kafka::client_config(config);
         // Statements about one talk must stay in order through a retry.
         client.set("enable.idempotence", "true").set("linger.ms", "5");
         let inner = client.create_with_context(Deliveries(Arc::clone(&lost)))?;
-        Ok(Self { topics: &config.topics, partitions, inner, lost, round: 0 })
+        Ok(Self { topics: config.topics.clone(), partitions, inner, lost, round: 0 })
     }
 
     pub fn send(&mut self, record: &Record) -> Result<(), KafkaError> {
         let partition = self.partition(record);
-        let topics = self.topics;
         loop {
-            match self.inner.send(base_record(record, topics, partition)) {
+            match self.inner.send(base_record(record, &self.topics, partition)) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     self.inner.poll(Duration::from_millis(50));

@@ -123,7 +123,7 @@ impl Demo {
     }
 
     /// Lets the conference happen, waits until Salesforce holds it, and compares.
-    pub fn play(&self) -> Result<Report, Error> {
+    pub fn play(&mut self) -> Result<Report, Error> {
         let people = self.emulator.with_org(|org| org::invite(org, self.options.members))?;
         let conference = conference::generate(self.options.seed, self.options.members, &people);
         let started = Instant::now();
@@ -173,7 +173,7 @@ impl Demo {
         Ok(())
     }
 
-    fn feed(&self, conference: &Conference, progress: &Progress) -> Result<(), Error> {
+    fn feed(&mut self, conference: &Conference, progress: &Progress) -> Result<(), Error> {
         let mut producer = feed::Producer::new(&self.config, self.partitions)?;
         let mut events_sent = 0;
         for chunk in conference.records.chunks(feed::CHUNK) {
@@ -195,7 +195,12 @@ impl Demo {
     }
 
     /// Waits until the org is as expected, or nothing moves any more. Returns what differs then.
-    fn settle(&self, conference: &Conference, expectation: &Rows, progress: &Progress) -> Result<Vec<String>, Error> {
+    fn settle(
+        &mut self,
+        conference: &Conference,
+        expectation: &Rows,
+        progress: &Progress,
+    ) -> Result<Vec<String>, Error> {
         let events_sent = count_events(&conference.records);
         let mut last = self.look(progress)?;
         let mut moved_at = Instant::now();
@@ -215,8 +220,9 @@ impl Demo {
     }
 
     /// Waits a moment, then reads the numbers; an error if the stages are gone.
-    fn look(&self, progress: &Progress) -> Result<Numbers, Error> {
+    fn look(&mut self, progress: &Progress) -> Result<Numbers, Error> {
         if self.stages.is_finished() {
+            self.runtime.block_on(&mut self.stages).map_err(|_| Error::Ended)??;
             return Err(Error::Ended);
         }
         thread::sleep(LOOK_INTERVAL);
