@@ -73,7 +73,10 @@ pub struct Writer(pub Vec<u8>);
 impl Writer {
     /// A single-object encoded record of this schema starts here.
     pub fn object(schema: &Embedded) -> Self {
-        Self(schema.header.to_vec())
+        // Most records have some hundred bytes: growing from ten would copy them five times.
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&schema.header);
+        Self(bytes)
     }
 
     pub fn long(&mut self, value: i64) {

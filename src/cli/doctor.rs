@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::setup::parse_campaign;
+use super::setup::{give_up, parse_campaign};
 use super::{Exit, Global, print_json};
 use crate::event::SalesforceId;
 use crate::salesforce::Client;
@@ -14,14 +14,17 @@ use crate::salesforce::doctor::{Problem, examine};
 pub struct Arguments {
     /// Also check the member statuses of this campaign; may be given several times.
     #[arg(long = "campaign", value_name = "ID", value_parser = parse_campaign)]
-    pub campaigns: Vec<SalesforceId>,
+    campaigns: Vec<SalesforceId>,
 }
 
-/// Fails where something is missing.
+/// Done where nothing is missing, failed where something is.
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let client = Client::new(config.require_salesforce()?)?;
-    let problems = Runtime::new()?.block_on(examine(&client, &arguments.campaigns))?;
+    let problems = match Runtime::new()?.block_on(examine(&client, &arguments.campaigns)) {
+        Ok(problems) => problems,
+        Err(error) => return give_up(error),
+    };
     if global.json {
         print_json(&json!({ "problems": problems }));
     } else {

@@ -8,12 +8,14 @@ mod completions;
 mod dead_letters;
 mod demo;
 mod doctor;
+mod emulate;
 mod produce;
 mod run;
 mod setup;
 mod state;
 mod topics;
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,6 +89,8 @@ pub enum Command {
     State(state::Arguments),
     /// List, show and send again what was refused
     DeadLetters(dead_letters::Arguments),
+    /// Run a Salesforce emulator
+    Emulate(emulate::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -152,6 +156,7 @@ impl Command {
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
+            Self::Emulate(arguments) => emulate::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
@@ -164,7 +169,8 @@ impl Global {
 
     fn start_log(&self) -> anyhow::Result<()> {
         let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let plain = !io::stderr().is_terminal() || self.log_format == LogFormat::Json;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(!plain);
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().flatten_event(true).init(),
@@ -173,7 +179,7 @@ impl Global {
     }
 }
 
-/// Prints one JSON value as a line of its own, or pretty where a person looks.
+/// Prints one JSON value, indented.
 fn print_json(value: &serde_json::Value) {
     println!("{value:#}");
 }

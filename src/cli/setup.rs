@@ -1,19 +1,19 @@
 //! `rollbook setup`: the nine member statuses on campaigns.
 
 use clap::Args;
-use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Global, print_json};
+use crate::disposition::Disposition;
 use crate::event::SalesforceId;
-use crate::salesforce::Client;
 use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
+use crate::salesforce::{self, Client};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Campaign to set up, by its 15- or 18-character id; may be given several times.
     #[arg(long = "campaign", value_name = "ID", required = true, value_parser = parse_campaign)]
-    pub campaigns: Vec<SalesforceId>,
+    campaigns: Vec<SalesforceId>,
 }
 
 /// A campaign's id starts with 701.
@@ -23,24 +23,45 @@ pub(super) fn parse_campaign(text: &str) -> Result<SalesforceId, String> {
         .ok_or_else(|| "not a campaign id: 15 or 18 letters and digits that start with 701".to_owned())
 }
 
-/// Fails where a campaign does not have all its statuses afterwards.
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let client = Client::new(config.require_salesforce()?)?;
-    let runtime = Runtime::new()?;
-    let mut reports = Vec::new();
-    for campaign in &arguments.campaigns {
-        reports.push(runtime.block_on(ensure_statuses(&client, *campaign, Correct::Yes))?);
+    match Runtime::new()?.block_on(set_up(&client, &arguments.campaigns)) {
+        Ok(reports) => {
+            print(global, &reports)?;
+            let fine = reports.iter().all(|report| report.complete() && report.failed.is_empty());
+            Ok(if fine { Exit::Done } else { Exit::Failed })
+        }
+        Err(error) => give_up(error),
     }
+}
+
+async fn set_up(client: &Client, campaigns: &[SalesforceId]) -> Result<Vec<CampaignStatuses>, salesforce::Error> {
+    let mut reports = Vec::with_capacity(campaigns.len());
+    for campaign in campaigns {
+        reports.push(ensure_statuses(client, *campaign, Correct::Yes).await?);
+    }
+    Ok(reports)
+}
+
+fn print(global: &Global, reports: &[CampaignStatuses]) -> anyhow::Result<()> {
     if global.json {
-        print_json(&json!(reports));
+        print_json(&serde_json::to_value(reports)?);
     } else {
-        for report in &reports {
+        for report in reports {
             print!("{}", text(report));
         }
     }
-    let fine = reports.iter().all(|report| report.complete() && report.failed.is_empty());
-    Ok(if fine { Exit::Done } else { Exit::Failed })
+    Ok(())
+}
+
+/// An org that cannot be reached now is no verdict about it.
+pub(super) fn give_up(error: salesforce::Error) -> anyhow::Result<Exit> {
+    if matches!(error.disposition(), Disposition::Wait(_)) {
+        eprintln!("error: {:#}", anyhow::Error::from(error));
+        return Ok(Exit::Temporary);
+    }
+    Err(error.into())
 }
 
 fn text(report: &CampaignStatuses) -> String {

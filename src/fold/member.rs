@@ -7,7 +7,7 @@
 //! exactly if M is. So M alone gives participated, attended or nothing, as all of them together would.
 
 use crate::event::{Act, Event, Millis, RegistrationAction, VisitPhase};
-use crate::lattice::{Keyed, Latest};
+use crate::lattice::{Keyed, Latest, Name};
 
 /// Kinds of facts. Those after `Unblocked` serve other ladders than `kaltura`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,7 @@ pub struct MemberPiece {
     /// Latest time of each kind of fact.
     pub(super) facts: Keyed<FactKind, Latest>,
     /// Latest undecided presence per entry; "" for visits that named none.
-    pub(super) presences: Keyed<Box<str>, Latest>,
+    pub(super) presences: Keyed<Name, Latest>,
     /// Hash of the row that was last sent; 0: none. Not part of the lattice.
     pub row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.

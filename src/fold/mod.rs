@@ -19,20 +19,20 @@ mod poll;
 
 pub use catalogue::Catalogue;
 pub use connection::{Connection, Pairing};
-pub use entry::{EntryPiece, LiveLevels, Reactions};
+pub use entry::{EntryPiece, LiveLevels, ReactionSets, Reactions};
 pub use member::{FactKind, MemberPiece};
 pub use piece::{Piece, decode_piece};
 pub use poll::PollPiece;
 
 use crate::event::Event;
-use crate::lattice::{Keyed, Put};
+use crate::lattice::{Keyed, Name, Put};
 
 /// Everything known of one member.
 #[derive(Clone, Debug, Default)]
 pub struct Aggregate {
     pub member: MemberPiece,
     /// By entry id.
-    pub entries: Keyed<Box<str>, EntryPiece>,
+    pub entries: Keyed<Name, Box<EntryPiece>>,
 }
 
 /// What an event or another aggregate did to this one.
@@ -66,7 +66,7 @@ impl Aggregate {
         let member_changed = self.member.join(other.member);
         let mut conflict = false;
         let entry_changed = self.entries.join(other.entries, |ours, theirs| {
-            let put = ours.join(theirs);
+            let put = ours.join(*theirs);
             conflict |= put.conflict;
             put.changed
         });
@@ -86,7 +86,7 @@ impl Aggregate {
     }
 
     pub fn entry(&self, id: &str) -> Option<&EntryPiece> {
-        self.entries.get(id)
+        self.entries.get(id).map(|piece| &**piece)
     }
 
     pub fn entry_mut(&mut self, id: &str) -> &mut EntryPiece {

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::wire::{Describe, FieldDescribe};
 use super::{Client, EXTERNAL_ID_FIELD, Error, setup};
-use crate::event::SalesforceId;
-use crate::upsert::Object;
+use crate::event::{MemberKey, SalesforceId};
+use crate::upsert::{self, FieldKind, Object};
 
 const DEPLOY: &str = "sf project deploy start -d deploy/salesforce";
 const PERMIT: &str = "sf org assign permset --name Rollbook_Integration";
@@ -42,85 +42,46 @@ pub enum ProblemKind {
 }
 
 /// What a field must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpectedField {
-    pub name: String,
-    pub kind: Kind,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+enum Expected {
     /// At least this long.
-    Text(u32),
+    Text(usize),
     Email,
     /// Integer digits and decimals.
     Number(u32, u32),
     LeadLookup,
     /// A text of at least this length that is External ID and unique.
-    ExternalId(u32),
+    ExternalId(usize),
     /// A standard field that only has to be writable.
     Standard,
 }
 
+/// Length of a record id.
+const RECORD_ID_LENGTH: usize = 18;
+
 /// The fields that are written to an object.
-pub fn expected_fields(object: Object) -> Vec<ExpectedField> {
-    let mut fields = match object {
-        Object::CampaignMember => {
-            return vec![field("Status", Kind::Standard), field(EXTERNAL_ID_FIELD, Kind::ExternalId(50))];
-        }
-        Object::Engagement => engagement_fields(),
-        Object::Polls => (1..=10)
-            .flat_map(|poll| ["type", "answer", "question"].map(|part| (poll, part)))
-            .map(|(poll, part)| field(&format!("poll_{poll}_{part}__c"), Kind::Text(255)))
+fn expected_fields(object: Object) -> Vec<(&'static str, Expected)> {
+    let derived = upsert::fields(object).iter().map(|field| (field.name, expected(field.kind)));
+    match object {
+        Object::CampaignMember => derived.chain([(EXTERNAL_ID_FIELD, Expected::ExternalId(MemberKey::LEN))]).collect(),
+        Object::Engagement | Object::Polls => derived
+            .chain([
+                (EXTERNAL_ID_FIELD, Expected::ExternalId(upsert::EXTERNAL_ID_LENGTH)),
+                ("campaign_member__c", Expected::Text(RECORD_ID_LENGTH)),
+            ])
             .collect(),
-    };
-    fields.extend([
-        field(EXTERNAL_ID_FIELD, Kind::ExternalId(255)),
-        field("campaign_member__c", Kind::Text(18)),
-        field("Lead__c", Kind::LeadLookup),
-        field("entry_id__c", Kind::Text(11)),
-        field("entry_name__c", Kind::Text(200)),
-        field("email__c", Kind::Email),
-    ]);
-    fields
+    }
 }
 
-fn engagement_fields() -> Vec<ExpectedField> {
-    const COUNTS: [&str; 12] = [
-        "channel_id",
-        "plays",
-        "clap_clicked_count",
-        "heart_clicked_count",
-        "think_clicked_count",
-        "wow_clicked_count",
-        "smile_clicked_count",
-        "answered_polls",
-        "messages_sent_group",
-        "qna_threads",
-        "add_to_calendar",
-        "total_reactions_activity",
-    ];
-    const DECIMALS: [&str; 11] = [
-        "vod_minutes_viewed",
-        "live_minutes_viewed",
-        "total_vod_completion_rate",
-        "no_live_engagement_rate",
-        "low_live_engagement_rate",
-        "fair_live_engagement_rate",
-        "good_live_engagement_rate",
-        "high_live_engagement_rate",
-        "combined_live_engaged_users_play_time_ratio",
-        "mic_on",
-        "cam_on",
-    ];
-    let counts = COUNTS.into_iter().chain(["raise_hand"]).map(|name| (name, Kind::Number(18, 0)));
-    let decimals = DECIMALS.into_iter().map(|name| (name, Kind::Number(16, 2)));
-    let texts = [("user", Kind::Text(200)), ("channel_name", Kind::Text(200))];
-    counts.chain(decimals).chain(texts).map(|(name, kind)| field(&format!("{name}__c"), kind)).collect()
-}
-
-fn field(name: &str, kind: Kind) -> ExpectedField {
-    ExpectedField { name: name.to_owned(), kind }
+fn expected(kind: FieldKind) -> Expected {
+    match kind {
+        FieldKind::Text(length) => Expected::Text(length),
+        FieldKind::Integer => Expected::Number(18, 0),
+        FieldKind::Decimal => Expected::Number(16, 2),
+        FieldKind::Email => Expected::Email,
+        FieldKind::LeadLookup => Expected::LeadLookup,
+        FieldKind::Picklist => Expected::Standard,
+    }
 }
 
 /// Looks at the org. An error only where Salesforce could not be asked at all.
@@ -172,11 +133,11 @@ fn check_object(object: Object, describe: &Describe, problems: &mut Vec<Problem>
             mend: PERMIT.to_owned(),
         });
     }
-    for expected in expected_fields(object) {
-        let subject = format!("{}.{}", object.api_name(), expected.name);
-        let found = describe.fields.iter().find(|field| field.name.eq_ignore_ascii_case(&expected.name));
+    for (name, expected) in expected_fields(object) {
+        let subject = format!("{}.{name}", object.api_name());
+        let found = describe.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         let faults = match found {
-            Some(found) => field_faults(expected.kind, found),
+            Some(found) => field_faults(expected, found),
             None => vec![(
                 ProblemKind::FieldMissing,
                 "the field does not exist, or the integration user may not see it".to_owned(),
@@ -192,32 +153,32 @@ fn check_object(object: Object, describe: &Describe, problems: &mut Vec<Problem>
     }
 }
 
-fn field_faults(expected: Kind, found: &FieldDescribe) -> Vec<(ProblemKind, String, String)> {
+fn field_faults(expected: Expected, found: &FieldDescribe) -> Vec<(ProblemKind, String, String)> {
     let mut faults = Vec::new();
     let mut fault = |kind, detail: String, mend: &str| faults.push((kind, detail, mend.to_owned()));
-    let (types, length): (&[&str], u32) = match expected {
-        Kind::Text(length) | Kind::ExternalId(length) => (&["string", "textarea"], length),
-        Kind::Email => (&["email"], 0),
-        Kind::Number(..) => (&["double", "int", "long"], 0),
-        Kind::LeadLookup => (&["reference"], 0),
-        Kind::Standard => (&[], 0),
+    let (types, length): (&[&str], usize) = match expected {
+        Expected::Text(length) | Expected::ExternalId(length) => (&["string", "textarea"], length),
+        Expected::Email => (&["email"], 0),
+        Expected::Number(..) => (&["double", "int", "long"], 0),
+        Expected::LeadLookup => (&["reference"], 0),
+        Expected::Standard => (&[], 0),
     };
     if !types.is_empty() && !types.contains(&found.kind.as_str()) {
         fault(ProblemKind::FieldType, format!("its type is {}, expected {}", found.kind, types.join(" or ")), DEPLOY);
-    } else if found.length < length {
+    } else if usize::try_from(found.length).unwrap_or(usize::MAX) < length {
         fault(ProblemKind::FieldTooShort, format!("its length is {}, needed {length}", found.length), DEPLOY);
     }
-    if let Kind::Number(integers, decimals) = expected
+    if let Expected::Number(integers, decimals) = expected
         && found.kind == "double"
         && (found.scale < decimals || found.precision < integers.saturating_add(decimals).min(18))
     {
         let is = format!("it is Number({},{})", found.precision.saturating_sub(found.scale), found.scale);
         fault(ProblemKind::FieldTooShort, format!("{is}, needed Number({integers},{decimals})"), DEPLOY);
     }
-    if expected == Kind::LeadLookup && !found.reference_to.iter().any(|to| to == "Lead") {
+    if expected == Expected::LeadLookup && !found.reference_to.iter().any(|to| to == "Lead") {
         fault(ProblemKind::FieldType, "it does not refer to Lead".to_owned(), DEPLOY);
     }
-    if let Kind::ExternalId(_) = expected {
+    if let Expected::ExternalId(_) = expected {
         if !found.external_id {
             fault(ProblemKind::ExternalIdFlag, "it is not marked External ID".to_owned(), DEPLOY);
         }

@@ -13,26 +13,7 @@ use super::query::quote;
 use super::wire::{Record, SaveResult};
 use super::{Client, Error, safe_code};
 use crate::event::SalesforceId;
-
-/// A status as it should stand on a campaign.
-pub struct Status {
-    pub label: &'static str,
-    pub sort_order: i64,
-    pub has_responded: bool,
-}
-
-/// In the order of the ladder, the two that end it last.
-pub const STATUSES: [Status; 9] = [
-    Status { label: "Created", sort_order: 10, has_responded: false },
-    Status { label: "Invited", sort_order: 20, has_responded: false },
-    Status { label: "Registered", sort_order: 30, has_responded: true },
-    Status { label: "autoConfirmed", sort_order: 40, has_responded: true },
-    Status { label: "Confirmed", sort_order: 50, has_responded: true },
-    Status { label: "Attended", sort_order: 60, has_responded: true },
-    Status { label: "Participated", sort_order: 70, has_responded: true },
-    Status { label: "Blocked", sort_order: 80, has_responded: false },
-    Status { label: "Un-registered", sort_order: 90, has_responded: false },
-];
+use crate::upsert::{STATUSES, StatusDef};
 
 /// What to do about a status that is there with another HasResponded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,12 +106,12 @@ async fn create_missing(
     found: &[Found],
     report: &mut CampaignStatuses,
 ) -> Result<(), Error> {
-    let missing: Vec<&Status> = STATUSES.iter().filter(|status| !has(&report.labels, status.label)).collect();
+    let missing: Vec<&StatusDef> = STATUSES.iter().filter(|status| !has(&report.labels, status.label)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     // Sort orders are unique in a campaign: above its own where one of ours is taken.
-    let taken = missing.iter().any(|status| found.iter().any(|other| other.sort_order == status.sort_order));
+    let taken = missing.iter().any(|status| found.iter().any(|other| other.sort_order == i64::from(status.sort_order)));
     let base = if taken { found.iter().map(|status| status.sort_order).max().unwrap_or(0) } else { 0 };
     let rows = missing.iter().map(|status| status_row(campaign, status, base)).collect();
     let results = client.create(rows).await?;
@@ -146,7 +127,7 @@ async fn create_missing(
 }
 
 async fn correct_responded(client: &Client, found: &[Found], report: &mut CampaignStatuses) -> Result<(), Error> {
-    let wrong: Vec<(&Status, &Found)> = differing(found).collect();
+    let wrong: Vec<(&StatusDef, &Found)> = differing(found).collect();
     if wrong.is_empty() {
         return Ok(());
     }
@@ -200,7 +181,7 @@ async fn campaign_exists(client: &Client, campaign: SalesforceId) -> Result<bool
     Ok(!client.query(&soql).await?.is_empty())
 }
 
-fn differing(found: &[Found]) -> impl Iterator<Item = (&'static Status, &Found)> {
+fn differing(found: &[Found]) -> impl Iterator<Item = (&'static StatusDef, &Found)> {
     STATUSES.iter().filter_map(move |status| {
         let found = found.iter().find(|other| other.label.eq_ignore_ascii_case(status.label))?;
         (found.has_responded != status.has_responded).then_some((status, found))
@@ -217,14 +198,14 @@ fn failure(label: &'static str, result: SaveResult) -> StatusFailure {
     StatusFailure { label, code }
 }
 
-fn status_row(campaign: SalesforceId, status: &Status, base: i64) -> Record {
+fn status_row(campaign: SalesforceId, status: &StatusDef, base: i64) -> Record {
     record(json!({
         "attributes": { "type": "CampaignMemberStatus" },
         "CampaignId": campaign.as_str(),
         "Label": status.label,
         "HasResponded": status.has_responded,
         "IsDefault": false,
-        "SortOrder": base + status.sort_order,
+        "SortOrder": base + i64::from(status.sort_order),
     }))
 }
 

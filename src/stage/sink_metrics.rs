@@ -60,6 +60,8 @@ impl CallStatus {
 /// Label of a record of the upserts topic that is no upsert.
 const NO_OBJECT: &str = "none";
 
+/// Clones count into the same metrics.
+#[derive(Clone)]
 pub struct SinkMetrics {
     pub rows: IntCounterVec,
     pub requests: IntCounterVec,

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
+mod clients;
 mod config;
 mod demo;
 mod deploy_tree;
@@ -16,6 +17,8 @@ mod properties;
 mod records;
 mod reference;
 mod schemas;
+mod sink;
 mod soql;
 mod tidy;
+mod tools;
 mod two_folds;

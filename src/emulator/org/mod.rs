@@ -37,8 +37,8 @@ pub struct Org {
     /// What the open transaction changed, oldest first.
     undo: Vec<Undo>,
     locked: HashSet<SalesforceId>,
-    org_id: SalesforceId,
-    user_id: SalesforceId,
+    organization: SalesforceId,
+    user: SalesforceId,
 }
 
 /// How one change is taken back.
@@ -54,15 +54,14 @@ impl Org {
     pub fn open(schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
         let mut tables: Vec<Table> = schema.objects().map(Table::new).collect();
         let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
-        let placeholder = seed::first_id("00D");
         let mut org = Self {
             schema: Arc::new(schema),
             tables,
             journal,
             undo: Vec::new(),
             locked: HashSet::new(),
-            org_id: placeholder,
-            user_id: placeholder,
+            organization: seed::first_id("00D"),
+            user: seed::first_id("005"),
         };
         org.seed(username);
         org.commit()?;
@@ -74,11 +73,11 @@ impl Org {
     }
 
     pub fn org_id(&self) -> &str {
-        self.org_id.as_str()
+        self.organization.as_str()
     }
 
     pub fn user_id(&self) -> &str {
-        self.user_id.as_str()
+        self.user.as_str()
     }
 
     /// Rows of an object, oldest first, deleted ones included. Empty for an object that does not exist.
@@ -104,7 +103,7 @@ impl Org {
             "IsDeleted" => return record.deleted.into(),
             "CreatedDate" => return timestamp(record.created).into(),
             "LastModifiedDate" | "SystemModstamp" => return timestamp(record.modified).into(),
-            "CreatedById" | "LastModifiedById" => return self.user_id.as_str().into(),
+            "CreatedById" | "LastModifiedById" => return self.user.as_str().into(),
             _ => {}
         }
         match field.derived {

@@ -12,6 +12,8 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -98,7 +100,7 @@ impl Options {
 pub fn random_secret() -> SecretString {
     let mut bytes = [0_u8; 24];
     openssl::rand::rand_bytes(&mut bytes).expect("the system's source of randomness answers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    URL_SAFE_NO_PAD.encode(bytes).into()
 }
 
 /// Serves until `shutdown` is done.

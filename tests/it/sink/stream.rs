@@ -1,0 +1,304 @@
+//! The loop: upserts on a topic, an org that answers as Salesforce does, outcomes on a topic.
+//!
+//! librdkafka's mock cluster carries the records: what is proved here is what the sink does with them. Rebalances and
+//! transactions are proved on a real broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rollbook::config::Config;
+use rollbook::dead_letter::DeadLetter;
+use rollbook::emulator::{Emulator, Fault, FaultAction};
+use rollbook::event::MemberKey;
+use rollbook::http::Health;
+use rollbook::metrics::Metrics;
+use rollbook::outcome::{Outcome, OutcomeKind};
+use rollbook::stage::sink_metrics::SinkMetrics;
+use rollbook::stage::{Shared, Shutdown, sink};
+use rollbook::upsert::{Object, Row, Upsert, Value};
+use serde_json::{Value as Json, json};
+use tokio::task::JoinHandle;
+
+use super::{campaign, config_for, lead_in, org};
+use crate::harness::until;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PARTITIONS: i32 = 2;
+
+/// A broker, an org, and what has been read from the topics that the sink writes.
+struct Stream {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    org: Emulator,
+    producer: BaseProducer,
+    reader: BaseConsumer,
+    outcomes: Vec<Outcome>,
+    dead_letters: Vec<DeadLetter>,
+    metrics: SinkMetrics,
+}
+
+/// A sink that runs.
+struct Running {
+    stop: Shutdown,
+    task: JoinHandle<Result<(), sink::Error>>,
+}
+
+impl Stream {
+    async fn start() -> Self {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        for topic in ["rollbook.upserts", "rollbook.outcomes", "rollbook.dead-letters"] {
+            cluster.create_topic(topic, PARTITIONS, 1).expect("a topic");
+        }
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        let producer = client.clone().set("partitioner", "murmur2_random").create().expect("a producer");
+        let reader: BaseConsumer =
+            client.set("group.id", "test").set("auto.offset.reset", "earliest").create().expect("a consumer");
+        reader.subscribe(&["rollbook.outcomes", "rollbook.dead-letters"]).expect("a subscription");
+        let metrics = SinkMetrics::register(&prometheus::Registry::new()).expect("the names are distinct");
+        let (outcomes, dead_letters) = (Vec::new(), Vec::new());
+        Self { cluster, org: org().await, producer, reader, outcomes, dead_letters, metrics }
+    }
+
+    fn config(&self) -> Config {
+        config_for(&self.org, &self.cluster.bootstrap_servers())
+    }
+
+    fn run(&self) -> Running {
+        let shared = Shared {
+            config: Arc::new(self.config()),
+            metrics: Arc::new(Metrics::new()),
+            health: Arc::new(Health::default()),
+            shutdown: Shutdown::default(),
+        };
+        let (stop, metrics) = (shared.shutdown.clone(), self.metrics.clone());
+        let task = tokio::spawn(async move { sink::run(&shared, &metrics).await });
+        Running { stop, task }
+    }
+
+    fn send(&self, upserts: &[Upsert]) {
+        for upsert in upserts {
+            self.send_bytes(&upsert.member.to_string(), &upsert.key(), &upsert.encode());
+        }
+        self.producer.flush(PATIENCE).expect("the mock takes them");
+    }
+
+    /// All rows of a member stand in its partition, whatever their own keys are.
+    fn send_bytes(&self, member: &str, key: &str, value: &[u8]) {
+        let partition = i32::from(member.bytes().last().is_some_and(|it| it % 2 == 0)) % PARTITIONS;
+        let record = BaseRecord::to("rollbook.upserts").partition(partition).key(key).payload(value);
+        self.producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+    }
+
+    /// Reads until this many outcomes have come.
+    fn read_outcomes(&mut self, count: usize) {
+        tokio::task::block_in_place(|| {
+            until("outcomes", PATIENCE, || {
+                while let Some(message) = self.reader.poll(Duration::from_millis(20)) {
+                    let message = message.map_err(|error| error.to_string())?;
+                    let value = message.payload().expect("a value");
+                    if message.topic() == "rollbook.outcomes" {
+                        self.outcomes.push(Outcome::decode(value).expect("an outcome"));
+                    } else {
+                        self.dead_letters.push(DeadLetter::decode(value).expect("a dead letter"));
+                    }
+                }
+                if self.outcomes.len() >= count { Ok(()) } else { Err(format!("{} came", self.outcomes.len())) }
+            });
+        });
+    }
+
+    fn outcomes_of(&self, kind: OutcomeKind) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.kind == kind).count()
+    }
+
+    /// Records of an object by external id.
+    fn held(&self, object: &str) -> BTreeMap<String, serde_json::Map<String, Json>> {
+        let records = self.org.with_org(|org| org.dump(object)).expect("an object");
+        let by_id = records.into_iter().filter_map(|it| Some((it.get("external_id__c")?.as_str()?.to_owned(), it)));
+        by_id.collect()
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.request();
+        self.task.await.expect("no panic").expect("an orderly end");
+    }
+}
+
+fn member_row(member: MemberKey, status: &str) -> Upsert {
+    let fields = vec![("Status", Value::Text(status.to_owned()))];
+    let row = Row { object: Object::CampaignMember, external_id: member.to_string(), fields };
+    Upsert { row, member, event_at: 0 }
+}
+
+fn dependant(object: Object, member: MemberKey, field: &'static str, value: Value) -> Upsert {
+    let fields = vec![("entry_id__c", Value::Text("1_abc".into())), (field, value)];
+    Upsert { row: Row { object, external_id: format!("{member}_1_abc"), fields }, member, event_at: 0 }
+}
+
+/// A member and its two dependants.
+fn rows(member: MemberKey, plays: i64) -> [Upsert; 3] {
+    [
+        member_row(member, "Participated"),
+        dependant(Object::Engagement, member, "plays__c", Value::Integer(plays)),
+        dependant(Object::Polls, member, "poll_1_answer__c", Value::Text(format!("answer {plays}"))),
+    ]
+}
+
+#[track_caller]
+fn assert_held(stream: &Stream, members: &[MemberKey], plays: i64) {
+    let (held, engagements, polls) =
+        (stream.held("CampaignMember"), stream.held("UserSessionEngagement__c"), stream.held("Kaltura_User_Polls__c"));
+    for member in members {
+        let record = &held[&member.to_string()];
+        assert_eq!((&record["Status"], &record["HasResponded"]), (&json!("Participated"), &json!(true)));
+        let key = format!("{member}_1_abc");
+        assert_eq!(engagements[&key]["campaign_member__c"], record["Id"]);
+        assert_eq!(engagements[&key]["plays__c"].as_f64(), json!(plays).as_f64());
+        assert_eq!(polls[&key]["campaign_member__c"], record["Id"]);
+        assert_eq!(polls[&key]["poll_1_answer__c"], format!("answer {plays}"));
+    }
+    assert_eq!((held.len(), engagements.len(), polls.len()), (members.len(), members.len(), members.len()));
+}
+
+fn members_of(stream: &Stream, count: usize) -> Vec<MemberKey> {
+    let campaigns = [campaign(&stream.org, "One"), campaign(&stream.org, "Two")];
+    (0..count).map(|number| lead_in(&stream.org, campaigns[number % 2], number)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k2_k3_k4_k5_rows_arrive_with_their_members_statuses_and_ids() {
+    let mut stream = Stream::start().await;
+    let members = members_of(&stream, 120);
+    for member in &members {
+        stream.send(&rows(*member, 1));
+    }
+    let sink = stream.run();
+    stream.read_outcomes(360);
+    assert_eq!((stream.outcomes_of(OutcomeKind::Created), stream.dead_letters.len()), (360, 0));
+    assert_held(&stream, &members, 1);
+    // The same rows with other values are updates of the same records.
+    for member in &members {
+        stream.send(&rows(*member, 2));
+    }
+    stream.read_outcomes(720);
+    assert_eq!(stream.outcomes_of(OutcomeKind::Created), 360);
+    assert_held(&stream, &members, 2);
+    sink.stop().await;
+    let updated = stream.metrics.rows.with_label_values(&["CampaignMember", "updated"]).get();
+    let superseded = stream.metrics.rows.with_label_values(&["CampaignMember", "superseded"]).get();
+    assert_eq!(updated + superseded, 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_committed_at_the_end_and_nothing_is_sent_twice() {
+    let mut stream = Stream::start().await;
+    let members = members_of(&stream, 10);
+    for member in &members {
+        stream.send(&rows(*member, 1));
+    }
+    let sink = stream.run();
+    stream.read_outcomes(30);
+    sink.stop().await;
+    let sink = stream.run();
+    let [newer, ..] = rows(members[0], 1);
+    stream.send(&[newer]);
+    stream.read_outcomes(31);
+    sink.stop().await;
+    stream.read_outcomes(31);
+    assert_eq!(stream.outcomes.len(), 31, "only the new row was sent after the restart");
+    assert_eq!(stream.outcomes_of(OutcomeKind::Updated), 1, "the member was looked up, not made again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_of_every_kind_loses_nothing() {
+    let mut stream = Stream::start().await;
+    let members = members_of(&stream, 60);
+    let page = || FaultAction::Answer { status: 502, body: "<html>bad gateway</html>".into() };
+    let org = &stream.org;
+    org.add_fault(Fault::next("oauth2/token", page()));
+    org.add_fault(Fault::next("query", FaultAction::CutBefore));
+    org.add_fault(Fault::next("composite", FaultAction::CutAfter).times(3));
+    org.add_fault(Fault::next("composite", page()).after(1).times(3));
+    org.add_fault(Fault::next("composite", FaultAction::refuse(401, "INVALID_SESSION_ID", "Session expired")));
+    org.add_fault(Fault::next("composite", FaultAction::refuse(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests")));
+    org.add_fault(Fault::next("composite", FaultAction::refuse(400, "UNABLE_TO_LOCK_ROW", "unable")));
+    org.add_fault(Fault::next("composite", FaultAction::refuse(413, "", "")));
+    for member in &members {
+        stream.send(&rows(*member, 1));
+    }
+    let sink = stream.run();
+    stream.read_outcomes(180);
+    sink.stop().await;
+    assert_eq!((stream.outcomes.len(), stream.dead_letters.len()), (180, 0));
+    assert_held(&stream, &members, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k1_a_member_made_by_a_person_is_adopted_and_a_deleted_one_made_anew() {
+    let mut stream = Stream::start().await;
+    let members = members_of(&stream, 4);
+    let by_hand = json!({ "CampaignId": members[0].campaign.as_str(), "LeadId": members[0].person.as_str() });
+    let record = stream.org.with_org(|org| org.put("CampaignMember", by_hand)).expect("a member");
+    let sink = stream.run();
+    for member in &members {
+        stream.send(&rows(*member, 1));
+    }
+    stream.read_outcomes(12);
+    let adopted = stream.outcomes.iter().find(|outcome| outcome.external_id == members[0].to_string()).unwrap();
+    assert_eq!((adopted.kind, adopted.record_id.as_deref()), (OutcomeKind::Updated, Some(record.as_str())));
+    assert_held(&stream, &members, 1);
+    sink.stop().await;
+    assert!(stream.dead_letters.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written() {
+    let mut stream = Stream::start().await;
+    let members = members_of(&stream, 3);
+    let too_long = Value::Text("x".repeat(300));
+    let nobody = MemberKey { campaign: members[0].campaign, person: lead_id("00Q000000000zzz") };
+    let nowhere = MemberKey { campaign: lead_id("701000000000zzz"), person: members[0].person };
+    for member in &members {
+        stream.send(&rows(*member, 1));
+    }
+    stream.send(&[
+        dependant(Object::Polls, members[0], "poll_1_answer__c", too_long),
+        member_row(nobody, "Registered"),
+        dependant(Object::Engagement, nobody, "plays__c", Value::Integer(1)),
+        member_row(nowhere, "Registered"),
+        member_row(members[1], "No such status"),
+    ]);
+    stream.send_bytes("a", "no upsert", b"no upsert");
+    let sink = stream.run();
+    stream.read_outcomes(14);
+    sink.stop().await;
+    stream.read_outcomes(14);
+    let mut reasons: Vec<&str> = stream.dead_letters.iter().map(|it| it.reason.as_str()).collect();
+    reasons.sort_unstable();
+    let expected = [
+        "INVALID_CROSS_REFERENCE_KEY",
+        "STRING_TOO_LONG",
+        "campaign_missing",
+        "member_missing",
+        "status_unknown",
+        "undecodable",
+    ];
+    assert_eq!(reasons, expected);
+    let refused = stream.dead_letters.iter().find(|it| it.reason == "STRING_TOO_LONG").unwrap();
+    assert!(!refused.detail.contains("xxx"), "no value in the text");
+    assert_eq!(refused.object.as_deref(), Some("Kaltura_User_Polls__c"));
+    assert!(refused.value.is_some() && refused.key.is_some() && refused.topic == "rollbook.upserts");
+    assert_eq!(stream.held("UserSessionEngagement__c").len(), 3);
+}
+
+fn lead_id(text: &str) -> rollbook::event::SalesforceId {
+    rollbook::event::SalesforceId::parse(text).expect("an id")
+}
