@@ -60,8 +60,8 @@ impl Broker {
     pub fn topics(&self) -> Topics {
         let shape = Topics { partitions: PARTITIONS, replication_factor: 1, ..Topics::default() };
         if let Kind::Mock(_) = self.kind {
-            // The mock has no call that creates topics; `create_topics` makes them its own way.
-            return Topics { create: false, ..shape };
+            // The mock neither creates topics on request nor tells their settings; `create_topics` makes them its way.
+            return Topics { create: false, check_settings: false, ..shape };
         }
         let named = |name: &str| format!("{}.{name}", self.prefix);
         Topics {
