@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod dead_letters;
+mod demo;
 mod doctor;
 mod emulate;
 mod log;
@@ -78,6 +79,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
+    Demo(demo::Arguments),
     /// Check and send events of a file of JSON lines
     Produce(produce::Arguments),
     /// Show what is known of a member, and the rows derived of it
@@ -148,6 +151,7 @@ impl Command {
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Demo(arguments) => demo::run(global, &arguments),
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
