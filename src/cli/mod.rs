@@ -117,7 +117,7 @@ impl Exit {
     fn of(error: &anyhow::Error) -> Self {
         // A stage wraps what it failed of, so the whole chain is looked at.
         let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
-        if error.chain().any(|cause| cause.is::<Invalid>()) || matches!(admin, Some(AdminError::Problems(_))) {
+        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)

@@ -11,8 +11,6 @@ pub mod transaction;
 
 use std::time::Duration;
 
-pub mod registry;
-
 use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+
 mod clients;
 mod config;
 mod decoding;
