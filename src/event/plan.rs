@@ -104,17 +104,17 @@ impl Plan {
         Ok(Self { shape, steps, names, skips: compiler.skips })
     }
 
-    /// Reads one record's body; nothing may follow it.
-    pub fn read<'r>(&self, body: &'r [u8]) -> Result<Slots<'r>, Broken> {
-        let mut slots = Slots::default();
+    /// Reads one record's body into empty slots; nothing may follow it. The slots are the caller's, because a struct
+    /// of their size costs more to hand up than to fill.
+    pub fn read<'r>(&self, body: &'r [u8], slots: &mut Slots<'r>) -> Result<(), Broken> {
         let mut from = Reader(body);
         for (at, step) in self.steps.iter().enumerate() {
-            if let Err(error) = step.read(&mut from, &mut slots, &self.skips) {
+            if let Err(error) = step.read(&mut from, slots, &self.skips) {
                 return Err(Broken { error, field: self.names.get(at).cloned(), offset: body.len() - from.0.len() });
             }
         }
         if from.0.is_empty() {
-            Ok(slots)
+            Ok(())
         } else {
             Err(Broken { error: ReadError::Length, field: None, offset: body.len() - from.0.len() })
         }
