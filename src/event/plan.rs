@@ -79,6 +79,8 @@ enum Step {
     Fields {
         name: &'static str,
     },
+    /// A union of null and one other type, null first: what nearly all fields are.
+    Optional(Box<Step>),
     Union(Vec<Step>),
     Skip(Skip),
 }
@@ -122,9 +124,22 @@ impl Plan {
 }
 
 impl Step {
+    fn union(branches: Vec<Self>) -> Self {
+        match <[Self; 2]>::try_from(branches) {
+            Ok([Self::Null, some]) => Self::Optional(Box::new(some)),
+            Ok(two) => Self::Union(two.into()),
+            Err(branches) => Self::Union(branches),
+        }
+    }
+
     #[inline]
     fn read<'r>(&self, from: &mut Reader<'r>, slots: &mut Slots<'r>, skips: &Skips) -> Result<(), ReadError> {
         match self {
+            Self::Optional(some) => match from.long()? {
+                0 => {}
+                1 => return some.read(from, slots, skips),
+                _ => return Err(ReadError::Branch),
+            },
             Self::Null => {}
             Self::Text { name, slot } => slots.set_text(name, *slot, Some(Cow::Borrowed(from.text()?))),
             Self::Number(slot) => slots.set_number(*slot, Some(from.long()?)),
@@ -190,12 +205,8 @@ impl Compiler<'_> {
             return self.step(self.names.get(name)?, reader);
         }
         if let Schema::Union(union) = writer {
-            return union
-                .variants()
-                .iter()
-                .map(|branch| self.step(branch, reader))
-                .collect::<Option<_>>()
-                .map(Step::Union);
+            let branches: Option<Vec<Step>> = union.variants().iter().map(|branch| self.step(branch, reader)).collect();
+            return branches.map(Step::union);
         }
         if *writer == Schema::Null {
             return reader.nullable.then_some(Step::Null);
