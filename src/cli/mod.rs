@@ -6,7 +6,10 @@
 mod check;
 mod completions;
 mod dead_letters;
+mod demo;
 mod doctor;
+mod emulate;
+mod log;
 mod produce;
 mod run;
 mod setup;
@@ -17,8 +20,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
 use crate::event::Millis;
@@ -78,12 +79,16 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
+    Demo(demo::Arguments),
     /// Check and send events of a file of JSON lines
     Produce(produce::Arguments),
     /// Show what is known of a member, and the rows derived of it
     State(state::Arguments),
     /// List, show and send again what was refused
     DeadLetters(dead_letters::Arguments),
+    /// Run a Salesforce emulator
+    Emulate(emulate::Arguments),
     /// Print a completion script
     Completions(completions::Arguments),
 }
@@ -110,8 +115,9 @@ impl Exit {
     }
 
     fn of(error: &anyhow::Error) -> Self {
-        let admin = error.downcast_ref::<AdminError>();
-        if error.is::<Invalid>() || matches!(admin, Some(AdminError::Problems(_))) {
+        // A stage wraps what it failed of, so the whole chain is looked at.
+        let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
+        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
@@ -125,7 +131,7 @@ impl Exit {
 
 impl Cli {
     pub fn run(self) -> ExitCode {
-        if let Err(error) = self.global.start_log() {
+        if let Err(error) = log::start(&self.global.log_level, self.global.log_format) {
             eprintln!("error: {error:#}");
             return ExitCode::from(2);
         }
@@ -145,9 +151,11 @@ impl Command {
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Demo(arguments) => demo::run(global, &arguments),
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
+            Self::Emulate(arguments) => emulate::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
@@ -157,19 +165,9 @@ impl Global {
     pub fn load_config(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
     }
-
-    fn start_log(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().flatten_event(true).init(),
-        }
-        Ok(())
-    }
 }
 
-/// Prints one JSON value as a line of its own, or pretty where a person looks.
+/// Prints one JSON value, indented.
 fn print_json(value: &serde_json::Value) {
     println!("{value:#}");
 }

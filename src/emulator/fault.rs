@@ -55,21 +55,25 @@ impl Fault {
         Self { path: path.to_owned(), method: None, count: 1, skip: 0, delay_ms: 0, action }
     }
 
+    #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.count = count;
         self
     }
 
+    #[must_use]
     pub fn after(mut self, skip: u64) -> Self {
         self.skip = skip;
         self
     }
 
+    #[must_use]
     pub fn method(mut self, method: &str) -> Self {
         self.method = Some(method.to_owned());
         self
     }
 
+    #[must_use]
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self

@@ -156,6 +156,7 @@ impl Refusal {
         Self::new(400, code, message)
     }
 
+    #[must_use]
     pub fn on(mut self, field: impl Into<String>) -> Self {
         self.fields.push(field.into());
         self
@@ -230,15 +231,12 @@ pub fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     while let Some((&byte, tail)) = rest.split_first() {
         let hex = tail.get(..2).filter(|_| byte == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
+        if let Some(decoded) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            out.push(decoded);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            out.push(byte);
+            rest = tail;
         }
     }
     String::from_utf8_lossy(&out).into_owned()

@@ -3,7 +3,10 @@
 //! Viewing time is kept per live level as the intervals in which the level was reported; that a higher level wins where
 //! two overlap is decided when the rates are derived, since the higher one may arrive later.
 
-use crate::event::{Act, Event, Millis, Reaction, View};
+use std::ops::Deref;
+use std::sync::LazyLock;
+
+use crate::event::{Act, Event, Millis, Reaction, View, email_holds};
 use crate::lattice::{Domain, IdSet, IntervalSet, Keyed, Latest, Put, Register, Stamp, ids};
 
 use super::connection::{Connection, Pairing, paired};
@@ -55,9 +58,13 @@ pub struct LiveLevels {
     pub no: IntervalSet,
 }
 
-/// Distinct reactions of each kind.
+/// Distinct reactions of each kind. Most pieces have none and pay a pointer for it.
 #[derive(Clone, Debug, Default)]
-pub struct Reactions {
+pub struct Reactions(Option<Box<ReactionSets>>);
+
+/// See [`Reactions`].
+#[derive(Clone, Debug, Default)]
+pub struct ReactionSets {
     pub claps: IdSet,
     pub hearts: IdSet,
     pub thinks: IdSet,
@@ -94,18 +101,24 @@ impl EntryPiece {
                 put |= self.polls.at(&*poll.poll_id, |id| id.into()).apply(stamp, poll);
                 false
             }
-            Act::Reaction(reaction) => self.reactions.insert(stamp, reaction),
+            Act::Reaction(reaction) => self.reactions.sets_mut().insert(stamp, reaction),
             Act::View(view) => self.view(view),
         };
         self.dirty |= put.changed;
         put
     }
 
+    pub(super) fn warm(&self) -> u64 {
+        let sets = [&self.live.high, &self.live.good, &self.live.low, &self.recorded, &self.playhead];
+        let ends = sets.into_iter().filter_map(IntervalSet::end);
+        ends.fold(self.last_sign_at.0, |sum, end| sum ^ end).cast_unsigned() ^ self.plays.first().unwrap_or_default()
+    }
+
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
         let mut put = put_text(&mut self.entry_name, stamp, event.entry_name.as_deref());
         put |= put_text(&mut self.channel_name, stamp, event.channel_name.as_deref());
         put |= put_text(&mut self.user, stamp, event.user.as_deref());
-        put |= put_text(&mut self.email, stamp, event.email.as_deref());
+        put |= put_text(&mut self.email, stamp, event.email.as_deref().filter(|email| email_holds(email.trim())));
         if let Some(channel) = &event.channel_id {
             put |= self.channel_id.put(stamp, channel);
         }
@@ -142,7 +155,7 @@ impl EntryPiece {
         put.changed |= self.recorded.join(&other.recorded);
         put.changed |= self.playhead.join(&other.playhead);
         put.changed |= self.plays.join(&other.plays);
-        put.changed |= self.reactions.join(&other.reactions);
+        put.changed |= self.reactions.join(other.reactions);
         put.changed |= self.connections.join(other.connections, |ours, theirs| ours.join(&theirs));
         let mut conflict = false;
         put.changed |= self.polls.join(other.polls, |ours, theirs| {
@@ -194,7 +207,32 @@ impl LiveLevels {
     }
 }
 
+impl Deref for Reactions {
+    type Target = ReactionSets;
+
+    fn deref(&self) -> &ReactionSets {
+        static NONE: LazyLock<ReactionSets> = LazyLock::new(ReactionSets::default);
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl From<ReactionSets> for Reactions {
+    fn from(sets: ReactionSets) -> Self {
+        Self(sets.all().iter().any(|ids| !ids.is_empty()).then(|| Box::new(sets)))
+    }
+}
+
 impl Reactions {
+    fn sets_mut(&mut self) -> &mut ReactionSets {
+        self.0.get_or_insert_default()
+    }
+
+    fn join(&mut self, other: Self) -> bool {
+        other.0.is_some_and(|other| self.sets_mut().join(&other))
+    }
+}
+
+impl ReactionSets {
     fn insert(&mut self, stamp: Stamp<'_>, reaction: &Reaction<'_>) -> bool {
         let event = || ids::hash(Domain::Event, &[stamp.source, stamp.event_id]);
         match reaction {
@@ -217,27 +255,46 @@ impl Reactions {
     }
 
     fn join(&mut self, other: &Self) -> bool {
-        let mut grew = false;
-        for (ours, theirs) in [
-            (&mut self.claps, &other.claps),
-            (&mut self.hearts, &other.hearts),
-            (&mut self.thinks, &other.thinks),
-            (&mut self.wows, &other.wows),
-            (&mut self.smiles, &other.smiles),
-            (&mut self.raised_hands, &other.raised_hands),
-            (&mut self.calendar_adds, &other.calendar_adds),
-            (&mut self.messages, &other.messages),
-            (&mut self.threads, &other.threads),
-        ] {
-            grew |= ours.join(theirs);
-        }
-        grew
+        self.all_mut().into_iter().zip(other.all()).fold(false, |grew, (ours, theirs)| ours.join(theirs) || grew)
+    }
+
+    /// In the order of the schema.
+    pub(super) fn all(&self) -> [&IdSet; 9] {
+        [
+            &self.claps,
+            &self.hearts,
+            &self.thinks,
+            &self.wows,
+            &self.smiles,
+            &self.raised_hands,
+            &self.calendar_adds,
+            &self.messages,
+            &self.threads,
+        ]
+    }
+
+    /// In the order of the schema.
+    pub(super) fn all_mut(&mut self) -> [&mut IdSet; 9] {
+        [
+            &mut self.claps,
+            &mut self.hearts,
+            &mut self.thinks,
+            &mut self.wows,
+            &mut self.smiles,
+            &mut self.raised_hands,
+            &mut self.calendar_adds,
+            &mut self.messages,
+            &mut self.threads,
+        ]
     }
 }
 
-/// Puts a text, if there is one.
+/// Puts a text unless it is blank.
 pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
-    text.map(|text| register.put(stamp, text)).unwrap_or_default()
+    match text.map(str::trim) {
+        None | Some("") => Put::default(),
+        Some(text) => register.put(stamp, text),
+    }
 }
 
 /// The latest moment at which the event shows the member alive.

@@ -7,7 +7,7 @@
 //! exactly if M is. So M alone gives participated, attended or nothing, as all of them together would.
 
 use crate::event::{Act, Event, Millis, RegistrationAction, VisitPhase};
-use crate::lattice::{Keyed, Latest};
+use crate::lattice::{Keyed, Latest, Name};
 
 /// Kinds of facts. Those after `Unblocked` serve other ladders than `kaltura`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,7 @@ pub struct MemberPiece {
     /// Latest time of each kind of fact.
     pub(super) facts: Keyed<FactKind, Latest>,
     /// Latest undecided presence per entry; "" for visits that named none.
-    pub(super) presences: Keyed<Box<str>, Latest>,
+    pub(super) presences: Keyed<Name, Latest>,
     /// Hash of the row that was last sent; 0: none. Not part of the lattice.
     pub row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
@@ -108,6 +108,10 @@ impl MemberPiece {
         };
         self.dirty |= changed;
         changed
+    }
+
+    pub(super) fn warm(&self, entry: &str) -> u64 {
+        self.presences.get(entry).map_or(0, |at| at.0.cast_unsigned())
     }
 
     fn fact(&mut self, kind: FactKind, at: Millis) -> bool {

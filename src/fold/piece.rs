@@ -8,7 +8,7 @@ use crate::event::Millis;
 use crate::lattice::{IdSet, IntervalSet, Latest, Register, Stamp, TimeSet};
 
 use super::connection::Connection;
-use super::entry::EntryPiece;
+use super::entry::{EntryPiece, ReactionSets};
 use super::member::{FactKind, MemberPiece};
 use super::poll::PollPiece;
 
@@ -80,7 +80,7 @@ impl EntryPiece {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::object(&avro::STATE);
         out.option(None::<()>, |_, ()| ());
-        out.option(Some(self), |out, piece| write_entry(out, piece));
+        out.option(Some(self), write_entry);
         out.0
     }
 }
@@ -97,19 +97,8 @@ fn write_entry(out: &mut Writer, piece: &EntryPiece) {
     for set in [&live.high, &live.good, &live.fair, &live.low, &live.no, &piece.recorded, &piece.playhead] {
         write_intervals(out, set);
     }
-    let reactions = &piece.reactions;
-    for ids in [
-        &piece.plays,
-        &reactions.claps,
-        &reactions.hearts,
-        &reactions.thinks,
-        &reactions.wows,
-        &reactions.smiles,
-        &reactions.raised_hands,
-        &reactions.calendar_adds,
-        &reactions.messages,
-        &reactions.threads,
-    ] {
+    write_ids(out, &piece.plays);
+    for ids in piece.reactions.all() {
         write_ids(out, ids);
     }
     out.array(piece.connections.iter(), |out, (id, connection)| {
@@ -142,21 +131,12 @@ fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError> {
     ] {
         *set = read_intervals(from)?;
     }
-    let reactions = &mut piece.reactions;
-    for ids in [
-        &mut piece.plays,
-        &mut reactions.claps,
-        &mut reactions.hearts,
-        &mut reactions.thinks,
-        &mut reactions.wows,
-        &mut reactions.smiles,
-        &mut reactions.raised_hands,
-        &mut reactions.calendar_adds,
-        &mut reactions.messages,
-        &mut reactions.threads,
-    ] {
+    piece.plays = read_ids(from)?;
+    let mut reactions = ReactionSets::default();
+    for ids in reactions.all_mut() {
         *ids = read_ids(from)?;
     }
+    piece.reactions = reactions.into();
     from.array(|from| {
         let id = from.long()?.cast_unsigned();
         let mut connection = Connection::default();
@@ -197,6 +177,7 @@ fn read_poll(from: &mut Reader<'_>) -> Result<PollPiece, ReadError> {
     Ok(poll)
 }
 
+#[expect(clippy::ptr_arg, reason = "the type of a register's value")]
 fn write_text(out: &mut Writer, text: &String) {
     out.text(text);
 }

@@ -23,7 +23,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 
 /// How often a topic that was just created is looked for before it counts as lost.
-const CREATED_LOOKS_MAX: u32 = 50;
+const CREATED_LOOKS_MAX: u32 = 200;
+const CREATED_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -142,7 +143,7 @@ impl<'a> Admin<'a> {
             if created.iter().all(|topic| survey.contains_key(topic)) {
                 return Ok((created, survey));
             }
-            self.runtime.block_on(tokio::time::sleep(BACKOFF_MIN));
+            self.runtime.block_on(async { tokio::time::sleep(CREATED_LOOK_INTERVAL).await });
         }
         let survey = self.survey(Patience::Once)?;
         Err(AdminError::Problems(self.problems(&survey)))
@@ -194,7 +195,7 @@ impl<'a> Admin<'a> {
     fn describe(&self, topics: &[(Topic, i32)]) -> Result<Vec<(Topic, ConfigResource)>, AdminError> {
         let names = topics.iter().map(|(topic, _)| ResourceSpecifier::Topic(topic.name(&self.config.topics)));
         let names: Vec<ResourceSpecifier> = names.collect();
-        if names.is_empty() {
+        if names.is_empty() || !self.config.topics.check_settings {
             return Ok(Vec::new());
         }
         let described = match self.runtime.block_on(self.client.describe_configs(&names, &options())) {
@@ -207,8 +208,12 @@ impl<'a> Admin<'a> {
         };
         let mut settings = Vec::new();
         for ((topic, _), resource) in topics.iter().zip(described) {
-            let resource = resource.map_err(|code| AdminError::Describe(KafkaError::AdminOp(code)))?;
-            settings.push((*topic, resource));
+            match resource {
+                Ok(resource) => settings.push((*topic, resource)),
+                // The broker that answers has not heard of a new topic yet.
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+                Err(code) => return Err(AdminError::Describe(KafkaError::AdminOp(code))),
+            }
         }
         Ok(settings)
     }

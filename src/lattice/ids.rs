@@ -7,6 +7,8 @@ use std::io::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::few::Few;
+
 /// What a hash is of. Part of what is hashed: an event's identity never equals a message id that happens to read so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -46,12 +48,12 @@ fn write_parts(to: &mut impl Write, domain: Domain, parts: &[&str]) -> std::io::
 
 /// Invariant: ascending, each hash once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdSet(Vec<u64>);
+pub struct IdSet(Few<u64>);
 
 impl IdSet {
     /// Returns whether the id is new.
     pub fn insert(&mut self, id: u64) -> bool {
-        match self.0.binary_search(&id) {
+        match self.0.as_slice().binary_search(&id) {
             Ok(_) => false,
             Err(place) => {
                 self.0.insert(place, id);
@@ -62,26 +64,29 @@ impl IdSet {
 
     /// Union. Returns whether an id was new.
     pub fn join(&mut self, other: &Self) -> bool {
-        let before = self.0.len();
-        if other.0.iter().any(|id| self.0.binary_search(id).is_err()) {
-            self.0.extend_from_slice(&other.0);
-            self.0.sort_unstable();
-            self.0.dedup();
+        let ours = self.0.as_slice();
+        let grows = other.iter().any(|id| ours.binary_search(&id).is_err());
+        if grows {
+            *self = self.iter().chain(other.iter()).collect();
         }
-        self.0.len() > before
+        grows
+    }
+
+    pub fn first(&self) -> Option<u64> {
+        self.0.as_slice().first().copied()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_slice().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.as_slice().is_empty()
     }
 
     /// Ascending.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
-        self.0.iter().copied()
+        self.0.as_slice().iter().copied()
     }
 }
 
@@ -90,7 +95,7 @@ impl FromIterator<u64> for IdSet {
         let mut ids: Vec<u64> = ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
-        Self(ids)
+        Self(ids.into())
     }
 }
 

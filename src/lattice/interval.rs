@@ -3,9 +3,11 @@
 //! Invariant: the intervals are ascending, none is empty, and no two touch. A list of intervals as they came would be
 //! simpler, but it grows with every record and depends on how a stretch was cut into pieces.
 
+use super::few::Few;
+
 /// A set of half-open intervals `[start, end)`, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IntervalSet(Vec<(i64, i64)>);
+pub struct IntervalSet(Few<(i64, i64)>);
 
 impl IntervalSet {
     /// Adds `[start, end)`. Empty and reversed intervals hold no point. Returns whether a point was new.
@@ -15,8 +17,8 @@ impl IntervalSet {
         }
         // Stretches arrive nearly in order: most of them extend the last interval or follow it.
         match self.0.last_mut() {
-            None => self.0.push((start, end)),
-            Some(last) if start > last.1 => self.0.push((start, end)),
+            None => self.0.insert(0, (start, end)),
+            Some(last) if start > last.1 => self.0.insert(self.0.as_slice().len(), (start, end)),
             Some(last) if start >= last.0 => {
                 let grows = end > last.1;
                 last.1 = last.1.max(end);
@@ -29,9 +31,10 @@ impl IntervalSet {
 
     fn insert_before_last(&mut self, start: i64, end: i64) -> bool {
         // Those that touch or overlap: they end at the start or later, and start at the end or earlier.
-        let from = self.0.partition_point(|interval| interval.1 < start);
-        let to = self.0.partition_point(|interval| interval.0 <= end);
-        let touched = self.0.get(from..to).unwrap_or_default();
+        let intervals = self.0.as_slice();
+        let from = intervals.partition_point(|interval| interval.1 < start);
+        let to = intervals.partition_point(|interval| interval.0 <= end);
+        let touched = intervals.get(from..to).unwrap_or_default();
         let merged = match (touched.first(), touched.last()) {
             (Some(first), Some(last)) => (first.0.min(start), last.1.max(end)),
             _ => (start, end),
@@ -39,14 +42,14 @@ impl IntervalSet {
         if touched == [merged] {
             return false;
         }
-        self.0.splice(from..to, [merged]);
+        self.0.change(|intervals| drop(intervals.splice(from..to, [merged])));
         true
     }
 
     /// Union. Returns whether a point was new.
     pub fn join(&mut self, other: &Self) -> bool {
         let mut grew = false;
-        for &(start, end) in &other.0 {
+        for (start, end) in other.iter() {
             grew |= self.insert(start, end);
         }
         grew
@@ -56,9 +59,9 @@ impl IntervalSet {
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let mut rest = Vec::new();
-        let mut cuts = other.0.iter().peekable();
-        for &(mut start, end) in &self.0 {
-            while let Some(&&(cut_start, cut_end)) = cuts.peek() {
+        let mut cuts = other.iter().peekable();
+        for (mut start, end) in self.iter() {
+            while let Some(&(cut_start, cut_end)) = cuts.peek() {
                 if cut_start >= end {
                     break;
                 }
@@ -75,28 +78,33 @@ impl IntervalSet {
                 rest.push((start, end));
             }
         }
-        Self(rest)
+        Self(rest.into())
     }
 
     /// The points within `[start, end)`.
     #[must_use]
     pub fn clipped(&self, start: i64, end: i64) -> Self {
-        let cut = |&(from, to): &(i64, i64)| (from.max(start), to.min(end));
-        Self(self.0.iter().map(cut).filter(|(from, to)| from < to).collect())
+        let cut = self.iter().map(|(from, to)| (from.max(start), to.min(end)));
+        Self(cut.filter(|(from, to)| from < to).collect::<Vec<_>>().into())
+    }
+
+    /// Where the last interval ends.
+    pub fn end(&self) -> Option<i64> {
+        self.0.as_slice().last().map(|last| last.1)
     }
 
     /// Total length. Disjoint intervals of 64-bit numbers cannot exceed 64 bits together.
     pub fn length(&self) -> u64 {
-        self.0.iter().map(|&(start, end)| start.abs_diff(end)).sum()
+        self.iter().map(|(start, end)| start.abs_diff(end)).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.as_slice().is_empty()
     }
 
     /// Ascending, disjoint, never touching.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (i64, i64)> + '_ {
-        self.0.iter().copied()
+        self.0.as_slice().iter().copied()
     }
 }
 

@@ -84,6 +84,16 @@ pub struct ReadUpsert {
     pub event_at: Millis,
 }
 
+impl Row {
+    /// As the schema `upsert` has it.
+    fn write_fields(&self, out: &mut Writer) {
+        out.array(self.fields.iter(), |out, (name, value)| {
+            out.text(name);
+            value.write(out);
+        });
+    }
+}
+
 impl Upsert {
     /// Kafka key: newer records of the same key supersede older ones.
     pub fn key(&self) -> String {
@@ -92,14 +102,12 @@ impl Upsert {
 
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::object(&avro::UPSERT);
+        out.0.reserve(1024);
         out.text(self.row.object.api_name());
         out.text(&self.row.external_id);
         out.text(self.member.campaign.as_str());
         out.text(self.member.person.as_str());
-        out.array(self.row.fields.iter(), |out, (name, value)| {
-            out.text(name);
-            value.write(out);
-        });
+        self.row.write_fields(&mut out);
         out.long(self.event_at);
         out.0
     }

@@ -1,7 +1,8 @@
 //! Raw values and field definitions to a row: the one place where lengths and ranges are enforced.
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
+use crate::avro::Writer;
 use crate::event::MemberKey;
 
 use super::field::{EMAIL_LENGTH, EXTERNAL_ID_LENGTH, FieldDef, FieldKind};
@@ -53,11 +54,11 @@ impl RowRefusal {
 
     /// As a row's hash: the same refusal need not be reported twice. Never 0.
     pub fn hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
+        let mut content = Writer::default();
         for text in ["refused", self.code(), self.object.api_name(), &self.external_id, self.field, &self.detail] {
-            part(&mut hash, text.as_bytes());
+            content.text(text);
         }
-        hash.digest().max(1)
+        xxh3_64(&content.0).max(1)
     }
 }
 
@@ -65,35 +66,13 @@ impl Row {
     /// Stable over versions: it is kept in the state, and a row is sent when it differs. Never 0, which stands for
     /// "nothing sent".
     pub fn hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
-        part(&mut hash, self.object.api_name().as_bytes());
-        part(&mut hash, self.external_id.as_bytes());
-        for (name, value) in &self.fields {
-            part(&mut hash, name.as_bytes());
-            match value {
-                Value::Null => hash.update(&[0]),
-                Value::Text(text) => {
-                    hash.update(&[1]);
-                    part(&mut hash, text.as_bytes());
-                }
-                Value::Integer(value) => {
-                    hash.update(&[2]);
-                    hash.update(&value.to_le_bytes());
-                }
-                Value::Decimal(value) => {
-                    hash.update(&[3]);
-                    hash.update(&value.to_bits().to_le_bytes());
-                }
-                Value::Bool(value) => hash.update(&[4, u8::from(*value)]),
-            }
-        }
-        hash.digest().max(1)
+        // One long text is hashed several times faster than its hundred parts.
+        let mut content = Writer(Vec::with_capacity(1024));
+        content.text(self.object.api_name());
+        content.text(&self.external_id);
+        self.write_fields(&mut content);
+        xxh3_64(&content.0).max(1)
     }
-}
-
-fn part(hash: &mut Xxh3, bytes: &[u8]) {
-    hash.update(&(bytes.len() as u64).to_le_bytes());
-    hash.update(bytes);
 }
 
 /// External id of the rows of a member and an entry; the entry id is not cut.

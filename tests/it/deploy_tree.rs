@@ -169,6 +169,33 @@ fn without_its_permission_set_a_deployed_field_is_absent() {
 }
 
 #[test]
+fn a_deployment_package_is_read_like_the_tree() {
+    let lookup = "<fields><fullName>b__c</fullName><label>b</label><type>Lookup</type><referenceTo>B__c</referenceTo>\
+                  <relationshipName>As</relationshipName></fields>";
+    let object = |fields: &str| {
+        format!(
+            "<CustomObject>{fields}<label>X</label><pluralLabel>Xs</pluralLabel><nameField><type>AutoNumber</type>\
+             <displayFormat>X-{{000}}</displayFormat><label>Name</label></nameField></CustomObject>"
+        )
+    };
+    let grant = "<PermissionSet>\
+        <fieldPermissions><field>A__c.b__c</field><readable>true</readable><editable>true</editable></fieldPermissions>\
+        <objectPermissions><object>A__c</object><allowRead>true</allowRead></objectPermissions>\
+        <objectPermissions><object>B__c</object><allowRead>true</allowRead></objectPermissions></PermissionSet>";
+    let mut schema = Schema::standard();
+    let package = [
+        Source::new("objects/A__c.object", &object(lookup)),
+        Source::new("objects/B__c.object", &object("")),
+        Source::new("permissionsets/P.permissionset", grant),
+    ];
+    schema.apply(&package).expect("a field may look up an object that comes later");
+    let a = schema.object("A__c").expect("granted");
+    assert_eq!(a.relationship("b__r").map(|field| field.name.as_str()), Some("b__c"));
+    assert_eq!(a.field("Name").and_then(|field| field.auto_number.as_deref()), Some("X-{000}"));
+    assert_ne!(a.key_prefix, schema.object("B__c").expect("granted").key_prefix);
+}
+
+#[test]
 fn what_salesforce_would_refuse_to_deploy_names_file_and_element() {
     let path = "objects/Lead/fields/a__c.field-meta.xml";
     let field = |body: &str| format!("<CustomField><fullName>a__c</fullName><label>a</label>{body}</CustomField>");

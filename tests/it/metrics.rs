@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::{fs, io};
 
 use prometheus::proto::MetricType;
 use rollbook::metrics::{CommitResult, Dependency, Metrics, RecordOutcome};
+use rollbook::stage::sink_metrics::SinkMetrics;
 use serde_json::Value;
 
 /// Labels that may be used: closed lists and partition numbers.
 const LABELS: &[&str] =
-    &["topic", "partition", "outcome", "reason", "stage", "object", "result", "dependency", "version", "api", "lane"];
+    &["topic", "partition", "outcome", "reason", "stage", "object", "result", "dependency", "version", "api", "status"];
 
 /// Base units, as the last part of a name (before `_total`).
 const UNITS: &[&str] = &["seconds", "bytes", "ratio", "records", "rows", "requests", "calls", "offset"];
@@ -25,11 +26,14 @@ const COUNTED: &[&str] = &[
     "rollbook_state_entries",
     "rollbook_assigned_partitions",
     "rollbook_catalogue_sessions",
+    "rollbook_salesforce_api_requests_used",
+    "rollbook_salesforce_api_requests_limit",
 ];
 
 #[test]
 fn names_and_labels_keep_to_the_conventions() {
     let metrics = Metrics::new();
+    SinkMetrics::register(metrics.registry()).unwrap();
     for family in metrics.registry().gather() {
         let name = family.name();
         if name.starts_with("process_") {
@@ -44,7 +48,7 @@ fn names_and_labels_keep_to_the_conventions() {
             let last = name.rsplit('_').next().unwrap();
             assert!(UNITS.contains(&last) || COUNTED.contains(&name), "{name} has no unit");
         }
-        for label in family.get_metric().iter().flat_map(|metric| metric.get_label()) {
+        for label in family.get_metric().iter().flat_map(prometheus::proto::Metric::get_label) {
             assert!(LABELS.contains(&label.name()), "{name} has the label {}", label.name());
         }
     }
@@ -67,19 +71,33 @@ fn every_known_label_combination_starts_at_zero() {
     assert!(text.contains("rollbook_build_info{version="));
 }
 
-#[test]
-fn promtool_finds_nothing_to_say() {
-    let promtool =
-        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut promtool = match promtool {
+/// Runs promtool; None where the machine has none. The tests beside it need none, and the CI has it.
+fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
+    let mut promtool = Command::new("promtool");
+    promtool.args(arguments).current_dir(deploy("prometheus"));
+    promtool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = match promtool.spawn() {
         Ok(promtool) => promtool,
-        // A machine without it has the test above; the CI has it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => panic!("promtool cannot be started: {error}"),
     };
-    promtool.stdin.take().unwrap().write_all(Metrics::new().render().as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    promtool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    Some(promtool.wait_with_output().unwrap())
+}
+
+#[test]
+fn promtool_finds_nothing_to_say() {
+    let metrics = Metrics::new().render();
+    for (arguments, input) in [
+        (&["check", "metrics"][..], metrics.as_str()),
+        (&["check", "config", "--lint=all", "prometheus.yml"], ""),
+        (&["test", "rules", "rules.test.yml"], ""),
+    ] {
+        if let Some(Output { status, stdout, stderr }) = promtool(arguments, input) {
+            let said = [stdout, stderr].concat();
+            assert!(status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
+        }
+    }
 }
 
 fn deploy(path: &str) -> PathBuf {
@@ -102,9 +120,9 @@ fn names_in(text: &str) -> BTreeSet<String> {
 
 fn registered() -> BTreeSet<String> {
     let metrics = Metrics::new();
+    SinkMetrics::register(metrics.registry()).unwrap();
     // Series that exist once partitions are assigned.
     metrics.consumer_lag(rollbook::kafka::topics::Topic::Views, 0);
-    metrics.consumer_position(rollbook::kafka::topics::Topic::Views, 0);
     metrics.restore_remaining(0);
     metrics.registry().gather().iter().map(|family| family.name().to_owned()).collect()
 }

@@ -160,7 +160,7 @@ fn joined(mut left: Aggregate, right: Aggregate) -> Aggregate {
 
 /// Every piece as it would stand in `rollbook.state`.
 fn encoded(aggregate: &Aggregate) -> BTreeMap<String, Vec<u8>> {
-    let entries = aggregate.entries.iter().map(|(id, piece)| (format!("entry {id}"), piece.encode()));
+    let entries = aggregate.entries.iter().map(|(id, piece)| (format!("entry {}", &**id), piece.encode()));
     entries.chain([("member".to_owned(), aggregate.member.encode())]).collect()
 }
 

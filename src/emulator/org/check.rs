@@ -56,7 +56,9 @@ fn boolean(value: &Value) -> Result<Cell, Refusal> {
         Value::Bool(value) => Ok(Cell::Bool(*value)),
         Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(Cell::Bool(true)),
         Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(Cell::Bool(false)),
-        other => Err(wrong_type("boolean", other)),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Err(wrong_type("boolean", value))
+        }
     }
 }
 
@@ -79,10 +81,8 @@ fn whole_number(field: &FieldDef, value: &Value) -> Result<Cell, Refusal> {
         "JSON_PARSER_ERROR" => wrong_type("int", value),
         _ => refusal,
     })?;
-    match cell {
-        Cell::Number(number) if number.fract() == 0.0 => Ok(cell),
-        _ => Err(wrong_type("int", value)),
-    }
+    let whole = matches!(cell, Cell::Number(number) if number.fract() == 0.0);
+    if whole { Ok(cell) } else { Err(wrong_type("int", value)) }
 }
 
 fn date(value: &Value) -> Result<Cell, Refusal> {

@@ -37,8 +37,8 @@ pub struct Org {
     /// What the open transaction changed, oldest first.
     undo: Vec<Undo>,
     locked: HashSet<SalesforceId>,
-    org_id: SalesforceId,
-    user_id: SalesforceId,
+    organization: SalesforceId,
+    user: SalesforceId,
 }
 
 /// How one change is taken back.
@@ -54,15 +54,14 @@ impl Org {
     pub fn open(schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
         let mut tables: Vec<Table> = schema.objects().map(Table::new).collect();
         let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
-        let placeholder = seed::first_id("00D");
         let mut org = Self {
             schema: Arc::new(schema),
             tables,
             journal,
             undo: Vec::new(),
             locked: HashSet::new(),
-            org_id: placeholder,
-            user_id: placeholder,
+            organization: seed::first_id("00D"),
+            user: seed::first_id("005"),
         };
         org.seed(username);
         org.commit()?;
@@ -74,11 +73,11 @@ impl Org {
     }
 
     pub fn org_id(&self) -> &str {
-        self.org_id.as_str()
+        self.organization.as_str()
     }
 
     pub fn user_id(&self) -> &str {
-        self.user_id.as_str()
+        self.user.as_str()
     }
 
     /// Rows of an object, oldest first, deleted ones included. Empty for an object that does not exist.
@@ -104,7 +103,7 @@ impl Org {
             "IsDeleted" => return record.deleted.into(),
             "CreatedDate" => return timestamp(record.created).into(),
             "LastModifiedDate" | "SystemModstamp" => return timestamp(record.modified).into(),
-            "CreatedById" | "LastModifiedById" => return self.user_id.as_str().into(),
+            "CreatedById" | "LastModifiedById" => return self.user.as_str().into(),
             _ => {}
         }
         match field.derived {
@@ -248,4 +247,39 @@ pub fn timestamp(millis: i64) -> String {
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let mut org = Org::open(Schema::load_embedded(), None, "a@b.example").expect("nothing on disk");
+        let campaign = org.put_campaign("Conference").expect("a campaign").to_string();
+        let person = Person { first_name: "Ann", last_name: "Example", email: "a@b.example", company: Some("C") };
+        let lead = org.put_person(&person).expect("a lead").to_string();
+        let member = |lead: &str| json!({ "CampaignId": campaign, "LeadId": lead, "external_id__c": lead });
+        org.put("CampaignMember", member(&lead)).expect("a member");
+        let look = |org: &Org| {
+            let rows: Vec<_> =
+                ["Campaign", "CampaignMemberStatus", "Lead", "CampaignMember"].map(|o| org.dump(o)).into();
+            let found = org.find("CampaignMember", "CampaignId", &campaign).map(|found| found.len());
+            let by_key = org.find("CampaignMember", "external_id__c", &lead).map(|found| found.len());
+            (rows, found, by_key, org.find("Lead", "Email", "new@b.example").map(|found| found.len()))
+        };
+        let before = look(&org);
+
+        let savepoint = org.savepoint();
+        let email = json!({ "Email": "new@b.example" });
+        org.update("Lead", &lead, email.as_object().expect("an object"), Access::User).expect("a good email");
+        let other = org.put_person(&person).expect("a lead").to_string();
+        org.put("CampaignMember", member(&other)).expect("a member");
+        org.delete("Campaign", &campaign, Access::System).expect("it exists");
+        assert_ne!(look(&org), before);
+        org.rollback_to(savepoint);
+        assert_eq!(look(&org), before);
+    }
 }

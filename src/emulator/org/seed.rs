@@ -25,7 +25,6 @@ pub(super) fn first_id(prefix: &str) -> SalesforceId {
 
 impl Org {
     pub(super) fn seed(&mut self, username: &str) {
-        self.user_id = first_id("005");
         if self.rows("Organization").is_empty() {
             let organization = json!({
                 "Name": "Rollbook Emulator", "OrganizationType": "Developer Edition", "InstanceName": "EMU1",
@@ -43,9 +42,8 @@ impl Org {
 
     /// Puts a record in as the org itself: permissions and read-only fields do not stand in the way.
     pub fn put(&mut self, object: &str, record: Value) -> Result<SalesforceId, Refusal> {
-        let body: Body = match record {
-            Value::Object(body) => body,
-            _ => return Err(Refusal::bad("JSON_PARSER_ERROR", "a record is an object")),
+        let Value::Object(body) = record else {
+            return Err(Refusal::bad("JSON_PARSER_ERROR", "a record is an object"));
         };
         let savepoint = self.savepoint();
         self.insert(object, &body, Access::System).inspect_err(|_| self.rollback_to(savepoint))

@@ -48,7 +48,7 @@ impl Org {
             Draft { record: Record::new(numbered_id(&object.key_prefix, number), now()), changed: Vec::new() };
         self.complete(object, &mut draft.record, number);
         draft.take(cells);
-        self.check_required(object, &draft.record)?;
+        self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
         self.object_rules(object, &mut draft, None)?;
         self.check_unique(object, &draft, None)?;
@@ -71,7 +71,7 @@ impl Org {
         let mut draft = Draft { record: before.clone(), changed: Vec::new() };
         draft.record.modified = now();
         draft.take(cells);
-        self.check_required(object, &draft.record)?;
+        self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
         self.object_rules(object, &mut draft, Some(&before))?;
         self.check_unique(object, &draft, Some(row))?;
@@ -110,20 +110,25 @@ impl Org {
             if name.eq_ignore_ascii_case("id") {
                 return Err(Refusal::bad("INVALID_FIELD", "The Id field should not be specified in the sobject data."));
             }
-            let (field, cell) = match value {
-                Value::Object(parent) => self.nested_reference(object, name, parent)?,
-                _ => {
-                    let field = object.field(name).ok_or_else(|| Refusal::no_column(name, &object.name))?;
-                    (field, super::check::cell_of(field, value)?)
-                }
+            let nested = value.as_object();
+            let field = match nested {
+                Some(_) => object.relationship(name),
+                None => object.field(name),
             };
+            let field = field.ok_or_else(|| Refusal::no_column(name, &object.name))?;
             let writable = match operation {
                 Operation::Create => field.createable,
                 Operation::Update => field.updateable,
             };
             if access == Access::User && !writable || field.derived.is_some() {
                 refused.push(field.name.clone());
-            } else if let Some(column) = self.table(&object.name).and_then(|table| table.column(&field.name)) {
+                continue;
+            }
+            let cell = match nested {
+                Some(parent) => self.nested_reference(field, name, parent)?,
+                None => super::check::cell_of(field, value)?,
+            };
+            if let Some(column) = self.table(&object.name).and_then(|table| table.column(&field.name)) {
                 cells.push((column, cell));
             }
         }
@@ -131,20 +136,14 @@ impl Org {
     }
 
     /// `"Lead__r": {"Key__c": "x"}`: a parent by its external id.
-    fn nested_reference<'a>(
-        &self,
-        object: &'a ObjectDef,
-        name: &str,
-        parent: &Body,
-    ) -> Result<(&'a FieldDef, Cell), Refusal> {
-        let field = object.relationship(name).ok_or_else(|| Refusal::no_column(name, &object.name))?;
+    fn nested_reference(&self, field: &FieldDef, name: &str, parent: &Body) -> Result<Cell, Refusal> {
         let key = parent.iter().find(|(name, _)| *name != "attributes");
-        let (key, value) = key.ok_or_else(|| Refusal::no_column(name, &object.name))?;
+        let (key, value) = key.ok_or_else(|| Refusal::no_column("null", name))?;
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         for target in field.reference_to.iter().filter_map(|target| self.schema.object(target)) {
             let Some(key) = target.field(key).filter(|key| key.external_id || key.id_lookup) else { continue };
             return match self.find(&target.name, &key.name, &shown).as_deref() {
-                Some([record]) => Ok((field, Cell::text(record.id.as_str()))),
+                Some([record]) => Ok(Cell::text(record.id.as_str())),
                 _ => Err(Refusal::bad(
                     "INVALID_FIELD",
                     format!(
@@ -165,16 +164,19 @@ impl Org {
             let cell = match (&field.auto_number, &field.default) {
                 (Some(format), _) => Cell::text(&auto_number(format, number)),
                 (None, Some(default)) => super::check::cell_of(field, default).unwrap_or(Cell::Null),
-                (None, None) if field.name == "OwnerId" => Cell::text(self.user_id.as_str()),
+                (None, None) if field.name == "OwnerId" => Cell::text(self.user.as_str()),
                 (None, None) => continue,
             };
             record.set(column, cell);
         }
     }
 
-    fn check_required(&self, object: &ObjectDef, record: &Record) -> Result<(), Refusal> {
-        let missing =
-            |field: &&FieldDef| field.required && self.cell(record, object, &field.name).is_some_and(Cell::is_null);
+    /// The org itself may leave custom fields empty: its rows can be older than the field.
+    fn check_required(&self, object: &ObjectDef, record: &Record, access: Access) -> Result<(), Refusal> {
+        let missing = |field: &&FieldDef| {
+            let required = field.required && !(field.custom && access == Access::System);
+            required && self.cell(record, object, &field.name).is_some_and(Cell::is_null)
+        };
         let missing: Vec<String> = object.fields.iter().filter(missing).map(|field| field.name.clone()).collect();
         if missing.is_empty() { Ok(()) } else { Err(required(missing)) }
     }

@@ -124,9 +124,10 @@ fn records(call: &DataCall<'_>) -> Result<(Vec<Body>, bool), Refusal> {
         return Err(Refusal::bad("MISSING_ARGUMENT", "records must be specified"));
     };
     within(records.len(), ROWS_MAX)?;
-    let record = |record| match record {
-        Value::Object(record) if type_of(&record).is_some() => Ok(record),
-        _ => Err(Refusal::bad("INVALID_TYPE", "every record must have an attributes map with a value for type")),
+    let record = |record| {
+        let typed = if let Value::Object(record) = record { Some(record) } else { None };
+        let untyped = || Refusal::bad("INVALID_TYPE", "every record must have an attributes map with a value for type");
+        typed.filter(|record| type_of(record).is_some()).ok_or_else(untyped)
     };
     Ok((records.into_iter().map(record).collect::<Result<_, _>>()?, all_or_none))
 }
@@ -146,11 +147,8 @@ fn check_chunks(records: &[Body]) -> Result<(), Refusal> {
 
 fn key_of(record: &Body, field: &FieldDef) -> Option<String> {
     let value = member(record, &field.name)?;
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
+    let number = || value.is_number().then(|| value.to_string());
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned).or_else(number)
 }
 
 fn member<'a>(record: &'a Body, name: &str) -> Option<&'a Value> {

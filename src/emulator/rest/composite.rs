@@ -126,7 +126,7 @@ fn resolve_value(value: &Value, answers: &[Answer]) -> Result<Value, Refusal> {
             let member = |(name, value): (&String, &Value)| Ok((name.clone(), resolve_value(value, answers)?));
             Value::Object(members.iter().map(member).collect::<Result<_, Refusal>>()?)
         }
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     })
 }
 
@@ -165,13 +165,13 @@ fn lookup(reference: &str, answers: &[Answer]) -> Option<String> {
         value = match value {
             Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
             Value::Object(members) => members.iter().find(|(key, _)| key.eq_ignore_ascii_case(part))?.1,
-            _ => return None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
         };
     }
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
-        other => Some(other.to_string()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
     }
 }
 

@@ -113,7 +113,7 @@ fn versions() -> Value {
     let version = |number: u32| {
         let since = number - VERSIONS.start();
         let season = usize::try_from(since % 3).ok().and_then(|at| SEASONS.get(at)).unwrap_or(&"");
-        let year = 14 + (since + 2) / 3;
+        let year = 14 + since.div_ceil(3);
         json!({
             "label": format!("{season} '{year}"),
             "url": format!("/services/data/v{number}.0"),

@@ -54,7 +54,7 @@ pub fn collection(service: &mut Service, call: &DataCall<'_>, object: &str) -> R
             let id = create(&mut service.org, object, &call.call.json()?)?;
             Ok(created(call, object, id, json!({ "id": id.as_str(), "success": true, "errors": [] })))
         }
-        other => Err(Refusal::method(other, "GET,HEAD,POST")),
+        other @ (Method::Put | Method::Patch | Method::Delete) => Err(Refusal::method(other, "GET,HEAD,POST")),
     }
 }
 
@@ -106,7 +106,7 @@ pub fn by_external_id(service: &mut Service, call: &DataCall<'_>, key: &Key<'_>)
             attempt(&mut service.org, |org| org.delete(&object.name, id.as_str(), Access::User))?;
             Ok(Reply::empty(204))
         }
-        other => Err(Refusal::method(other, "GET,HEAD,PATCH,DELETE")),
+        other @ (Method::Post | Method::Put | Method::Patch) => Err(Refusal::method(other, "GET,HEAD,PATCH,DELETE")),
     }
 }
 

@@ -12,6 +12,9 @@ use roxmltree::{Document, Node};
 use super::field::{FieldDef, FieldKind};
 use super::{ObjectDef, standard};
 
+const OBJECT_FILES: [&str; 2] = [".object-meta.xml", ".object"];
+const FIELD_FILE: &str = ".field-meta.xml";
+
 /// A file of the tree. The path is relative, with forward slashes.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -78,29 +81,29 @@ pub(super) fn read_dir(dir: &Path) -> Result<Vec<Source>, Error> {
     Ok(sources)
 }
 
-/// Adds objects first, then fields, then checks what refers to what.
+/// Adds objects first, then fields, which may look up any of them.
 pub(super) fn declare(objects: &mut Vec<ObjectDef>, sources: &[Source]) -> Result<(), Error> {
     for source in sources {
-        let Some(name) = source.stem(&[".object-meta.xml", ".object"]) else { continue };
-        let document = source.document()?;
-        let root = Element { source, node: document.root_element() };
-        if name.ends_with("__c") {
-            declare_object(objects, name, &root)?;
-        }
-        for child in root.children("fields") {
-            declare_field(objects, name, &child)?;
+        if let Some(name) = source.stem(&OBJECT_FILES).filter(|name| name.ends_with("__c")) {
+            let document = source.document()?;
+            declare_object(objects, name, &Element { source, node: document.root_element() })?;
         }
     }
     for source in sources {
-        if source.stem(&[".field-meta.xml"]).is_none() {
-            continue;
-        }
-        let document = source.document()?;
-        let root = Element { source, node: document.root_element() };
-        let Some(object) = source.object_folder() else {
-            return Err(root.invalid("CustomField", "is not in a `fields` folder", "keep `objects/<Object>/fields/`"));
+        let document = match source.stem(&OBJECT_FILES).or_else(|| source.stem(&[FIELD_FILE])) {
+            Some(_) => source.document()?,
+            None => continue,
         };
-        declare_field(objects, object, &root)?;
+        let root = Element { source, node: document.root_element() };
+        if let Some(object) = source.stem(&OBJECT_FILES) {
+            for field in root.children("fields") {
+                declare_field(objects, object, &field)?;
+            }
+        } else if let Some(object) = source.object_folder() {
+            declare_field(objects, object, &root)?;
+        } else {
+            return Err(root.invalid("CustomField", "is not in a `fields` folder", "keep `objects/<Object>/fields/`"));
+        }
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -98,7 +100,7 @@ impl Options {
 pub fn random_secret() -> SecretString {
     let mut bytes = [0_u8; 24];
     openssl::rand::rand_bytes(&mut bytes).expect("the system's source of randomness answers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    URL_SAFE_NO_PAD.encode(bytes).into()
 }
 
 /// Serves until `shutdown` is done.
@@ -262,9 +264,15 @@ impl Emulator {
         self.shared.lock().sessions.credentials().clone()
     }
 
-    /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile.
+    /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile; what it
+    /// changed is one transaction.
     pub fn with_org<T>(&self, work: impl FnOnce(&mut Org) -> T) -> T {
-        work(&mut self.shared.lock().org)
+        let org = &mut self.shared.lock().org;
+        let result = work(org);
+        if let Err(error) = org.commit() {
+            tracing::error!(error = &error as &dyn std::error::Error, "direct changes were not kept");
+        }
+        result
     }
 
     pub fn add_fault(&self, fault: Fault) {

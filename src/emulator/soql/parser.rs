@@ -134,7 +134,7 @@ impl<'a> Parser<'a> {
             Vec::new()
         };
         let limit = if self.takes("LIMIT") { Some(self.count()?) } else { None };
-        let offset = if self.takes("OFFSET") { self.offset()? } else { 0 };
+        let offset = if self.takes("OFFSET") { self.offset(&object.text)? } else { 0 };
         Ok(Select { items, object, alias, filter, group_by, order_by, limit, offset })
     }
 
@@ -321,11 +321,11 @@ impl<'a> Parser<'a> {
         Ok(number)
     }
 
-    fn offset(&mut self) -> Result<usize, Fault> {
+    fn offset(&mut self, object: &str) -> Result<usize, Fault> {
         let at = self.peek().at;
         let offset = self.count()?;
         if offset > OFFSET_MAX {
-            let problem = format!("Maximum SOQL offset allowed is {OFFSET_MAX}");
+            let problem = format!("Maximum SOQL offset allowed for apiName {object} is {OFFSET_MAX}");
             return Err(Fault::new(Code::NumberOutsideValidRange, at, problem));
         }
         Ok(offset)

@@ -94,7 +94,9 @@ impl Worker {
 
     fn accepted(&mut self, message: &BorrowedMessage<'_>, input: Topic, event: &Event<'_>) {
         let home = route::member_partition(&event.member, self.parts.partitions);
-        if home != message.partition() {
+        // The payload decides whose event it is; a key that says otherwise is none.
+        let keyed = message.key() == Some(event.member.bytes().as_slice());
+        if !keyed || home != message.partition() {
             self.reroute(message, home, event);
             self.tally.record(input, RecordOutcome::Rerouted);
             return;

@@ -27,9 +27,11 @@ use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Failure, Outbox, Request, RequestId, Settings, Settled};
 use self::recorder::{Recorded, Recorder};
 use crate::config::{Config, Invalid};
+use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::event::Millis;
 use crate::http::Pulse;
+use crate::metrics::{Dependency, Metrics};
 use crate::outcome::OutcomeKind;
 use crate::salesforce::{self, Client};
 use crate::stage::Shared;
@@ -97,6 +99,7 @@ struct Handover {
 struct Sink<'a> {
     config: &'a Config,
     metrics: &'a SinkMetrics,
+    process: Arc<Metrics>,
     health: Arc<Pulse>,
     /// How long a rebalance waits for requests in flight.
     handover_wait: Duration,
@@ -131,6 +134,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let mut sink = Sink {
         config,
         metrics,
+        process: Arc::clone(&shared.metrics),
         health: shared.health.sink(),
         handover_wait,
         client,
@@ -317,6 +321,9 @@ impl Sink<'_> {
     fn count(&self, settled: &Settled, now: Millis) {
         let kind = settled.outcome.as_ref().map_or(OutcomeKind::DeadLettered, |outcome| outcome.kind);
         self.metrics.row(settled.object, kind);
+        if let Some(letter) = &settled.dead_letter {
+            self.process.dead_letter(Stage::Sink, &letter.reason).inc();
+        }
         match (kind, settled.event_at) {
             (OutcomeKind::Created | OutcomeKind::Updated, Some(event_at)) => {
                 let millis = u64::try_from(now.saturating_sub(event_at)).unwrap_or(0);
@@ -381,7 +388,7 @@ impl Sink<'_> {
         self.health.ready(waiting.is_none(), "Salesforce is waited for");
         self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
         self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
-        self.metrics.waiting.set(i64::from(waiting.is_some()));
+        self.process.waiting(Dependency::Salesforce).set(i64::from(waiting.is_some()));
         if waiting != self.waiting {
             match waiting {
                 Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),

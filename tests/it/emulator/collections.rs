@@ -6,7 +6,7 @@ use super::{Session, assert_refused, assert_row_refused, read_only};
 
 const UPSERT: &str = "composite/sobjects/UserSessionEngagement__c/external_id__c";
 
-fn engagement(key: &str, plays: Value) -> Value {
+fn engagement(key: &str, plays: impl serde::Serialize) -> Value {
     json!({ "attributes": { "type": "UserSessionEngagement__c" }, "external_id__c": key, "plays__c": plays })
 }
 
@@ -17,8 +17,8 @@ fn upsert(records: &[Value]) -> Value {
 #[tokio::test]
 async fn rows_are_answered_in_their_order() {
     let org = Session::start().await;
-    assert_eq!(org.patch(UPSERT, upsert(&[engagement("b", json!(1))])).await.0, 200);
-    let rows = [engagement("a", json!(1)), engagement("b", json!(2)), engagement("c", json!(3))];
+    assert_eq!(org.patch(UPSERT, upsert(&[engagement("b", 1)])).await.0, 200);
+    let rows = [engagement("a", 1), engagement("b", 2), engagement("c", 3)];
     let (status, results) = org.patch(UPSERT, upsert(&rows)).await;
     let created: Vec<&Value> = results.as_array().expect("rows").iter().map(|row| &row["created"]).collect();
     assert_eq!((status, created), (200, vec![&json!(true), &json!(false), &json!(true)]));
@@ -31,7 +31,7 @@ async fn rows_are_answered_in_their_order() {
 #[tokio::test]
 async fn every_row_that_shares_a_key_is_refused() {
     let org = Session::start().await;
-    let rows = [engagement("a", json!(1)), engagement("b", json!(1)), engagement("a", json!(2))];
+    let rows = [engagement("a", 1), engagement("b", 1), engagement("a", 2)];
     let (status, results) = org.patch(UPSERT, upsert(&rows)).await;
     assert_eq!(status, 200);
     for at in [0, 2] {
@@ -58,7 +58,7 @@ async fn one_bad_row_leaves_the_others_alone_unless_all_or_none() {
     let bad = json!({
         "attributes": { "type": "UserSessionEngagement__c" }, "external_id__c": "bad", "email__c": "no email",
     });
-    let mut body = upsert(&[engagement("a", json!(1)), bad.clone()]);
+    let mut body = upsert(&[engagement("a", 1), bad.clone()]);
     body["allOrNone"] = json!(true);
     let (status, results) = org.patch(UPSERT, body.clone()).await;
     assert_eq!(status, 200);
@@ -75,7 +75,7 @@ async fn one_bad_row_leaves_the_others_alone_unless_all_or_none() {
 #[tokio::test]
 async fn a_value_of_the_wrong_type_fails_the_whole_request() {
     let org = Session::start().await;
-    let (status, body) = org.patch(UPSERT, upsert(&[engagement("a", json!(1)), engagement("b", json!("x"))])).await;
+    let (status, body) = org.patch(UPSERT, upsert(&[engagement("a", 1), engagement("b", "x")])).await;
     assert_eq!((status, &body[0]["errorCode"]), (400, &json!("JSON_PARSER_ERROR")));
     assert!(org.query("SELECT Id FROM UserSessionEngagement__c").await.is_empty());
 }
@@ -83,7 +83,7 @@ async fn a_value_of_the_wrong_type_fails_the_whole_request() {
 #[tokio::test]
 async fn requests_that_are_not_well_formed_are_refused_whole() {
     let org = Session::start().await;
-    let many: Vec<Value> = (0..201).map(|at| engagement(&at.to_string(), json!(1))).collect();
+    let many: Vec<Value> = (0..201).map(|at| engagement(&at.to_string(), 1)).collect();
     assert_eq!(org.patch(UPSERT, upsert(&many)).await.0, 400);
     assert_eq!(org.patch(UPSERT, upsert(&many[..200])).await.0, 200);
     assert_eq!(org.patch(UPSERT, upsert(&[json!({ "external_id__c": "untyped" })])).await.0, 400);
@@ -103,7 +103,7 @@ async fn parents_of_a_member_are_refused_row_by_row() {
         "attributes": { "type": "CampaignMember" }, "external_id__c": "m", "CampaignId": campaign, "LeadId": lead,
     });
     let path = "composite/sobjects/CampaignMember/external_id__c";
-    assert_eq!(org.patch(path, upsert(&[member.clone()])).await.1[0]["created"], true);
+    assert_eq!(org.patch(path, upsert(std::slice::from_ref(&member))).await.1[0]["created"], true);
     let (_, results) = org.patch(path, upsert(&[member])).await;
     assert_row_refused(&results[0], "INVALID_FIELD_FOR_INSERT_UPDATE", &read_only("CampaignId, LeadId"));
 }
@@ -131,7 +131,7 @@ async fn records_are_made_changed_read_and_deleted_together() {
     assert_eq!(deleted, [&json!(true), &json!(true), &json!(false)]);
 }
 
-fn subrequest(reference: &str, method: &str, path: &str, body: Value) -> Value {
+fn subrequest(reference: &str, method: &str, path: &str, body: impl serde::Serialize) -> Value {
     let url = format!("/services/data/v62.0/{path}");
     json!({ "referenceId": reference, "method": method, "url": url, "body": body })
 }

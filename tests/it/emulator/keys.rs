@@ -95,15 +95,14 @@ async fn records_are_read_and_deleted_by_key() {
 }
 
 #[tokio::test]
-async fn a_parent_can_be_named_by_its_key() {
+async fn a_parent_can_be_named_by_a_lookup_field() {
     let org = Session::start().await;
-    let (campaign, lead) = (org.campaign("Conference"), org.lead("ann@example.com"));
-    let member = org.put("CampaignMember", json!({ "CampaignId": campaign, "LeadId": lead, "external_id__c": "m" }));
-    let body = json!({ "campaign_member__r": { "external_id__c": "m" } });
+    let lead = org.lead("ann@example.com");
+    let body = json!({ "Lead__r": { "Email": "ann@example.com" } });
     let (status, answer) = org.patch(&format!("{ENGAGEMENT}/a"), body).await;
     assert_eq!(status, 201, "{answer}");
-    assert_eq!(org.get(&format!("{ENGAGEMENT}/a")).await.1["campaign_member__c"], json!(member));
-    let body = json!({ "campaign_member__r": { "external_id__c": "none" } });
-    let message = "Foreign key external ID: none not found for field external_id__c in entity CampaignMember";
+    assert_eq!(org.get(&format!("{ENGAGEMENT}/a")).await.1["Lead__c"], json!(lead));
+    let body = json!({ "Lead__r": { "Email": "bob@example.com" } });
+    let message = "Foreign key external ID: bob@example.com not found for field Email in entity Lead";
     assert_refused(&org.patch(&format!("{ENGAGEMENT}/b"), body).await, 400, "INVALID_FIELD", message);
 }

@@ -74,10 +74,10 @@ async fn passwords_are_refused_unless_the_org_allows_them() {
 
 fn assertion(key: &PKey<Private>, claims: &Value) -> String {
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-    let signed = format!("{}.{}", encode(&json!({ "alg": "RS256" })), encode(claims));
+    let content = format!("{}.{}", encode(&json!({ "alg": "RS256" })), encode(claims));
     let mut signer = Signer::new(MessageDigest::sha256(), key).expect("an RSA key");
-    signer.update(signed.as_bytes()).expect("memory");
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signer.sign_to_vec().expect("a signature")))
+    signer.update(content.as_bytes()).expect("memory");
+    format!("{content}.{}", URL_SAFE_NO_PAD.encode(signer.sign_to_vec().expect("a signature")))
 }
 
 async fn jwt(org: &Session, key: &PKey<Private>, change: impl Fn(&mut Value)) -> Answer {

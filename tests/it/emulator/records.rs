@@ -74,9 +74,9 @@ async fn a_record_lives_through_create_read_update_and_delete() {
 }
 
 #[tokio::test]
-async fn the_permission_set_decides_who_creates_what() {
+async fn what_the_user_may_not_create_is_refused() {
     let org = Session::start().await;
-    let refused = org.post("sobjects/Lead", json!({ "LastName": "Example", "Company": "Example Ltd" })).await;
+    let refused = org.post("sobjects/User", json!({ "LastName": "Example" })).await;
     assert_refused(&refused, 403, "INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id");
 }
 

@@ -200,6 +200,8 @@ impl Members {
 fn bound(field: &FieldDef, literal: &Literal, now: i64) -> Result<Bound, Fault> {
     let wrong = || mismatch(field, literal);
     match (&literal.value, field.kind) {
+        // A checkbox is never null: asked for null, it is asked for false.
+        (LiteralValue::Null, FieldKind::Boolean) => Ok(Bound::Key(Key::Bool(false), "false".to_owned())),
         (LiteralValue::Null, _) => Ok(Bound::Null),
         (LiteralValue::Bool(value), FieldKind::Boolean) => Ok(Bound::Key(Key::Bool(*value), value.to_string())),
         (LiteralValue::Number(value), kind) if kind.numeric() => Ok(Bound::Key(Key::Number(*value), value.to_string())),

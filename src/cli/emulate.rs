@@ -1,0 +1,138 @@
+//! `rollbook emulate`: a Salesforce org on this machine, for rehearsals and tests.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use super::{Exit, Global, print_json};
+use crate::emulator::schema::Schema;
+use crate::emulator::{self, JwtKey, Options};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Address to listen on; only this machine can reach the default
+    #[arg(long, default_value = "127.0.0.1:8100", value_name = "HOST:PORT")]
+    listen: SocketAddr,
+    /// Directory that keeps the org's rows; without it they end with the process
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// SFDX source tree with the org's custom objects, fields and permission sets, in place of the one built in
+    #[arg(long, value_name = "DIR")]
+    schema: Option<PathBuf>,
+    /// Consumer key that clients log in with
+    #[arg(long, default_value = "rollbook", value_name = "ID")]
+    client_id: String,
+    /// File with the consumer secret; without it one is made up and printed
+    #[arg(long, value_name = "FILE")]
+    client_secret_file: Option<PathBuf>,
+    /// Username of the integration user
+    #[arg(long, default_value = "integration@rollbook.example", value_name = "NAME")]
+    username: String,
+    /// PEM file with the public key or certificate that JWT bearer logins are checked against
+    #[arg(long, value_name = "FILE")]
+    jwt_key_file: Option<PathBuf>,
+    /// Accept JWT bearer logins whatever their signature
+    #[arg(long, conflicts_with = "jwt_key_file")]
+    jwt_any_signature: bool,
+    /// File with the password of the OAuth password grant and the SOAP login; without it both are refused
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Seconds that a token is good for; without it, until it is revoked
+    #[arg(long, value_name = "SECONDS")]
+    token_lifetime: Option<u64>,
+    /// API calls in 24 hours
+    #[arg(long, default_value_t = 15_000, value_name = "CALLS")]
+    daily_api_requests: u64,
+    /// File with the token of the control surface under /emulator/; without it one is made up and printed
+    #[arg(long, value_name = "FILE")]
+    control_token_file: Option<PathBuf>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let options = options(arguments)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(arguments.listen).await;
+        let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+        announce(global, arguments, &options, listener.local_addr()?);
+        emulator::serve(listener, options, interrupted()).await?;
+        Ok(Exit::Done)
+    })
+}
+
+fn options(arguments: &Arguments) -> anyhow::Result<Options> {
+    let schema = match &arguments.schema {
+        Some(directory) => Schema::load_dir(directory)?,
+        None => Schema::load_embedded(),
+    };
+    let mut options = Options::new(schema);
+    options.data.clone_from(&arguments.data);
+    options.daily_api_requests = arguments.daily_api_requests;
+    let credentials = &mut options.credentials;
+    credentials.client_id.clone_from(&arguments.client_id);
+    credentials.username.clone_from(&arguments.username);
+    credentials.token_lifetime = arguments.token_lifetime.map(Duration::from_secs);
+    if let Some(file) = &arguments.client_secret_file {
+        credentials.client_secret = secret(file)?;
+    }
+    credentials.password = arguments.password_file.as_deref().map(secret).transpose()?;
+    if arguments.jwt_any_signature {
+        credentials.jwt_key = JwtKey::Any;
+    }
+    if let Some(file) = &arguments.jwt_key_file {
+        let pem = fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        let key = JwtKey::from_pem(&pem);
+        credentials.jwt_key = key.with_context(|| format!("`{}` holds no public key", file.display()))?;
+    }
+    if let Some(file) = &arguments.control_token_file {
+        options.control_token = secret(file)?;
+    }
+    Ok(options)
+}
+
+fn secret(file: &Path) -> anyhow::Result<SecretString> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let text = text.trim();
+    anyhow::ensure!(!text.is_empty(), "`{}` is empty", file.display());
+    Ok(text.into())
+}
+
+/// Prints how to log in. Secrets only where they were made up here: nobody else can know those.
+fn announce(global: &Global, arguments: &Arguments, options: &Options, address: SocketAddr) {
+    let made_up =
+        |file: &Option<PathBuf>, secret: &SecretString| file.is_none().then(|| secret.expose_secret().to_owned());
+    let client_secret = made_up(&arguments.client_secret_file, &options.credentials.client_secret);
+    let control_token = made_up(&arguments.control_token_file, &options.control_token);
+    if global.json {
+        print_json(&json!({
+            "url": format!("http://{address}"), "client_id": arguments.client_id, "client_secret": client_secret,
+            "username": arguments.username, "control_token": control_token,
+        }));
+        return;
+    }
+    println!("url            http://{address}");
+    println!("client id      {}", arguments.client_id);
+    println!("client secret  {}", client_secret.as_deref().unwrap_or("as in its file"));
+    println!("username       {}", arguments.username);
+    println!("control token  {}", control_token.as_deref().unwrap_or("as in its file"));
+}
+
+/// Done at Ctrl-C or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be installed");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    info!("stopping");
+}
