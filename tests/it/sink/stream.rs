@@ -246,19 +246,25 @@ async fn trouble_of_every_kind_loses_nothing() {
 async fn k2_a_member_made_by_a_person_is_adopted() {
     let mut stream = Stream::start().await;
     let members = members_of(&stream, 4);
-    let by_hand = json!({
-        "CampaignId": members[0].campaign.as_str(),
-        "LeadId": members[0].person.as_str(),
-        "external_id__c": "by hand",
+    // One from before the field was there, one with an id of somebody's own.
+    let by_hand = [(members[0], Value::Null), (members[1], Value::Text("by hand".into()))];
+    let records = by_hand.map(|(member, external_id)| {
+        let record = json!({
+            "CampaignId": member.campaign.as_str(),
+            "LeadId": member.person.as_str(),
+            "external_id__c": external_id.to_json(),
+        });
+        stream.org.with_org(|org| org.put("CampaignMember", record)).expect("a member")
     });
-    let record = stream.org.with_org(|org| org.put("CampaignMember", by_hand)).expect("a member");
     let sink = stream.run();
     for member in &members {
         stream.send(&rows(*member, 1));
     }
     stream.read_outcomes(12);
-    let adopted = stream.outcomes.iter().find(|outcome| outcome.external_id == members[0].to_string()).unwrap();
-    assert_eq!((adopted.kind, adopted.record_id.as_deref()), (OutcomeKind::Updated, Some(record.as_str())));
+    for (member, record) in members.iter().zip(records) {
+        let adopted = stream.outcomes.iter().find(|outcome| outcome.external_id == member.to_string()).unwrap();
+        assert_eq!((adopted.kind, adopted.record_id.as_deref()), (OutcomeKind::Updated, Some(record.as_str())));
+    }
     assert_held(&stream, &members, 1);
     sink.stop().await;
     assert!(stream.dead_letters.is_empty());
