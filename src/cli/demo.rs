@@ -12,7 +12,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// People in campaigns
-    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     members: u32,
     /// A real Kafka cluster in place of the built-in mock; topics of the demo's own are made there and stay
     #[arg(long, value_name = "HOST:PORT")]
