@@ -59,8 +59,13 @@ impl Shown {
         let members = rows.keys().filter(|(object, _)| object == Object::CampaignMember.api_name());
         let all = members.map(|(_, member)| {
             let belongs = |external_id: &str| external_id == member || external_id.starts_with(&format!("{member}_"));
-            let of_member = rows.iter().filter(|((_, id), _)| belongs(id));
-            Self(of_member.map(|((object, _), fields)| (object.clone(), fields.clone())).collect())
+            let mut of_member: Vec<(String, Fields)> = rows
+                .iter()
+                .filter(|((_, id), _)| belongs(id))
+                .map(|((object, _), fields)| (object.clone(), fields.clone()))
+                .collect();
+            of_member.sort_by_key(|(object, _)| Object::from_api_name(object));
+            Self(of_member)
         });
         all.take(MEMBERS_LOOKED_AT).filter(Self::has_each_object).min_by_key(|shown| shown.0.len())
     }
