@@ -9,19 +9,17 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod emulate;
+mod log;
 mod produce;
 mod run;
 mod setup;
 mod state;
 mod topics;
 
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
 use crate::event::Millis;
@@ -117,8 +115,9 @@ impl Exit {
     }
 
     fn of(error: &anyhow::Error) -> Self {
-        let admin = error.downcast_ref::<AdminError>();
-        if error.is::<Invalid>() || matches!(admin, Some(AdminError::Problems(_))) {
+        // A stage wraps what it failed of, so the whole chain is looked at.
+        let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
+        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
@@ -132,7 +131,7 @@ impl Exit {
 
 impl Cli {
     pub fn run(self) -> ExitCode {
-        if let Err(error) = self.global.start_log() {
+        if let Err(error) = log::start(&self.global.log_level, self.global.log_format) {
             eprintln!("error: {error:#}");
             return ExitCode::from(2);
         }
@@ -165,17 +164,6 @@ impl Command {
 impl Global {
     pub fn load_config(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
-    }
-
-    fn start_log(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
-        let plain = !io::stderr().is_terminal() || self.log_format == LogFormat::Json;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(!plain);
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().flatten_event(true).init(),
-        }
-        Ok(())
     }
 }
 
