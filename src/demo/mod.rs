@@ -156,6 +156,11 @@ impl Demo {
         self.emulator.base_url()
     }
 
+    /// Made up for this demo, and good for its emulator alone.
+    pub fn credentials(&self) -> emulator::Credentials {
+        self.emulator.credentials()
+    }
+
     pub fn metrics_url(&self) -> String {
         format!("http://{}/metrics", self.metrics_address)
     }
