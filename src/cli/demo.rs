@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
+use secrecy::ExposeSecret;
 
 use super::{Exit, Global, print_json};
 use crate::demo::{Demo, Options};
@@ -12,7 +13,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// People in campaigns
-    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     members: u32,
     /// A real Kafka cluster in place of the built-in mock; topics of the demo's own are made there and stay
     #[arg(long, value_name = "HOST:PORT")]
@@ -33,9 +34,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         println!("{report}");
     }
     if *keep {
-        eprintln!("Salesforce emulator  {}", demo.emulator_url());
-        eprintln!("Metrics              {}", demo.metrics_url());
-        eprintln!("Kafka                {}", demo.bootstrap());
+        let credentials = demo.credentials();
+        eprintln!("emulator       {}", demo.emulator_url());
+        eprintln!("client id      {}", credentials.client_id);
+        eprintln!("client secret  {}", credentials.client_secret.expose_secret());
+        eprintln!("metrics        {}", demo.metrics_url());
+        eprintln!("kafka          {}", demo.bootstrap());
         eprintln!("Ctrl-C ends it.");
         demo.keep().context("cannot wait for Ctrl-C")?;
     }

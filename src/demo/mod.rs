@@ -90,15 +90,15 @@ pub enum Error {
 pub struct Demo {
     options: Options,
     config: Config,
-    broker: Broker,
     partitions: i32,
     emulator: Emulator,
     metrics: Arc<Metrics>,
     metrics_address: SocketAddr,
     stop: watch::Sender<bool>,
     stages: JoinHandle<Result<(), StageError>>,
-    /// Last, so that it outlives what runs on it.
     runtime: Runtime,
+    /// Last, so that it outlives every client.
+    broker: Broker,
 }
 
 impl Demo {
@@ -119,15 +119,19 @@ impl Demo {
         let process = Process { metrics: Arc::clone(&metrics), health, stop: stopped };
         let own_config = config.clone();
         let stages = runtime.spawn(async move { stage::run(own_config, &[Stage::Fold, Stage::Sink], process).await });
-        Ok(Self { options, config, broker, partitions, emulator, metrics, metrics_address, stop, stages, runtime })
+        Ok(Self { options, config, partitions, emulator, metrics, metrics_address, stop, stages, runtime, broker })
     }
 
     /// Lets the conference happen, waits until Salesforce holds it, and compares.
     pub fn play(&mut self) -> Result<Report, Error> {
         let people = self.emulator.with_org(|org| org::invite(org, self.options.members))?;
         let conference = conference::generate(self.options.seed, self.options.members, &people);
-        let started = Instant::now();
         let progress = Progress::new(conference.records.len());
+        // Before that, records would only wait, and their waiting would look like latency.
+        while self.metrics.assigned_partitions.get() < i64::from(self.partitions) {
+            self.look(&progress)?;
+        }
+        let started = Instant::now();
         self.feed(&conference, &progress)?;
         let expectation = expected(&conference.events, &standing(&conference.statements));
         let differences = self.settle(&conference, &expectation, &progress)?;
@@ -150,6 +154,11 @@ impl Demo {
 
     pub fn emulator_url(&self) -> String {
         self.emulator.base_url()
+    }
+
+    /// Made up for this demo, and good for its emulator alone.
+    pub fn credentials(&self) -> emulator::Credentials {
+        self.emulator.credentials()
     }
 
     pub fn metrics_url(&self) -> String {

@@ -11,6 +11,7 @@ use crate::outcome::OutcomeKind;
 
 const UPSERTS: &str = "rollbook_upserts_total";
 const ROWS: &str = "rollbook_sink_rows_total";
+const DEAD_LETTERS: &str = "rollbook_dead_letters_total";
 const LATENCY: &str = "rollbook_end_to_end_latency_seconds";
 
 /// Counters over all topics and objects.
@@ -31,6 +32,8 @@ pub struct Numbers {
     pub rows_updated: u64,
     pub rows_superseded: u64,
     pub rows_dead_lettered: u64,
+    /// Of both stages, records and rows.
+    pub dead_letters: u64,
 }
 
 impl Numbers {
@@ -52,6 +55,7 @@ impl Numbers {
             rows_updated: rows(OutcomeKind::Updated),
             rows_superseded: rows(OutcomeKind::Superseded),
             rows_dead_lettered: rows(OutcomeKind::DeadLettered),
+            dead_letters: counter(metrics, DEAD_LETTERS, &[]),
         }
     }
 

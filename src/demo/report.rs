@@ -59,8 +59,13 @@ impl Shown {
         let members = rows.keys().filter(|(object, _)| object == Object::CampaignMember.api_name());
         let all = members.map(|(_, member)| {
             let belongs = |external_id: &str| external_id == member || external_id.starts_with(&format!("{member}_"));
-            let of_member = rows.iter().filter(|((_, id), _)| belongs(id));
-            Self(of_member.map(|((object, _), fields)| (object.clone(), fields.clone())).collect())
+            let mut of_member: Vec<(String, Fields)> = rows
+                .iter()
+                .filter(|((_, id), _)| belongs(id))
+                .map(|((object, _), fields)| (object.clone(), fields.clone()))
+                .collect();
+            of_member.sort_by_key(|(object, _)| Object::from_api_name(object));
+            Self(of_member)
         });
         all.take(MEMBERS_LOOKED_AT).filter(Self::has_each_object).min_by_key(|shown| shown.0.len())
     }
@@ -168,7 +173,8 @@ impl Report {
             ("  created", numbers.rows_created.to_string()),
             ("  updated", numbers.rows_updated.to_string()),
             ("  superseded by a newer version", numbers.rows_superseded.to_string()),
-            ("  dead letters", numbers.rows_dead_lettered.to_string()),
+            ("  refused by Salesforce", numbers.rows_dead_lettered.to_string()),
+            ("Dead letters: refused records and rows", numbers.dead_letters.to_string()),
             ("API calls", self.api_calls.to_string()),
             ("API calls per 1,000 changed members", rate),
             ("Event to Salesforce, p50", seconds(self.latency.p50)),
@@ -194,7 +200,11 @@ impl Report {
             let rows: usize = self.rows.values().sum();
             return writeln!(f, "The org equals the reference fold: {rows} rows compared, field by field.");
         }
-        writeln!(f, "The org differs from the reference fold in {} places:", self.differences.len())?;
+        writeln!(
+            f,
+            "The org differs from the reference fold; rows and fields that differ: {}",
+            self.differences.len()
+        )?;
         self.differences.iter().take(DIFFERENCES_SHOWN).try_for_each(|difference| writeln!(f, "  {difference}"))
     }
 }
@@ -211,4 +221,53 @@ fn listed(fields: &Fields) -> String {
         writeln!(text, "    empty: {}", empty.join(", ")).expect("a string takes every text");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let numbers = Numbers {
+            consumed: 11,
+            rerouted: 1,
+            changed: 6,
+            unchanged: 1,
+            ignored: 1,
+            refused: 2,
+            ..Numbers::default()
+        };
+        Report {
+            options: Options { seed: 1, members: 2, bootstrap: None },
+            broker: "mock".to_owned(),
+            took: Duration::from_secs(1),
+            sent: 10,
+            numbers,
+            faults: Faults { ignored: 1, refused: 2, rows_refused: 0 },
+            api_calls: 3,
+            latency: Latency { p50: Some(0.1), p99: None },
+            differences: Vec::new(),
+            member: None,
+            rows: BTreeMap::from([("CampaignMember", 2)]),
+        }
+    }
+
+    #[test]
+    fn an_org_that_differs_or_a_record_unaccounted_for_fails_the_demo() {
+        assert!(report().holds());
+        let differs = Report { differences: vec!["a row is missing".to_owned()], ..report() };
+        assert!(!differs.holds());
+        assert!(differs.to_string().contains("that differ: 1"));
+        assert!(!Report { sent: 11, ..report() }.holds(), "a record that was never read");
+        let uncounted = Numbers { changed: 5, ..report().numbers };
+        assert!(!Report { numbers: uncounted, ..report() }.holds(), "a record without an outcome");
+        let excused = Numbers { unchanged: 2, refused: 1, ..report().numbers };
+        assert!(!Report { numbers: excused, ..report() }.holds(), "a bad record that was taken");
+    }
+
+    #[test]
+    fn calls_are_told_per_thousand_members() {
+        assert_eq!(report().calls_per_thousand(), Some(1_500.0));
+        assert_eq!(Report { rows: BTreeMap::new(), ..report() }.calls_per_thousand(), None);
+    }
 }

@@ -1,12 +1,15 @@
 //! The demo's conference: the same from the same seed, honest about itself, and rich enough to prove something.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use rollbook::avro;
 use rollbook::demo::conference::{CAMPAIGNS, Conference, Feed, Partition, People, generate, people_wanted};
 use rollbook::demo::reference::{Statement, expected, standing};
 use rollbook::event::{Decoded, DecodedSession, Decoder, EventKind, IgnoreReason, Record, RefusalReason, SalesforceId};
 use serde_json::Value;
+
+use crate::harness;
 
 /// 1 June 2026, noon UTC: any time after the conference.
 const NOON_2026: i64 = 1_780_315_200_000;
@@ -156,4 +159,46 @@ fn the_decoder_reads_the_conference_as_it_was_meant() {
     assert!(
         expected(&events, &standing(&statements)) == expected(&conference.events, &standing(&conference.statements))
     );
+}
+
+/// Runs the command itself and returns what it says as JSON.
+#[track_caller]
+fn run_demo(arguments: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
+    let output = command.args(["demo", "--json", "--log-level", "warn"]).args(arguments).output().expect("it starts");
+    let messages = String::from_utf8_lossy(&output.stderr);
+    let said: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("no report: {error}\n{messages}"));
+    assert!(output.status.success(), "{}\n{said:#}\n{messages}", output.status);
+    said
+}
+
+fn shows_an_org_that_equals_the_reference(said: &Value, members: u64) {
+    let at = |pointer: &str| said.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is missing"));
+    assert_eq!(at("/org_equals_reference"), true);
+    assert_eq!(at("/balance"), true);
+    assert_eq!(at("/differences"), 0);
+    assert_eq!(at("/rows/CampaignMember"), members);
+    let number = |name: &str| at(&format!("/numbers/{name}")).as_u64().expect("a number");
+    let outcomes = number("changed") + number("unchanged") + number("ignored") + number("refused");
+    assert_eq!(number("consumed") - number("rerouted"), outcomes);
+    assert!(number("rerouted") > 0 && number("ignored") > 0 && number("refused") > 0);
+    assert!(at("/api_calls").as_u64() > Some(0));
+    assert!(at("/latency_seconds/p99").as_f64() > Some(0.0));
+    let objects: BTreeSet<&str> =
+        at("/member").as_array().expect("a list").iter().filter_map(|row| row.get("object")?.as_str()).collect();
+    assert_eq!(objects.len(), 3, "one member has a row of each object");
+}
+
+#[test]
+fn k1_k2_k3_k4_the_demo_ends_with_an_org_that_equals_the_reference() {
+    shows_an_org_that_equals_the_reference(&run_demo(&["--members", "60", "--seed", "5"]), 60);
+}
+
+#[test]
+fn the_demo_runs_on_a_real_cluster_too() {
+    let bootstrap = harness::kafka().bootstrap();
+    let said = run_demo(&["--members", "40", "--bootstrap", bootstrap]);
+    assert_eq!(said.get("broker").and_then(Value::as_str), Some(bootstrap));
+    shows_an_org_that_equals_the_reference(&said, 40);
 }

@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use rollbook::demo::conference::{CAMPAIGNS, Conference, People, generate, people_wanted};
+use rollbook::demo::conference::{self, CAMPAIGNS, Conference, Feed, People, generate, people_wanted};
 use rollbook::demo::reference::{Fields, Rows, Statement, differences, expected, standing};
 use rollbook::event::{
-    Act, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, RegistrationAction, SalesforceId, Session,
-    SessionKey, View, VisitPhase,
+    Act, Decoded, Decoder, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, Record,
+    RegistrationAction, SalesforceId, Session, SessionKey, View, VisitPhase,
 };
 use rollbook::fold::{Aggregate, Catalogue};
 use rollbook::upsert::{Object, Row, engagement_row, member_row, polls_row};
 use serde_json::Value;
+
+/// 1 June 2026, noon UTC: any time after the conference.
+const AFTERWARDS: i64 = 1_780_315_200_000;
 
 fn conference(seed: u64, members: usize) -> Conference {
     let ids = |prefix: &str, count: usize| {
@@ -83,21 +86,36 @@ fn same(expected: &Rows, actual: &Rows, seed: u64) {
     assert!(found.is_empty(), "seed {seed}: {} differences: {first:#?}", found.len());
 }
 
+/// What the decoder makes of the records: every accepted one, the repeated ones too.
+fn decoded<'r>(decoder: &Decoder, records: &'r [conference::Record]) -> Vec<Event<'r>> {
+    let events = records.iter().filter_map(|sent| {
+        let Feed::Events(kind) = sent.feed else { return None };
+        let (key, value) = (sent.key.as_deref(), sent.value.as_deref());
+        let timestamp = sent.timestamp.or(Some(AFTERWARDS));
+        let record = Record { kind: Some(kind), key, value, timestamp, headers: &sent.headers };
+        match decoder.decode(&record).expect("no registry is needed") {
+            Decoded::Event(event) => Some(event),
+            Decoded::Ignored(_) | Decoded::Refused(_) => None,
+        }
+    });
+    events.collect()
+}
+
 #[test]
 fn k1_k2_k3_k4_the_fold_and_the_reference_agree_on_a_conference() {
+    let decoder = Decoder::new(1_000_000);
     for seed in 1..=2 {
-        let mut conference = conference(seed, 250);
+        let conference = conference(seed, 250);
         let expectation = expected(&conference.events, &standing(&conference.statements));
-        let again: Vec<_> = conference.events.iter().step_by(7).cloned().collect();
-        conference.events.extend(again);
-        Rng::with_seed(seed).shuffle(&mut conference.events);
-        same(&expectation, &org(&conference.events, &catalogue(&conference.statements)), seed);
+        let mut events = decoded(&decoder, &conference.records);
+        Rng::with_seed(seed).shuffle(&mut events);
+        same(&expectation, &org(&events, &catalogue(&conference.statements)), seed);
     }
 }
 
-/// A world so small that everything meets everything: ties, touching intervals, the same ids from two sources.
+/// A world so small that everything meets everything, texts as the decoder leaves them: ties, touching intervals, the same ids from two sources.
 fn collision(rng: &mut Rng, number: usize) -> Event<'static> {
-    let id = rng.choice([None, Some("a"), Some(" a"), Some("b")]).flatten().map(Cow::Borrowed);
+    let id = rng.choice([None, Some("a"), Some("b")]).flatten().map(Cow::Borrowed);
     let occurred_at = at(rng);
     let (kind, act) = match rng.u8(0..10) {
         0 => (EventKind::Registration, Act::Registration(*rng.choice(&ACTIONS).expect("there are actions"))),
@@ -142,7 +160,7 @@ fn collision(rng: &mut Rng, number: usize) -> Event<'static> {
         entry_name: text(rng),
         channel_id: rng.choice([None, Some(-1), Some(7), Some(999_999_999_999_999_999)]).flatten(),
         channel_name: text(rng),
-        email: rng.choice([None, Some(" a@b"), Some("b@b"), Some("a@b@c"), Some("@b")]).flatten().map(Cow::Borrowed),
+        email: rng.choice([None, Some("a@b"), Some("b@b")]).flatten().map(Cow::Borrowed),
         user: text(rng),
         act,
     }
@@ -153,7 +171,7 @@ fn at(rng: &mut Rng) -> Millis {
 }
 
 fn text(rng: &mut Rng) -> Option<Cow<'static, str>> {
-    let texts = [None, Some(""), Some(" \u{3000}"), Some("b"), Some(" a "), Some("a"), Some("\u{1F600}")];
+    let texts = [None, Some("b"), Some("a  b"), Some("a"), Some("\u{1F600}")];
     rng.choice(texts).flatten().map(Cow::Borrowed)
 }
 
