@@ -118,7 +118,6 @@ pub struct Metrics {
     upserts: IntCounterVec,
     aggregates_changed: IntCounterVec,
     consumer_lag: IntGaugeVec,
-    consumer_position: IntGaugeVec,
     commits: IntCounterVec,
     waiting: IntGaugeVec,
     restore_remaining: IntGaugeVec,
@@ -171,7 +170,6 @@ impl Metrics {
                 &["object", "outcome"],
             ),
             consumer_lag: add.gauges("consumer_lag_records", "Records not yet read.", &["topic", "partition"]),
-            consumer_position: add.gauges("consumer_position_offset", "Next offset to read.", &["topic", "partition"]),
             commits: add.counters("commits_total", "Transactions of the fold, by result.", &["result"]),
             waiting: add.gauges("waiting", "1 while the process waits for a dependency.", &["dependency"]),
             restore_remaining: add.gauges(
@@ -276,10 +274,6 @@ impl Metrics {
         self.consumer_lag.with_label_values(&[topic.label(), &partition.to_string()])
     }
 
-    pub fn consumer_position(&self, topic: Topic, partition: i32) -> IntGauge {
-        self.consumer_position.with_label_values(&[topic.label(), &partition.to_string()])
-    }
-
     pub fn restore_remaining(&self, partition: i32) -> IntGauge {
         self.restore_remaining.with_label_values(&[&partition.to_string()])
     }
@@ -289,7 +283,6 @@ impl Metrics {
         let number = partition.to_string();
         // An absent series is what is wanted, so its error is none.
         let _ = self.consumer_lag.remove_label_values(&[topic.label(), &number]);
-        let _ = self.consumer_position.remove_label_values(&[topic.label(), &number]);
         let _ = self.restore_remaining.remove_label_values(&[&number]);
     }
 

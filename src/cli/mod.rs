@@ -6,21 +6,20 @@
 mod check;
 mod completions;
 mod dead_letters;
+mod demo;
 mod doctor;
 mod emulate;
+mod log;
 mod produce;
 mod run;
 mod setup;
 mod state;
 mod topics;
 
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Invalid};
 use crate::event::Millis;
@@ -80,6 +79,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
+    Demo(demo::Arguments),
     /// Check and send events of a file of JSON lines
     Produce(produce::Arguments),
     /// Show what is known of a member, and the rows derived of it
@@ -114,8 +115,9 @@ impl Exit {
     }
 
     fn of(error: &anyhow::Error) -> Self {
-        let admin = error.downcast_ref::<AdminError>();
-        if error.is::<Invalid>() || matches!(admin, Some(AdminError::Problems(_))) {
+        // A stage wraps what it failed of, so the whole chain is looked at.
+        let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
+        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
@@ -129,7 +131,7 @@ impl Exit {
 
 impl Cli {
     pub fn run(self) -> ExitCode {
-        if let Err(error) = self.global.start_log() {
+        if let Err(error) = log::start(&self.global.log_level, self.global.log_format) {
             eprintln!("error: {error:#}");
             return ExitCode::from(2);
         }
@@ -149,6 +151,7 @@ impl Command {
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Demo(arguments) => demo::run(global, &arguments),
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
@@ -161,17 +164,6 @@ impl Command {
 impl Global {
     pub fn load_config(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
-    }
-
-    fn start_log(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&self.log_level)?;
-        let plain = !io::stderr().is_terminal() || self.log_format == LogFormat::Json;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(!plain);
-        match self.log_format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().flatten_event(true).init(),
-        }
-        Ok(())
     }
 }
 

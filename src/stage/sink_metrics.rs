@@ -72,7 +72,6 @@ pub struct SinkMetrics {
     pub end_to_end_latency: Histogram,
     pub api_requests_used: IntGauge,
     pub api_requests_limit: IntGauge,
-    pub waiting: IntGauge,
 }
 
 impl SinkMetrics {
@@ -88,7 +87,6 @@ impl SinkMetrics {
             &metrics.in_flight_requests,
             &metrics.api_requests_used,
             &metrics.api_requests_limit,
-            &metrics.waiting,
         ] {
             registry.register(Box::new(gauge.clone()))?;
         }
@@ -130,7 +128,6 @@ impl SinkMetrics {
                 "rollbook_salesforce_api_requests_limit",
                 "API calls that the org may make in 24 hours.",
             )?,
-            waiting: IntGauge::new("rollbook_sink_waiting", "1 while the whole org is waited for.")?,
         })
     }
 

@@ -261,6 +261,8 @@ impl Worker {
         let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
         metrics.state_entries.add(pieces - self.reported_pieces);
         self.reported_pieces = pieces;
+        // Every thread has the whole catalogue, so whichever reports last is right.
+        metrics.catalogue_sessions.set(i64::try_from(self.parts.catalogue.len()).unwrap_or(i64::MAX));
     }
 }
 

@@ -31,7 +31,7 @@ use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::event::Millis;
 use crate::http::Pulse;
-use crate::metrics::Metrics;
+use crate::metrics::{Dependency, Metrics};
 use crate::outcome::OutcomeKind;
 use crate::salesforce::{self, Client};
 use crate::stage::Shared;
@@ -388,7 +388,7 @@ impl Sink<'_> {
         self.health.ready(waiting.is_none(), "Salesforce is waited for");
         self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
         self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
-        self.metrics.waiting.set(i64::from(waiting.is_some()));
+        self.process.waiting(Dependency::Salesforce).set(i64::from(waiting.is_some()));
         if waiting != self.waiting {
             match waiting {
                 Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),

@@ -1,0 +1,52 @@
+//! The log on stderr: what the stages say, and what librdkafka says.
+//!
+//! librdkafka's Rust client writes to the `log` crate. Without a bridge its warnings, such as a refused password or a
+//! certificate that nobody signed, would be lost, and all that showed would be a broker that does not answer.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::anyhow;
+use log::{Level, Log, Metadata, Record};
+use tracing::level_filters::LevelFilter;
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::LogFormat;
+
+pub(super) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level)?;
+    let colours = io::stderr().is_terminal() && format == LogFormat::Text;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    let started = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow!(error))?;
+    log::set_logger(&Librdkafka).map_err(|error| anyhow!("{error}"))?;
+    log::set_max_level(log::LevelFilter::Debug);
+    Ok(())
+}
+
+/// Hands librdkafka's lines on; other crates that use `log` have nothing to tell an operator.
+struct Librdkafka;
+
+impl Log for Librdkafka {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().contains("rdkafka")
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let said = record.args();
+        match record.level() {
+            Level::Error => error!(target: "librdkafka", "{said}"),
+            Level::Warn => warn!(target: "librdkafka", "{said}"),
+            Level::Info => info!(target: "librdkafka", "{said}"),
+            Level::Debug | Level::Trace => debug!(target: "librdkafka", "{said}"),
+        }
+    }
+
+    fn flush(&self) {}
+}
