@@ -15,6 +15,7 @@ mod setup;
 mod state;
 mod topics;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -114,7 +115,7 @@ impl Exit {
     fn of(error: &anyhow::Error) -> Self {
         // A stage wraps what it failed of, so the whole chain is looked at.
         let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
-        if error.chain().any(|cause| cause.is::<Invalid>()) || matches!(admin, Some(AdminError::Problems(_))) {
+        if error.chain().any(<dyn Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
@@ -133,7 +134,7 @@ impl Cli {
             return ExitCode::from(2);
         }
         let exit = self.command.run(&self.global).unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             Exit::of(&error)
         });
         ExitCode::from(exit.code())
@@ -161,6 +162,15 @@ impl Global {
     pub fn load_config(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
     }
+}
+
+/// The chain of causes; one that only repeats what was said is left out.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 /// Prints one JSON value, indented.

@@ -38,8 +38,9 @@ impl Setup {
         let names = names(test);
         let topics = toml::to_string(&names.topics).unwrap();
         let config = folder.path().join("rollbook.toml");
-        let text = format!("application = {:?}\n[kafka]\nbootstrap = {bootstrap:?}\n[topics]\n{topics}", names.prefix);
-        fs::write(&config, text).unwrap();
+        let settings =
+            format!("application = {:?}\n[kafka]\nbootstrap = {bootstrap:?}\n[topics]\n{topics}", names.prefix);
+        fs::write(&config, settings).unwrap();
         Self { _folder: folder, config, topics: names.topics }
     }
 
@@ -296,7 +297,7 @@ fn the_port_serves_metrics_and_health() {
     let base = format!("http://{}", server.address);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let (stop, stopped) = watch::channel(false);
-    let served = runtime.spawn(server.serve(metrics, Arc::clone(&health), stopped));
+    let port = runtime.spawn(server.serve(metrics, Arc::clone(&health), stopped));
     let get = |path: &str| http::get(&format!("{base}{path}")).unwrap();
     assert!(get("/metrics").body.contains("rollbook_build_info"));
     health.fold(0).ready(false, "restoring");
@@ -306,6 +307,6 @@ fn the_port_serves_metrics_and_health() {
     assert_eq!(get("/readyz").status, 200);
     stop.send_replace(true);
     harness::until("the end of the port", std::time::Duration::from_secs(10), || {
-        if served.is_finished() { Ok(()) } else { Err("it goes on".to_owned()) }
+        if port.is_finished() { Ok(()) } else { Err("it goes on".to_owned()) }
     });
 }
