@@ -55,8 +55,14 @@ fn embed(name: &'static str, text: &'static str) -> Embedded {
 }
 
 /// The ten bytes before a single-object encoded record: marker and little-endian Rabin fingerprint.
+///
+/// `apache-avro` leaves `{"type":"long"}` of a logical type in the canonical form, where the specification, Java and
+/// Python have `"long"`. Without logical types it agrees with them.
 pub fn single_object_header(schema: &Schema) -> [u8; HEADER_LEN] {
-    let fingerprint = schema.fingerprint::<Rabin>();
+    let mut json = serde_json::to_value(schema).expect("a parsed schema is JSON");
+    strip_logical_types(&mut json, |_| false);
+    let plain = Schema::parse(&json).expect("a parsed schema is one without its logical types too");
+    let fingerprint = plain.fingerprint::<Rabin>();
     let mut header = [0; HEADER_LEN];
     let (marker, rest) = header.split_at_mut(2);
     marker.copy_from_slice(&SINGLE_OBJECT_MARKER);
@@ -64,6 +70,21 @@ pub fn single_object_header(schema: &Schema) -> [u8; HEADER_LEN] {
         *to = *from;
     }
     header
+}
+
+/// Takes the logical types off a schema's JSON, but for those to keep.
+pub fn strip_logical_types(schema: &mut serde_json::Value, keep: fn(&str) -> bool) {
+    match schema {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| strip_logical_types(item, keep)),
+        serde_json::Value::Object(members) => {
+            members.retain(|name, value| name != "logicalType" || value.as_str().is_some_and(keep));
+            members.values_mut().for_each(|member| strip_logical_types(member, keep));
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
 }
 
 /// Appends Avro primitives to a buffer.

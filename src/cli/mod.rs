@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod dead_letters;
+mod demo;
 mod doctor;
 mod emulate;
 mod log;
@@ -15,7 +16,6 @@ mod setup;
 mod state;
 mod topics;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -79,6 +79,8 @@ pub enum Command {
     Doctor(doctor::Arguments),
     /// Create or check the topics
     Topics(topics::Arguments),
+    /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
+    Demo(demo::Arguments),
     /// Check and send events of a file of JSON lines
     Produce(produce::Arguments),
     /// Show what is known of a member, and the rows derived of it
@@ -115,7 +117,7 @@ impl Exit {
     fn of(error: &anyhow::Error) -> Self {
         // A stage wraps what it failed of, so the whole chain is looked at.
         let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
-        if error.chain().any(<dyn Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
+        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)
@@ -149,6 +151,7 @@ impl Command {
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
+            Self::Demo(arguments) => demo::run(global, &arguments),
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),

@@ -73,6 +73,9 @@ pub struct Topics {
     pub replication_factor: i32,
     /// Whether absent topics are created at start. Default true.
     pub create: bool,
+    /// Whether the settings of existing topics are checked at start. Default true. False for brokers that do not tell
+    /// them: a missing right to describe configurations, or a mock.
+    pub check_settings: bool,
 }
 
 /// A schema registry that speaks Confluent's API.
@@ -180,6 +183,7 @@ impl Default for Topics {
             partitions: 6,
             replication_factor: 3,
             create: true,
+            check_settings: true,
         }
     }
 }

@@ -92,6 +92,7 @@ table!(RawTopics {
     partitions: i64,
     replication_factor: i64,
     create: bool,
+    check_settings: bool,
 });
 
 table!(RawRegistry { url: String, username: String, password_file: String, ca_file: String });

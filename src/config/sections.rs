@@ -98,6 +98,9 @@ impl Check<'_> {
                 1..=32,
             ),
             create: self.field("topics.create", raw.create, "true or false", Some).unwrap_or(default.create),
+            check_settings: self
+                .field("topics.check_settings", raw.check_settings, "true or false", Some)
+                .unwrap_or(default.check_settings),
         }
     }
 

@@ -20,6 +20,7 @@ pub use decode::{Decoder, EARLIER, Headers, Record, SchemaNeeded};
 pub use id::{MemberKey, SalesforceId};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
 pub use session::{DecodedSession, Session, SessionKey};
+pub use validate::email_holds;
 
 /// Milliseconds since 1970, UTC.
 pub type Millis = i64;

@@ -18,7 +18,7 @@ use apache_avro::schema::{Name, RecordSchema, ResolvedSchema};
 
 use super::skip::{Skip, Skips};
 use super::slots::{Field, FlagSlot, NumberSlot, Phase, Shape, Slot, Slots, Symbol, TextSlot};
-use crate::avro::{ReadError, Reader};
+use crate::avro::{ReadError, Reader, strip_logical_types};
 
 /// How to read what one writer schema wrote.
 #[derive(Debug)]
@@ -88,7 +88,8 @@ impl Plan {
     /// the wire is what the schema says.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let mut json: serde_json::Value = serde_json::from_str(text).map_err(|_| PlanError::Unparsable)?;
-        strip_logical_types(&mut json);
+        // `apache-avro` takes a UUID for text even where sixteen bytes are on the wire.
+        strip_logical_types(&mut json, |logical| logical.contains("timestamp"));
         Self::compile(&Schema::parse(&json).map_err(|_| PlanError::Unparsable)?)
     }
 
@@ -247,22 +248,5 @@ fn symbols(schema: &Schema) -> Option<&[String]> {
     match schema {
         Schema::Enum(symbols) => Some(&symbols.symbols),
         _ => None,
-    }
-}
-
-/// `apache-avro` takes a UUID for text even where sixteen bytes are on the wire, and gives up the base type of others.
-fn strip_logical_types(schema: &mut serde_json::Value) {
-    match schema {
-        serde_json::Value::Array(items) => items.iter_mut().for_each(strip_logical_types),
-        serde_json::Value::Object(members) => {
-            members.retain(|name, value| {
-                name != "logicalType" || value.as_str().is_some_and(|logical| logical.contains("timestamp"))
-            });
-            members.values_mut().for_each(strip_logical_types);
-        }
-        serde_json::Value::Null
-        | serde_json::Value::Bool(_)
-        | serde_json::Value::Number(_)
-        | serde_json::Value::String(_) => {}
     }
 }

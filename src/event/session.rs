@@ -62,7 +62,7 @@ impl Session {
         for time in [self.scheduled_start, self.scheduled_end, self.actual_start, self.actual_end, self.duration_ms] {
             out.option(time, Writer::long);
         }
-        // No free fields: the map's empty block.
+        // `fields`: the catalogue keeps none.
         out.long(0);
         out.0
     }

@@ -269,7 +269,7 @@ fn needs_entry(act: &Act<'_>) -> bool {
 }
 
 /// Whether a trimmed text counts as an email address.
-fn email_holds(email: &str) -> bool {
+pub fn email_holds(email: &str) -> bool {
     let Some((user, host)) = email.split_once('@') else { return false };
     let blank_inside = email.contains(char::is_whitespace);
     let short_enough = email.len() <= EMAIL_UNITS_MAX || email.encode_utf16().count() <= EMAIL_UNITS_MAX;

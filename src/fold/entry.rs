@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::LazyLock;
 
-use crate::event::{Act, Event, Millis, Reaction, View};
+use crate::event::{Act, Event, Millis, Reaction, View, email_holds};
 use crate::lattice::{Domain, IdSet, IntervalSet, Keyed, Latest, Put, Register, Stamp, ids};
 
 use super::connection::{Connection, Pairing, paired};
@@ -108,11 +108,17 @@ impl EntryPiece {
         put
     }
 
+    pub(super) fn warm(&self) -> u64 {
+        let sets = [&self.live.high, &self.live.good, &self.live.low, &self.recorded, &self.playhead];
+        let ends = sets.into_iter().filter_map(IntervalSet::end);
+        ends.fold(self.last_sign_at.0, |sum, end| sum ^ end).cast_unsigned() ^ self.plays.first().unwrap_or_default()
+    }
+
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
         let mut put = put_text(&mut self.entry_name, stamp, event.entry_name.as_deref());
         put |= put_text(&mut self.channel_name, stamp, event.channel_name.as_deref());
         put |= put_text(&mut self.user, stamp, event.user.as_deref());
-        put |= put_text(&mut self.email, stamp, event.email.as_deref());
+        put |= put_text(&mut self.email, stamp, event.email.as_deref().filter(|email| email_holds(email.trim())));
         if let Some(channel) = &event.channel_id {
             put |= self.channel_id.put(stamp, channel);
         }
@@ -283,9 +289,12 @@ impl ReactionSets {
     }
 }
 
-/// Puts a text, if there is one.
+/// Puts a text unless it is blank.
 pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
-    text.map(|text| register.put(stamp, text)).unwrap_or_default()
+    match text.map(str::trim) {
+        None | Some("") => Put::default(),
+        Some(text) => register.put(stamp, text),
+    }
 }
 
 /// The latest moment at which the event shows the member alive.

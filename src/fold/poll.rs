@@ -20,7 +20,7 @@ pub struct PollPiece {
 impl PollPiece {
     pub(super) fn apply(&mut self, stamp: Stamp<'_>, poll: &PollAnswer<'_>) -> Put {
         let mut put = Put { changed: self.first_at.join(stamp.at), conflict: false };
-        put |= self.answer.put(stamp, &*poll.answer);
+        put |= self.answer.put(stamp, poll.answer.trim());
         put |= put_text(&mut self.poll_type, stamp, poll.poll_type.as_deref());
         put |= put_text(&mut self.question, stamp, poll.question.as_deref());
         if let Some(position) = &poll.position {

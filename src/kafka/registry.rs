@@ -1,64 +1,247 @@
-//! Asks a schema registry, by Confluent's API, for the schema behind an id.
+//! Client of a schema registry that speaks Confluent's API (Confluent, Apicurio under `/apis/ccompat/v7`, Redpanda,
+//! Karapace).
+//!
+//! An answer is one of two: the schema's text, or that there is none of this id. Everything else is an error that may
+//! pass, and the caller waits and asks again: taking an outage for "no such schema" would throw good records away.
+//! What a schema refers to is fetched too and written into it, so that what leaves here stands alone.
+//!
+//! Errors name the path asked for and the status, never the URL's user part or the credentials.
 
-use reqwest::{Client, StatusCode};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value as Json;
 
-/// A client of the registry.
+use crate::config;
+
+/// A registry answers from memory; one that takes longer is not well.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Schemas that one schema may refer to, directly and through others.
+const REFERENCES_MAX: usize = 64;
+
+/// Confluent's error code for an id that does not exist. A plain 404 may be a wrong path or a proxy.
+const SCHEMA_NOT_FOUND: i64 = 40_403;
+
+/// Reads schemas by id.
 pub struct Registry {
     http: Client,
-    url: String,
-    user: Option<(String, Option<SecretString>)>,
+    base: Url,
+    credentials: Option<(String, Option<SecretString>)>,
 }
 
-/// The registry did not answer, or not as it should; asking again may help.
+/// Why the registry gave no answer. All may pass, so the caller tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("the registry's client cannot be made")]
-    Client(#[source] reqwest::Error),
-    #[error("cannot read `{path}`")]
-    Authority { path: String, source: std::io::Error },
-    #[error("the registry cannot be asked")]
-    Request(#[source] reqwest::Error),
-    #[error("the registry answered {0}")]
-    Status(StatusCode),
+    #[error("ask the schema registry for `{path}`")]
+    Unreachable {
+        path: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("ask the schema registry for `{path}`: it answered {status}\n  hint: {hint}")]
+    Status { path: String, status: StatusCode, hint: &'static str },
+    #[error(
+        "ask the schema registry for `{path}`: the answer is not of Confluent's API\n  hint: check the path of registry.url"
+    )]
+    Answer { path: String },
+    #[error("schema {id} refers to more than {REFERENCES_MAX} others")]
+    TooManyReferences { id: u32 },
 }
 
-#[derive(serde::Deserialize)]
+/// Why no client could be made of the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrySetupError {
+    #[error("registry.url is no http or https URL")]
+    Url,
+    #[error("read registry.ca_file `{path}`")]
+    CaFile {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("set up the connection to the schema registry")]
+    Client(#[source] reqwest::Error),
+}
+
+#[derive(Deserialize)]
 struct Answer {
     schema: String,
+    #[serde(default)]
+    references: Vec<Reference>,
+}
+
+/// A name in a schema's text that stands for a version of a subject.
+#[derive(Deserialize)]
+struct Reference {
+    name: String,
+    subject: String,
+    version: i64,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error_code: i64,
 }
 
 impl Registry {
-    pub fn new(config: &crate::config::Registry) -> Result<Self, RegistryError> {
-        let mut http = Client::builder().timeout(std::time::Duration::from_secs(10));
-        if let Some(path) = &config.ca_file {
-            let pem = std::fs::read(path)
-                .map_err(|source| RegistryError::Authority { path: path.display().to_string(), source })?;
-            http = http.add_root_certificate(reqwest::Certificate::from_pem(&pem).map_err(RegistryError::Client)?);
+    pub fn new(settings: &config::Registry) -> Result<Self, RegistrySetupError> {
+        let mut base: Url = settings.url.parse().map_err(|_| RegistrySetupError::Url)?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(RegistrySetupError::Url);
         }
-        let user = config.username.clone().map(|name| (name, config.password.clone()));
-        Ok(Self {
-            http: http.build().map_err(RegistryError::Client)?,
-            url: config.url.trim_end_matches('/').to_owned(),
-            user,
-        })
+        let in_url = (!base.username().is_empty())
+            .then(|| (base.username().to_owned(), base.password().map(|password| password.to_owned().into())));
+        let in_settings = settings.username.clone().map(|username| (username, settings.password.clone()));
+        // From here on they travel in a header alone, so that no error shows them.
+        base.set_username("").map_err(|()| RegistrySetupError::Url)?;
+        base.set_password(None).map_err(|()| RegistrySetupError::Url)?;
+        let mut http = Client::builder().timeout(TIMEOUT);
+        if let Some(path) = &settings.ca_file {
+            let unread = |source| RegistrySetupError::CaFile { path: path.display().to_string(), source };
+            let pem = std::fs::read(path).map_err(unread)?;
+            for certificate in Certificate::from_pem_bundle(&pem).map_err(RegistrySetupError::Client)? {
+                http = http.add_root_certificate(certificate);
+            }
+        }
+        let http = http.build().map_err(RegistrySetupError::Client)?;
+        Ok(Self { http, base, credentials: in_settings.or(in_url) })
     }
 
-    /// None: the registry says that there is no such schema.
+    /// The text of the schema with this id, with all that it refers to. None: the registry has no such schema.
     pub async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
-        let mut request = self.http.get(format!("{}/schemas/ids/{id}", self.url));
-        if let Some((name, password)) = &self.user {
-            request = request.basic_auth(name, password.as_ref().map(ExposeSecret::expose_secret));
+        let Some(answer) = self.get(&["schemas", "ids", &id.to_string()]).await? else { return Ok(None) };
+        if answer.references.is_empty() {
+            return Ok(Some(answer.schema));
         }
-        let answer = request.send().await.map_err(|error| RegistryError::Request(error.without_url()))?;
-        match answer.status() {
-            StatusCode::OK => {
-                let answer: Answer =
-                    answer.json().await.map_err(|error| RegistryError::Request(error.without_url()))?;
-                Ok(Some(answer.schema))
+        let mut texts = BTreeMap::new();
+        let mut open = answer.references;
+        while let Some(reference) = open.pop() {
+            if texts.contains_key(&reference.name) {
+                continue;
             }
-            StatusCode::NOT_FOUND => Ok(None),
-            status => Err(RegistryError::Status(status)),
+            if texts.len() == REFERENCES_MAX {
+                return Err(RegistryError::TooManyReferences { id });
+            }
+            let version = reference.version.to_string();
+            let path = ["subjects", &reference.subject, "versions", &version];
+            let referred = self.get(&path).await?.ok_or_else(|| RegistryError::Answer { path: path.join("/") })?;
+            texts.insert(reference.name, referred.schema);
+            open.extend(referred.references);
         }
+        Ok(Some(stand_alone(&answer.schema, &texts)))
+    }
+
+    /// None: there is no schema of this id.
+    async fn get(&self, segments: &[&str]) -> Result<Option<Answer>, RegistryError> {
+        let path = segments.join("/");
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut parts) => {
+                parts.pop_if_empty().extend(segments);
+            }
+            Err(()) => return Err(RegistryError::Answer { path }),
+        }
+        let mut request =
+            self.http.get(url).header("accept", "application/vnd.schemaregistry.v1+json, application/json");
+        if let Some((username, password)) = &self.credentials {
+            request = request.basic_auth(username, password.as_ref().map(ExposeSecret::expose_secret));
+        }
+        let unreachable = |source: reqwest::Error| source.without_url();
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(source) => return Err(RegistryError::Unreachable { path, source: unreachable(source) }),
+        };
+        let status = response.status();
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(source) => return Err(RegistryError::Unreachable { path, source: unreachable(source) }),
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&body).map(Some).map_err(|_| RegistryError::Answer { path });
+        }
+        let refused: Option<Refused> = serde_json::from_slice(&body).ok();
+        if status == StatusCode::NOT_FOUND && refused.is_some_and(|refused| refused.error_code == SCHEMA_NOT_FOUND) {
+            return Ok(None);
+        }
+        Err(RegistryError::Status { path, status, hint: hint(status) })
+    }
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        "check registry.username and registry.password_file"
+    } else if status == StatusCode::NOT_FOUND {
+        "check the path of registry.url"
+    } else {
+        "look at the registry's own log"
+    }
+}
+
+/// The schema with the definition of each reference in the place of its first mention. Texts that are no JSON stay as
+/// they are: the decoder refuses them by name.
+fn stand_alone(text: &str, texts: &BTreeMap<String, String>) -> String {
+    let Ok(mut schema) = serde_json::from_str::<Json>(text) else { return text.to_owned() };
+    let mut definitions: BTreeMap<String, Json> =
+        texts.iter().filter_map(|(name, text)| Some((name.clone(), serde_json::from_str(text).ok()?))).collect();
+    define(&mut schema, "", &mut definitions);
+    schema.to_string()
+}
+
+fn define(schema: &mut Json, namespace: &str, definitions: &mut BTreeMap<String, Json>) {
+    match schema {
+        Json::String(name) => {
+            let full = if name.contains('.') { name.clone() } else { format!("{namespace}.{name}") };
+            let found = definitions.remove(&full).or_else(|| definitions.remove(name.as_str()));
+            if let Some(mut definition) = found {
+                if let Some(members) = definition.as_object_mut() {
+                    // Its own namespace is none where it names none, not the one it comes to stand in.
+                    members.entry("namespace").or_insert_with(|| "".into());
+                }
+                define(&mut definition, "", definitions);
+                *schema = definition;
+            }
+        }
+        Json::Array(branches) => branches.iter_mut().for_each(|branch| define(branch, namespace, definitions)),
+        Json::Object(members) => {
+            let full_name = members.get("name").and_then(Json::as_str).and_then(|name| name.rsplit_once('.'));
+            let own = full_name.map(|(space, _)| space).or_else(|| members.get("namespace").and_then(Json::as_str));
+            let namespace = own.unwrap_or(namespace).to_owned();
+            for inner in ["type", "items", "values"] {
+                if let Some(inner) = members.get_mut(inner) {
+                    define(inner, &namespace, definitions);
+                }
+            }
+            for field in members.get_mut("fields").and_then(Json::as_array_mut).into_iter().flatten() {
+                if let Some(kind) = field.get_mut("type") {
+                    define(kind, &namespace, definitions);
+                }
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_defined_where_they_are_first_named() {
+        let text = r#"{"type":"record","name":"View","namespace":"rollbook","fields":[
+            {"name":"a","type":["null","Place"]},{"name":"b","type":"rollbook.Place"},{"name":"c","type":"Plain"}]}"#;
+        let place = r#"{"type":"record","name":"rollbook.Place","fields":[{"name":"x","type":"rollbook.Unit"}]}"#;
+        let unit = r#"{"type":"enum","name":"Unit","namespace":"rollbook","symbols":["M"]}"#;
+        let plain = r#"{"type":"fixed","name":"Plain","size":2}"#;
+        let texts = [("rollbook.Place", place), ("rollbook.Unit", unit), ("Plain", plain)];
+        let texts = texts.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let alone = stand_alone(text, &texts);
+        let schema = apache_avro::Schema::parse_str(&alone).expect("it stands alone");
+        let apache_avro::Schema::Record(record) = schema else { panic!("{alone}") };
+        assert_eq!(record.fields.len(), 3);
+        assert_eq!(alone.matches("symbols").count(), 1);
     }
 }

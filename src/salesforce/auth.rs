@@ -222,7 +222,7 @@ mod tests {
     fn the_assertion_is_verified_by_the_public_key() {
         let rsa = Rsa::generate(2048).unwrap();
         let pem = String::from_utf8(rsa.private_key_to_pem().unwrap()).unwrap();
-        let expires_at = Duration::from_secs(1_800_000_000);
+        let expires_at = Duration::from_hours(500_000);
         let claims = Claims { client_id: "key", username: "robot", audience: "https://login.example", expires_at };
         let jwt = assertion(&claims, &SecretString::from(pem)).unwrap();
         let parts: Vec<&str> = jwt.split('.').collect();

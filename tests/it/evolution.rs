@@ -3,6 +3,14 @@
 //! Every record is read three ways that must agree: by the plan of its writer schema, by `apache-avro` resolving it to
 //! the current schema, and as JSON.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::similar_names,
+    reason = "a test fails by panicking, with what it saw"
+)]
+
 use apache_avro::{Schema, from_avro_datum, to_avro_datum};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

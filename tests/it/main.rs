@@ -1,14 +1,17 @@
 //! The integration tests: one binary, so that one broker serves them all.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+
 mod clients;
 mod config;
+mod decoding;
 mod demo;
 mod deploy_tree;
 mod emulator;
 mod evolution;
+mod examples;
 mod fold_stage;
 mod golden;
-#[allow(dead_code, unused_imports, reason = "the rooms whose tests use the rest are being built")]
 mod harness;
 mod kafka_broker;
 mod metrics;
@@ -16,7 +19,9 @@ mod pipeline;
 mod properties;
 mod records;
 mod reference;
+mod registry;
 mod schemas;
+mod sessions;
 mod sink;
 mod soql;
 mod tidy;

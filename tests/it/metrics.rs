@@ -48,7 +48,7 @@ fn names_and_labels_keep_to_the_conventions() {
             let last = name.rsplit('_').next().unwrap();
             assert!(UNITS.contains(&last) || COUNTED.contains(&name), "{name} has no unit");
         }
-        for label in family.get_metric().iter().flat_map(|metric| metric.get_label()) {
+        for label in family.get_metric().iter().flat_map(prometheus::proto::Metric::get_label) {
             assert!(LABELS.contains(&label.name()), "{name} has the label {}", label.name());
         }
     }

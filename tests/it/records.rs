@@ -1,5 +1,12 @@
 //! Random records of a schema, and the same records as JSON.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, with what it saw"
+)]
+
 use apache_avro::Schema;
 use apache_avro::schema::{NamesRef, ResolvedSchema};
 use apache_avro::types::Value;

@@ -120,6 +120,31 @@ fn a_broker_that_is_down_is_a_temporary_failure() {
 }
 
 #[test]
+fn a_refused_password_is_told_and_never_repeated() {
+    let secure = harness::sasl_ssl();
+    let folder = TempDir::new_in(harness::folder()).unwrap();
+    fs::write(folder.path().join("password"), "canary").unwrap();
+    let properties: toml::Table = secure
+        .properties(harness::SCRAM)
+        .into_iter()
+        .filter(|(name, _)| *name != "sasl.password")
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let config = folder.path().join("rollbook.toml");
+    let bootstrap = &secure.bootstrap;
+    let settings = format!(
+        "[kafka]\nbootstrap = {bootstrap:?}\nproperties_files = {{ \"sasl.password\" = \"password\" }}\n\
+         [kafka.properties]\n{properties}"
+    );
+    fs::write(&config, settings).unwrap();
+    let output = command(&["topics", "check"]).env("ROLLBOOK_CONFIG", &config).output().unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    assert_eq!(code, 75, "{stderr}");
+    assert!(stderr.contains("SASL authentication"), "{stderr}");
+    assert!(!stderr.contains("canary") && !stdout.contains("canary"));
+}
+
+#[test]
 fn created_topics_pass_the_check_and_absent_ones_do_not() {
     let setup = Setup::new("topics");
     let (code, absent) = setup.json(&["topics", "check"]);

@@ -230,7 +230,7 @@ fn check_audience(audience: &str, base_url: &str) -> Result<(), &'static str> {
 }
 
 /// Compares secrets in a time that does not tell how much of them is right.
-fn same(given: &str, expected: &str) -> bool {
+pub(super) fn same(given: &str, expected: &str) -> bool {
     let digest = |text: &str| openssl::sha::sha256(text.as_bytes());
     openssl::memcmp::eq(&digest(given), &digest(expected))
 }

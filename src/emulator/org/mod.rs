@@ -248,3 +248,38 @@ pub fn timestamp(millis: i64) -> String {
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let mut org = Org::open(Schema::load_embedded(), None, "a@b.example").expect("nothing on disk");
+        let campaign = org.put_campaign("Conference").expect("a campaign").to_string();
+        let person = Person { first_name: "Ann", last_name: "Example", email: "a@b.example", company: Some("C") };
+        let lead = org.put_person(&person).expect("a lead").to_string();
+        let member = |lead: &str| json!({ "CampaignId": campaign, "LeadId": lead, "external_id__c": lead });
+        org.put("CampaignMember", member(&lead)).expect("a member");
+        let look = |org: &Org| {
+            let rows: Vec<_> =
+                ["Campaign", "CampaignMemberStatus", "Lead", "CampaignMember"].map(|o| org.dump(o)).into();
+            let found = org.find("CampaignMember", "CampaignId", &campaign).map(|found| found.len());
+            let by_key = org.find("CampaignMember", "external_id__c", &lead).map(|found| found.len());
+            (rows, found, by_key, org.find("Lead", "Email", "new@b.example").map(|found| found.len()))
+        };
+        let before = look(&org);
+
+        let savepoint = org.savepoint();
+        let email = json!({ "Email": "new@b.example" });
+        org.update("Lead", &lead, email.as_object().expect("an object"), Access::User).expect("a good email");
+        let other = org.put_person(&person).expect("a lead").to_string();
+        org.put("CampaignMember", member(&other)).expect("a member");
+        org.delete("Campaign", &campaign, Access::System).expect("it exists");
+        assert_ne!(look(&org), before);
+        org.rollback_to(savepoint);
+        assert_eq!(look(&org), before);
+    }
+}

@@ -92,8 +92,27 @@ impl Org {
                 self.set_flag(object, other.id, "IsDefault", false)?;
             }
         }
+        self.carry_response(object, written, &campaign)?;
         // The first of the two that a new campaign gets stands alone for a moment.
         if statuses.len() > 1 { self.check_statuses(&campaign) } else { Ok(()) }
+    }
+
+    /// Members that have the status follow its HasResponded.
+    fn carry_response(&mut self, object: &ObjectDef, status: SalesforceId, campaign: &str) -> Result<(), Refusal> {
+        let schema = self.schema();
+        let member = schema.object("CampaignMember").ok_or_else(Refusal::not_found)?;
+        let record = self.record(OBJECT, status.as_str()).ok_or_else(Refusal::no_record)?;
+        let responded = self.cell(record, object, "HasResponded").cloned().unwrap_or(Cell::Bool(false));
+        let label = self.text(record, object, "Label");
+        let stale = |found: &&Record| {
+            self.text(found, member, "Status") == label && self.cell(found, member, "HasResponded") != Some(&responded)
+        };
+        let members = self.find("CampaignMember", "CampaignId", campaign).unwrap_or_default();
+        let stale: Vec<SalesforceId> = members.into_iter().filter(stale).map(|found| found.id).collect();
+        for id in stale {
+            self.set_flag(member, id, "HasResponded", responded == Cell::Bool(true))?;
+        }
+        Ok(())
     }
 
     pub(super) fn check_statuses(&self, campaign: &str) -> Result<(), Refusal> {

@@ -141,54 +141,64 @@ impl Table {
     pub fn push(&mut self, record: Record) -> usize {
         let at = self.rows.len();
         self.by_id.insert(record.id, at);
-        self.index(at, &record);
+        for index in &mut self.indexes {
+            let key = index.key_of(&record);
+            index.insert(key, at);
+        }
         self.rows.push(record);
         at
     }
 
     /// Puts `record` in the place of the row at `at` and hands back what stood there.
     pub fn replace(&mut self, at: usize, record: Record) -> Option<Record> {
-        let before = self.rows.get(at)?.clone();
-        self.unindex(at, &before);
-        self.index(at, &record);
-        self.rows.get_mut(at).map(|slot| std::mem::replace(slot, record))
+        let slot = self.rows.get_mut(at)?;
+        for index in &mut self.indexes {
+            let (before, after) = (index.key_of(slot), index.key_of(&record));
+            // A campaign's entry lists all of its members: touch it only if the row leaves or comes.
+            if before != after {
+                index.remove(before, at);
+                index.insert(after, at);
+            }
+        }
+        Some(std::mem::replace(slot, record))
     }
 
     /// Takes the newest row away again.
     pub fn pop(&mut self) {
-        if let Some(record) = self.rows.pop() {
-            self.unindex(self.rows.len(), &record);
-            self.by_id.remove(&record.id);
-        }
-    }
-
-    fn index(&mut self, at: usize, record: &Record) {
-        if record.deleted {
-            return;
-        }
+        let Some(record) = self.rows.pop() else { return };
+        self.by_id.remove(&record.id);
         for index in &mut self.indexes {
-            if let Some(text) = record.cell(index.column).as_str() {
-                let key = index.key(text);
-                index.rows.entry(key).or_default().push(at);
-            }
-        }
-    }
-
-    fn unindex(&mut self, at: usize, record: &Record) {
-        for index in &mut self.indexes {
-            let Some(text) = record.cell(index.column).as_str() else { continue };
-            let key = index.key(text);
-            if let Some(rows) = index.rows.get_mut(&key) {
-                rows.retain(|row| *row != at);
-                if rows.is_empty() {
-                    index.rows.remove(&key);
-                }
-            }
+            let key = index.key_of(&record);
+            index.remove(key, self.rows.len());
         }
     }
 }
 
 impl Index {
+    /// None for a row that is not in the index.
+    fn key_of(&self, record: &Record) -> Option<Box<str>> {
+        let text = record.cell(self.column).as_str().filter(|_| !record.deleted)?;
+        Some(self.key(text))
+    }
+
+    fn insert(&mut self, key: Option<Box<str>>, at: usize) {
+        if let Some(key) = key {
+            self.rows.entry(key).or_default().push(at);
+        }
+    }
+
+    fn remove(&mut self, key: Option<Box<str>>, at: usize) {
+        let Some(key) = key else { return };
+        let Some(rows) = self.rows.get_mut(&key) else { return };
+        // What is taken back is new, so it stands near the end.
+        if let Some(place) = rows.iter().rposition(|row| *row == at) {
+            rows.remove(place);
+        }
+        if rows.is_empty() {
+            self.rows.remove(&key);
+        }
+    }
+
     fn key(&self, text: &str) -> Box<str> {
         if self.case_sensitive { text.into() } else { text.to_lowercase().into() }
     }

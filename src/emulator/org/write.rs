@@ -48,7 +48,7 @@ impl Org {
             Draft { record: Record::new(numbered_id(&object.key_prefix, number), now()), changed: Vec::new() };
         self.complete(object, &mut draft.record, number);
         draft.take(cells);
-        self.check_required(object, &draft.record)?;
+        self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
         self.object_rules(object, &mut draft, None)?;
         self.check_unique(object, &draft, None)?;
@@ -71,7 +71,7 @@ impl Org {
         let mut draft = Draft { record: before.clone(), changed: Vec::new() };
         draft.record.modified = now();
         draft.take(cells);
-        self.check_required(object, &draft.record)?;
+        self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
         self.object_rules(object, &mut draft, Some(&before))?;
         self.check_unique(object, &draft, Some(row))?;
@@ -171,9 +171,12 @@ impl Org {
         }
     }
 
-    fn check_required(&self, object: &ObjectDef, record: &Record) -> Result<(), Refusal> {
-        let missing =
-            |field: &&FieldDef| field.required && self.cell(record, object, &field.name).is_some_and(Cell::is_null);
+    /// The org itself may leave custom fields empty: its rows can be older than the field.
+    fn check_required(&self, object: &ObjectDef, record: &Record, access: Access) -> Result<(), Refusal> {
+        let missing = |field: &&FieldDef| {
+            let required = field.required && !(field.custom && access == Access::System);
+            required && self.cell(record, object, &field.name).is_some_and(Cell::is_null)
+        };
         let missing: Vec<String> = object.fields.iter().filter(missing).map(|field| field.name.clone()).collect();
         if missing.is_empty() { Ok(()) } else { Err(required(missing)) }
     }

@@ -264,9 +264,15 @@ impl Emulator {
         self.shared.lock().sessions.credentials().clone()
     }
 
-    /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile.
+    /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile; what it
+    /// changed is one transaction.
     pub fn with_org<T>(&self, work: impl FnOnce(&mut Org) -> T) -> T {
-        work(&mut self.shared.lock().org)
+        let org = &mut self.shared.lock().org;
+        let result = work(org);
+        if let Err(error) = org.commit() {
+            tracing::error!(error = &error as &dyn std::error::Error, "direct changes were not kept");
+        }
+        result
     }
 
     pub fn add_fault(&self, fault: Fault) {

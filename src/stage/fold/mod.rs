@@ -19,7 +19,7 @@ pub use start::{Ended, start};
 
 use rdkafka::error::KafkaError;
 
-use crate::kafka::registry::RegistryError;
+use crate::kafka::registry::RegistrySetupError;
 use crate::store::RestoreError;
 
 /// Why a fold thread stops.
@@ -40,7 +40,7 @@ pub enum Error {
     )]
     Restore { topic: String, partition: i32, source: RestoreError },
     #[error("the schema registry's client cannot be made")]
-    Registry(#[from] RegistryError),
+    Registry(#[from] RegistrySetupError),
     #[error("thread `{name}` cannot be started")]
     Thread { name: String, source: std::io::Error },
 }

@@ -45,6 +45,19 @@ async fn a_delay_holds_an_answer_up() {
 }
 
 #[tokio::test]
+async fn a_stopped_emulator_answers_nobody_and_can_come_back() {
+    let options = Options::new(Schema::load_embedded());
+    let org = Session::with(options.clone()).await;
+    assert_eq!(org.get("limits").await.0, 200);
+    let address = org.emulator.address();
+    let url = org.url("limits");
+    org.emulator.stop().await.expect("it ends well");
+    assert!(org.http.get(&url).send().await.is_err());
+    let _again = rollbook::emulator::Emulator::start_at(options, address).await.expect("the port is free again");
+    assert_eq!(org.http.get(&url).send().await.expect("an answer").status(), 401);
+}
+
+#[tokio::test]
 async fn the_daily_allocation_ends() {
     let org = Session::start().await;
     org.emulator.set_daily_api_requests(2);

@@ -52,6 +52,19 @@ async fn a_person_is_a_member_once() {
 }
 
 #[tokio::test]
+async fn k2_a_member_older_than_the_key_is_adopted_by_its_id() {
+    let org = Session::start().await;
+    let (campaign, lead) = (org.campaign("Conference"), org.lead("ann@example.com"));
+    let member = org.put("CampaignMember", json!({ "CampaignId": campaign, "LeadId": lead }));
+    let path = format!("sobjects/CampaignMember/{member}");
+    let keyless = org.patch(&path, json!({ "Status": "Responded" })).await;
+    assert_refused(&keyless, 400, "REQUIRED_FIELD_MISSING", "Required fields are missing: [external_id__c]");
+    assert_eq!(org.patch(&path, json!({ "external_id__c": key(&campaign, &lead) })).await.0, 204);
+    let (status, found) = org.get(&format!("sobjects/CampaignMember/external_id__c/{}", key(&campaign, &lead))).await;
+    assert_eq!((status, &found["Id"]), (200, &json!(member)));
+}
+
+#[tokio::test]
 async fn lead_and_contact_together_keep_the_contact() {
     let org = Session::start().await;
     let (campaign, lead) = (org.campaign("Conference"), org.lead("ann@example.com"));
@@ -81,6 +94,10 @@ async fn a_status_that_the_campaign_lacks_becomes_the_default() {
     assert_eq!(org.patch(&path, json!({ "Status": "attended" })).await.0, 200);
     let (_, member) = org.get(&path).await;
     assert_eq!((&member["Status"], &member["HasResponded"]), (&json!("Attended"), &json!(true)));
+    // The status changes its meaning, and its members with it.
+    let made = format!("sobjects/CampaignMemberStatus/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(org.patch(&made, json!({ "HasResponded": false })).await.0, 204);
+    assert_eq!(org.get(&path).await.1["HasResponded"], false);
 }
 
 #[tokio::test]

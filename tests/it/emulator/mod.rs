@@ -8,6 +8,7 @@ mod faults;
 mod keys;
 mod logins;
 mod members;
+mod process;
 mod queries;
 mod records;
 

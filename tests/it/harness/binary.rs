@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::http::Answer;
 use super::process::Process;
 use super::{http, wait};
 
@@ -38,7 +39,7 @@ impl Rollbook {
             if let Some(status) = self.process.exited() {
                 return Ok(Err(format!("it ended: {status}")));
             }
-            let answer = http::get(&format!("{}/readyz", self.base))?;
+            let answer = self.get("/readyz")?;
             if answer.status == 200 { Ok(Ok(())) } else { Err(format!("{}: {}", answer.status, answer.body)) }
         });
         if let Err(why) = ready.flatten() {
@@ -47,7 +48,13 @@ impl Rollbook {
         self
     }
 
+    #[track_caller]
     pub fn metrics(&self) -> String {
-        http::get(&format!("{}/metrics", self.base)).expect("the port answers").body
+        self.get("/metrics").expect("the port answers").body
+    }
+
+    /// A path of the metrics and health port.
+    pub fn get(&self, path: &str) -> Result<Answer, String> {
+        http::get(&format!("{}{path}", self.base))
     }
 }

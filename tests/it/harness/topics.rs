@@ -53,6 +53,7 @@ pub fn names(test: &str) -> Names {
         partitions: PARTITIONS,
         replication_factor: 1,
         create: true,
+        check_settings: true,
     };
     Names { prefix, topics }
 }

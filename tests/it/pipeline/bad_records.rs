@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::event::{EventKind, MemberKey, RefusalReason};
 use rollbook::route;
-const KIND_HEADER: &str = "x";
+use rollbook::stage::fold::KIND_HEADER;
 use serde_json::{Value, json};
 
 use super::payload::{MINUTE, NINE, payload, record};
@@ -120,9 +120,11 @@ fn an_event_in_the_wrong_partition_is_folded_where_its_member_belongs() {
     let (world, member) = world("wrong", "");
     let right = route::partition(member.to_string().as_bytes(), PARTITIONS);
     let clap = |event_id: &str| record(&world, EventKind::Reaction, member, event_id, &json!({}));
-    let wrong = Record { partition: Some((right + 1) % PARTITIONS), timestamp: Some(NINE), ..clap("wrong") };
-    let unkeyed = Record { key: None, partition: Some(right), ..clap("unkeyed") };
-    let of_another = Record { key: Some(b"somebody".to_vec()), partition: Some(right), ..clap("of another") };
+    let partition = Some((right + 1) % PARTITIONS);
+    let wrong = Record { partition, timestamp: Some(NINE), ..clap("wrong") };
+    let unkeyed = Record { partition, key: None, ..clap("unkeyed") };
+    // Where its member belongs, but by chance: the key names somebody else.
+    let of_another = Record { partition: Some(right), key: Some(b"somebody".to_vec()), ..clap("of another") };
     harness::write(&world.client(), &[clap("right"), wrong, unkeyed, of_another]);
     let rollbook = world.start("one").ready();
     world.settle();

@@ -6,6 +6,7 @@
 mod bad_records;
 mod conference;
 mod encodings;
+mod instances;
 mod outages;
 mod payload;
 mod rows_refused;

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use super::{campaign, config_for, lead_in, org};
 use crate::harness::until;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 2;
 
 /// A broker, an org, and what has been read from the topics that the sink writes.

@@ -1,0 +1,64 @@
+//! `rollbook emulate`, the real binary: it says how to log in, keeps what it answered, and ends when asked.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::answer;
+use crate::harness::{self, Process};
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+struct Emulate {
+    process: Process,
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Emulate {
+    async fn start(data: &Path) -> Self {
+        let data = data.to_str().expect("the path is UTF-8");
+        let arguments = ["emulate", "--json", "--log-level", "error", "--listen", "127.0.0.1:0", "--data", data];
+        let process = Process::spawn("emulate", &mut harness::command(&arguments)).expect("the binary is built");
+        let mut told = Value::Null;
+        harness::until("the emulator to say how to log in", WITHIN, || {
+            told = serde_json::from_str(&process.log()).map_err(|_| process.log_tail())?;
+            Ok(())
+        });
+        let text = |name: &str| told[name].as_str().expect("a text").to_owned();
+        let (url, http) = (text("url"), reqwest::Client::new());
+        let form = [
+            ("grant_type", "client_credentials".to_owned()),
+            ("client_id", text("client_id")),
+            ("client_secret", text("client_secret")),
+        ];
+        let request = http.post(format!("{url}/services/oauth2/token")).form(&form);
+        let (status, reply) = answer(request.send().await.expect("an answer")).await.expect("JSON");
+        assert_eq!(status, 200, "{reply}");
+        let token = reply["access_token"].as_str().expect("a token").to_owned();
+        Self { process, http, url, token }
+    }
+
+    async fn call(&self, method: reqwest::Method, body: Option<Value>) -> (u16, Value) {
+        let url = format!("{}/services/data/v62.0/sobjects/UserSessionEngagement__c/external_id__c/a", self.url);
+        let request = self.http.request(method, url).bearer_auth(&self.token);
+        let request = if let Some(body) = body { request.json(&body) } else { request };
+        answer(request.send().await.expect("an answer")).await.expect("JSON")
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut first = Emulate::start(data.path()).await;
+    assert_eq!(first.call(reqwest::Method::PATCH, Some(json!({ "plays__c": 3 }))).await.0, 201);
+    first.process.kill();
+    let mut second = Emulate::start(data.path()).await;
+    let (status, row) = second.call(reqwest::Method::GET, None).await;
+    assert_eq!((status, &row["plays__c"]), (200, &json!(3.0)));
+    second.process.signal("TERM");
+    let ended = second.process.wait(WITHIN).expect("it ends");
+    assert_eq!(ended.code(), Some(0));
+}

@@ -1,0 +1,83 @@
+//! Instances that get in each other's way, are frozen, or start before what they need: none of it shows in the org.
+
+use rollbook::demo::reference::{expected, standing};
+
+use super::world::{Connection, WITHIN, World, metric};
+use crate::harness::{self, Gate, Rollbook};
+
+#[test]
+fn a_frozen_instance_that_wakes_up_changes_nothing() {
+    let world = World::new("frozen");
+    let conference = world.conference(11, 60);
+    let thirds = conference.records.len() / 3;
+    let one = world.start("one").ready();
+    world.send(&conference.records[..thirds]);
+    world.settle();
+    // Still a member of the group, with partitions and perhaps an open transaction, and not heard of any more.
+    one.process.signal("STOP");
+    world.send(&conference.records[thirds..2 * thirds]);
+    let two = world.start("two").ready();
+    world.settle();
+    one.process.signal("CONT");
+    world.send(&conference.records[2 * thirds..]);
+    world.settle();
+    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    drop(two);
+}
+
+#[test]
+fn the_second_instance_of_a_name_takes_the_place_of_the_first() {
+    let world = World::new("name");
+    let conference = world.conference(12, 40);
+    let half = conference.records.len() / 2;
+    world.send(&conference.records[..half]);
+    let mut first = world.start("one").ready();
+    let _second = world.start("one").ready();
+    world.send(&conference.records[half..]);
+    let status = first.process.wait(WITHIN).unwrap_or_else(|why| panic!("the first one goes on: {why}"));
+    assert!(!status.success(), "{}", first.process.log_tail());
+    // Whichever of its two memberships is fenced first: the transaction's or the group's.
+    let said = ["kafka.instance", "group.instance.id"].iter().any(|reason| first.process.log().contains(reason));
+    assert!(said, "it says why: {}", first.process.log_tail());
+    world.settle();
+    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+}
+
+#[test]
+fn a_broker_that_is_not_there_yet_is_waited_for() {
+    let broker = harness::kafka().bootstrap().split(',').next().expect("one at least").to_owned();
+    let gate = Gate::open_to(broker.parse().expect("an address"));
+    let kafka = Connection { bootstrap: gate.address().to_string(), properties: Vec::new() };
+    let world = World::with("broker", kafka, "");
+    let conference = world.conference(13, 10);
+    world.send(&conference.records);
+    gate.shut();
+    let rollbook = world.start("one");
+    let waiting = |rollbook: &Rollbook| metric(&rollbook.metrics(), "rollbook_waiting", &["dependency=\"kafka\""]);
+    harness::until("the wait to be visible", WITHIN, || {
+        let answer = rollbook.get("/readyz")?;
+        match (gate.refused(), answer.status, waiting(&rollbook)) {
+            (1.., 503, 1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    gate.open();
+    let _rollbook = rollbook.ready();
+    world.settle();
+    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+}
+
+#[test]
+fn topics_that_would_lose_events_are_refused_with_what_to_change() {
+    let world = World::new("topics");
+    let topics = &world.names.topics;
+    harness::create(&world.client(), &[&topics.state], harness::PARTITIONS, &[("cleanup.policy", "delete")]);
+    harness::create(&world.client(), &[&topics.upserts], harness::PARTITIONS + 1, &[("cleanup.policy", "compact")]);
+    let mut rollbook = world.start("one");
+    let status = rollbook.process.wait(WITHIN).unwrap_or_else(|why| panic!("it runs on such topics: {why}"));
+    let log = rollbook.process.log();
+    assert_eq!(status.code(), Some(78), "{log}");
+    for needed in [topics.state.as_str(), topics.upserts.as_str(), "cleanup.policy=compact", "partitions"] {
+        assert!(log.contains(needed), "no word of {needed}: {log}");
+    }
+}

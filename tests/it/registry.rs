@@ -1,0 +1,106 @@
+//! The registry client against a server of Confluent's API: what is an answer, and what is only an outage.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use rollbook::config;
+use rollbook::event::{Decoded, Decoder, EventKind, Record, RefusalReason};
+use rollbook::kafka::registry::{Registry, RegistryError};
+use serde_json::json;
+
+/// Paths asked for, with the authorization header.
+type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+async fn answer(State(seen): State<Seen>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    seen.lock().unwrap().push((path.clone(), authorization));
+    let place = r#"{"type":"record","name":"Place","namespace":"rollbook","fields":[{"name":"x","type":"int"}]}"#;
+    let view = r#"{"type":"record","name":"View","namespace":"rollbook","fields":[{"name":"place","type":"Place"}]}"#;
+    match path.trim_start_matches("/apis/ccompat/v7") {
+        "/schemas/ids/1" => json!({"schema": r#""string""#, "schemaType": "AVRO"}).to_string().into_response(),
+        "/schemas/ids/2" => {
+            json!({"schema": view, "references": [{"name": "rollbook.Place", "subject": "a/place", "version": 3}]})
+                .to_string()
+                .into_response()
+        }
+        "/subjects/a%2Fplace/versions/3" => json!({"schema": place}).to_string().into_response(),
+        "/schemas/ids/3" => {
+            (StatusCode::NOT_FOUND, json!({"error_code": 40403, "message": "none"}).to_string()).into_response()
+        }
+        "/schemas/ids/4" => (StatusCode::INTERNAL_SERVER_ERROR, "jane@example.org").into_response(),
+        "/schemas/ids/5" => (StatusCode::UNAUTHORIZED, "{}").into_response(),
+        "/schemas/ids/6" => "<html>a proxy</html>".into_response(),
+        _ => (StatusCode::NOT_FOUND, "no such page").into_response(),
+    }
+}
+
+/// A server on a free port; it ends with the test's runtime.
+async fn serve() -> (String, Seen) {
+    let seen = Seen::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().fallback(answer).with_state(seen.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (format!("http://{address}"), seen)
+}
+
+fn client(url: String, password: Option<&str>) -> Registry {
+    let username = password.map(|_| "rollbook".to_owned());
+    let password = password.map(|password| password.to_owned().into());
+    Registry::new(&config::Registry { url, username, password, ca_file: None }).unwrap()
+}
+
+#[tokio::test]
+async fn a_schema_is_found_under_a_path_with_or_without_a_slash_at_its_end() {
+    let (url, seen) = serve().await;
+    for base in [url.clone(), format!("{url}/"), format!("{url}/apis/ccompat/v7"), format!("{url}/apis/ccompat/v7/")] {
+        assert_eq!(client(base, None).schema(1).await.unwrap().as_deref(), Some(r#""string""#));
+    }
+    let paths: Vec<_> = seen.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
+    let path = "/apis/ccompat/v7/schemas/ids/1";
+    assert_eq!(paths, ["/schemas/ids/1", "/schemas/ids/1", path, path]);
+}
+
+#[tokio::test]
+async fn what_a_schema_refers_to_comes_with_it() {
+    let (url, _) = serve().await;
+    let text = client(url, None).schema(2).await.unwrap().unwrap();
+    let mut decoder = Decoder::new(1_000);
+    decoder.learn(2, Some(&text));
+    let value = [0, 0, 0, 0, 2, 14];
+    let record = Record { kind: Some(EventKind::View), key: None, value: Some(&value), timestamp: None, headers: &() };
+    let Ok(Decoded::Refused(refusal)) = decoder.decode(&record) else { panic!("a view without an id is refused") };
+    assert_eq!(refusal.reason, RefusalReason::EventIdMissing, "{refusal}");
+}
+
+#[tokio::test]
+async fn only_the_registrys_own_word_makes_a_schema_unknown() {
+    let (url, _) = serve().await;
+    let registry = client(url.clone(), None);
+    assert_eq!(registry.schema(3).await.unwrap(), None);
+    for (id, says) in [(4, "500"), (5, "registry.username"), (6, "Confluent's API"), (7, "registry.url")] {
+        let error = registry.schema(id).await.unwrap_err().to_string();
+        assert!(error.contains(says) && !error.contains("jane"), "{error}");
+    }
+    let unreachable = client("http://127.0.0.1:1/x".to_owned(), None).schema(1).await.unwrap_err();
+    assert!(matches!(unreachable, RegistryError::Unreachable { .. }));
+}
+
+#[tokio::test]
+async fn credentials_travel_in_a_header_and_stand_in_no_error() {
+    let (url, seen) = serve().await;
+    client(url.clone(), Some("s3cret")).schema(1).await.unwrap();
+    let in_url = url.replace("http://", "http://user:s3cret@");
+    client(in_url, None).schema(1).await.unwrap();
+    let sent: Vec<_> = seen.lock().unwrap().iter().filter_map(|(_, sent)| sent.clone()).collect();
+    assert_eq!(sent, ["Basic cm9sbGJvb2s6czNjcmV0", "Basic dXNlcjpzM2NyZXQ="]);
+    let registry = client("http://user:s3cret@127.0.0.1:1".to_owned(), None);
+    let error = registry.schema(1).await.unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("s3cret"), "{error:?}");
+}
