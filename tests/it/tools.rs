@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use clap::CommandFactory;
+use rollbook::cli::Cli;
 use rollbook::config::Topics;
 use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::event::{Act, Event, EventKind, MemberKey, RegistrationAction, SalesforceId};
@@ -102,6 +104,19 @@ fn check_prints_what_is_in_effect() {
     assert_eq!(shown["fold"]["commit_interval"].as_str(), Some("100ms"));
     let (code, _, stderr) = setup.run(&["check"]);
     assert!(code == 78 && stderr.contains("salesforce"), "the sink needs its section: {stderr}");
+}
+
+#[test]
+fn every_subcommand_and_exit_code_is_documented() {
+    let documented = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md")).unwrap();
+    let cli = Cli::command();
+    for subcommand in cli.get_subcommands().map(clap::Command::get_name) {
+        assert!(documented.contains(&format!("`rollbook {subcommand}")), "{subcommand}");
+    }
+    let help = cli.get_after_help().unwrap().to_string();
+    for code in help.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u8>().ok()) {
+        assert!(documented.contains(&format!("| {code} |")), "{code}");
+    }
 }
 
 #[test]
