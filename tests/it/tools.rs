@@ -309,6 +309,9 @@ fn dead_letters_are_counted_shown_and_sent_again_as_they_were() {
     assert_eq!(setup.json(&["dead-letters", "show", "1/0"]).1["source"]["value"], "value of event");
 
     assert_eq!(setup.run(&["dead-letters", "redrive"]).0, 1, "nothing says which ones");
+    let (code, _, stderr) = setup.run(&["dead-letters", "redrive", "1/0", "1/999"]);
+    assert!(code == 1 && stderr.contains("`1/999`"), "{stderr}");
+    assert_eq!(harness::read(&client, &setup.topics.views), [], "a position that is none sends nothing");
     let (code, report) = setup.json(&["dead-letters", "redrive", "--all", "--dry-run"]);
     assert_eq!((code, &report["sent"]), (3, &json!(2)));
     assert_eq!(harness::read(&client, &setup.topics.views), [], "a dry run sends nothing");
@@ -328,6 +331,19 @@ fn dead_letters_are_counted_shown_and_sent_again_as_they_were() {
     let rows = harness::read(&client, &setup.topics.upserts);
     let keys: Vec<_> = rows.iter().map(|row| row.key.as_deref().unwrap()).collect();
     assert_eq!(keys, [b"a", b"b", b"a", b"b"], "only the newest version is sent again");
+
+    // The event is refused again: of its two letters one is sent.
+    let mut again = letter(Stage::Fold, &setup.topics.views, 8, "event");
+    again.headers.clone_from(&events[0].headers);
+    let key = again.key.clone().unwrap();
+    harness::write(
+        &client,
+        &[Record { partition: Some(1), ..Record::new(&setup.topics.dead_letters, key, again.encode()) }],
+    );
+    let (_, report) = setup.json(&["dead-letters", "redrive", "--reason", "undecodable"]);
+    assert_eq!(report["sent"], json!(1));
+    let events = harness::read(&client, &setup.topics.views);
+    assert_eq!((events.len(), &events[1].headers), (2, &headers("2")));
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub(super) struct Filter {
     since: Option<Millis>,
 }
 
-fn parse_time(text: &str) -> Result<Millis, jiff::Error> {
-    text.parse().map(jiff::Timestamp::as_millisecond)
+fn parse_time(text: &str) -> Result<Millis, &'static str> {
+    text.parse().map(jiff::Timestamp::as_millisecond).map_err(|_| "not a time like 2026-11-21T09:00:00Z")
 }
 
 impl Filter {

@@ -3,11 +3,12 @@
 //! An event goes to its own topic as it was: key, value, headers and timestamp. A row goes to the upserts, but only
 //! while it is the newest version of its key: an older one would overwrite what Salesforce holds now. Sending twice
 //! is harmless, as events and rows are idempotent; sending for ever is not, so each record counts its redrives in a
-//! header and is left alone at the bound.
+//! header and is left alone at the bound. A record that was refused again has a letter for each time, all of which ask
+//! for the same: only the newest is sent, or every redrive would double what comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use rdkafka::{Message, Offset};
 use serde_json::json;
@@ -59,6 +60,10 @@ pub(super) fn run(config: &Config, arguments: &Arguments, as_json: bool) -> anyh
         arguments.positions.is_empty() || arguments.positions.iter().any(|position| position.names(letter))
     };
     let letters = letters(config, |letter| arguments.filter.takes(letter) && named(letter))?;
+    if let Some(unknown) = arguments.positions.iter().find(|at| !letters.iter().any(|letter| at.names(letter))) {
+        return Err(anyhow!("no dead letter stands at `{unknown}`; nothing was sent"));
+    }
+    let letters = newest_of_each(letters);
     let newest = newest_rows(config, &letters)?;
     let verdicts: Vec<(&Letter, Verdict)> = letters.iter().map(|letter| (letter, verdict(letter, &newest))).collect();
     let mut failed = 0;
@@ -72,6 +77,29 @@ pub(super) fn run(config: &Config, arguments: &Arguments, as_json: bool) -> anyh
         (0, true) => Exit::Refusals,
         (0, false) => Exit::Done,
     })
+}
+
+/// Without the letters whose record has a newer one: the same event, refused once more.
+fn newest_of_each(letters: Vec<Letter>) -> Vec<Letter> {
+    let mut newest: BTreeMap<_, usize> = BTreeMap::new();
+    for (at, letter) in letters.iter().enumerate().filter(|(_, letter)| letter.content.stage == Stage::Fold) {
+        let place = newest.entry(record(letter)).or_insert(at);
+        let older = |other: &Letter| redrives(&other.content.headers) <= redrives(&letter.content.headers);
+        if letters.get(*place).is_some_and(older) {
+            *place = at;
+        }
+    }
+    let kept: BTreeSet<usize> = newest.into_values().collect();
+    let numbered = letters.into_iter().enumerate();
+    numbered.filter(|(at, letter)| letter.content.stage != Stage::Fold || kept.contains(at)).map(|(_, it)| it).collect()
+}
+
+/// What makes two letters letters of the same record, whatever partition it was sent to again.
+fn record(letter: &Letter) -> impl Ord + use<'_> {
+    let content = &letter.content;
+    let headers = content.headers.iter().filter(|(key, _)| key != REDRIVES_HEADER).collect::<Vec<_>>();
+    let row = (&content.object, &content.external_id, &content.fields);
+    (&content.topic, &content.key, &content.value, content.timestamp, headers, row)
 }
 
 /// A row's key and the partition that holds its versions.
@@ -278,6 +306,18 @@ mod tests {
         assert_eq!(verdict(&row, &newest(7)), Verdict::Send);
         assert_ne!(verdict(&row, &newest(8)), Verdict::Send);
         assert_ne!(verdict(&row, &Versions::new()), Verdict::Send);
+    }
+
+    #[test]
+    fn an_event_that_was_refused_twice_is_sent_once() {
+        let first = letter(Stage::Fold, None, Vec::new());
+        let mut second = letter(Stage::Fold, None, counted(&first.content.headers));
+        (second.offset, second.content.partition, second.content.offset) = (1, 2, 9);
+        let mut other = letter(Stage::Fold, None, Vec::new());
+        other.content.value = Some(b"another".to_vec());
+        let kept = newest_of_each(vec![first, second, other]);
+        let offsets: Vec<i64> = kept.iter().map(|letter| letter.content.offset).collect();
+        assert_eq!(offsets, [9, 7], "the one that counts its redrives, and the one of another event");
     }
 
     #[test]
