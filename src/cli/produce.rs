@@ -122,12 +122,10 @@ impl Checker {
         let mut event: Map<String, Value> =
             serde_json::from_str(text).map_err(|_| refused("undecodable", "not a JSON object".to_owned()))?;
         let kind = match event.shift_remove("kind") {
-            Some(kind) => parse_kind(kind.as_str().unwrap_or_default()).ok(),
-            None => self.kind,
+            Some(kind) => parse_kind(kind.as_str().unwrap_or_default()).map_err(|why| format!("`kind` is {why}")),
+            None => self.kind.ok_or_else(|| "the line names no kind; hint: add \"kind\", or say --kind".to_owned()),
         };
-        let kind = kind.ok_or_else(|| {
-            refused("unknown_kind", "the line names no kind; hint: add \"kind\", or say --kind".to_owned())
-        })?;
+        let kind = kind.map_err(|why| refused("unknown_kind", why))?;
         let value = serde_json::to_vec(&event).expect("what was read as JSON can be written as JSON");
         let headers: &dyn Headers = &();
         let timestamp = Some(jiff::Timestamp::now().as_millisecond());
@@ -237,7 +235,10 @@ mod tests {
     #[test]
     fn a_line_that_would_be_a_dead_letter_is_refused_with_its_reason() {
         assert_eq!(check("no JSON").unwrap_err().reason, "undecodable");
-        assert_eq!(check(r#"{"event_id":"1"}"#).unwrap_err().reason, "unknown_kind");
+        let nameless = check(r#"{"event_id":"1"}"#).unwrap_err();
+        assert!(nameless.reason == "unknown_kind" && nameless.detail.contains("--kind"), "{nameless:?}");
+        let misspelt = check(r#"{"kind":"veiw","event_id":"1"}"#).unwrap_err();
+        assert!(misspelt.reason == "unknown_kind" && misspelt.detail.contains("reaction, view"), "{misspelt:?}");
         assert_eq!(check(r#"{"kind":"view","source":"s"}"#).unwrap_err().reason, "event_id_missing");
     }
 }
