@@ -36,7 +36,6 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connection and security settings, the same for every client of the process.
 pub fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("session.timeout.ms", SESSION_TIMEOUT_MS);
     for (name, value) in &config.kafka.properties {
         client.set(name, value.expose_secret());
     }
@@ -46,6 +45,14 @@ pub fn client_config(config: &Config) -> ClientConfig {
     client
 }
 
+/// Of members of groups alone: librdkafka warns of it in a producer.
+pub fn set_session_timeout(client: &mut ClientConfig) {
+    const NAME: &str = "session.timeout.ms";
+    if client.get(NAME).is_none() {
+        client.set(NAME, SESSION_TIMEOUT_MS);
+    }
+}
+
 /// A member of a consumer group that commits nothing by itself. `member` tells the members of one instance apart.
 pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult<BaseConsumer<Membership>> {
     let mut client = client_config(config);
@@ -53,6 +60,7 @@ pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult
     if let Some(instance) = &config.kafka.instance {
         client.set("group.instance.id", format!("{instance}-{member}"));
     }
+    set_session_timeout(&mut client);
     client.set("enable.auto.commit", "false");
     client.set("auto.offset.reset", "earliest");
     client.set("isolation.level", "read_committed");

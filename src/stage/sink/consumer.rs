@@ -73,6 +73,7 @@ pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
     let (commands, commands_rx) = std_mpsc::channel();
     let topic = config.topics.upserts.clone();
     let mut client = kafka::client_config(config);
+    kafka::set_session_timeout(&mut client);
     client
         .set("group.id", format!("{}-sink", config.application))
         .set("enable.auto.commit", "false")
