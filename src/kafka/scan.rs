@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client_config;
+use super::{ToTheEnd, client_config};
 use crate::config::Config;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(15);
@@ -56,7 +56,7 @@ pub enum Next {
 
 pub struct Scanner<'a> {
     topic: &'a str,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ToTheEnd>,
 }
 
 impl<'a> Scanner<'a> {
@@ -71,7 +71,7 @@ impl<'a> Scanner<'a> {
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "50");
-        Ok(Self { topic, consumer: client.create().map_err(ScanError::Client)? })
+        Ok(Self { topic, consumer: client.create_with_context(ToTheEnd).map_err(ScanError::Client)? })
     }
 
     /// Number of partitions of the topic.
