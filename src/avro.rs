@@ -199,6 +199,15 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub fn long(&mut self) -> Result<i64, ReadError> {
+        // Most numbers are branches and lengths: one byte.
+        if let [first @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(i64::from(first >> 1) ^ -i64::from(first & 1));
+        }
+        self.long_of_many_bytes()
+    }
+
+    fn long_of_many_bytes(&mut self) -> Result<i64, ReadError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -335,4 +335,44 @@ mod tests {
             assert_eq!(reason, code);
         }
     }
+
+    #[test]
+    fn every_code_has_its_class() {
+        let class = |disposition| match disposition {
+            Disposition::Delivered => "delivered",
+            Disposition::Retry(_) => "retry",
+            Disposition::Isolate => "isolate",
+            Disposition::Wait(_) => "wait",
+            Disposition::DeadLetter { .. } => "dead letter",
+            Disposition::Halt { .. } => "halt",
+        };
+        let rows = [
+            ("retry", "UNABLE_TO_LOCK_ROW RECORD_IN_USE_BY_WORKFLOW ENTITY_IS_LOCKED MATCH_SERVICE_UNAVAILABLE_ERROR"),
+            ("retry", "TooManyLockFailure UNKNOWN_EXCEPTION REQUEST_RUNNING_TOO_LONG QUERY_TIMEOUT ENTITY_IS_DELETED"),
+            ("retry", "TOO_MANY_APEX_REQUESTS ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED DUPLICATE_VALUE"),
+            ("wait", "REQUEST_LIMIT_EXCEEDED STORAGE_LIMIT_EXCEEDED ExceededQuota SERVER_UNAVAILABLE"),
+            ("wait", "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE INVALID_SESSION_ID"),
+            (
+                "dead letter",
+                "DUPLICATE_EXTERNAL_ID DUPLICATES_DETECTED FIELD_CUSTOM_VALIDATION_EXCEPTION STRING_TOO_LONG",
+            ),
+            ("dead letter", "INVALID_EMAIL_ADDRESS NUMBER_OUTSIDE_VALID_RANGE INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"),
+            ("dead letter", "FIELD_INTEGRITY_EXCEPTION INVALID_TYPE_ON_FIELD_IN_RECORD JSON_PARSER_ERROR MALFORMED_ID"),
+            (
+                "dead letter",
+                "INVALID_CROSS_REFERENCE_KEY CANNOT_UPDATE_CONVERTED_LEAD TRANSFER_REQUIRES_READ APEX_ERROR",
+            ),
+            ("dead letter", "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INACTIVE_OWNER_OR_USER FLOW_EXCEPTION"),
+            ("dead letter", "REQUIRED_FIELD_MISSING CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY CANNOT_EXECUTE_FLOW_TRIGGER"),
+            ("halt", "INVALID_AUTH_HEADER API_DISABLED_FOR_ORG API_CURRENTLY_DISABLED LOGIN_MUST_USE_SECURITY_TOKEN"),
+            ("halt", "INVALID_LOGIN INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY INVALID_FIELD INVALID_TYPE"),
+            ("halt", "INVALID_FIELD_FOR_INSERT_UPDATE INVALID_ENTITY_FOR_UPSERT INVALID_TYPE_FOR_OPERATION"),
+            ("halt", "MALFORMED_QUERY INVALID_QUERY_FILTER_OPERATOR INVALID_QUERY_LOCATOR TXN_SECURITY_NO_ACCESS"),
+        ];
+        for (expected, codes) in rows {
+            for code in codes.split(' ') {
+                assert_eq!(class(row(code, "")), expected, "{code}");
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use anyhow::anyhow;
 use log::{Level, Log, Metadata, Record};
 use tracing::level_filters::LevelFilter;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
@@ -39,10 +39,15 @@ impl Log for Librdkafka {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let said = record.args();
+        let said = record.args().to_string();
+        let said = said.strip_prefix("librdkafka: ").unwrap_or(&said);
+        // Each of these repeats a line that names the broker and the reason.
+        if said.starts_with("Global error") {
+            return;
+        }
         match record.level() {
-            Level::Error => error!(target: "librdkafka", "{said}"),
-            Level::Warn => warn!(target: "librdkafka", "{said}"),
+            // librdkafka tries again by itself, so nobody has to act on the line alone.
+            Level::Error | Level::Warn => warn!(target: "librdkafka", "{said}"),
             Level::Info => info!(target: "librdkafka", "{said}"),
             Level::Debug | Level::Trace => debug!(target: "librdkafka", "{said}"),
         }

@@ -136,7 +136,7 @@ impl Cli {
             return ExitCode::from(2);
         }
         let exit = self.command.run(&self.global).unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             Exit::of(&error)
         });
         ExitCode::from(exit.code())
@@ -165,6 +165,15 @@ impl Global {
     pub fn load_config(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
     }
+}
+
+/// The chain of causes; one that only repeats what was said is left out.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 /// Prints one JSON value, indented.

@@ -117,8 +117,9 @@ impl Decoder {
 
     /// An event, a reason to ignore it, or a refusal.
     pub fn decode<'r>(&self, record: &Record<'r>) -> Result<Decoded<'r>, SchemaNeeded> {
-        match self.read_event(record) {
-            Ok((kind, slots)) => Ok(validate::event(kind, slots, record.timestamp)),
+        let mut slots = Slots::default();
+        match self.read_event(record, &mut slots) {
+            Ok(kind) => Ok(validate::event(kind, &mut slots, record.timestamp)),
             Err(Unread::Refused(refusal)) => Ok(Decoded::Refused(refusal)),
             Err(Unread::Needed(needed)) => Err(needed),
         }
@@ -129,21 +130,23 @@ impl Decoder {
         let Some(value) = record.value else {
             return Ok(validate::tombstone(record.key).unwrap_or_else(DecodedSession::Refused));
         };
-        let session = match self.check_size(value).and_then(|()| self.read(Shape::Session, value, record)) {
-            Ok(slots) => validate::session(slots, record.timestamp),
+        let mut slots = Slots::default();
+        let read = self.check_size(value).and_then(|()| self.read(Shape::Session, value, record, &mut slots));
+        let session = match read {
+            Ok(()) => validate::session(&mut slots, record.timestamp),
             Err(Unread::Refused(refusal)) => Err(refusal),
             Err(Unread::Needed(needed)) => return Err(needed),
         };
         Ok(session.unwrap_or_else(DecodedSession::Refused))
     }
 
-    #[inline]
-    fn read_event<'r>(&self, record: &Record<'r>) -> Result<(EventKind, Slots<'r>), Unread> {
+    fn read_event<'r>(&self, record: &Record<'r>, slots: &mut Slots<'r>) -> Result<EventKind, Unread> {
         let value = record.value.ok_or_else(|| refusal(RefusalReason::NoValue, "the record has no value"))?;
         self.check_size(value)?;
         let kind =
             record.kind.ok_or_else(|| refusal(RefusalReason::UnknownKind, "the record names no kind of event"))?;
-        Ok((kind, self.read(Shape::Event(kind), value, record)?))
+        self.read(Shape::Event(kind), value, record, slots)?;
+        Ok(kind)
     }
 
     fn check_size(&self, value: &[u8]) -> Result<(), Unread> {
@@ -154,14 +157,20 @@ impl Decoder {
         Err(refusal(RefusalReason::ValueTooLarge, format!("the value has {len} bytes, the limit is {max}")).into())
     }
 
-    fn read<'r>(&self, shape: Shape, value: &'r [u8], record: &Record<'r>) -> Result<Slots<'r>, Unread> {
-        let mut slots = match value {
-            [CONFLUENT_MARKER, ..] => self.read_confluent(shape, value)?,
+    fn read<'r>(
+        &self,
+        shape: Shape,
+        value: &'r [u8],
+        record: &Record<'r>,
+        slots: &mut Slots<'r>,
+    ) -> Result<(), Unread> {
+        match value {
+            [CONFLUENT_MARKER, ..] => self.read_confluent(shape, value, slots)?,
             [first, second, ..] if [*first, *second] == SINGLE_OBJECT_MARKER => {
-                self.read_single_object(shape, value)?
+                self.read_single_object(shape, value, slots)?;
             }
-            _ => read_json(shape, value, record.headers)?,
-        };
+            _ => read_json(shape, value, record.headers, slots)?,
+        }
         for (name, slot, header) in
             [("event_id", TextSlot::EventId, "ce_id"), ("source", TextSlot::Source, "ce_source")]
         {
@@ -170,18 +179,20 @@ impl Decoder {
                 slots.fill_text(name, slot, text.map(Cow::Borrowed));
             }
         }
-        Ok(slots)
+        Ok(())
     }
 
-    fn read_confluent<'r>(&self, shape: Shape, value: &'r [u8]) -> Result<Slots<'r>, Unread> {
+    fn read_confluent<'r>(&self, shape: Shape, value: &'r [u8], slots: &mut Slots<'r>) -> Result<(), Unread> {
         let id = value.get(1..CONFLUENT_HEADER_LEN).and_then(|id| id.first_chunk());
         let id = id.ok_or_else(|| refusal(RefusalReason::Undecodable, "the record ends within its schema id"))?;
         let id = u32::from_be_bytes(*id);
         let writer = self.by_id.get(&id).ok_or(Unread::Needed(SchemaNeeded { id }))?;
-        Ok(writer.read(shape, value, CONFLUENT_HEADER_LEN).map_err(|refusal| said_of(&format!("id {id}"), refusal))?)
+        Ok(writer
+            .read(shape, value, CONFLUENT_HEADER_LEN, slots)
+            .map_err(|refusal| said_of(&format!("id {id}"), refusal))?)
     }
 
-    fn read_single_object<'r>(&self, shape: Shape, value: &'r [u8]) -> Result<Slots<'r>, Refusal> {
+    fn read_single_object<'r>(&self, shape: Shape, value: &'r [u8], slots: &mut Slots<'r>) -> Result<(), Refusal> {
         let header = value.first_chunk::<HEADER_LEN>();
         let header =
             header.ok_or_else(|| refusal(RefusalReason::Undecodable, "the record ends within its fingerprint"))?;
@@ -192,7 +203,7 @@ impl Decoder {
         let Some(writer) = self.by_fingerprint.get(header) else {
             return Err(said_of(&fingerprint(), refusal(RefusalReason::UnknownSchema, "no such schema on board")));
         };
-        writer.read(shape, value, HEADER_LEN).map_err(|refusal| said_of(&fingerprint(), refusal))
+        writer.read(shape, value, HEADER_LEN, slots).map_err(|refusal| said_of(&fingerprint(), refusal))
     }
 }
 
@@ -201,14 +212,14 @@ fn said_of(schema: &str, refusal: Refusal) -> Refusal {
     Refusal { reason, detail: format!("schema {schema}: {detail}") }
 }
 
-fn read_json<'r>(shape: Shape, value: &'r [u8], headers: &dyn Headers) -> Result<Slots<'r>, Refusal> {
+fn read_json<'r>(shape: Shape, value: &'r [u8], headers: &dyn Headers, slots: &mut Slots<'r>) -> Result<(), Refusal> {
     const STRUCTURED: &[u8] = b"application/cloudevents+json";
     if value.trim_ascii_start().first() != Some(&b'{') {
         return Err(refusal(RefusalReason::Undecodable, "the value is neither Avro with a header nor a JSON object"));
     }
     let content_type = headers.get("content-type").unwrap_or_default().trim_ascii_start();
     let enveloped = content_type.get(..STRUCTURED.len()).is_some_and(|head| head.eq_ignore_ascii_case(STRUCTURED));
-    super::json::read(shape, value, enveloped)
+    super::json::read(shape, value, enveloped, slots)
 }
 
 impl Writer {
@@ -222,7 +233,7 @@ impl Writer {
         }
     }
 
-    fn read<'r>(&self, shape: Shape, value: &'r [u8], header_len: usize) -> Result<Slots<'r>, Refusal> {
+    fn read<'r>(&self, shape: Shape, value: &'r [u8], header_len: usize, slots: &mut Slots<'r>) -> Result<(), Refusal> {
         let plan = match self {
             Self::Plan(plan) => plan,
             Self::Refused(reason, detail) => return Err(refusal(*reason, detail.clone())),
@@ -232,7 +243,7 @@ impl Writer {
             return Err(refusal(RefusalReason::UnknownKind, detail));
         }
         let body = value.get(header_len..).unwrap_or_default();
-        plan.read(body).map_err(|broken| undecodable(&broken, header_len))
+        plan.read(body, slots).map_err(|broken| undecodable(&broken, header_len))
     }
 }
 

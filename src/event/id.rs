@@ -28,7 +28,7 @@ impl SalesforceId {
     }
 
     pub fn has_prefix(&self, prefix: &str) -> bool {
-        self.as_str().starts_with(prefix)
+        self.0.starts_with(prefix.as_bytes())
     }
 }
 

@@ -15,8 +15,8 @@ use super::{Refusal, RefusalReason};
 use crate::event::Millis;
 
 /// Reads a record of this shape; with `enveloped` as the data of a structured CloudEvent.
-pub(super) fn read(shape: Shape, value: &[u8], enveloped: bool) -> Result<Slots<'_>, Refusal> {
-    let mut reading = Reading { shape, slots: Slots::default(), at: None, kind_differs: false, data_read: false };
+pub(super) fn read<'r>(shape: Shape, value: &'r [u8], enveloped: bool, slots: &mut Slots<'r>) -> Result<(), Refusal> {
+    let mut reading = Reading { shape, slots, at: None, kind_differs: false, data_read: false };
     let mut from = serde_json::Deserializer::from_slice(value);
     let read = if enveloped {
         from.deserialize_map(Envelope(&mut reading))
@@ -31,7 +31,7 @@ pub(super) fn read(shape: Shape, value: &[u8], enveloped: bool) -> Result<Slots<
     if enveloped && !reading.data_read {
         return Err(refusal(RefusalReason::Undecodable, "the CloudEvent has no `data`"));
     }
-    Ok(reading.slots)
+    Ok(())
 }
 
 fn undecodable(error: &serde_json::Error, at: Option<&'static str>) -> Refusal {
@@ -46,9 +46,9 @@ fn undecodable(error: &serde_json::Error, at: Option<&'static str>) -> Refusal {
 }
 
 /// What is known while a record is being read.
-struct Reading<'r> {
+struct Reading<'s, 'r> {
     shape: Shape,
-    slots: Slots<'r>,
+    slots: &'s mut Slots<'r>,
     /// The member that is being read, where it is a known one.
     at: Option<&'static str>,
     kind_differs: bool,
@@ -56,9 +56,9 @@ struct Reading<'r> {
 }
 
 /// The envelope of a structured CloudEvent: its id and source fill what the data lacks.
-struct Envelope<'s, 'r>(&'s mut Reading<'r>);
+struct Envelope<'a, 's, 'r>(&'a mut Reading<'s, 'r>);
 
-impl<'r> Visitor<'r> for Envelope<'_, 'r> {
+impl<'r> Visitor<'r> for Envelope<'_, '_, 'r> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,9 +87,9 @@ impl<'r> Visitor<'r> for Envelope<'_, 'r> {
 }
 
 /// The members of the record itself.
-struct Members<'s, 'r>(&'s mut Reading<'r>);
+struct Members<'a, 's, 'r>(&'a mut Reading<'s, 'r>);
 
-impl<'r> DeserializeSeed<'r> for Members<'_, 'r> {
+impl<'r> DeserializeSeed<'r> for Members<'_, '_, 'r> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'r>>(self, from: D) -> Result<(), D::Error> {
@@ -97,7 +97,7 @@ impl<'r> DeserializeSeed<'r> for Members<'_, 'r> {
     }
 }
 
-impl<'r> Visitor<'r> for Members<'_, 'r> {
+impl<'r> Visitor<'r> for Members<'_, '_, 'r> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -118,7 +118,7 @@ impl<'r> Visitor<'r> for Members<'_, 'r> {
             };
             reading.at = Some(field.name);
             let value = map.next_value()?;
-            put(reading.shape, field, value, &mut reading.slots)
+            put(reading.shape, field, value, reading.slots)
                 .map_err(|WrongForm| serde::de::Error::custom("a value of the wrong type or form"))?;
             reading.at = None;
         }

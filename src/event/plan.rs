@@ -79,6 +79,8 @@ enum Step {
     Fields {
         name: &'static str,
     },
+    /// A union of null and one other type, null first: what nearly all fields are.
+    Optional(Box<Step>),
     Union(Vec<Step>),
     Skip(Skip),
 }
@@ -104,17 +106,17 @@ impl Plan {
         Ok(Self { shape, steps, names, skips: compiler.skips })
     }
 
-    /// Reads one record's body; nothing may follow it.
-    pub fn read<'r>(&self, body: &'r [u8]) -> Result<Slots<'r>, Broken> {
-        let mut slots = Slots::default();
+    /// Reads one record's body into empty slots; nothing may follow it. The slots are the caller's, because a struct
+    /// of their size costs more to hand up than to fill.
+    pub fn read<'r>(&self, body: &'r [u8], slots: &mut Slots<'r>) -> Result<(), Broken> {
         let mut from = Reader(body);
         for (at, step) in self.steps.iter().enumerate() {
-            if let Err(error) = step.read(&mut from, &mut slots, &self.skips) {
+            if let Err(error) = step.read(&mut from, slots, &self.skips) {
                 return Err(Broken { error, field: self.names.get(at).cloned(), offset: body.len() - from.0.len() });
             }
         }
         if from.0.is_empty() {
-            Ok(slots)
+            Ok(())
         } else {
             Err(Broken { error: ReadError::Length, field: None, offset: body.len() - from.0.len() })
         }
@@ -122,9 +124,22 @@ impl Plan {
 }
 
 impl Step {
+    fn union(branches: Vec<Self>) -> Self {
+        match <[Self; 2]>::try_from(branches) {
+            Ok([Self::Null, some]) => Self::Optional(Box::new(some)),
+            Ok(two) => Self::Union(two.into()),
+            Err(branches) => Self::Union(branches),
+        }
+    }
+
     #[inline]
     fn read<'r>(&self, from: &mut Reader<'r>, slots: &mut Slots<'r>, skips: &Skips) -> Result<(), ReadError> {
         match self {
+            Self::Optional(some) => match from.long()? {
+                0 => {}
+                1 => return some.read(from, slots, skips),
+                _ => return Err(ReadError::Branch),
+            },
             Self::Null => {}
             Self::Text { name, slot } => slots.set_text(name, *slot, Some(Cow::Borrowed(from.text()?))),
             Self::Number(slot) => slots.set_number(*slot, Some(from.long()?)),
@@ -190,12 +205,8 @@ impl Compiler<'_> {
             return self.step(self.names.get(name)?, reader);
         }
         if let Schema::Union(union) = writer {
-            return union
-                .variants()
-                .iter()
-                .map(|branch| self.step(branch, reader))
-                .collect::<Option<_>>()
-                .map(Step::Union);
+            let branches: Option<Vec<Step>> = union.variants().iter().map(|branch| self.step(branch, reader)).collect();
+            return branches.map(Step::union);
         }
         if *writer == Schema::Null {
             return reader.nullable.then_some(Step::Null);

@@ -22,12 +22,12 @@ const DAY: Millis = 24 * 60 * 60 * 1000;
 const EMAIL_UNITS_MAX: usize = 80;
 
 /// One event of a kind.
-pub(super) fn event(kind: EventKind, mut slots: Slots<'_>, timestamp: Option<Millis>) -> Decoded<'_> {
-    let mut identity = match judge(kind, &mut slots, timestamp) {
+pub(super) fn event<'r>(kind: EventKind, slots: &mut Slots<'r>, timestamp: Option<Millis>) -> Decoded<'r> {
+    let mut identity = match judge(kind, slots, timestamp) {
         Ok(identity) => identity,
         Err(refusal) => return Decoded::Refused(refusal),
     };
-    let act = match act(&mut slots, &mut identity) {
+    let act = match act(slots, &mut identity) {
         Ok(act) => act,
         Err(reason) => return Decoded::Ignored(reason),
     };
@@ -53,14 +53,14 @@ pub(super) fn event(kind: EventKind, mut slots: Slots<'_>, timestamp: Option<Mil
 
 /// One statement of the session catalogue. Only its `updated_at` is held to the bounds of time: a session may be
 /// planned for next year.
-pub(super) fn session(mut slots: Slots<'_>, timestamp: Option<Millis>) -> Result<DecodedSession, Refusal> {
-    let (event_id, source) = origin(&mut slots)?;
+pub(super) fn session(slots: &mut Slots<'_>, timestamp: Option<Millis>) -> Result<DecodedSession, Refusal> {
+    let (event_id, source) = origin(slots)?;
     let updated_at = slots
         .number(NumberSlot::OccurredAt)
         .ok_or_else(|| refusal(RefusalReason::OccurredAtMissing, "`updated_at` is absent"))?;
-    let campaign = campaign(&slots)?;
+    let campaign = campaign(slots)?;
     check_time("updated_at", Some(updated_at), timestamp)?;
-    check_texts(&slots)?;
+    check_texts(slots)?;
     let entry_id = slots.take_trimmed(TextSlot::EntryId).map(Cow::into_owned);
     Ok(DecodedSession::Session(Session {
         key: SessionKey { campaign, entry_id },

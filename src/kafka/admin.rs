@@ -8,12 +8,14 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::client_config;
+use super::scan::all_topics;
 use super::topics::{self, Found, Survey, Topic, TopicProblem};
 use crate::config::Config;
 
@@ -70,14 +72,17 @@ pub enum Patience<'a> {
 pub struct Admin<'a> {
     config: &'a Config,
     client: AdminClient<DefaultClientContext>,
+    /// Asks for metadata, as the admin client keeps librdkafka's log lines to itself.
+    consumer: BaseConsumer,
     runtime: Runtime,
 }
 
 impl<'a> Admin<'a> {
     pub fn new(config: &'a Config) -> Result<Self, AdminError> {
         let client = client_config(config).create().map_err(AdminError::Client)?;
+        let consumer = client_config(config).create().map_err(AdminError::Client)?;
         let runtime = Builder::new_current_thread().enable_time().build().map_err(AdminError::Runtime)?;
-        Ok(Self { config, client, runtime })
+        Ok(Self { config, client, consumer, runtime })
     }
 
     /// Creates absent topics if that is allowed, and refuses wrong ones. What a start does. Returns the number of
@@ -157,11 +162,10 @@ impl<'a> Admin<'a> {
         topic.settings().iter().fold(new, |new, (key, value)| new.set(key, value))
     }
 
-    /// Asks for all topics, as asking for one by name may create it.
     fn partition_counts(&self, patience: Patience) -> Result<Vec<(Topic, i32)>, AdminError> {
         let mut backoff = BACKOFF_MIN;
         let metadata = loop {
-            let source = match self.client.inner().fetch_metadata(None, REQUEST_TIMEOUT) {
+            let source = match all_topics(&self.consumer, REQUEST_TIMEOUT) {
                 Ok(metadata) => break metadata,
                 Err(source) => source,
             };

@@ -9,12 +9,15 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::metadata::Metadata;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{ToTheEnd, client_config};
 use crate::config::Config;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(15);
+/// Lines of librdkafka's that are brought to the log after a failure.
+const WORDS_MAX: usize = 50;
 /// Silence after which a broker counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -76,9 +79,7 @@ impl<'a> Scanner<'a> {
 
     /// Number of partitions of the topic.
     pub fn partitions(&self) -> Result<i32, ScanError> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(None, METADATA_TIMEOUT)
+        let metadata = all_topics(&self.consumer, METADATA_TIMEOUT)
             .map_err(|source| ScanError::Unreachable { topic: self.topic.to_owned(), source })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         let count = found.map_or(0, |found| found.partitions().len());
@@ -120,6 +121,17 @@ impl<'a> Scanner<'a> {
         }
         self.consumer.unassign().map_err(failed)
     }
+}
+
+/// Metadata of all topics, as asking for one by name may create it. If that fails, librdkafka's own words (a refused
+/// password, an unknown authority) are brought to the log: they wait in a queue that only polling empties.
+pub(super) fn all_topics(consumer: &BaseConsumer, timeout: Duration) -> Result<Metadata, KafkaError> {
+    let fetched = consumer.fetch_metadata(None, timeout);
+    if fetched.is_err() {
+        let words = std::iter::repeat_with(|| consumer.poll(Duration::from_millis(10)));
+        words.take(WORDS_MAX).take_while(Option::is_some).for_each(drop);
+    }
+    fetched
 }
 
 /// Errors that librdkafka reports and mends itself; if it does not, the silence ends the scan.

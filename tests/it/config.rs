@@ -151,4 +151,12 @@ fn the_example_names_every_setting_with_its_default() {
             assert!(shown, "{section}.{field} is not in the example");
         }
     }
+    let documented = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    for (section, fields) in shown.as_object().unwrap() {
+        let fields = fields.as_object().into_iter().flat_map(|fields| fields.keys());
+        for setting in fields.map(|field| format!("`{section}.{field}")) {
+            let elsewhere = section == "topics" || ["password", "auth"].iter().any(|field| setting.ends_with(field));
+            assert!(elsewhere || documented.contains(&setting), "{setting} is not in docs/configuration.md");
+        }
+    }
 }

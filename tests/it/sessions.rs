@@ -1,6 +1,6 @@
 //! Records of the session catalogue: statements, tombstones, refusals.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test fails by panicking, with what it saw")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test fails by panicking, with what it saw")]
 
 use rollbook::event::{DecodedSession, Decoder, Record, RefusalReason};
 use serde_json::{Value as Json, json};

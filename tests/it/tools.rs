@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use clap::CommandFactory;
+use rollbook::cli::Cli;
 use rollbook::config::Topics;
 use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::event::{Act, Event, EventKind, MemberKey, RegistrationAction, SalesforceId};
@@ -38,8 +40,9 @@ impl Setup {
         let names = names(test);
         let topics = toml::to_string(&names.topics).unwrap();
         let config = folder.path().join("rollbook.toml");
-        let text = format!("application = {:?}\n[kafka]\nbootstrap = {bootstrap:?}\n[topics]\n{topics}", names.prefix);
-        fs::write(&config, text).unwrap();
+        let settings =
+            format!("application = {:?}\n[kafka]\nbootstrap = {bootstrap:?}\n[topics]\n{topics}", names.prefix);
+        fs::write(&config, settings).unwrap();
         Self { _folder: folder, config, topics: names.topics }
     }
 
@@ -104,6 +107,19 @@ fn check_prints_what_is_in_effect() {
 }
 
 #[test]
+fn every_subcommand_and_exit_code_is_documented() {
+    let documented = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md")).unwrap();
+    let cli = Cli::command();
+    for subcommand in cli.get_subcommands().map(clap::Command::get_name) {
+        assert!(documented.contains(&format!("`rollbook {subcommand}")), "{subcommand}");
+    }
+    let help = cli.get_after_help().unwrap().to_string();
+    for code in help.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u8>().ok()) {
+        assert!(documented.contains(&format!("| {code} |")), "{code}");
+    }
+}
+
+#[test]
 fn completions_name_the_subcommands() {
     let (code, stdout, _) = ended(&command(&["completions", "bash"]).output().unwrap());
     assert!(code == 0 && stdout.contains("dead-letters"));
@@ -116,6 +132,31 @@ fn a_broker_that_is_down_is_a_temporary_failure() {
     let setup = Setup::with("down", &silent.local_addr().unwrap().to_string());
     let (code, _, stderr) = setup.run(&["topics", "check"]);
     assert!(code == 75 && stderr.contains("cannot reach Kafka"), "{code}: {stderr}");
+}
+
+#[test]
+fn a_refused_password_is_told_and_never_repeated() {
+    let secure = harness::sasl_ssl();
+    let folder = TempDir::new_in(harness::folder()).unwrap();
+    fs::write(folder.path().join("password"), "canary").unwrap();
+    let properties: toml::Table = secure
+        .properties(harness::SCRAM)
+        .into_iter()
+        .filter(|(name, _)| *name != "sasl.password")
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let config = folder.path().join("rollbook.toml");
+    let bootstrap = &secure.bootstrap;
+    let settings = format!(
+        "[kafka]\nbootstrap = {bootstrap:?}\nproperties_files = {{ \"sasl.password\" = \"password\" }}\n\
+         [kafka.properties]\n{properties}"
+    );
+    fs::write(&config, settings).unwrap();
+    let output = command(&["topics", "check"]).env("ROLLBOOK_CONFIG", &config).output().unwrap();
+    let (code, stdout, stderr) = ended(&output);
+    assert_eq!(code, 75, "{stderr}");
+    assert!(stderr.contains("SASL authentication"), "{stderr}");
+    assert!(!stderr.contains("canary") && !stdout.contains("canary"));
 }
 
 #[test]
@@ -296,7 +337,7 @@ fn the_port_serves_metrics_and_health() {
     let base = format!("http://{}", server.address);
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
     let (stop, stopped) = watch::channel(false);
-    let served = runtime.spawn(server.serve(metrics, Arc::clone(&health), stopped));
+    let port = runtime.spawn(server.serve(metrics, Arc::clone(&health), stopped));
     let get = |path: &str| http::get(&format!("{base}{path}")).unwrap();
     assert!(get("/metrics").body.contains("rollbook_build_info"));
     health.fold(0).ready(false, "restoring");
@@ -306,6 +347,6 @@ fn the_port_serves_metrics_and_health() {
     assert_eq!(get("/readyz").status, 200);
     stop.send_replace(true);
     harness::until("the end of the port", std::time::Duration::from_secs(10), || {
-        if served.is_finished() { Ok(()) } else { Err("it goes on".to_owned()) }
+        if port.is_finished() { Ok(()) } else { Err("it goes on".to_owned()) }
     });
 }

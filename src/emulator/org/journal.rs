@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -104,7 +105,9 @@ fn restore(line: &[u8], tables: &mut [Table]) -> Option<()> {
 
 fn compact(directory: &Path, path: &Path, tables: &[Table]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut out = BufWriter::new(File::create(&fresh)?);
+    // Rows hold names and addresses: nobody else's business.
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut out = BufWriter::new(file);
     for table in tables {
         for record in table.rows() {
             out.write_all(line(table, record).as_bytes())?;

@@ -54,6 +54,8 @@ pub fn respond(service: &mut Service, call: &Call) -> Reply {
 }
 
 fn data(service: &mut Service, call: &Call, version: &str, path: &[&str]) -> Reply {
+    // Only a call that panicked leaves something open: it was never answered.
+    service.org.rollback_to(0);
     let reply = admit(service, call, version).and_then(|version| {
         let reply = route(service, &DataCall { call, version, path });
         let saved = service.org.commit();

@@ -87,18 +87,14 @@ async fn find_members(client: &Client, members: &[MemberKey]) -> Result<Answer, 
 async fn find_people(client: &Client, campaign: SalesforceId, people: &[SalesforceId]) -> Result<Answer, Error> {
     let parent = if people.first().is_some_and(|person| person.has_prefix("00Q")) { "LeadId" } else { "ContactId" };
     let soql = format!(
-        "SELECT Id, {EXTERNAL_ID_FIELD}, {parent} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
+        "SELECT Id, {parent} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
         quote(campaign.as_str()),
         quote_all(people.iter().map(SalesforceId::as_str))
     );
     let records = client.query(&soql).await?;
-    let found = records.iter().filter_map(|record| {
-        Some(FoundPerson {
-            person: id(record, parent)?,
-            record: id(record, "Id")?,
-            external_id: text(record, EXTERNAL_ID_FIELD).map(str::to_owned),
-        })
-    });
+    let found = records
+        .iter()
+        .filter_map(|record| Some(FoundPerson { person: id(record, parent)?, record: id(record, "Id")? }));
     Ok(Answer::People(found.collect()))
 }
 

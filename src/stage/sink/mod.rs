@@ -62,7 +62,7 @@ pub enum Error {
     },
     #[error("could not write outcomes or dead letters")]
     Record(#[source] KafkaError),
-    #[error("Salesforce refused every row with `{code}` (hint: {hint})")]
+    #[error("Salesforce takes no rows: `{code}`; hint: {hint}")]
     Halted { code: String, hint: &'static str },
     #[error("the thread or a task of the sink ended by itself")]
     Ended,

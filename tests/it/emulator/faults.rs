@@ -101,6 +101,32 @@ async fn the_control_surface_wants_its_own_token() {
 }
 
 #[tokio::test]
+async fn the_control_surface_reads_rows_and_sets_trouble() {
+    let options = Options::new(Schema::load_embedded());
+    let token = options.control_token.clone();
+    let org = Session::with(options).await;
+    let campaign = org.campaign("Conference");
+    let control = async |method: &str, path: String| {
+        let method = method.parse().expect("an HTTP method");
+        let request = org.http.request(method, format!("{}/emulator/{path}", org.emulator.base_url()));
+        let request = request.header("x-emulator-token", token.expose_secret());
+        super::answer(request.send().await.expect("an answer")).await.expect("JSON")
+    };
+    let (status, rows) = control("GET", "rows/Campaign".into()).await;
+    assert_eq!((status, &rows[0]["Id"], &rows[0]["Name"]), (200, &json!(campaign), &json!("Conference")));
+    let path = format!("sobjects/Campaign/{campaign}");
+    assert_eq!(control("POST", format!("locks/{campaign}")).await.0, 204);
+    assert_eq!(org.patch(&path, json!({ "IsActive": true })).await.1[0]["errorCode"], "UNABLE_TO_LOCK_ROW");
+    assert_eq!(control("DELETE", format!("locks/{campaign}")).await.0, 204);
+    assert_eq!(org.patch(&path, json!({ "IsActive": true })).await.0, 204);
+    assert_eq!(control("PUT", "limits/DailyApiRequests/2".into()).await.0, 204);
+    assert_eq!(org.get(&path).await.1[0]["errorCode"], "REQUEST_LIMIT_EXCEEDED");
+    assert_eq!(control("POST", "tokens/expire".into()).await.0, 204);
+    assert_eq!(org.get(&path).await.1[0]["errorCode"], "INVALID_SESSION_ID");
+    assert_eq!(control("GET", "rows/Nothing__c".into()).await.0, 404);
+}
+
+#[tokio::test]
 async fn data_survives_a_restart_and_a_torn_last_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = Options::new(Schema::load_embedded());

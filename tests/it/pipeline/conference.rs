@@ -1,7 +1,8 @@
 //! A whole conference through the pipeline, under disorder, rebalances and kills: the org ends up the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rollbook::dead_letter::Stage;
 use rollbook::demo::conference::{Conference, Feed, Record};
 use rollbook::demo::reference::{expected, standing};
 use rollbook::outcome::Outcome;
@@ -35,6 +36,23 @@ fn storm(seed: u64, conference: &Conference) -> Vec<Record> {
 fn org_equals_the_reference(world: &World, conference: &Conference) {
     world.settle();
     world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+}
+
+/// Dead letters of the fold are in its transactions: one for each refused record, however often it was read.
+#[track_caller]
+fn every_refused_record_is_one_dead_letter(world: &World, conference: &Conference) {
+    let letters = world.dead_letters();
+    let of_records = letters.iter().filter(|letter| letter.stage == Stage::Fold && letter.object.is_none());
+    let mut found = BTreeMap::new();
+    let mut places = BTreeSet::new();
+    for letter in of_records {
+        let place = (letter.topic.as_str(), letter.partition, letter.offset);
+        assert!(places.insert(place), "two dead letters of {place:?}");
+        *found.entry(letter.reason.as_str()).or_insert(0) += 1;
+    }
+    let refused: BTreeMap<&str, u64> =
+        conference.refused.iter().map(|(reason, count)| (reason.code(), *count)).collect();
+    assert_eq!(found, refused);
 }
 
 #[test]
@@ -104,6 +122,7 @@ fn two_instances_share_the_partitions_and_hand_them_over() {
     let status = one.process.wait(WITHIN).unwrap_or_else(|why| panic!("SIGTERM: {why}"));
     assert!(status.success(), "an orderly end is a success: {status}\n{}", one.process.log_tail());
     org_equals_the_reference(&world, &conference);
+    every_refused_record_is_one_dead_letter(&world, &conference);
     assert_eq!(assigned(&two), 2);
 }
 
@@ -130,6 +149,7 @@ fn a_process_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     }
     let _rollbook = world.start("one").ready();
     org_equals_the_reference(&world, &conference);
+    every_refused_record_is_one_dead_letter(&world, &conference);
 }
 
 #[test]

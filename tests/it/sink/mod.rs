@@ -1,5 +1,7 @@
 //! The sink: its client, the commands that prepare an org, and the loop between Kafka and Salesforce.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
 mod client;
 mod doctor;
 mod stream;

@@ -33,10 +33,11 @@ const PARTITIONS: i32 = 2;
 
 /// A broker, an org, and what has been read from the topics that the sink writes.
 struct Stream {
-    cluster: MockCluster<'static, DefaultProducerContext>,
     org: Emulator,
     producer: BaseProducer,
     reader: BaseConsumer,
+    /// Dropped after the clients, which would wait for it at their end.
+    cluster: MockCluster<'static, DefaultProducerContext>,
     outcomes: Vec<Outcome>,
     dead_letters: Vec<DeadLetter>,
     metrics: SinkMetrics,
@@ -62,7 +63,7 @@ impl Stream {
         reader.subscribe(&["rollbook.outcomes", "rollbook.dead-letters"]).expect("a subscription");
         let metrics = SinkMetrics::register(&prometheus::Registry::new()).expect("the names are distinct");
         let (outcomes, dead_letters) = (Vec::new(), Vec::new());
-        Self { cluster, org: org().await, producer, reader, outcomes, dead_letters, metrics }
+        Self { org: org().await, producer, reader, cluster, outcomes, dead_letters, metrics }
     }
 
     fn config(&self) -> Config {
@@ -242,18 +243,28 @@ async fn trouble_of_every_kind_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn k1_a_member_made_by_a_person_is_adopted_and_a_deleted_one_made_anew() {
+async fn k2_a_member_made_by_a_person_is_adopted() {
     let mut stream = Stream::start().await;
     let members = members_of(&stream, 4);
-    let by_hand = json!({ "CampaignId": members[0].campaign.as_str(), "LeadId": members[0].person.as_str() });
-    let record = stream.org.with_org(|org| org.put("CampaignMember", by_hand)).expect("a member");
+    // One from before the field was there, one with an id of somebody's own.
+    let by_hand = [(members[0], Value::Null), (members[1], Value::Text("by hand".into()))];
+    let records = by_hand.map(|(member, external_id)| {
+        let record = json!({
+            "CampaignId": member.campaign.as_str(),
+            "LeadId": member.person.as_str(),
+            "external_id__c": external_id.to_json(),
+        });
+        stream.org.with_org(|org| org.put("CampaignMember", record)).expect("a member")
+    });
     let sink = stream.run();
     for member in &members {
         stream.send(&rows(*member, 1));
     }
     stream.read_outcomes(12);
-    let adopted = stream.outcomes.iter().find(|outcome| outcome.external_id == members[0].to_string()).unwrap();
-    assert_eq!((adopted.kind, adopted.record_id.as_deref()), (OutcomeKind::Updated, Some(record.as_str())));
+    for (member, record) in members.iter().zip(records) {
+        let adopted = stream.outcomes.iter().find(|outcome| outcome.external_id == member.to_string()).unwrap();
+        assert_eq!((adopted.kind, adopted.record_id.as_deref()), (OutcomeKind::Updated, Some(record.as_str())));
+    }
     assert_held(&stream, &members, 1);
     sink.stop().await;
     assert!(stream.dead_letters.is_empty());
@@ -262,7 +273,8 @@ async fn k1_a_member_made_by_a_person_is_adopted_and_a_deleted_one_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written() {
     let mut stream = Stream::start().await;
-    let members = members_of(&stream, 3);
+    let mut members = members_of(&stream, 4);
+    let unlabelled = members.pop().expect("four");
     let too_long = Value::Text("x".repeat(300));
     let nobody = MemberKey { campaign: members[0].campaign, person: lead_id("00Q000000000zzz") };
     let nowhere = MemberKey { campaign: lead_id("701000000000zzz"), person: members[0].person };
@@ -274,7 +286,7 @@ async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written(
         member_row(nobody, "Registered"),
         dependant(Object::Engagement, nobody, "plays__c", Value::Integer(1)),
         member_row(nowhere, "Registered"),
-        member_row(members[1], "No such status"),
+        member_row(unlabelled, "No such status"),
     ]);
     stream.send_bytes("a", "no upsert", b"no upsert");
     let sink = stream.run();

@@ -116,7 +116,6 @@ pub enum RowResult {
 pub struct FoundPerson {
     pub person: SalesforceId,
     pub record: SalesforceId,
-    pub external_id: Option<String>,
 }
 
 /// What the shell has to do or count.

@@ -234,11 +234,7 @@ impl Outbox {
                     self.memory.forget(&member);
                     self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
                 }
-                Some(FoundPerson { external_id: Some(other), .. }) if !other.eq_ignore_ascii_case(&key.external_id) => {
-                    let detail = "the campaign already has a member for this person, with another external id";
-                    let hint = "clear external_id__c of that member, or delete it, then redrive this row";
-                    self.dead_letter(&key, Reason { code: "DUPLICATE_VALUE", detail, hint, fields: Vec::new() }, now);
-                }
+                // Whatever its external id was: a campaign has one member per person, and this is that one's id.
                 Some(found) => {
                     slot.version.adopt = Some(found.record);
                     self.send_again(&key, now);

@@ -101,15 +101,7 @@ impl Org {
             Call::FindPeople { campaign, people } => {
                 let key = |person: &SalesforceId| MemberKey { campaign: *campaign, person: *person };
                 let found = people.iter().filter_map(|person| Some((person, self.members.get(&key(person))?)));
-                Answer::People(
-                    found
-                        .map(|(person, it)| FoundPerson {
-                            person: *person,
-                            record: it.record,
-                            external_id: it.external_id.clone(),
-                        })
-                        .collect(),
-                )
+                Answer::People(found.map(|(person, it)| FoundPerson { person: *person, record: it.record }).collect())
             }
             Call::EnsureStatuses { .. } => Answer::Statuses {
                 statuses: Statuses::Labels(NINE.iter().map(ToString::to_string).collect()),

@@ -192,7 +192,7 @@ fn a_member_made_by_a_person_is_adopted() {
     outbox.complete(request.id, Answer::Rows(vec![refused(adopt, "DUPLICATE_VALUE")]), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(request.call, Call::FindPeople { campaign: key.campaign, people: vec![key.person] });
-    let found = FoundPerson { person: key.person, record: id("00v", 9), external_id: None };
+    let found = FoundPerson { person: key.person, record: id("00v", 9) };
     outbox.complete(request.id, Answer::People(vec![found]), 0);
     let request = outbox.next_request(0).unwrap();
     let Call::Update { rows } = &request.call else { panic!("{request:?}") };
