@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::Metadata;
@@ -125,7 +125,10 @@ impl<'a> Scanner<'a> {
 
 /// Metadata of all topics, as asking for one by name may create it. If that fails, librdkafka's own words (a refused
 /// password, an unknown authority) are brought to the log: they wait in a queue that only polling empties.
-pub(super) fn all_topics(consumer: &BaseConsumer, timeout: Duration) -> Result<Metadata, KafkaError> {
+pub(super) fn all_topics<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    timeout: Duration,
+) -> Result<Metadata, KafkaError> {
     let fetched = consumer.fetch_metadata(None, timeout);
     if fetched.is_err() {
         let words = std::iter::repeat_with(|| consumer.poll(Duration::from_millis(10)));
