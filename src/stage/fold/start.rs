@@ -33,10 +33,16 @@ pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle)
         };
         workers.push((name, worker));
     }
-    catalogue
-        .start(shared.shutdown.clone())
-        .map_err(|source| Error::Thread { name: "catalogue".to_owned(), source })?;
-    workers.into_iter().map(|(name, worker)| spawn(name, worker)).collect()
+    let shutdown = shared.shutdown.clone();
+    let follow = move || {
+        catalogue.run(&shutdown);
+        Ok(())
+    };
+    let mut threads = vec![spawn("catalogue".to_owned(), follow)?];
+    for (name, worker) in workers {
+        threads.push(spawn(name, move || worker.run())?);
+    }
+    Ok(threads)
 }
 
 fn worker(
@@ -79,13 +85,13 @@ fn random_instance() -> String {
     format!("{:016x}", fastrand::u64(..))
 }
 
-fn spawn(name: String, worker: Worker) -> Result<Ended, Error> {
+fn spawn(name: String, work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<Ended, Error> {
     let (ended, end) = oneshot::channel();
     thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
             // Nobody listens any more where the process is already going down.
-            let _ = ended.send(worker.run());
+            let _ = ended.send(work());
         })
         .map_err(|source| Error::Thread { name, source })?;
     Ok(end)
