@@ -14,7 +14,7 @@ use crate::event::{Decoder, Millis};
 use crate::fold::Catalogue;
 use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
-use crate::kafka::membership::{Membership, Rebalance};
+use crate::kafka::membership::{Membership, Rebalance, leave};
 use crate::kafka::registry::Registry;
 use crate::kafka::transaction::{Committed, Committer, Outgoing, Transaction};
 use crate::metrics::{CommitResult, Metrics};
@@ -231,16 +231,20 @@ impl Worker {
 
     /// Commits everything that was folded and waits for it.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        if let Some(result) = self.parts.committer.wait() {
-            self.committed(result)?;
-        }
+        self.wait_for_commit()?;
         if self.next_offsets.moved() || !self.records.is_empty() {
             self.commit()?;
-            if let Some(result) = self.parts.committer.wait() {
-                self.committed(result)?;
-            }
+            self.wait_for_commit()?;
         }
         Ok(())
+    }
+
+    fn wait_for_commit(&mut self) -> Result<(), Error> {
+        let WorkerParts { committer, health, .. } = &mut self.parts;
+        match committer.wait(|| health.beat()) {
+            Some(result) => self.committed(result),
+            None => Ok(()),
+        }
     }
 
     /// Drops whatever was not written, and the states with it.
@@ -268,7 +272,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.parts.consumer.context().leave();
+        leave(&self.parts.consumer);
     }
 }
 
