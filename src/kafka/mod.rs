@@ -29,7 +29,7 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 /// a slow flush together.
 const TRANSACTION_TIMEOUT_MS: &str = "20000";
 /// Dead letters carry the value that was too large for its topic's default.
-const MESSAGE_BYTES_MAX: &str = "10485760";
+pub const MESSAGE_BYTES_MAX: &str = "10485760";
 /// One try to reach the transaction coordinator.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -11,6 +11,7 @@ mod commit;
 mod inputs;
 mod record;
 mod start;
+mod statements;
 mod tally;
 mod worker;
 

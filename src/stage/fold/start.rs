@@ -55,12 +55,13 @@ fn worker(
     let config = &shared.config;
     let instance = config.kafka.instance.clone().unwrap_or_else(random_instance);
     let transactional_id = format!("{}-{instance}-{name}", config.application);
-    let stop = || shared.shutdown.requested();
-    let Some(producer) = attempt("start transactions", transactional_producer(config, &transactional_id, stop))? else {
-        return Ok(None);
+    let producer = {
+        let (config, shutdown) = (Arc::clone(config), shared.shutdown.clone());
+        move || transactional_producer(&config, &transactional_id, || shutdown.requested())
     };
+    let Some(first) = attempt("start transactions", producer())? else { return Ok(None) };
     let committer =
-        Committer::start(producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
+        Committer::start(first, producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
     let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
     let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
     attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
