@@ -8,6 +8,7 @@
 
 mod assignment;
 mod commit;
+mod headers;
 mod inputs;
 mod record;
 mod start;
@@ -15,7 +16,7 @@ mod statements;
 mod tally;
 mod worker;
 
-pub use record::KIND_HEADER;
+pub use headers::KIND_HEADER;
 pub use start::{Ended, start};
 
 use rdkafka::error::KafkaError;

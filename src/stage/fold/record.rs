@@ -8,9 +8,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::event::{
-    Decoded, DecodedSession, Event, EventKind, Headers as RecordHeaders, Record, Refusal, Session, SessionKey,
-};
+use crate::event::{Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, Session, SessionKey};
 use crate::kafka::membership::Membership;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
@@ -18,14 +16,11 @@ use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
 
+use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{input_of, kind_of};
 use super::worker::{Worker, now};
 use super::{Error, attempt};
 
-/// Kind of a re-keyed event: the topic does not tell it any more.
-pub const KIND_HEADER: &str = "rollbook.kind";
-/// Where a re-keyed event stood first: `topic/partition/offset`.
-const ORIGIN_HEADER: &str = "rollbook.origin";
 /// Pause between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,15 +29,6 @@ pub(super) enum Progress {
     Done,
     /// A rebalance or the shutdown came first; the record is folded by whoever owns its partition then.
     Left,
-}
-
-/// Headers as librdkafka holds them; parsed only if somebody asks.
-struct MessageHeaders<'a>(&'a BorrowedMessage<'a>);
-
-impl RecordHeaders for MessageHeaders<'_> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.headers()?.iter().find(|header| header.key == name)?.value
-    }
 }
 
 impl Worker {
@@ -112,17 +98,13 @@ impl Worker {
     /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
     fn reroute(&mut self, message: &BorrowedMessage<'_>, home: i32, event: &Event<'_>) {
         let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
-        let mut headers = message.headers().map_or_else(OwnedHeaders::new, rdkafka::message::BorrowedHeaders::detach);
-        for (key, value) in [(KIND_HEADER, event.kind.name()), (ORIGIN_HEADER, origin.as_str())] {
-            headers = headers.insert(Header { key, value: Some(value) });
-        }
         self.records.push(Outgoing {
             topic: self.parts.config.topics.resolved.clone(),
             partition: Some(home),
             key: Some(event.member.bytes().to_vec()),
             value: message.payload().map(<[u8]>::to_vec),
             timestamp: message.timestamp().to_millis(),
-            headers: Some(headers),
+            headers: Some(rekeyed(message.headers(), event.kind, &origin)),
         });
     }
 
