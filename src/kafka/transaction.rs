@@ -292,10 +292,8 @@ fn classify(error: &KafkaError) -> Failure {
         ) => Failure::Fenced,
         // A record that no broker takes would be refused for ever.
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => Failure::Fatal,
-        _ => match error {
-            KafkaError::Transaction(cause) if cause.is_fatal() => Failure::Fatal,
-            _ => Failure::Again,
-        },
+        _ if matches!(error, KafkaError::Transaction(cause) if cause.is_fatal()) => Failure::Fatal,
+        _ => Failure::Again,
     }
 }
 
