@@ -12,6 +12,7 @@ mod headers;
 mod inputs;
 mod record;
 mod start;
+mod statements;
 mod tally;
 mod worker;
 

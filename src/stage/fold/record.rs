@@ -25,7 +25,7 @@ use super::{Error, attempt};
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether the record was dealt with.
-enum Progress {
+pub(super) enum Progress {
     Done,
     /// A rebalance or the shutdown came first; the record is folded by whoever owns its partition then.
     Left,
@@ -37,8 +37,8 @@ impl Worker {
         &mut self,
         consumer: &BaseConsumer<Membership>,
         message: &BorrowedMessage<'_>,
-    ) -> Result<(), Error> {
-        let Some(input) = input_of(message.topic(), &self.parts.config.topics) else { return Ok(()) };
+    ) -> Result<Progress, Error> {
+        let Some(input) = input_of(message.topic(), &self.parts.config.topics) else { return Ok(Progress::Done) };
         let progress = if input == Topic::Sessions {
             self.session(consumer, message)?
         } else {
@@ -47,7 +47,7 @@ impl Worker {
         if matches!(progress, Progress::Done) {
             self.next_offsets.advance(input, message.partition(), message.offset() + 1);
         }
-        Ok(())
+        Ok(progress)
     }
 
     fn event(
@@ -138,10 +138,12 @@ impl Worker {
         let value = session.as_ref().map(Session::encode);
         let text = key.to_text();
         let at = message.timestamp().to_millis().unwrap_or_else(now);
-        if !self.catalogue_change(CatalogueChange { key, session, at }) {
+        let before = self.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
+        if !self.catalogue_change(CatalogueChange { key: key.clone(), session: session.clone(), at }) {
             self.tally.record(Topic::Sessions, RecordOutcome::Unchanged);
             return;
         }
+        self.statements.add(key, session, before);
         self.tally.record(Topic::Sessions, RecordOutcome::Changed);
         self.records.push(Outgoing {
             topic: self.parts.config.topics.catalogue.clone(),
@@ -202,6 +204,9 @@ impl Worker {
             return Ok(Progress::Done);
         }
         self.flush()?;
+        if self.lost {
+            return Ok(Progress::Left);
+        }
         let assignment = attempt("list the assignment", consumer.assignment())?;
         attempt("pause partitions", consumer.pause(&assignment))?;
         self.parts.metrics.waiting(Dependency::Registry).set(1);
