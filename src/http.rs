@@ -78,7 +78,7 @@ impl Health {
     }
 
     /// Whether every loop does its work, and what each one waits for. Without a loop: not ready.
-    fn ready(&self) -> (bool, serde_json::Value) {
+    pub fn ready(&self) -> (bool, serde_json::Value) {
         let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
         let states = loops.iter().map(|(name, pulse)| (name, pulse.waits_for()));
         let ready = !loops.is_empty() && states.clone().all(|(_, waits_for)| waits_for.is_none());

@@ -280,10 +280,14 @@ impl Metrics {
 
     /// A partition that is no longer this instance's has no lag here: its series end.
     pub fn forget_partition(&self, topic: Topic, partition: i32) {
-        let number = partition.to_string();
+        self.forget_lag(topic, partition);
         // An absent series is what is wanted, so its error is none.
-        let _ = self.consumer_lag.remove_label_values(&[topic.label(), &number]);
-        let _ = self.restore_remaining.remove_label_values(&[&number]);
+        let _ = self.restore_remaining.remove_label_values(&[&partition.to_string()]);
+    }
+
+    /// The same, of a topic that has no state to restore.
+    pub fn forget_lag(&self, topic: Topic, partition: i32) {
+        let _ = self.consumer_lag.remove_label_values(&[topic.label(), &partition.to_string()]);
     }
 
     /// Adds a room's own metrics.

@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str, base_dir: &Path, environment: Environment) -> Re
     })?;
     let mut check = Check { problems: Vec::new(), base_dir, environment };
     check.unknown("", &mut raw);
-    let application = check.field("application", raw.application, "a name", |text| name(&text, 100));
+    let application = check.field("application", raw.application, NAME, |text| name(&text, 100));
     let kafka = check.kafka(raw.kafka);
     let topics = check.topics(raw.topics);
     let registry = check.optional_table("registry", raw.registry, Check::registry);
@@ -34,6 +34,9 @@ pub(super) fn parse(text: &str, base_dir: &Path, environment: Environment) -> Re
         Err(Invalid(check.problems))
     }
 }
+
+/// What [`name`] takes of a setting that begins the names of groups and transactions.
+pub(super) const NAME: &str = "a name: letters, digits, '.', '_' and '-', at most 100";
 
 /// Collects problems while values are taken.
 pub(super) struct Check<'a> {

@@ -23,8 +23,14 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Leaf<T> {
         let value = toml::Value::deserialize(from)?;
         let found = value.type_str();
         // The error's own text is left out: it repeats the value, which may be a secret in the wrong place.
-        Ok(T::deserialize(value).map_or_else(|_| Self::Wrong(format!("is a {found}")), Self::Value))
+        Ok(T::deserialize(value).map_or_else(|_| Self::Wrong(is_a(found)), Self::Value))
     }
+}
+
+/// "is an integer", "is a string".
+pub(super) fn is_a(found: &str) -> String {
+    let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("is {article} {found}")
 }
 
 /// Fields that a table does not have.

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::parse::{Check, host_port, name, property_text};
+use super::parse::{Check, NAME, host_port, name, property_text};
 use super::raw::{self, Leaf};
 use super::{Auth, Fold, Http, Kafka, Registry, Salesforce, Sink, Topics, properties};
+
+/// The first version whose collections can be upserted.
+const API_VERSION_MIN: u32 = 46;
 
 impl Check<'_> {
     pub(super) fn kafka(&mut self, leaf: Leaf<raw::RawKafka>) -> Kafka {
@@ -17,7 +20,7 @@ impl Check<'_> {
         if !bootstrap.is_empty() && !bootstrap.split(',').all(|server| host_port(server.trim())) {
             self.note("kafka.bootstrap", "is not a list of host:port", "write \"broker-1:9092,broker-2:9092\"");
         }
-        let instance = self.field("kafka.instance", raw.instance, "a name", |text| name(&text, 100));
+        let instance = self.field("kafka.instance", raw.instance, NAME, |text| name(&text, 100));
         let values = self.field("kafka.properties", raw.properties, "a table", Some).unwrap_or_default();
         let files = self.field("kafka.properties_files", raw.properties_files, "a table", Some).unwrap_or_default();
         Kafka { bootstrap, instance, properties: self.properties(values, files) }
@@ -32,7 +35,7 @@ impl Check<'_> {
         for (name, value) in values {
             let path = format!("kafka.properties.{name:?}");
             let Some(text) = property_text(&value) else {
-                self.note(&path, &format!("is a {}, not a text, number or boolean", value.type_str()), "");
+                self.note(&path, &format!("{}, not a text, number or boolean", raw::is_a(value.type_str())), "");
                 continue;
             };
             if files.contains_key(&name) {
@@ -45,9 +48,8 @@ impl Check<'_> {
         }
         for (name, file) in files {
             let path = format!("kafka.properties_files.{name:?}");
-            let leaf = file
-                .as_str()
-                .map_or(Leaf::Wrong(format!("is a {}", file.type_str())), |text| Leaf::Value(text.to_owned()));
+            let leaf =
+                file.as_str().map_or(Leaf::Wrong(raw::is_a(file.type_str())), |text| Leaf::Value(text.to_owned()));
             let value = self.secret(&path, leaf, "").unwrap_or_default();
             if let Some((message, hint)) = properties::problem(&name, value.expose_secret()) {
                 self.note(&path, &message, &hint);
@@ -176,8 +178,12 @@ impl Check<'_> {
 
     pub(super) fn salesforce(&mut self, raw: raw::RawSalesforce) -> Salesforce {
         let login_url = self.url("salesforce.login_url", raw.login_url);
-        let version = |text: String| text.strip_suffix(".0")?.parse::<u32>().is_ok().then_some(text);
-        let api_version = self.field("salesforce.api_version", raw.api_version, "a version like \"62.0\"", version);
+        let version = |text: String| {
+            let number: u32 = text.strip_suffix(".0")?.parse().ok()?;
+            (number >= API_VERSION_MIN).then_some(text)
+        };
+        let expected = "a version like \"62.0\", at least \"46.0\"";
+        let api_version = self.field("salesforce.api_version", raw.api_version, expected, version);
         let default = Duration::from_mins(2);
         Salesforce {
             auth: self.auth(raw.auth, &login_url),
@@ -193,6 +199,7 @@ impl Check<'_> {
         let flow = self.required("salesforce.auth.flow", raw.flow, "\"client_credentials\" or \"jwt_bearer\"");
         let client_id = self.required("salesforce.auth.client_id", raw.client_id, "the app's consumer key");
         if flow == "jwt_bearer" {
+            self.unused(&flow, "client_secret_file", &raw.client_secret_file);
             let audience = self.field("salesforce.auth.audience", raw.audience, "a URL", Some);
             return Auth::JwtBearer {
                 client_id,
@@ -208,11 +215,24 @@ impl Check<'_> {
         if !flow.is_empty() && flow != "client_credentials" {
             self.note("salesforce.auth.flow", "is no known flow", "write \"client_credentials\" or \"jwt_bearer\"");
         }
+        if flow == "client_credentials" {
+            self.unused(&flow, "username", &raw.username);
+            self.unused(&flow, "private_key_file", &raw.private_key_file);
+            self.unused(&flow, "audience", &raw.audience);
+        }
         let path = "salesforce.auth.client_secret_file";
         let variable = "ROLLBOOK_SALESFORCE_CLIENT_SECRET";
         Auth::ClientCredentials {
             client_id,
             client_secret: self.required_secret(path, raw.client_secret_file, variable),
+        }
+    }
+
+    /// A setting of the other flow: whoever wrote it means that flow, or left a secret lying about.
+    fn unused(&mut self, flow: &str, field: &str, leaf: &Leaf<String>) {
+        if !matches!(leaf, Leaf::Absent) {
+            let hint = "remove it, or choose the flow that it belongs to";
+            self.note(&format!("salesforce.auth.{field}"), &format!("is not used by the flow \"{flow}\""), hint);
         }
     }
 

@@ -110,9 +110,19 @@ impl Decoder {
     pub fn learn(&mut self, id: u32, schema: Option<&str>) {
         let writer = match schema {
             Some(text) => Writer::of(text),
-            None => Writer::Refused(RefusalReason::UnknownSchema, "the registry has no such schema".to_owned()),
+            None => Writer::unknown("the registry has no such schema"),
         };
         self.by_id.insert(id, writer);
+    }
+
+    /// There is no registry to ask for the schema of an id.
+    pub fn learn_that_nobody_knows(&mut self, id: u32) {
+        self.by_id.insert(id, Writer::unknown("no registry is configured; hint: add the section `registry`"));
+    }
+
+    /// From here on the ids that the registry did not have are asked for again: somebody may have registered them.
+    pub fn forget_unknown(&mut self) {
+        self.by_id.retain(|_, writer| !matches!(writer, Writer::Refused(RefusalReason::UnknownSchema, _)));
     }
 
     /// An event, a reason to ignore it, or a refusal.
@@ -223,6 +233,10 @@ fn read_json<'r>(shape: Shape, value: &'r [u8], headers: &dyn Headers, slots: &m
 }
 
 impl Writer {
+    fn unknown(why: &str) -> Self {
+        Self::Refused(RefusalReason::UnknownSchema, why.to_owned())
+    }
+
     fn of(schema: &str) -> Self {
         match Plan::parse(schema) {
             Ok(plan) => Self::Plan(Box::new(plan)),

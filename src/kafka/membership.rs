@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::statistics::Partition;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use tracing::warn;
@@ -68,19 +69,30 @@ impl Membership {
     }
 }
 
+/// How far a consumer's application is behind the ends of its partitions.
+pub fn lags(statistics: &Statistics) -> Vec<Lag> {
+    let partitions =
+        statistics.topics.iter().flat_map(|(topic, stats)| stats.partitions.values().map(move |it| (topic, it)));
+    let known = partitions.filter(|(_, stats)| stats.partition >= 0);
+    known
+        .filter_map(|(topic, stats)| {
+            let records = behind(stats)?;
+            Some(Lag { topic: topic.clone(), partition: stats.partition, records })
+        })
+        .collect()
+}
+
+/// None: not known yet. The reader sees committed records only, so the end is the last stable one.
+fn behind(stats: &Partition) -> Option<i64> {
+    // What was fetched is with the application: then the fetcher's place counts, which is beyond the marks that end
+    // transactions, and is there before the first record. Else what the application has read.
+    let read = if stats.fetchq_cnt == 0 { stats.next_offset } else { stats.app_offset };
+    (stats.ls_offset >= 0 && read >= 0).then(|| (stats.ls_offset - read).max(0))
+}
+
 impl ClientContext for Membership {
     fn stats(&self, statistics: Statistics) {
-        let mut lags = Vec::new();
-        for (topic, stats) in &statistics.topics {
-            for (partition, stats) in &stats.partitions {
-                // Below 0: not known. The reader sees committed records only, so the end is the last stable one.
-                if *partition >= 0 && stats.ls_offset >= 0 && stats.app_offset >= 0 {
-                    let records = (stats.ls_offset - stats.app_offset).max(0);
-                    lags.push(Lag { topic: topic.clone(), partition: *partition, records });
-                }
-            }
-        }
-        *self.lags.lock().expect("no holder of the lock panics") = lags;
+        *self.lags.lock().expect("no holder of the lock panics") = lags(&statistics);
     }
 }
 
@@ -98,5 +110,21 @@ impl ConsumerContext for Membership {
             Rebalance::Revoked
         };
         self.rebalances.lock().expect("no holder of the lock panics").push_back(rebalance);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_at_the_end_of_a_transaction_is_no_lag_and_an_unread_partition_is() {
+        let of = |fetchq_cnt, next_offset, app_offset| {
+            behind(&Partition { fetchq_cnt, next_offset, app_offset, ls_offset: 10, ..Partition::default() })
+        };
+        assert_eq!(of(0, 10, 9), Some(0), "9 is a mark");
+        assert_eq!(of(3, 10, 7), Some(3), "three wait in the queue");
+        assert_eq!(of(0, 4, -1001), Some(6), "nothing has come yet");
+        assert_eq!(of(0, -1001, -1001), None);
     }
 }

@@ -78,6 +78,31 @@ fn every_problem_is_reported_at_once_with_its_path() {
 }
 
 #[test]
+fn settings_of_the_other_login_are_a_problem() {
+    let with = |flow: &str, settings: &str| {
+        let flow = format!("flow = \"{flow}\"\nclient_id = \"consumer\"\nusername = \"u\"");
+        let login = "login_url = \"https://example.my.salesforce.com\"";
+        let text = format!("{MINIMAL}[salesforce]\n{login}\n[salesforce.auth]\n{flow}\n{settings}\n");
+        let invalid = Config::parse(&text, Path::new(""), &|_| Some("a secret".to_owned())).err();
+        invalid.map(|invalid| invalid.to_string()).unwrap_or_default()
+    };
+    let report = with("client_credentials", "private_key_file = \"key.pem\"\naudience = \"https://a.example\"");
+    for field in ["username", "private_key_file", "audience"] {
+        assert!(report.contains(&format!("salesforce.auth.{field}: is not used by the flow")), "{report}");
+    }
+    let report = with("jwt_bearer", "client_secret_file = \"secret\"");
+    assert!(report.contains("1 problem\n  salesforce.auth.client_secret_file: is not used"), "{report}");
+}
+
+#[test]
+fn versions_of_the_api_without_upserts_of_collections_are_a_problem() {
+    for (version, fine) in [("45.0", false), ("46.0", true), ("62", false), ("-1.0", false), ("67.0", true)] {
+        let text = format!("{MINIMAL}[salesforce]\napi_version = {version:?}\n");
+        assert_eq!(!paths(&text).contains(&"salesforce.api_version".to_owned()), fine, "{version}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_one_problem_with_its_line() {
     assert_eq!(paths("[kafka]\nbootstrap = \n"), ["line 2"]);
 }
@@ -123,17 +148,22 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     assert!(report.contains("kafka.password") && !report.contains("canary"), "{report}");
 }
 
+fn second_flow(line: &str) -> bool {
+    ["# username", "# private_key_file", "# audience"].iter().any(|field| line.starts_with(field))
+}
+
 #[test]
 fn the_example_names_every_setting_with_its_default() {
     let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rollbook.example.toml")).unwrap();
     let folder = TempDir::new().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "secret").unwrap();
-    // Every commented-out setting is switched on but the second flow; each file is one that exists.
+    // Every commented-out setting is switched on but those of the second flow; each file is one that exists.
     let settings = example
-        .lines()
+        .split("# flow = ")
+        .flat_map(|part| part.lines().skip_while(|line| line.starts_with("\"jwt") || second_flow(line)))
         .map(|line| line.strip_prefix("# ").unwrap_or(line))
-        .filter(|line| (line.contains(" = ") || line.starts_with('[')) && !line.starts_with("flow = \"jwt"));
+        .filter(|line| line.contains(" = ") || line.starts_with('['));
     let with_files = settings.map(|line| match line.split_once(" = \"/") {
         Some((name, _)) => format!("{name} = {secret:?}\n"),
         None => format!("{line}\n"),

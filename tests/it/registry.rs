@@ -79,6 +79,33 @@ async fn what_a_schema_refers_to_comes_with_it() {
     assert_eq!(refusal.reason, RefusalReason::EventIdMissing, "{refusal}");
 }
 
+#[test]
+fn an_unknown_schema_is_asked_for_again_and_a_known_one_is_not() {
+    let mut decoder = Decoder::new(1_000);
+    let text = r#"{"type":"record","name":"View","fields":[{"name":"source","type":"string"}]}"#;
+    decoder.learn(1, Some(text));
+    decoder.learn(2, None);
+    decoder.learn_that_nobody_knows(3);
+    let decode = |decoder: &Decoder, id| {
+        let value = [0, 0, 0, 0, id, 0];
+        let record =
+            Record { kind: Some(EventKind::View), key: None, value: Some(&value), timestamp: None, headers: &() };
+        match decoder.decode(&record) {
+            Ok(Decoded::Refused(refusal)) => refusal.to_string(),
+            Ok(_) => panic!("a view without an id is refused"),
+            Err(needed) => format!("schema {} is needed", needed.id),
+        }
+    };
+    assert!(decode(&decoder, 2).contains("the registry has no such schema"));
+    assert!(decode(&decoder, 3).contains("no registry is configured"), "{}", decode(&decoder, 3));
+    decoder.forget_unknown();
+    assert_eq!(
+        (decode(&decoder, 2).as_str(), decode(&decoder, 3).as_str()),
+        ("schema 2 is needed", "schema 3 is needed")
+    );
+    assert!(decode(&decoder, 1).contains("event_id"), "{}", decode(&decoder, 1));
+}
+
 #[tokio::test]
 async fn only_the_registrys_own_word_makes_a_schema_unknown() {
     let (url, _) = serve().await;

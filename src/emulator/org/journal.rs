@@ -2,9 +2,11 @@
 //!
 //! Each request's changes are written and synced in one go before its answer leaves, so an answered write survives a
 //! crash. A torn last line belongs to a request that was never answered and is dropped. At start the file is rewritten
-//! with one line per row, into a second file that then takes the first one's name.
+//! with one line per row, into a second file that then takes the first one's name. So a second process on the same
+//! directory would write into a file that is gone, and rows of an object that the schema lacks would be lost: both are
+//! refused.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,11 +17,14 @@ use super::table::{Cell, Record, Table};
 use crate::event::SalesforceId;
 
 const FILE: &str = "rows.jsonl";
+/// Locked as long as a process has the directory; the lock ends with the process, however that ends.
+const LOCK: &str = "lock";
 
 /// The open file.
 pub struct Journal {
     file: File,
     path: PathBuf,
+    _lock: File,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,13 @@ pub enum JournalError {
     Io { path: PathBuf, source: io::Error },
     #[error("line {line} of `{path}` is no row\nhint: move the file away to start with an empty org")]
     Line { path: PathBuf, line: usize },
+    #[error(
+        "line {line} of `{path}` is of `{object}`, which the schema does not have\n\
+         hint: start with the --schema that these rows were written with, or with another --data"
+    )]
+    Object { path: PathBuf, line: usize, object: String },
+    #[error("another process uses the data directory `{path}`\nhint: give each emulator its own")]
+    InUse { path: PathBuf },
 }
 
 impl Journal {
@@ -36,17 +48,23 @@ impl Journal {
         let path = directory.join(FILE);
         let fail = |source| JournalError::Io { path: path.clone(), source };
         fs::create_dir_all(directory).map_err(fail)?;
+        let lock = File::create(directory.join(LOCK)).map_err(fail)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => JournalError::InUse { path: directory.to_owned() },
+            TryLockError::Error(source) => fail(source),
+        })?;
         match File::open(&path) {
             Ok(file) => replay(BufReader::new(file), tables).map_err(|problem| match problem {
                 Problem::Io(source) => fail(source),
                 Problem::Line(line) => JournalError::Line { path: path.clone(), line },
+                Problem::Object(line, object) => JournalError::Object { path: path.clone(), line, object },
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fail(error)),
         }
         compact(directory, &path, tables).map_err(fail)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(fail)?;
-        Ok(Self { file, path })
+        Ok(Self { file, path, _lock: lock })
     }
 
     /// Appends lines and waits until they are on disk.
@@ -59,6 +77,7 @@ impl Journal {
 enum Problem {
     Io(io::Error),
     Line(usize),
+    Object(usize, String),
 }
 
 fn replay(file: BufReader<File>, tables: &mut [Table]) -> Result<(), Problem> {
@@ -69,15 +88,24 @@ fn replay(file: BufReader<File>, tables: &mut [Table]) -> Result<(), Problem> {
             return Err(Problem::Line(line));
         }
         let line = line.map_err(Problem::Io)?;
-        if !line.is_empty() && restore(&line, tables).is_none() {
-            bad = Some(number + 1);
+        match restore(&line, tables) {
+            _ if line.is_empty() => {}
+            Some(Restored::Row) => {}
+            Some(Restored::NoTable(object)) => return Err(Problem::Object(number + 1, object)),
+            None => bad = Some(number + 1),
         }
     }
     Ok(())
 }
 
-/// A row that belongs to an object the schema no longer has is left out, as a deleted object's rows are.
-fn restore(line: &[u8], tables: &mut [Table]) -> Option<()> {
+enum Restored {
+    Row,
+    /// A row of an object that the schema does not have.
+    NoTable(String),
+}
+
+/// None: the line is no row.
+fn restore(line: &[u8], tables: &mut [Table]) -> Option<Restored> {
     let row: Value = serde_json::from_slice(line).ok()?;
     let object = row.get("object")?.as_str()?;
     let id = SalesforceId::parse(row.get("id")?.as_str()?)?;
@@ -86,7 +114,9 @@ fn restore(line: &[u8], tables: &mut [Table]) -> Option<()> {
     record.deleted = row.get("deleted")?.as_bool()?;
     let number = row.get("number")?.as_u64()?;
     let fields = row.get("fields")?.as_object()?;
-    let Some(table) = tables.iter_mut().find(|table| table.object == object) else { return Some(()) };
+    let Some(table) = tables.iter_mut().find(|table| table.object == object) else {
+        return Some(Restored::NoTable(object.to_owned()));
+    };
     for (name, value) in fields {
         let column = table.column_or_new(name);
         record.set(column, from_json(value)?);
@@ -100,7 +130,7 @@ fn restore(line: &[u8], tables: &mut [Table]) -> Option<()> {
             table.push(record);
         }
     }
-    Some(())
+    Some(Restored::Row)
 }
 
 fn compact(directory: &Path, path: &Path, tables: &[Table]) -> io::Result<()> {

@@ -195,7 +195,7 @@ impl Worker {
     /// are paused meanwhile, and the consumer polled, so that the group does not give the member up.
     fn learn(&mut self, consumer: &BaseConsumer<Membership>, id: u32) -> Result<Progress, Error> {
         let Some(registry) = &self.parts.registry else {
-            self.decoder.learn(id, None);
+            self.decoder.learn_that_nobody_knows(id);
             return Ok(Progress::Done);
         };
         let answer = self.parts.runtime.block_on(registry.schema(id));

@@ -36,6 +36,10 @@ const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
 const POLL_FOR_IN_FLIGHT: Duration = Duration::from_millis(2);
 
+/// A schema id that the registry does not have is not asked for again for so long. Short, as whoever registers the schema
+/// sends the dead letters again right away; long enough that a flood of them is no flood of questions.
+const UNKNOWN_KEPT: Duration = Duration::from_secs(5);
+
 /// What a fold thread is made of.
 pub struct WorkerParts {
     pub name: String,
@@ -72,6 +76,8 @@ pub struct Worker {
     /// Counts of the commit in flight.
     committing: Tally,
     last_commit: Instant,
+    /// When the ids that the registry did not have were last forgotten.
+    unknown_forgotten: Instant,
     /// Pieces of this thread in the metric, which is the sum over threads.
     reported_pieces: i64,
     pub(super) reported_assigned: i64,
@@ -93,6 +99,7 @@ impl Worker {
             statements: Statements::default(),
             committing: Tally::default(),
             last_commit: Instant::now(),
+            unknown_forgotten: Instant::now(),
             reported_pieces: 0,
             reported_assigned: 0,
             restore_started: Instant::now(),
@@ -113,6 +120,10 @@ impl Worker {
             let idle = if self.restoring.is_some() { self.restore()? } else { self.fold_some()? };
             if self.commit_due(idle) {
                 self.commit()?;
+            }
+            if self.unknown_forgotten.elapsed() >= UNKNOWN_KEPT {
+                self.unknown_forgotten = Instant::now();
+                self.decoder.forget_unknown();
             }
             self.report();
         }

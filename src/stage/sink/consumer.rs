@@ -13,13 +13,14 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::outbox::{Position, Source};
 use crate::config::Config;
-use crate::kafka;
+use crate::kafka::membership::Lag;
+use crate::kafka::{self, membership};
 
 /// How long a poll waits, hence how long a command does.
 const POLL_MAX: Duration = Duration::from_millis(50);
@@ -30,6 +31,10 @@ const CHANNEL_RECORDS: usize = 2_000;
 /// What the thread tells the loop besides records.
 #[derive(Debug)]
 pub enum Control {
+    /// These partitions are ours, and no others.
+    Assigned(Vec<i32>),
+    /// As of the last statistics.
+    Lags(Vec<Lag>),
     /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here.
     Revoked { partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
     /// The consumer cannot go on.
@@ -75,6 +80,7 @@ pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("partition.assignment.strategy", "range")
+        .set("statistics.interval.ms", "1000")
         // librdkafka's default of a second stalls a consumer that has been paused.
         .set("fetch.queue.backoff.ms", "10");
     if let Some(instance) = &config.kafka.instance {
@@ -235,12 +241,20 @@ fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
     }
 }
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let _loop_gone = self.control.send(Control::Lags(membership::lags(&statistics)));
+    }
+}
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(assigned) => info!(partitions = ?partitions(assigned), "sink assigned"),
+            Rebalance::Assign(assigned) => {
+                let partitions = partitions(assigned);
+                info!(?partitions, "sink assigned");
+                let _loop_gone = self.control.send(Control::Assigned(partitions));
+            }
             Rebalance::Revoke(revoked) => {
                 let partitions = partitions(revoked);
                 info!(?partitions, "sink revoked");

@@ -9,6 +9,7 @@
 
 mod call;
 mod consumer;
+mod login;
 pub mod outbox;
 mod recorder;
 
@@ -31,6 +32,8 @@ use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::event::Millis;
 use crate::http::Pulse;
+use crate::kafka::membership::Lag;
+use crate::kafka::topics::Topic;
 use crate::metrics::{Dependency, Metrics};
 use crate::outcome::OutcomeKind;
 use crate::salesforce::{self, Client};
@@ -52,6 +55,8 @@ pub enum Error {
     Config(#[from] Invalid),
     #[error("could not set up the Salesforce client")]
     Client(#[source] salesforce::Error),
+    #[error(transparent)]
+    Login(salesforce::Error),
     #[error("could not start the Kafka clients of the sink")]
     Kafka(#[source] KafkaError),
     #[error("could not read `{topic}`")]
@@ -74,6 +79,7 @@ enum Input {
     Control(Control),
     Recorded(Recorded),
     Answered(Box<Answered>),
+    LoggedIn(Result<(), salesforce::Error>),
     /// A timer: a backoff is over, a commit or a hand-over is due.
     Tick,
     Shutdown,
@@ -106,6 +112,11 @@ struct Sink<'a> {
     client: Client,
     outbox: Outbox,
     calls: JoinSet<Answered>,
+    /// The one for the first token, until it ends.
+    login: JoinSet<Result<(), salesforce::Error>>,
+    token: bool,
+    /// None between a revocation and the next assignment.
+    assigned: Option<Vec<i32>>,
     records: mpsc::Receiver<outbox::Source>,
     control: mpsc::UnboundedReceiver<Control>,
     commands: std_mpsc::Sender<Command>,
@@ -128,6 +139,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let config = &shared.config;
     let salesforce = config.require_salesforce()?;
     let client = Client::new(salesforce).map_err(Error::Client)?;
+    let login = JoinSet::from_iter([login::first(client.clone(), config.sink.clone())]);
     let handover_wait = salesforce.request_timeout + RECORD_WAIT;
     let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
     let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
@@ -140,6 +152,9 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         client,
         outbox: Outbox::new(Settings::from(&config.sink)),
         calls: JoinSet::new(),
+        login,
+        token: false,
+        assigned: None,
         records: handle.records,
         control: handle.control,
         commands: handle.commands,
@@ -190,6 +205,7 @@ impl Sink<'_> {
             Some(answered) = self.calls.join_next() => {
                 answered.map_or(Input::Ended, |answered| Input::Answered(Box::new(answered)))
             }
+            Some(result) = self.login.join_next() => result.map_or(Input::Ended, Input::LoggedIn),
             result = self.shutdown.wait_for(|stop| *stop), if !self.stopping => {
                 // A sender that is gone cannot ask any more: stop as well.
                 drop(result);
@@ -205,12 +221,15 @@ impl Sink<'_> {
     fn handle(&mut self, input: Input) -> Result<(), Error> {
         match input {
             Input::Record(source) => self.take_records(*source),
+            Input::Control(Control::Assigned(partitions)) => self.assigned = Some(partitions),
+            Input::Control(Control::Lags(lags)) => self.lags(&lags),
             Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
             Input::Control(Control::Failed(source)) => {
                 return Err(Error::Read { topic: self.config.topics.upserts.clone(), source });
             }
             Input::Recorded(recorded) => self.take_recorded(recorded)?,
             Input::Answered(answered) => self.answered(*answered),
+            Input::LoggedIn(result) => self.token = result.map(|()| true).map_err(Error::Login)?,
             Input::Tick => {}
             Input::Shutdown => self.stop(),
             Input::Ended => return Err(Error::Ended),
@@ -251,6 +270,7 @@ impl Sink<'_> {
     fn answered(&mut self, answered: Answered) {
         let Answered { request, api, result, took } = answered;
         let status = call::status(&result);
+        self.token |= result.is_ok();
         self.metrics.requests.with_label_values(&[api.name(), status.name()]).inc();
         self.metrics.request_duration.with_label_values(&[api.name()]).observe(took.as_secs_f64());
         if let Some(usage) = self.client.api_usage() {
@@ -342,7 +362,19 @@ impl Sink<'_> {
         self.commands.send(Command::Commit(offsets)).map_err(|_| Error::Ended)
     }
 
+    /// Statistics may still tell of partitions that went to somebody else, who tells of them, too.
+    fn lags(&self, lags: &[Lag]) {
+        let assigned = self.assigned.as_deref().unwrap_or_default();
+        for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
+            self.process.consumer_lag(Topic::Upserts, lag.partition).set(lag.records);
+        }
+    }
+
     fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
+        self.assigned = None;
+        for partition in &partitions {
+            self.process.forget_lag(Topic::Upserts, *partition);
+        }
         self.outbox.revoke(&partitions);
         // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
         let now = self.clock.now();
@@ -385,10 +417,16 @@ impl Sink<'_> {
     fn report(&mut self) {
         let waiting = self.outbox.waiting();
         self.health.beat();
-        self.health.ready(waiting.is_none(), "Salesforce is waited for");
+        let waits_for = match (waiting, self.token, &self.assigned) {
+            (Some(_), ..) => Some("Salesforce is waited for"),
+            (None, false, _) => Some("a token from Salesforce"),
+            (None, true, None) => Some("partitions"),
+            (None, true, Some(_)) => None,
+        };
+        self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());
         self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
         self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
-        self.process.waiting(Dependency::Salesforce).set(i64::from(waiting.is_some()));
+        self.process.waiting(Dependency::Salesforce).set(i64::from(waiting.is_some() || !self.token));
         if waiting != self.waiting {
             match waiting {
                 Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rollbook::emulator::schema::Schema;
-use rollbook::emulator::{Fault, FaultAction, Options};
+use rollbook::emulator::{Emulator, Fault, FaultAction, Options};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -139,10 +139,12 @@ async fn data_survives_a_restart_and_a_torn_last_line() {
     }
     let before = org.query(rows).await;
     assert_eq!(before.len(), 2);
+    org.emulator.stop().await.expect("an orderly end");
     // The second restart reads what the first one compacted.
     for _ in 0..2 {
         let org = Session::with(options.clone()).await;
         assert_eq!(org.query(rows).await, before);
+        org.emulator.stop().await.expect("an orderly end");
     }
 
     let journal = folder.path().join("rows.jsonl");
@@ -154,9 +156,37 @@ async fn data_survives_a_restart_and_a_torn_last_line() {
     let (_, created) = org.patch(&format!("{KEY}/c"), json!({})).await;
     let id = created["id"].as_str().expect("an id");
     assert!(before.iter().all(|row| row["Id"] != id), "ids are not given twice");
+    org.emulator.stop().await.expect("an orderly end");
 
     text.push_str("\n{}\n");
     std::fs::write(&journal, text).expect("the folder is writable");
     let broken = rollbook::emulator::Emulator::start(options).await;
     assert!(broken.is_err(), "damage in the middle is not skipped");
+}
+
+#[tokio::test]
+async fn rows_are_neither_shared_with_another_process_nor_lost_to_another_schema() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::new(Schema::load_embedded());
+    options.data = Some(folder.path().to_owned());
+    let org = Session::with(options.clone()).await;
+    assert_eq!(org.patch(&format!("{KEY}/a"), json!({ "plays__c": 1 })).await.0, 201);
+    let why =
+        async |options| Emulator::start(options).await.err().map(|error| format!("{:#}", anyhow::Error::from(error)));
+    let second = why(options.clone()).await.expect("no second process on the same rows");
+    assert!(second.contains("another process uses the data directory"), "{second}");
+    org.emulator.stop().await.expect("an orderly end");
+
+    let tree = tempfile::tempdir().expect("a folder");
+    let fields = tree.path().join("objects/Lead/fields");
+    std::fs::create_dir_all(&fields).expect("the folder is writable");
+    let field = "<CustomField xmlns=\"http://soap.sforce.com/2006/04/metadata\"><fullName>extra__c</fullName>\
+        <label>Extra</label><type>Text</type><length>10</length></CustomField>";
+    std::fs::write(fields.join("extra__c.field-meta.xml"), field).expect("the folder is writable");
+    let mut other = options.clone();
+    other.schema = Schema::load_dir(tree.path()).expect("a schema without the custom objects");
+    let refused = why(other).await.expect("no start that loses rows");
+    assert!(refused.contains("is of `UserSessionEngagement__c`, which the schema does not have"), "{refused}");
+    let org = Session::with(options).await;
+    assert_eq!(org.query("SELECT Id FROM UserSessionEngagement__c").await.len(), 1, "nothing was lost");
 }

@@ -25,7 +25,7 @@ use rollbook::upsert::{Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
 
-use super::{campaign, config_for, lead_in, org};
+use super::{campaign, config, config_for, lead_in, org};
 use crate::harness::until;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -46,6 +46,8 @@ struct Stream {
 /// A sink that runs.
 struct Running {
     stop: Shutdown,
+    health: Arc<Health>,
+    process: Arc<Metrics>,
     task: JoinHandle<Result<(), sink::Error>>,
 }
 
@@ -71,15 +73,20 @@ impl Stream {
     }
 
     fn run(&self) -> Running {
+        self.run_with(self.config())
+    }
+
+    fn run_with(&self, config: Config) -> Running {
         let shared = Shared {
-            config: Arc::new(self.config()),
+            config: Arc::new(config),
             metrics: Arc::new(Metrics::new()),
             health: Arc::new(Health::default()),
             shutdown: Shutdown::default(),
         };
         let (stop, metrics) = (shared.shutdown.clone(), self.metrics.clone());
+        let (health, process) = (Arc::clone(&shared.health), Arc::clone(&shared.metrics));
         let task = tokio::spawn(async move { sink::run(&shared, &metrics).await });
-        Running { stop, task }
+        Running { stop, health, process, task }
     }
 
     fn send(&self, upserts: &[Upsert]) {
@@ -309,6 +316,35 @@ async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written(
     assert_eq!(refused.object.as_deref(), Some("Kaltura_User_Polls__c"));
     assert!(refused.value.is_some() && refused.key.is_some() && refused.topic == "rollbook.upserts");
     assert_eq!(stream.held("UserSessionEngagement__c").len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_are_seen_at_the_start_without_a_row() {
+    let stream = Stream::start().await;
+    let config = config(&stream.cluster.bootstrap_servers(), &stream.org.base_url(), "rollbook", "wrong");
+    let ended = tokio::time::timeout(PATIENCE, stream.run_with(config).task).await.expect("it does not wait for a row");
+    let error = ended.expect("no panic").expect_err("there is no token");
+    assert!(matches!(error, sink::Error::Login(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_is_a_sink_with_a_token_and_partitions_and_it_tells_its_lag() {
+    let stream = Stream::start().await;
+    let down = FaultAction::Answer { status: 503, body: String::new() };
+    stream.org.add_fault(Fault::next("oauth2/token", down).times(u64::MAX));
+    let sink = stream.run();
+    let state = || sink.health.ready();
+    tokio::task::block_in_place(|| {
+        until("partitions", PATIENCE, || {
+            let metrics = sink.process.render();
+            let lags = metrics.lines().filter(|line| line.starts_with("rollbook_consumer_lag_records")).count();
+            if lags == 2 { Ok(()) } else { Err(metrics) }
+        });
+        assert_eq!(state().1["sink"]["waits_for"], "a token from Salesforce");
+        stream.org.clear_faults();
+        until("a token", PATIENCE, || if state().0 { Ok(()) } else { Err(state().1.to_string()) });
+    });
+    sink.stop().await;
 }
 
 fn lead_id(text: &str) -> rollbook::event::SalesforceId {
