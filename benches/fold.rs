@@ -16,8 +16,6 @@ use rollbook::fold::{Aggregate, Catalogue};
 use rollbook::upsert::{Row, Upsert, engagement_row, member_row, polls_row};
 
 const ENTRIES: u32 = 3;
-/// Events that are decoded, looked up and applied together.
-const BATCH: usize = 64;
 const NOON: Millis = 1_780_000_000_000;
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
@@ -41,9 +39,8 @@ fn main() {
             }
         });
         clock(&mut spent.fold, || {
-            for batch in records.chunks(BATCH) {
-                let events: Vec<_> = batch.iter().map(|record| decode(&decoder, record)).collect();
-                fold.apply(&events);
+            for record in &records {
+                fold.apply(&decode(&decoder, record));
             }
         });
         fold.commit(&mut spent);
@@ -89,19 +86,11 @@ struct Member {
 }
 
 impl Fold {
-    /// A batch at a time: what the events need is read for all of them, then changed.
-    fn apply(&mut self, events: &[Event<'_>]) {
-        for event in events {
-            if let (Some(member), Some(entry)) = (self.members.get(&event.member), &event.entry_id) {
-                black_box(member.aggregate.warm(entry));
-            }
-        }
-        for event in events {
-            let member = self.members.entry(event.member).or_default();
-            if member.aggregate.apply(event).changed() && !member.listed {
-                member.listed = true;
-                self.listed.push(event.member);
-            }
+    fn apply(&mut self, event: &Event<'_>) {
+        let member = self.members.entry(event.member).or_default();
+        if member.aggregate.apply(event).changed() && !member.listed {
+            member.listed = true;
+            self.listed.push(event.member);
         }
     }
 

@@ -204,7 +204,8 @@ fn by_status(fault: &Fault<'_>) -> Disposition {
     match (fault.scope, fault.status) {
         (Scope::Row, _) => Disposition::Retry(Retry::Unknown),
         (Scope::Request, 401) => Disposition::Wait(Wait::Session),
-        (Scope::Request, 408 | 420 | 429 | 500..=599) => Disposition::Wait(Wait::Outage),
+        // 3xx, 407: a maintenance page or a proxy in between, which never saw the rows.
+        (Scope::Request, 300..=399 | 407 | 408 | 420 | 429 | 500..=599) => Disposition::Wait(Wait::Outage),
         (Scope::Request, 403) => Disposition::Halt { hint: PERMISSION },
         // 410: a retired API version; 404: a wrong host or path.
         (Scope::Request, 404 | 405 | 410 | 415) => Disposition::Halt { hint: SCHEMA },
@@ -314,7 +315,7 @@ mod tests {
 
     #[test]
     fn an_outage_counts_no_attempt() {
-        for status in [500, 502, 503, 504, 420, 429] {
+        for status in [302, 307, 407, 500, 502, 503, 504, 420, 429] {
             assert_eq!(request(status, ""), Disposition::Wait(Wait::Outage), "{status}");
         }
         assert_eq!(request(503, "SERVER_UNAVAILABLE"), Disposition::Wait(Wait::Outage));

@@ -167,14 +167,17 @@ fn integer(value: Value<'_>) -> Result<Option<i64>, WrongForm> {
     }
 }
 
-/// A time in milliseconds or as RFC 3339 text.
+/// A time in milliseconds, as number or text, or as RFC 3339 text.
 fn time(value: Value<'_>) -> Result<Option<Millis>, WrongForm> {
     match value {
         Value::Null => Ok(None),
         Value::Integer(number) => Ok(Some(number)),
         Value::Real(number) => floor(number).map(Some).ok_or(WrongForm),
         Value::Text(text) if blank(&text) => Ok(None),
-        Value::Text(text) => rfc3339(text.trim()).map(Some).ok_or(WrongForm),
+        Value::Text(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| rfc3339(text)).map(Some).ok_or(WrongForm)
+        }
         Value::Flag(_) | Value::Texts(_) | Value::Fields(_) => Err(WrongForm),
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn session(slots: &mut Slots<'_>, timestamp: Option<Millis>) -> Resul
         .number(NumberSlot::OccurredAt)
         .ok_or_else(|| refusal(RefusalReason::OccurredAtMissing, "`updated_at` is absent"))?;
     let campaign = campaign(slots)?;
-    check_time("updated_at", Some(updated_at), timestamp)?;
+    check_times(&[("updated_at", Some(updated_at))], timestamp)?;
     check_texts(slots)?;
     let entry_id = slots.take_trimmed(TextSlot::EntryId).map(Cow::into_owned);
     Ok(DecodedSession::Session(Session {
@@ -115,9 +115,8 @@ fn judge<'r>(kind: EventKind, slots: &mut Slots<'r>, timestamp: Option<Millis>) 
     if kind == EventKind::View || slots.symbol == Symbol::Presence {
         check_interval(start, ended_at)?;
     }
-    check_time("occurred_at", Some(occurred_at), timestamp)?;
-    check_time("started_at", started_at, timestamp)?;
-    check_time("ended_at", ended_at, timestamp)?;
+    let times = [("occurred_at", Some(occurred_at)), ("started_at", started_at), ("ended_at", ended_at)];
+    check_times(&times, timestamp)?;
     check_texts(slots)?;
     Ok(Identity { event_id, source, occurred_at, poll_id, member, start })
 }
@@ -175,17 +174,20 @@ fn check_interval(start: Millis, end: Option<Millis>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_time(field: &str, time: Option<Millis>, timestamp: Option<Millis>) -> Result<(), Refusal> {
-    let Some(time) = time else { return Ok(()) };
-    if time < EARLIEST {
+/// Whatever is too early is said before anything that is too late.
+fn check_times(times: &[(&str, Option<Millis>)], timestamp: Option<Millis>) -> Result<(), Refusal> {
+    let known = || times.iter().filter_map(|(field, time)| time.map(|time| (field, time)));
+    if let Some((field, time)) = known().find(|(_, time)| *time < EARLIEST) {
         return Err(refusal(RefusalReason::TimeTooEarly, format!("`{field}` {time} is before 2000")));
     }
-    match timestamp {
-        Some(timestamp) if time > timestamp.saturating_add(DAY) => {
+    let Some(timestamp) = timestamp else { return Ok(()) };
+    let latest = timestamp.saturating_add(DAY);
+    match known().find(|(_, time)| *time > latest) {
+        None => Ok(()),
+        Some((field, time)) => {
             let detail = format!("`{field}` {time} is more than 24 hours after the record's timestamp {timestamp}");
             Err(refusal(RefusalReason::TimeTooLate, detail))
         }
-        Some(_) | None => Ok(()),
     }
 }
 

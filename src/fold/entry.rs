@@ -108,12 +108,6 @@ impl EntryPiece {
         put
     }
 
-    pub(super) fn warm(&self) -> u64 {
-        let sets = [&self.live.high, &self.live.good, &self.live.low, &self.recorded, &self.playhead];
-        let ends = sets.into_iter().filter_map(IntervalSet::end);
-        ends.fold(self.last_sign_at.0, |sum, end| sum ^ end).cast_unsigned() ^ self.plays.first().unwrap_or_default()
-    }
-
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
         let mut put = put_text(&mut self.entry_name, stamp, event.entry_name.as_deref());
         put |= put_text(&mut self.channel_name, stamp, event.channel_name.as_deref());

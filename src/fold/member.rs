@@ -110,10 +110,6 @@ impl MemberPiece {
         changed
     }
 
-    pub(super) fn warm(&self, entry: &str) -> u64 {
-        self.presences.get(entry).map_or(0, |at| at.0.cast_unsigned())
-    }
-
     fn fact(&mut self, kind: FactKind, at: Millis) -> bool {
         self.facts.at(&kind, |kind| *kind).join(at)
     }

@@ -61,13 +61,6 @@ impl Aggregate {
         Applied { member_changed, entry_changed: entry.changed, conflict: entry.conflict }
     }
 
-    /// Reads what [`Self::apply`] will need for an event of this entry, and changes nothing. Called for each of some
-    /// dozen events before the first of them is applied, it lets the waits for memory overlap instead of adding up.
-    /// The result means nothing; it keeps the reads from being optimised away.
-    pub fn warm(&self, entry_id: &str) -> u64 {
-        self.member.warm(entry_id) ^ self.entry(entry_id).map_or(0, EntryPiece::warm)
-    }
-
     /// Joins another aggregate of the same member.
     pub fn join(&mut self, other: Self) -> Applied {
         let member_changed = self.member.join(other.member);

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::config::Config;
 
-use super::client_config;
+use super::{ToTheEnd, client_config};
 
 /// One call for the ends of a partition.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,9 +26,9 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Changelog {
     topic: String,
     /// Sees committed records only.
-    committed: BaseConsumer,
+    committed: BaseConsumer<ToTheEnd>,
     /// Sees the log's end whatever is committed.
-    log: BaseConsumer,
+    log: BaseConsumer<ToTheEnd>,
     partitions: BTreeMap<i32, Progress>,
 }
 
@@ -71,8 +71,8 @@ impl Changelog {
         client.set("enable.partition.eof", "true");
         client.set("auto.offset.reset", "earliest");
         client.set("fetch.queue.backoff.ms", "1");
-        let log = client.clone().set("isolation.level", "read_uncommitted").create()?;
-        let committed = client.set("isolation.level", "read_committed").create()?;
+        let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
+        let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
         let start = |(partition, next_offset): (&i32, &i64)| {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };

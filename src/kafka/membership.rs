@@ -40,13 +40,21 @@ pub struct Membership {
     leaving: AtomicBool,
 }
 
-impl Membership {
-    /// From now on rebalances are acknowledged at once: nobody takes them any more, and a consumer that is closed
-    /// waits for the acknowledgement of its last one.
-    pub fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
-    }
+/// To be called before a group consumer is dropped: nobody takes rebalances any more, and a consumer that is closed
+/// waits for the acknowledgement of its last one. So they are acknowledged at once from now on, and so is one that
+/// has been noted and not been taken.
+pub fn leave(consumer: &BaseConsumer<Membership>) {
+    consumer.context().leaving.store(true, Ordering::Release);
+    give_up(consumer);
+}
 
+fn give_up(consumer: &BaseConsumer<Membership>) {
+    if let Err(error) = consumer.unassign() {
+        warn!(error = %error, "partitions were not given up; the group takes them after the session timeout");
+    }
+}
+
+impl Membership {
     pub fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().expect("no holder of the lock panics").pop_front()
     }
@@ -91,10 +99,7 @@ impl ClientContext for Membership {
 impl ConsumerContext for Membership {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         if self.leaving.load(Ordering::Acquire) {
-            if let Err(error) = consumer.unassign() {
-                warn!(error = %error, "partitions were not given up; the group takes them after the session timeout");
-            }
-            return;
+            return give_up(consumer);
         }
         let rebalance = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             let of = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {

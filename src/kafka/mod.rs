@@ -11,11 +11,11 @@ pub mod transaction;
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaResult;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::{ClientConfig, ClientContext};
 use secrecy::ExposeSecret;
 use tracing::warn;
 
@@ -29,9 +29,22 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 /// a slow flush together.
 const TRANSACTION_TIMEOUT_MS: &str = "20000";
 /// Dead letters carry the value that was too large for its topic's default.
-const MESSAGE_BYTES_MAX: &str = "10485760";
+pub const MESSAGE_BYTES_MAX: &str = "10485760";
 /// One try to reach the transaction coordinator.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Context of a consumer that reads to the ends: librdkafka reports every end as an error, which it is not.
+struct ToTheEnd;
+
+impl ClientContext for ToTheEnd {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            warn!(%error, reason, "kafka reports an error");
+        }
+    }
+}
+
+impl ConsumerContext for ToTheEnd {}
 
 /// Connection and security settings, the same for every client of the process.
 pub fn client_config(config: &Config) -> ClientConfig {
@@ -57,6 +70,9 @@ pub fn set_session_timeout(client: &mut ClientConfig) {
 pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult<BaseConsumer<Membership>> {
     let mut client = client_config(config);
     client.set("group.id", format!("{}-{group}", config.application));
+    if !config.kafka.properties.contains_key("session.timeout.ms") {
+        client.set("session.timeout.ms", SESSION_TIMEOUT_MS);
+    }
     if let Some(instance) = &config.kafka.instance {
         client.set("group.instance.id", format!("{instance}-{member}"));
     }

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::Metadata;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client_config;
+use super::{ToTheEnd, client_config};
 use crate::config::Config;
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,7 +59,7 @@ pub enum Next {
 
 pub struct Scanner<'a> {
     topic: &'a str,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ToTheEnd>,
 }
 
 impl<'a> Scanner<'a> {
@@ -74,7 +74,7 @@ impl<'a> Scanner<'a> {
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "50");
-        Ok(Self { topic, consumer: client.create().map_err(ScanError::Client)? })
+        Ok(Self { topic, consumer: client.create_with_context(ToTheEnd).map_err(ScanError::Client)? })
     }
 
     /// Number of partitions of the topic.
@@ -125,7 +125,10 @@ impl<'a> Scanner<'a> {
 
 /// Metadata of all topics, as asking for one by name may create it. If that fails, librdkafka's own words (a refused
 /// password, an unknown authority) are brought to the log: they wait in a queue that only polling empties.
-pub(super) fn all_topics(consumer: &BaseConsumer, timeout: Duration) -> Result<Metadata, KafkaError> {
+pub(super) fn all_topics<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    timeout: Duration,
+) -> Result<Metadata, KafkaError> {
     let fetched = consumer.fetch_metadata(None, timeout);
     if fetched.is_err() {
         let words = std::iter::repeat_with(|| consumer.poll(Duration::from_millis(10)));

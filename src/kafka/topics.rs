@@ -148,12 +148,13 @@ impl Topic {
             Self::DeadLetters => &[("retention.ms", "31536000000"), ("max.message.bytes", "10485760")],
             // One member's polls may be more than the default megabyte.
             Self::State | Self::Upserts => &[("max.message.bytes", "10485760")],
+            // A re-keyed event is judged again, by the timestamp of its first record.
+            Self::Resolved => &[("message.timestamp.type", "CreateTime")],
             Self::Registrations
             | Self::Attendance
             | Self::Polls
             | Self::Reactions
             | Self::Views
-            | Self::Resolved
             | Self::Sessions
             | Self::Catalogue => &[],
         }

@@ -2,15 +2,19 @@
 //!
 //! The committer has its own thread, so that folding goes on while a commit is in flight. A transaction that was
 //! aborted is sent again as it is: the same records, the same offsets. Only where the group has moved on (the
-//! instance lost its partitions) or the producer is fenced is it given up.
+//! instance lost its partitions) is it given up.
+//!
+//! A producer that is fenced is replaced and the transaction sent again. That it is fenced says little: a broker that
+//! was away for longer than the transaction's timeout fences its producer when it is back. Who may write is decided
+//! by the group, which refuses the offsets of a former member whatever producer they come from.
 
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tracing::warn;
@@ -19,6 +23,13 @@ use tracing::warn;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause before an aborted transaction is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How often a long wait says that it is alive.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Producers that one transaction may wear out. More is no outage: somebody else uses the transactional id.
+const PRODUCERS_MAX: u32 = 5;
+/// Longest wait for delivery reports before looking again whether all are in. rdkafka's own `flush` looks every
+/// 100 ms, which each commit would pay.
+const REPORTS_WITHIN: Duration = Duration::from_millis(1);
 
 /// A record to write.
 pub struct Outgoing {
@@ -61,13 +72,19 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// The producer has a transactional id and has initialised its transactions.
-    pub fn start(producer: BaseProducer, name: &str) -> std::io::Result<Self> {
+    /// The producer has a transactional id and has initialised its transactions. `renew` makes another one of the
+    /// same id; None: the shutdown came first.
+    pub fn start(
+        producer: BaseProducer,
+        renew: impl Fn() -> KafkaResult<Option<BaseProducer>> + Send + 'static,
+        name: &str,
+    ) -> std::io::Result<Self> {
         let (transactions, inbox) = sync_channel::<Transaction>(1);
         let (outbox, results) = sync_channel(1);
         thread::Builder::new().name(format!("{name}-commit")).spawn(move || {
+            let mut producer = producer;
             for transaction in inbox {
-                if outbox.send(commit(&producer, &transaction)).is_err() {
+                if outbox.send(commit(&mut producer, &renew, &transaction)).is_err() {
                     break;
                 }
             }
@@ -100,40 +117,70 @@ impl Committer {
         }
     }
 
-    /// Waits for the transaction in flight, if there is one.
-    pub fn wait(&mut self) -> Option<Committed> {
-        if !self.in_flight {
-            return None;
+    /// Waits for the transaction in flight, if there is one. A broker that is away makes this long: `alive` is
+    /// called now and then.
+    pub fn wait(&mut self, mut alive: impl FnMut()) -> Option<Committed> {
+        while self.in_flight {
+            alive();
+            match self.results.recv_timeout(ALIVE_INTERVAL) {
+                Ok(result) => {
+                    self.in_flight = false;
+                    return Some(result);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("the committing thread lives as long as its handle")
+                }
+            }
         }
-        self.in_flight = false;
-        Some(self.results.recv().expect("the committing thread lives as long as its handle"))
+        None
     }
 }
 
 /// What an error of a transactional call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
     Again,
     MembershipLost,
+    /// Another producer may do it.
+    Fenced,
     Fatal,
 }
 
-fn commit(producer: &BaseProducer, transaction: &Transaction) -> Committed {
+fn commit(
+    producer: &mut BaseProducer,
+    renew: impl Fn() -> KafkaResult<Option<BaseProducer>>,
+    transaction: &Transaction,
+) -> Committed {
     let started = Instant::now();
-    let mut aborts = 0;
+    let (mut aborts, mut producers) = (0, 1);
     loop {
         let Err(error) = attempt(producer, transaction) else {
             return Committed::Done { took: started.elapsed(), aborts };
         };
         warn!(error = %error, aborts, "transaction failed, aborting it");
-        let failure = classify(&error);
-        if matches!(failure, Failure::Fatal) {
-            return Committed::Fatal(error);
-        }
-        if let Err(error) = abort(producer) {
-            return Committed::Fatal(error);
-        }
-        if matches!(failure, Failure::MembershipLost) {
-            return Committed::MembershipLost;
+        let (failure, error) = match classify(&error) {
+            failure @ (Failure::Again | Failure::MembershipLost) => match abort(producer) {
+                Ok(()) => (failure, error),
+                Err(error) if classify(&error) == Failure::Fenced => (Failure::Fenced, error),
+                Err(error) => return Committed::Fatal(error),
+            },
+            failure @ (Failure::Fenced | Failure::Fatal) => (failure, error),
+        };
+        match failure {
+            Failure::Again => {}
+            Failure::MembershipLost => return Committed::MembershipLost,
+            Failure::Fenced if producers < PRODUCERS_MAX => match renew() {
+                // Its start aborted what the old one left, or waited for its commit. Crash-like in the second case:
+                // the same records are written once more, which changes no state; dead letters are there twice.
+                Ok(Some(renewed)) => {
+                    *producer = renewed;
+                    producers += 1;
+                }
+                Ok(None) => return Committed::MembershipLost,
+                Err(error) => return Committed::Fatal(error),
+            },
+            Failure::Fenced | Failure::Fatal => return Committed::Fatal(error),
         }
         aborts += 1;
         thread::sleep(RETRY_PAUSE);
@@ -147,7 +194,7 @@ fn attempt(producer: &BaseProducer, transaction: &Transaction) -> Result<(), Kaf
     }
     // The records stand in the log before the offsets are pending: whoever fetches these offsets as stable finds
     // every state that they answer for below the end of the changelog.
-    producer.flush(CALL_TIMEOUT)?;
+    deliver(producer)?;
     // Crash here: the transaction times out or is aborted by its successor; the events are folded again, which is
     // harmless, since the join is idempotent.
     retriable(|| producer.send_offsets_to_transaction(&transaction.next_offsets, &transaction.group, CALL_TIMEOUT))?;
@@ -199,8 +246,30 @@ fn retriable(mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), Kaf
     }
 }
 
+/// Waits until the broker has answered for every record; what it refused fails the transaction at its next step.
+fn deliver(producer: &BaseProducer) -> Result<(), KafkaError> {
+    let started = Instant::now();
+    loop {
+        match producer.flush(Duration::ZERO) {
+            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if started.elapsed() < CALL_TIMEOUT => {
+                producer.poll(REPORTS_WITHIN);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// An abort waits until the delivery reports of what it throws away are served, and serves none itself: without
+/// somebody who polls meanwhile it would never end.
 fn abort(producer: &BaseProducer) -> Result<(), KafkaError> {
-    match retriable(|| producer.abort_transaction(CALL_TIMEOUT)) {
+    let aborted = thread::scope(|scope| {
+        let abort = scope.spawn(|| retriable(|| producer.abort_transaction(CALL_TIMEOUT)));
+        while !abort.is_finished() {
+            producer.poll(REPORTS_WITHIN);
+        }
+        abort.join().expect("an abort does not panic")
+    });
+    match aborted {
         // The transaction had not begun, so that there is nothing to abort.
         Err(KafkaError::Transaction(error)) if error.code() == RDKafkaErrorCode::State => Ok(()),
         result => result,
@@ -208,11 +277,6 @@ fn abort(producer: &BaseProducer) -> Result<(), KafkaError> {
 }
 
 fn classify(error: &KafkaError) -> Failure {
-    if let KafkaError::Transaction(cause) = error
-        && cause.is_fatal()
-    {
-        return Failure::Fatal;
-    }
     match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::IllegalGeneration
@@ -220,13 +284,82 @@ fn classify(error: &KafkaError) -> Failure {
             | RDKafkaErrorCode::FencedInstanceId
             | RDKafkaErrorCode::RebalanceInProgress,
         ) => Failure::MembershipLost,
-        // A record that no broker takes would be refused for ever.
         Some(
-            RDKafkaErrorCode::ProducerFenced
+            RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
             | RDKafkaErrorCode::InvalidProducerEpoch
-            | RDKafkaErrorCode::Fatal
-            | RDKafkaErrorCode::MessageSizeTooLarge,
-        ) => Failure::Fatal,
+            | RDKafkaErrorCode::Fatal,
+        ) => Failure::Fenced,
+        // A record that no broker takes would be refused for ever.
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => Failure::Fatal,
+        _ if matches!(error, KafkaError::Transaction(cause) if cause.is_fatal()) => Failure::Fatal,
         _ => Failure::Again,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn cluster() -> (MockCluster<'static, DefaultProducerContext>, ClientConfig) {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("state", 1, 1).unwrap();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        (cluster, client)
+    }
+
+    fn producer(client: &ClientConfig) -> BaseProducer {
+        let producer: BaseProducer = client.clone().set("transactional.id", "one").create().unwrap();
+        producer.init_transactions(WITHIN).unwrap();
+        producer
+    }
+
+    fn record() -> Outgoing {
+        let (key, value) = (Some(b"key".to_vec()), Some(b"value".to_vec()));
+        Outgoing { topic: "state".to_owned(), partition: Some(0), key, value, timestamp: None, headers: None }
+    }
+
+    fn transaction(client: &ClientConfig) -> Transaction {
+        let consumer: BaseConsumer = client.clone().set("group.id", "fold").create().unwrap();
+        let group = consumer.group_metadata().unwrap();
+        Transaction { records: vec![record()], next_offsets: TopicPartitionList::new(), group }
+    }
+
+    #[test]
+    fn an_abort_ends_though_nobody_has_served_the_delivery_reports() {
+        let (_cluster, client) = cluster();
+        let producer = producer(&client);
+        producer.begin_transaction().unwrap();
+        for _ in 0..100 {
+            produce(&producer, &record()).unwrap();
+        }
+        let (ended, end) = sync_channel(1);
+        thread::spawn(move || ended.send(abort(&producer)));
+        assert_eq!(end.recv_timeout(WITHIN).expect("the abort ends"), Ok(()));
+    }
+
+    #[test]
+    fn a_fenced_producer_is_replaced_and_the_transaction_sent_again() {
+        let (cluster, client) = cluster();
+        let first = producer(&client);
+        cluster.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+        let renew = client.clone();
+        let mut committer = Committer::start(first, move || Ok(Some(producer(&renew))), "test").unwrap();
+        committer.send(transaction(&client));
+        let mut turns = 0;
+        let committed = committer.wait(|| {
+            turns += 1;
+            assert!(turns < 60, "the transaction ends");
+        });
+        assert!(matches!(committed, Some(Committed::Done { aborts: 1, .. })), "{committed:?}");
     }
 }

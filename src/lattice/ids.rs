@@ -72,10 +72,6 @@ impl IdSet {
         grows
     }
 
-    pub fn first(&self) -> Option<u64> {
-        self.0.as_slice().first().copied()
-    }
-
     pub fn len(&self) -> usize {
         self.0.as_slice().len()
     }

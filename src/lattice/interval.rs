@@ -88,11 +88,6 @@ impl IntervalSet {
         Self(cut.filter(|(from, to)| from < to).collect::<Vec<_>>().into())
     }
 
-    /// Where the last interval ends.
-    pub fn end(&self) -> Option<i64> {
-        self.0.as_slice().last().map(|last| last.1)
-    }
-
     /// Total length. Disjoint intervals of 64-bit numbers cannot exceed 64 bits together.
     pub fn length(&self) -> u64 {
         self.iter().map(|(start, end)| start.abs_diff(end)).sum()

@@ -6,7 +6,6 @@
 //! the last record of a key, which need not be the newest.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -66,7 +65,7 @@ impl CatalogueReader {
         Ok(Some(Self { changelog, decoder, catalogue, followers: Vec::new() }))
     }
 
-    /// The catalogue as it was read, and a channel with every later change. Only before `start`.
+    /// The catalogue as it was read, and a channel with every later change. Only before `run`.
     pub fn follow(&mut self) -> (Catalogue, Receiver<CatalogueChange>) {
         let (changes, receiver) = channel();
         self.followers.push(changes);
@@ -74,22 +73,20 @@ impl CatalogueReader {
     }
 
     /// Follows the topic until the shutdown.
-    pub fn start(self, shutdown: Shutdown) -> std::io::Result<JoinHandle<()>> {
+    pub fn run(self, shutdown: &Shutdown) {
         let Self { mut changelog, decoder, followers, .. } = self;
-        thread::Builder::new().name("catalogue".to_owned()).spawn(move || {
-            while !shutdown.requested() {
-                let read = changelog.tail(READ_FOR, |change| {
-                    let Some(change) = read_change(&decoder, &change) else { return };
-                    for follower in &followers {
-                        // A follower that is gone has stopped; the others go on.
-                        let _ = follower.send(change.clone());
-                    }
-                });
-                if let Err(error) = read {
-                    warn!(error = %error, "the session catalogue cannot be read; trying again");
+        while !shutdown.requested() {
+            let read = changelog.tail(READ_FOR, |change| {
+                let Some(change) = read_change(&decoder, &change) else { return };
+                for follower in &followers {
+                    // A follower that is gone has stopped; the others go on.
+                    let _ = follower.send(change.clone());
                 }
+            });
+            if let Err(error) = read {
+                warn!(error = %error, "the session catalogue cannot be read; trying again");
             }
-        })
+        }
     }
 }
 

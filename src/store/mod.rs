@@ -34,6 +34,11 @@ impl Store {
         self.partitions.clear();
     }
 
+    /// Nothing is to be derived again any more: the partitions belong to somebody else, or are read back first.
+    pub fn forget_stale(&mut self) {
+        self.partitions.values_mut().for_each(Partition::forget_stale);
+    }
+
     /// Pieces held, for the metric.
     pub fn pieces(&self) -> usize {
         self.partitions.values().map(Partition::pieces).sum()

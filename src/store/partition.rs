@@ -131,6 +131,10 @@ impl Partition {
         }));
     }
 
+    pub fn forget_stale(&mut self) {
+        self.stale.clear();
+    }
+
     /// The next member with new facts, and the Kafka timestamp of the newest of them.
     pub fn take_dirty(&mut self) -> Option<(MemberKey, &mut Aggregate, Millis)> {
         let key = self.dirty.pop()?;

@@ -12,6 +12,7 @@ use rollbook::event::{
     Act, Decoded, Decoder, Event, EventKind, Headers, IgnoreReason, Reaction, Record, RefusalReason,
     RegistrationAction, SchemaNeeded, VisitPhase,
 };
+use rollbook::upsert::RowRefusalReason;
 use serde_json::{Value as Json, json};
 
 use super::records::{CAMPAIGN, LEAD, NOW};
@@ -144,6 +145,8 @@ fn each_refusal_of_an_event_has_its_reason() {
     assert_eq!(view(json!({"occurred_at": NOW + DAY + 1})), RefusalReason::TimeTooLate);
     assert_eq!(view(json!({"occurred_at": i64::MAX})), RefusalReason::TimeTooLate);
     assert_eq!(view(json!({"started_at": NOW + DAY, "ended_at": NOW + DAY + 1})), RefusalReason::TimeTooLate);
+    // Of two times that are wrong, the early one is said, wherever it stands.
+    assert_eq!(view(json!({"occurred_at": NOW + DAY + 1, "started_at": 0})), RefusalReason::TimeTooEarly);
 }
 
 #[test]
@@ -316,9 +319,12 @@ fn symbols_become_acts() {
     assert_eq!(message, Act::Reaction(Reaction::Message { message_id: Some("m".into()) }));
 }
 
-/// A symbol that is added to a schema and forgotten in the code would be ignored in silence.
+/// A symbol that is added to a schema and forgotten in the code would be ignored in silence, and one that is not in the
+/// document would not be sent.
 #[test]
 fn every_symbol_of_the_schemas_is_known() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/producing.md");
+    let document = std::fs::read_to_string(path).unwrap();
     for (kind, field) in [
         (EventKind::Registration, "action"),
         (EventKind::Attendance, "action"),
@@ -333,6 +339,8 @@ fn every_symbol_of_the_schemas_is_known() {
             let decoded = decode(kind, &with(kind, &json!({field: symbol})));
             let unknown = decoded == Decoded::Ignored(IgnoreReason::UnknownSymbol);
             assert_eq!(unknown, symbol == "UNKNOWN", "{kind:?} {symbol}");
+            let named = format!("`{}`", symbol.as_str().unwrap());
+            assert!(document.contains(&named), "docs/producing.md lacks {named} of a {kind:?}");
         }
     }
 }
@@ -345,6 +353,11 @@ fn times_of_json_are_cut_towards_the_past() {
     assert_eq!(at(json!(" 2026-01-01T09:00:00.000999999999+09:00 ")), NOW);
     assert_eq!(at(json!("2025-12-31t23:59:59.9999999Z")), NOW - 1);
     assert_eq!(at(json!("2026-01-01T00:00:00.1Z")), NOW + 100);
+    assert_eq!(at(json!(format!(" {NOW} "))), NOW);
+    assert_eq!(at(json!(1_767_225_600_000.75)), NOW);
+    for utc in ["2026-01-01T00:00:00-00:00", "2026-01-01T00:00:00+00:00", "2026-01-01 00:00:00z"] {
+        assert_eq!(at(json!(utc)), NOW, "{utc}");
+    }
     let early =
         |time: &str| match decode(EventKind::Reaction, &with(EventKind::Reaction, &json!({"occurred_at": time}))) {
             Decoded::Refused(refusal) => refusal.detail,
@@ -437,9 +450,9 @@ fn a_structured_cloudevent_is_its_data_with_its_id_and_source() {
 fn every_code_stands_in_the_list_of_reason_codes() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reason-codes.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let codes =
+    let of_records =
         RefusalReason::ALL.map(RefusalReason::code).into_iter().chain(IgnoreReason::ALL.map(IgnoreReason::code));
-    for code in codes {
+    for code in of_records.chain(RowRefusalReason::ALL.map(RowRefusalReason::code)) {
         assert!(text.contains(&format!("| `{code}` |")), "docs/reason-codes.md lacks {code}");
     }
 }

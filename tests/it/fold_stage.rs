@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rdkafka::consumer::Consumer;
 use rollbook::config::Config;
 use rollbook::dead_letter::DeadLetter;
 use rollbook::http::Health;
 use rollbook::kafka::topics::Topic;
+use rollbook::kafka::{self, membership};
 use rollbook::metrics::{Metrics, RecordOutcome};
 use rollbook::stage::{self, Process, Stage, StageError};
 use rollbook::upsert::{ReadUpsert, Value};
@@ -177,6 +179,25 @@ fn a_refused_record_is_a_dead_letter_with_everything_it_came_with() {
     assert_eq!((letter.topic, letter.partition, letter.offset), (bad.topic, position[0].0, position[0].1));
     assert_eq!(letter.timestamp, bad.timestamp);
     fold.stop();
+}
+
+#[test]
+fn a_consumer_with_a_rebalance_that_nobody_took_can_be_closed() {
+    let names = harness::names("fold-close");
+    harness::create(&harness::kafka().client(), &[&names.topics.views], PARTITIONS, &[]);
+    let consumer = kafka::group_consumer(&config(&names, ""), "fold", "one").expect("the settings are right");
+    consumer.subscribe(&[&names.topics.views]).expect("subscribed");
+    harness::until("an assignment", WITHIN, || {
+        consumer.poll(Duration::from_millis(50));
+        if consumer.context().rebalance_pending() { Ok(()) } else { Err("none yet".to_owned()) }
+    });
+    let closed = std::thread::spawn(move || {
+        membership::leave(&consumer);
+        drop(consumer);
+    });
+    harness::until("the consumer to be closed", WITHIN, || {
+        if closed.is_finished() { Ok(()) } else { Err("it waits for an acknowledgement".to_owned()) }
+    });
 }
 
 fn statuses(names: &Names) -> Vec<String> {

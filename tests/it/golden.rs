@@ -85,6 +85,7 @@ stories! {
     k3_answered_polls,
     k3_mic_and_cam,
     k3_device_without_an_end,
+    k3_ignored_is_no_sign_of_life,
     k3_device_on_after_the_end,
     k3_every_on_ends_at_the_first_off,
     k3_number_too_large,

@@ -11,6 +11,7 @@ mod emulator;
 mod evolution;
 mod examples;
 mod fold_stage;
+mod frozen;
 mod golden;
 mod harness;
 mod kafka_broker;

@@ -31,6 +31,8 @@ impl Worker {
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
+        self.next_offsets.begin(&offsets, &self.parts.config.topics);
+        self.lost = false;
         attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
         attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
         let from: BTreeMap<i32, i64> =
@@ -64,14 +66,17 @@ impl Worker {
         Ok(owned)
     }
 
-    /// Where to resume: committed and stable, else the beginning. None: the group moved on while they were waited for.
+    /// Where to resume: committed and stable, else the beginning. None: the shutdown came first.
     fn stable_offsets(&self, partitions: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
         let mut wanted = TopicPartitionList::new();
         for (topic, partition) in partitions {
             wanted.add_partition(topic, *partition);
         }
         let offsets = loop {
-            match self.parts.consumer.committed_offsets(wanted.clone(), OFFSETS_TIMEOUT) {
+            // The answer as a whole may be right and that about one partition an error: no offset is not offset 0.
+            let answer = self.parts.consumer.committed_offsets(wanted.clone(), OFFSETS_TIMEOUT);
+            let failed = |offsets: &TopicPartitionList| offsets.elements().iter().find_map(|it| it.error().err());
+            match answer.and_then(|offsets| failed(&offsets).map_or(Ok(offsets), Err)) {
                 Ok(offsets) => break offsets,
                 Err(error) => warn!(error = %error, "committed offsets are waited for"),
             }
@@ -153,6 +158,8 @@ impl Worker {
         info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
         self.flush()?;
         self.restoring = None;
+        // Rows that are still to be derived again are the next owner's, who derives everything.
+        self.store.forget_stale();
         for partition in std::mem::take(&mut self.assigned) {
             for input in Topic::CONSUMED {
                 self.parts.metrics.forget_partition(input, partition);

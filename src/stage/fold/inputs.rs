@@ -48,6 +48,9 @@ pub struct NextOffsets {
     /// By partition and input; -1: not moved.
     offsets: Vec<[i64; INPUTS]>,
     moved: bool,
+    /// An offset that is committed already. A commit to which no input has moved says it again: the group refuses
+    /// a former member by the offsets of its transaction alone, and lets one without offsets through.
+    fence: Option<(Topic, i32, i64)>,
 }
 
 impl NextOffsets {
@@ -66,22 +69,62 @@ impl NextOffsets {
         self.moved
     }
 
-    pub fn clear(&mut self) {
-        self.offsets.clear();
-        self.moved = false;
+    /// Partitions are taken over at these offsets.
+    pub fn begin(&mut self, assigned: &TopicPartitionList, topics: &Topics) {
+        self.clear();
+        self.fence = assigned.elements().iter().find_map(|element| {
+            let input = input_of(element.topic(), topics)?;
+            // Nothing committed yet: 0 means the beginning as well, wherever the log begins.
+            let offset = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
+            Some((input, element.partition(), offset))
+        });
     }
 
-    /// What moved, for a commit.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What moved, for a commit; never empty while partitions are assigned.
     pub fn take(&mut self, topics: &Topics) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
+        let mut last = None;
         for (partition, inputs) in (0..).zip(&self.offsets) {
             for (input, next_offset) in Topic::CONSUMED.into_iter().zip(inputs) {
                 if *next_offset >= 0 {
                     list.add_partition_offset(input.name(topics), partition, Offset::Offset(*next_offset))?;
+                    last = Some((input, partition, *next_offset));
                 }
             }
         }
-        self.clear();
+        if let (None, Some((input, partition, offset))) = (last, self.fence) {
+            list.add_partition_offset(input.name(topics), partition, Offset::Offset(offset))?;
+        }
+        *self = Self { fence: last.or(self.fence), ..Self::default() };
         Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_to_which_no_input_has_moved_is_fenced_by_an_offset_all_the_same() {
+        let topics = Topics::default();
+        let listed = |list: &TopicPartitionList| -> Vec<(String, i32, Offset)> {
+            list.elements().iter().map(|it| (it.topic().to_owned(), it.partition(), it.offset())).collect()
+        };
+        let mut next = NextOffsets::default();
+        assert_eq!(next.take(&topics).unwrap().count(), 0, "nothing is assigned");
+        let mut assigned = TopicPartitionList::new();
+        assigned.add_partition_offset(&topics.views, 1, Offset::Offset(7)).unwrap();
+        next.begin(&assigned, &topics);
+        assert!(!next.moved());
+        assert_eq!(listed(&next.take(&topics).unwrap()), [(topics.views.clone(), 1, Offset::Offset(7))]);
+        next.advance(Topic::Views, 1, 9);
+        assert_eq!(listed(&next.take(&topics).unwrap()), [(topics.views.clone(), 1, Offset::Offset(9))]);
+        assert_eq!(listed(&next.take(&topics).unwrap()), [(topics.views.clone(), 1, Offset::Offset(9))]);
+        next.clear();
+        assert_eq!(next.take(&topics).unwrap().count(), 0);
     }
 }

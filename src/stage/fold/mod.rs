@@ -8,13 +8,15 @@
 
 mod assignment;
 mod commit;
+mod headers;
 mod inputs;
 mod record;
 mod start;
+mod statements;
 mod tally;
 mod worker;
 
-pub use record::KIND_HEADER;
+pub use headers::KIND_HEADER;
 pub use start::{Ended, start};
 
 use rdkafka::error::KafkaError;

@@ -8,9 +8,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::event::{
-    Decoded, DecodedSession, Event, EventKind, Headers as RecordHeaders, Record, Refusal, Session, SessionKey,
-};
+use crate::event::{Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, Session, SessionKey};
 use crate::kafka::membership::Membership;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
@@ -18,31 +16,19 @@ use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
 
+use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{input_of, kind_of};
 use super::worker::{Worker, now};
 use super::{Error, attempt};
 
-/// Kind of a re-keyed event: the topic does not tell it any more.
-pub const KIND_HEADER: &str = "rollbook.kind";
-/// Where a re-keyed event stood first: `topic/partition/offset`.
-const ORIGIN_HEADER: &str = "rollbook.origin";
 /// Pause between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether the record was dealt with.
-enum Progress {
+pub(super) enum Progress {
     Done,
     /// A rebalance or the shutdown came first; the record is folded by whoever owns its partition then.
     Left,
-}
-
-/// Headers as librdkafka holds them; parsed only if somebody asks.
-struct MessageHeaders<'a>(&'a BorrowedMessage<'a>);
-
-impl RecordHeaders for MessageHeaders<'_> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.headers()?.iter().find(|header| header.key == name)?.value
-    }
 }
 
 impl Worker {
@@ -51,8 +37,8 @@ impl Worker {
         &mut self,
         consumer: &BaseConsumer<Membership>,
         message: &BorrowedMessage<'_>,
-    ) -> Result<(), Error> {
-        let Some(input) = input_of(message.topic(), &self.parts.config.topics) else { return Ok(()) };
+    ) -> Result<Progress, Error> {
+        let Some(input) = input_of(message.topic(), &self.parts.config.topics) else { return Ok(Progress::Done) };
         let progress = if input == Topic::Sessions {
             self.session(consumer, message)?
         } else {
@@ -61,7 +47,7 @@ impl Worker {
         if matches!(progress, Progress::Done) {
             self.next_offsets.advance(input, message.partition(), message.offset() + 1);
         }
-        Ok(())
+        Ok(progress)
     }
 
     fn event(
@@ -112,17 +98,13 @@ impl Worker {
     /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
     fn reroute(&mut self, message: &BorrowedMessage<'_>, home: i32, event: &Event<'_>) {
         let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
-        let mut headers = message.headers().map_or_else(OwnedHeaders::new, rdkafka::message::BorrowedHeaders::detach);
-        for (key, value) in [(KIND_HEADER, event.kind.name()), (ORIGIN_HEADER, origin.as_str())] {
-            headers = headers.insert(Header { key, value: Some(value) });
-        }
         self.records.push(Outgoing {
             topic: self.parts.config.topics.resolved.clone(),
             partition: Some(home),
             key: Some(event.member.bytes().to_vec()),
             value: message.payload().map(<[u8]>::to_vec),
             timestamp: message.timestamp().to_millis(),
-            headers: Some(headers),
+            headers: Some(rekeyed(message.headers(), event.kind, &origin)),
         });
     }
 
@@ -156,10 +138,12 @@ impl Worker {
         let value = session.as_ref().map(Session::encode);
         let text = key.to_text();
         let at = message.timestamp().to_millis().unwrap_or_else(now);
-        if !self.catalogue_change(CatalogueChange { key, session, at }) {
+        let before = self.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
+        if !self.catalogue_change(CatalogueChange { key: key.clone(), session: session.clone(), at }) {
             self.tally.record(Topic::Sessions, RecordOutcome::Unchanged);
             return;
         }
+        self.statements.add(key, session, before);
         self.tally.record(Topic::Sessions, RecordOutcome::Changed);
         self.records.push(Outgoing {
             topic: self.parts.config.topics.catalogue.clone(),
@@ -220,6 +204,9 @@ impl Worker {
             return Ok(Progress::Done);
         }
         self.flush()?;
+        if self.lost {
+            return Ok(Progress::Left);
+        }
         let assignment = attempt("list the assignment", consumer.assignment())?;
         attempt("pause partitions", consumer.pause(&assignment))?;
         self.parts.metrics.waiting(Dependency::Registry).set(1);

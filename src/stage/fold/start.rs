@@ -33,10 +33,16 @@ pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle)
         };
         workers.push((name, worker));
     }
-    catalogue
-        .start(shared.shutdown.clone())
-        .map_err(|source| Error::Thread { name: "catalogue".to_owned(), source })?;
-    workers.into_iter().map(|(name, worker)| spawn(name, worker)).collect()
+    let shutdown = shared.shutdown.clone();
+    let follow = move || {
+        catalogue.run(&shutdown);
+        Ok(())
+    };
+    let mut threads = vec![spawn("catalogue".to_owned(), follow)?];
+    for (name, worker) in workers {
+        threads.push(spawn(name, move || worker.run())?);
+    }
+    Ok(threads)
 }
 
 fn worker(
@@ -49,12 +55,13 @@ fn worker(
     let config = &shared.config;
     let instance = config.kafka.instance.clone().unwrap_or_else(random_instance);
     let transactional_id = format!("{}-{instance}-{name}", config.application);
-    let stop = || shared.shutdown.requested();
-    let Some(producer) = attempt("start transactions", transactional_producer(config, &transactional_id, stop))? else {
-        return Ok(None);
+    let producer = {
+        let (config, shutdown) = (Arc::clone(config), shared.shutdown.clone());
+        move || transactional_producer(&config, &transactional_id, || shutdown.requested())
     };
+    let Some(first) = attempt("start transactions", producer())? else { return Ok(None) };
     let committer =
-        Committer::start(producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
+        Committer::start(first, producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
     let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
     let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
     attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
@@ -79,13 +86,13 @@ fn random_instance() -> String {
     format!("{:016x}", fastrand::u64(..))
 }
 
-fn spawn(name: String, worker: Worker) -> Result<Ended, Error> {
+fn spawn(name: String, work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<Ended, Error> {
     let (ended, end) = oneshot::channel();
     thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
             // Nobody listens any more where the process is already going down.
-            let _ = ended.send(worker.run());
+            let _ = ended.send(work());
         })
         .map_err(|source| Error::Thread { name, source })?;
     Ok(end)

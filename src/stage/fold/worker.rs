@@ -14,7 +14,7 @@ use crate::event::{Decoder, Millis};
 use crate::fold::Catalogue;
 use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
-use crate::kafka::membership::{Membership, Rebalance};
+use crate::kafka::membership::{Membership, Rebalance, leave};
 use crate::kafka::registry::Registry;
 use crate::kafka::transaction::{Committed, Committer, Outgoing, Transaction};
 use crate::metrics::{CommitResult, Metrics};
@@ -24,6 +24,8 @@ use crate::store::Store;
 
 use super::commit::Changes;
 use super::inputs::{NextOffsets, input_of};
+use super::record::Progress;
+use super::statements::Statements;
 use super::tally::Tally;
 use super::{Error, attempt};
 
@@ -63,10 +65,14 @@ pub struct Worker {
     pub(super) assigned: BTreeSet<i32>,
     /// Set while states are read back; the inputs are paused.
     pub(super) restoring: Option<Changelog>,
+    /// The group has given the partitions to others and the rebalance that says so is still to come. Nothing is
+    /// folded until then: the states are gone, and offsets must not move over what was folded into them.
+    pub(super) lost: bool,
     pub(super) next_offsets: NextOffsets,
     /// Dead letters, re-keyed events and catalogue records of the next commit.
     pub(super) records: Vec<Outgoing>,
     pub(super) tally: Tally,
+    pub(super) statements: Statements,
     /// Counts of the commit in flight.
     committing: Tally,
     last_commit: Instant,
@@ -86,9 +92,11 @@ impl Worker {
             store: Store::default(),
             assigned: BTreeSet::new(),
             restoring: None,
+            lost: false,
             next_offsets: NextOffsets::default(),
             records: Vec::new(),
             tally: Tally::default(),
+            statements: Statements::default(),
             committing: Tally::default(),
             last_commit: Instant::now(),
             unknown_forgotten: Instant::now(),
@@ -143,9 +151,11 @@ impl Worker {
         let about = Arc::new(change.key.clone());
         let at = change.at;
         let news = catalogue::apply(&mut self.parts.catalogue, change);
-        if news {
-            for (_, partition) in self.store.partitions() {
-                partition.derive_again(&about, at);
+        // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
+        // partitions that have left are somebody else's.
+        if news && self.restoring.is_none() {
+            for partition in &self.assigned {
+                self.store.partition(*partition).derive_again(&about, at);
             }
         }
         news
@@ -160,11 +170,14 @@ impl Worker {
             match consumer.poll(wait) {
                 None => return Ok(true),
                 Some(Ok(message)) => {
-                    if consumer.context().rebalance_pending() {
+                    if self.lost || consumer.context().rebalance_pending() {
                         // The partition may be revoked; its next owner folds the record.
                         return Ok(false);
                     }
-                    self.record(&consumer, &message)?;
+                    if let Progress::Left = self.record(&consumer, &message)? {
+                        // What follows in its partition must not move the offset over it.
+                        return Ok(false);
+                    }
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return attempt("go on as a member of the consumer group", Err(error));
@@ -193,6 +206,13 @@ impl Worker {
 
     /// Hands the changes since the last commit to the committing thread.
     fn commit(&mut self) -> Result<(), Error> {
+        // Asked in this order: if the membership is lost after the first question, the broker refuses the commit, and
+        // if before, librdkafka may have forgotten the member already, whose commit would not be refused.
+        let group = self.parts.consumer.group_metadata().expect("the consumer has a group id");
+        if self.parts.consumer.assignment_lost() {
+            self.lose();
+            return Ok(());
+        }
         let config = Arc::clone(&self.parts.config);
         let mut records = std::mem::take(&mut self.records);
         Changes {
@@ -203,11 +223,12 @@ impl Worker {
             now: now(),
         }
         .collect(&mut self.store);
+        let moved = self.next_offsets.moved();
         let next_offsets = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
-        let group = self.parts.consumer.group_metadata().expect("the consumer has a group id");
         self.committing = std::mem::take(&mut self.tally);
+        self.statements.commit();
         self.last_commit = Instant::now();
-        if records.is_empty() && next_offsets.count() == 0 {
+        if records.is_empty() && !moved {
             // Rows were derived again and are what they were.
             std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
             return Ok(());
@@ -226,14 +247,12 @@ impl Worker {
                 metrics.commits(CommitResult::Aborted).inc_by(aborts);
                 metrics.last_commit_timestamp.set(seconds(now()));
                 tally.add_to(metrics);
+                self.statements.done();
                 Ok(())
             }
             Committed::MembershipLost => {
-                // Crash-like: whoever owns the partitions now folds the events again; what was folded here and not
-                // written is forgotten and read back at the next assignment.
-                warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
                 self.parts.metrics.commits(CommitResult::Aborted).inc();
-                self.forget();
+                self.lose();
                 Ok(())
             }
             Committed::Fatal(source) => Err(Error::Transaction(source)),
@@ -242,20 +261,29 @@ impl Worker {
 
     /// Commits everything that was folded and waits for it.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        if let Some(result) = self.parts.committer.wait() {
-            self.committed(result)?;
-        }
+        self.wait_for_commit()?;
         if self.next_offsets.moved() || !self.records.is_empty() {
             self.commit()?;
-            if let Some(result) = self.parts.committer.wait() {
-                self.committed(result)?;
-            }
+            self.wait_for_commit()?;
         }
         Ok(())
     }
 
-    /// Drops whatever was not written, and the states with it.
-    fn forget(&mut self) {
+    fn wait_for_commit(&mut self) -> Result<(), Error> {
+        let WorkerParts { committer, health, .. } = &mut self.parts;
+        match committer.wait(|| health.beat()) {
+            Some(result) => self.committed(result),
+            None => Ok(()),
+        }
+    }
+
+    /// Crash-like: whoever owns the partitions now folds the events again; what was folded here and not written is
+    /// forgotten, and read back at the next assignment.
+    fn lose(&mut self) {
+        warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
+        self.lost = true;
+        self.parts.health.ready(false, "the consumer group is joined again");
+        self.statements.take_back(&mut self.parts.catalogue);
         self.store.clear();
         self.records.clear();
         self.next_offsets.clear();
@@ -279,7 +307,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.parts.consumer.context().leave();
+        leave(&self.parts.consumer);
     }
 }
 

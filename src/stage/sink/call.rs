@@ -130,3 +130,21 @@ fn text<'a>(record: &'a Record, field: &str) -> Option<&'a str> {
 fn id(record: &Record, field: &str) -> Option<SalesforceId> {
     SalesforceId::parse(text(record, field)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_says_too_little_has_a_code_of_our_own() {
+        let answer = |success| SaveResult { id: None, success, created: None, errors: Vec::new() };
+        for (answer, expected) in [(answer(true), "no_record_id"), (answer(false), "no_code")] {
+            let RowResult::Refused(Failure { disposition, code, .. }) = row_result(answer) else {
+                panic!("{expected}: not saved, as far as anybody knows");
+            };
+            assert_eq!((disposition, code.as_str()), (Disposition::Retry(Retry::Unknown), expected));
+            let listed = include_str!("../../../docs/reason-codes.md");
+            assert!(listed.contains(&format!("| `{code}` |")), "docs/reason-codes.md lacks {code}");
+        }
+    }
+}

@@ -274,6 +274,16 @@ impl ConsumerContext for Context {
         }
     }
 
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // librdkafka keeps the pause of a partition that leaves. Without this, one that left while the sink was full
+        // and came back when it no longer was would stay paused for ever.
+        if let Rebalance::Assign(assigned) = rebalance
+            && let Err(error) = consumer.resume(assigned)
+        {
+            warn!(%error, "resuming partitions");
+        }
+    }
+
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
             debug!(%error, "commit");

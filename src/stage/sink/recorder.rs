@@ -45,6 +45,7 @@ impl Recorder {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "lz4")
+            .set("message.max.bytes", kafka::MESSAGE_BYTES_MAX)
             // Java's partitioner, as on every other topic.
             .set("partitioner", "murmur2_random")
             // A broker that is away is waited for: nothing is committed meanwhile.

@@ -215,16 +215,12 @@ ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 log.dirs={data}
 auto.create.topics.enable=false
-# a record of more than a megabyte must reach the consumer
-message.max.bytes=4194304
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
-# instances that were killed are noticed within a test's patience
-group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
 "
     )

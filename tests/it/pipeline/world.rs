@@ -58,7 +58,9 @@ impl World {
     fn create_inputs(&self) {
         let topics = &self.names.topics;
         let events: Vec<&str> = EventKind::ALL.iter().map(|kind| self.topic(*kind)).collect();
-        harness::create(&self.client(), &events, PARTITIONS, &[("cleanup.policy", "delete")]);
+        // A record of more than a megabyte must reach Rollbook.
+        let settings = [("cleanup.policy", "delete"), ("max.message.bytes", "4194304")];
+        harness::create(&self.client(), &events, PARTITIONS, &settings);
         harness::create(&self.client(), &[&topics.sessions], PARTITIONS, &[("cleanup.policy", "compact")]);
     }
 

@@ -30,11 +30,7 @@ impl Outbox {
     }
 
     pub(super) fn refuse_row(&mut self, key: &Key, refusal: Refusal, now: Millis) {
-        let (code, detail) = match refusal {
-            Refusal::MemberMissing => ("member_missing", "the campaign member of this row does not exist"),
-            Refusal::CampaignMissing => ("campaign_missing", "the campaign of this member does not exist"),
-            Refusal::StatusUnknown => ("status_unknown", "the campaign has no such member status"),
-        };
+        let (code, detail) = of_row(refusal);
         self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
     }
 
@@ -67,11 +63,7 @@ impl Outbox {
     }
 
     pub(super) fn refuse_record(&mut self, source: Source, why: Unreadable, now: Millis) {
-        let (code, detail) = match why {
-            Unreadable::NoValue => ("no_value", "the record has no value"),
-            Unreadable::Undecodable => ("undecodable", "the record is no upsert of this version"),
-            Unreadable::Invalid => ("upsert_invalid", "the upsert names no object or member that can be written"),
-        };
+        let (code, detail) = of_record(why);
         let position = source.position;
         let reason = Reason { code, detail, hint: "only Rollbook writes this topic", fields: Vec::new() };
         let dead_letter = Some(dead_letter(source, reason, now));
@@ -81,6 +73,24 @@ impl Outbox {
     pub(super) fn settle(&mut self, settled: Settled) {
         self.unrecorded.insert(settled.position);
         self.effects.push(Effect::Settled(Box::new(settled)));
+    }
+}
+
+/// Code and detail of a row that we refuse ourselves.
+fn of_row(refusal: Refusal) -> (&'static str, &'static str) {
+    match refusal {
+        Refusal::MemberMissing => ("member_missing", "the campaign member of this row does not exist"),
+        Refusal::CampaignMissing => ("campaign_missing", "the campaign of this member does not exist"),
+        Refusal::StatusUnknown => ("status_unknown", "the campaign has no such member status"),
+    }
+}
+
+/// Code and detail of a record that is no row.
+fn of_record(why: Unreadable) -> (&'static str, &'static str) {
+    match why {
+        Unreadable::NoValue => ("no_value", "the record has no value"),
+        Unreadable::Undecodable => ("undecodable", "the record is no upsert of this version"),
+        Unreadable::Invalid => ("upsert_invalid", "the upsert names no object or member that can be written"),
     }
 }
 
@@ -120,5 +130,20 @@ pub(super) fn hint(code: &str) -> &'static str {
         }
         "STRING_TOO_LONG" | "NUMBER_OUTSIDE_VALID_RANGE" => "the field is smaller than shipped: run `rollbook doctor`",
         _ => "mend it in Salesforce, then redrive",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_our_own_stands_in_the_list_of_reason_codes() {
+        let listed = include_str!("../../../../docs/reason-codes.md");
+        let of_rows = [Refusal::MemberMissing, Refusal::CampaignMissing, Refusal::StatusUnknown].map(of_row);
+        let of_records = [Unreadable::NoValue, Unreadable::Undecodable, Unreadable::Invalid].map(of_record);
+        for (code, _) in of_rows.into_iter().chain(of_records) {
+            assert!(listed.contains(&format!("| `{code}` |")), "docs/reason-codes.md lacks {code}");
+        }
     }
 }

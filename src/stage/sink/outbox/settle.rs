@@ -80,8 +80,10 @@ impl Outbox {
         let dependant = key.object != Object::CampaignMember;
         let first = slot.version.failures == 0;
         match disposition {
-            // A dependant's member may have been deleted since it was remembered.
-            Disposition::DeadLetter { reason: "INVALID_CROSS_REFERENCE_KEY" } if dependant && first => {
+            // A dependant's member may have been deleted since it was remembered; Salesforce says so in either way.
+            Disposition::DeadLetter {
+                reason: "INVALID_CROSS_REFERENCE_KEY" | "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+            } if dependant && first => {
                 self.memory.forget(&member);
                 self.retry(key, Retry::LookUpAgain, code, now);
             }

@@ -1,0 +1,112 @@
+//! Statements of the session catalogue that were taken and are not committed yet.
+//!
+//! The catalogue follows a statement at once, so that it is known to what is derived next. If its commit is given up,
+//! the catalogue goes back: the statement is read again by whoever owns its partition then, and a catalogue that had
+//! kept it would find nothing new in it and never write it for the others.
+
+use crate::event::{Session, SessionKey};
+use crate::fold::Catalogue;
+
+#[derive(Default)]
+pub struct Statements {
+    /// Of the next commit.
+    open: Vec<Statement>,
+    /// Of the commit in flight.
+    committing: Vec<Statement>,
+}
+
+struct Statement {
+    key: SessionKey,
+    /// None: a tombstone.
+    stated: Option<Session>,
+    before: Option<Session>,
+}
+
+impl Statements {
+    /// The catalogue has followed a statement; `before` is what it said.
+    pub fn add(&mut self, key: SessionKey, stated: Option<Session>, before: Option<Session>) {
+        self.open.push(Statement { key, stated, before });
+    }
+
+    /// They go into the commit that is handed over now.
+    pub fn commit(&mut self) {
+        self.committing = std::mem::take(&mut self.open);
+    }
+
+    /// The commit in flight is done.
+    pub fn done(&mut self) {
+        self.committing.clear();
+    }
+
+    /// Nothing of them was written: the catalogue is as if they had not been read.
+    pub fn take_back(&mut self, catalogue: &mut Catalogue) {
+        let committing = std::mem::take(&mut self.committing);
+        for Statement { key, stated, before } in committing.into_iter().chain(self.open.drain(..)).rev() {
+            // Something else was heard since then, from the topic: that stands.
+            if catalogue.get(key.campaign, key.entry_id.as_deref()) != stated.as_ref() {
+                continue;
+            }
+            catalogue.remove(&key);
+            if let Some(before) = before {
+                catalogue.apply(before);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SalesforceId;
+
+    fn session(updated_at: i64) -> Session {
+        let campaign = SalesforceId::parse("70103000000cnFX").unwrap();
+        Session {
+            key: SessionKey { campaign, entry_id: None },
+            updated_at,
+            source: "s".into(),
+            event_id: "e".into(),
+            name: None,
+            channel_id: None,
+            channel_name: None,
+            scheduled_start: None,
+            scheduled_end: None,
+            actual_start: None,
+            actual_end: None,
+            duration_ms: None,
+        }
+    }
+
+    fn state(statements: &mut Statements, catalogue: &mut Catalogue, session: Session) -> bool {
+        let before = catalogue.get(session.key.campaign, None).cloned();
+        let news = catalogue.apply(session.clone());
+        if news {
+            statements.add(session.key.clone(), Some(session), before);
+        }
+        news
+    }
+
+    #[test]
+    fn a_statement_whose_commit_was_given_up_is_news_when_it_is_read_again() {
+        let (mut catalogue, mut statements) = (Catalogue::default(), Statements::default());
+        assert!(state(&mut statements, &mut catalogue, session(1)));
+        statements.commit();
+        statements.done();
+        let written = catalogue.clone();
+        assert!(state(&mut statements, &mut catalogue, session(2)));
+        statements.commit();
+        assert!(state(&mut statements, &mut catalogue, session(3)));
+        statements.take_back(&mut catalogue);
+        assert_eq!(catalogue, written);
+        assert!(state(&mut statements, &mut catalogue, session(2)));
+    }
+
+    #[test]
+    fn what_was_heard_since_then_stands() {
+        let (mut catalogue, mut statements) = (Catalogue::default(), Statements::default());
+        state(&mut statements, &mut catalogue, session(1));
+        catalogue.apply(session(2));
+        statements.take_back(&mut catalogue);
+        assert_eq!(catalogue.get(session(2).key.campaign, None), Some(&session(2)));
+    }
+}
