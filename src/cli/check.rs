@@ -21,7 +21,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     });
     match checked {
         Ok(config) if global.json => print_json(&config.to_json()),
-        Ok(config) => print!("{}", config.to_toml()),
+        Ok(config) => put!("{}", config.to_toml()),
         Err(invalid) if global.json => {
             print_json(&serde_json::json!({ "problems": invalid.0 }));
             return Ok(Exit::BadConfiguration);

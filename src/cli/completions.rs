@@ -1,7 +1,5 @@
 //! `rollbook completions`: a script that completes subcommands and options.
 
-use std::io;
-
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
@@ -15,6 +13,8 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "rollbook", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "rollbook", &mut script);
+    put!("{}", String::from_utf8_lossy(&script));
     Exit::Done
 }

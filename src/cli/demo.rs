@@ -31,7 +31,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     if global.json {
         print_json(&report.to_json());
     } else {
-        println!("{report}");
+        say!("{report}");
     }
     if *keep {
         let credentials = demo.credentials();

@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     if global.json {
         print_json(&json!({ "problems": problems }));
     } else {
-        print!("{}", text(&problems));
+        put!("{}", text(&problems));
     }
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
 }

@@ -119,11 +119,11 @@ fn announce(global: &Global, arguments: &Arguments, options: &Options, address: 
         }));
         return;
     }
-    println!("url            http://{address}");
-    println!("client id      {}", arguments.client_id);
-    println!("client secret  {}", client_secret.as_deref().unwrap_or("as in its file"));
-    println!("username       {}", arguments.username);
-    println!("control token  {}", control_token.as_deref().unwrap_or("as in its file"));
+    say!("url            http://{address}");
+    say!("client id      {}", arguments.client_id);
+    say!("client secret  {}", client_secret.as_deref().unwrap_or("as in its file"));
+    say!("username       {}", arguments.username);
+    say!("control token  {}", control_token.as_deref().unwrap_or("as in its file"));
 }
 
 /// Done at Ctrl-C or SIGTERM.

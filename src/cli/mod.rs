@@ -3,6 +3,9 @@
 //! stdout is data, stderr is messages. Every subcommand ends in an [`Exit`], whose codes are in `--help` and
 //! `docs/cli.md`: scripts branch on them, so a code never changes its meaning.
 
+#[macro_use]
+mod out;
+
 mod check;
 mod completions;
 mod dead_letters;
@@ -178,7 +181,7 @@ fn told(error: &anyhow::Error) -> String {
 
 /// Prints one JSON value, indented.
 fn print_json(value: &serde_json::Value) {
-    println!("{value:#}");
+    say!("{value:#}");
 }
 
 /// A time as RFC 3339 in UTC; the bare number where it is beyond any calendar.

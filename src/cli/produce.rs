@@ -202,16 +202,16 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
         return;
     }
     for Refused { line, reason, detail } in refused {
-        println!("line {line} refused: {reason}: {detail}");
+        say!("line {line} refused: {reason}: {detail}");
     }
     for (line, reason) in ignored {
-        println!("line {line} will be ignored: {reason}");
+        say!("line {line} will be ignored: {reason}");
     }
     let verb = if dry_run { "would send" } else { "sent" };
     for (topic, count) in by_topic {
-        println!("{verb} {count} to {topic}");
+        say!("{verb} {count} to {topic}");
     }
-    println!("{} accepted, {} refused", accepted.len(), refused.len());
+    say!("{} accepted, {} refused", accepted.len(), refused.len());
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn print(global: &Global, reports: &[CampaignStatuses]) -> anyhow::Result<()> {
         print_json(&serde_json::to_value(reports)?);
     } else {
         for report in reports {
-            print!("{}", text(report));
+            put!("{}", text(report));
         }
     }
     Ok(())

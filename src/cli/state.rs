@@ -57,10 +57,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         let rows = rows.iter().map(row_json).collect::<Value>();
         print_json(&json!({ "member": member.to_string(), "aggregate": aggregate_json(&aggregate), "rows": rows }));
     } else {
-        println!("member {member}\n");
+        say!("member {member}\n");
         print_tree(&aggregate_json(&aggregate), 0);
         for row in &rows {
-            println!();
+            say!();
             print_tree(&row_json(row), 0);
         }
     }
@@ -208,16 +208,16 @@ fn print_tree(value: &Value, depth: usize) {
         let indent = "  ".repeat(depth);
         match value {
             Value::Object(inner) if !inner.is_empty() => {
-                println!("{indent}{name}");
+                say!("{indent}{name}");
                 print_tree(value, depth + 1);
             }
             Value::Array(items) if !items.is_empty() => {
                 let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-                println!("{indent}{name}: {}", items.join(" "));
+                say!("{indent}{name}: {}", items.join(" "));
             }
-            Value::String(text) => println!("{indent}{name}: {text}"),
-            Value::Number(number) => println!("{indent}{name}: {number}"),
-            Value::Bool(truth) => println!("{indent}{name}: {truth}"),
+            Value::String(text) => say!("{indent}{name}: {text}"),
+            Value::Number(number) => say!("{indent}{name}: {number}"),
+            Value::Bool(truth) => say!("{indent}{name}: {truth}"),
             Value::Null | Value::Object(_) | Value::Array(_) => {}
         }
     }

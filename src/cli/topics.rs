@@ -36,11 +36,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         return Ok(if problems.is_empty() { Exit::Done } else { Exit::BadConfiguration });
     }
     for topic in created {
-        println!("created {}", topic.name(&config.topics));
+        say!("created {}", topic.name(&config.topics));
     }
     if !problems.is_empty() {
         return Err(AdminError::Problems(problems).into());
     }
-    println!("all {} topics are right", Topic::ALL.len());
+    say!("all {} topics are right", Topic::ALL.len());
     Ok(Exit::Done)
 }

@@ -120,6 +120,17 @@ fn every_subcommand_and_exit_code_is_documented() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    // It waits for its input, so the reader is gone before it says anything.
+    let setup = Setup::with("pipe", "localhost:9092");
+    let mut command = setup.command(&["produce", "-", "--dry-run"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let (code, _, stderr) = ended(&child.wait_with_output().unwrap());
+    assert_eq!((code, stderr.as_str()), (141, ""));
+}
+
+#[test]
 fn completions_name_the_subcommands() {
     let (code, stdout, _) = ended(&command(&["completions", "bash"]).output().unwrap());
     assert!(code == 0 && stdout.contains("dead-letters"));

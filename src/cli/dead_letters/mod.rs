@@ -85,11 +85,7 @@ fn list_counts(letters: &[Letter], as_json: bool) {
         return;
     }
     for ((stage, reason, topic), Group { count, newest }) in &groups {
-        println!(
-            "{count:>8}  {stage:<5} {reason:<28} {topic:<28} newest {} at {}",
-            newest.position(),
-            time(newest.at())
-        );
+        say!("{count:>8}  {stage:<5} {reason:<28} {topic:<28} newest {} at {}", newest.position(), time(newest.at()));
     }
     if groups.is_empty() {
         eprintln!("no dead letters");
@@ -102,7 +98,7 @@ fn list_each(letters: &[Letter], as_json: bool) {
         return;
     }
     for letter in letters {
-        println!(
+        say!(
             "{:<12} {} {:<5} {:<28} {}",
             letter.position(),
             time(letter.at()),

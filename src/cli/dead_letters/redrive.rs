@@ -260,10 +260,10 @@ fn report(verdicts: &[(&Letter, Verdict)], dry_run: bool, failed: usize, as_json
         return;
     }
     for (letter, why) in left {
-        println!("left {} (of {}): {why}", letter.position(), letter.source());
+        say!("left {} (of {}): {why}", letter.position(), letter.source());
     }
     let verb = if dry_run { "would send" } else { "sent" };
-    println!("{verb} {}", count - failed);
+    say!("{verb} {}", count - failed);
     if failed > 0 {
         eprintln!("{failed} were not acknowledged by Kafka; sending them again is harmless");
     }
