@@ -46,6 +46,10 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.problems.len()
+    }
+
     pub(super) fn note(&mut self, path: &str, message: &str, hint: &str) {
         self.problems.push(Problem::new(path, message, hint));
     }

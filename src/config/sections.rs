@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use openssl::pkey::{Id, PKey, Private};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::parse::{Check, NAME, host_port, name, property_text};
 use super::raw::{self, Leaf};
 use super::{Auth, Fold, Http, Kafka, Registry, Salesforce, Sink, Topics, properties};
+
+fn rsa(key: &PKey<Private>) -> bool {
+    key.id() == Id::RSA
+}
 
 /// The first version whose collections can be upserted.
 const API_VERSION_MIN: u32 = 46;
@@ -204,11 +209,7 @@ impl Check<'_> {
             return Auth::JwtBearer {
                 client_id,
                 username: self.required("salesforce.auth.username", raw.username, "the integration user's name"),
-                private_key: self.required_secret(
-                    "salesforce.auth.private_key_file",
-                    raw.private_key_file,
-                    "ROLLBOOK_SALESFORCE_PRIVATE_KEY",
-                ),
+                private_key: self.private_key(raw.private_key_file),
                 audience: audience.unwrap_or_else(|| login_url.to_owned()),
             };
         }
@@ -226,6 +227,20 @@ impl Check<'_> {
             client_id,
             client_secret: self.required_secret(path, raw.client_secret_file, variable),
         }
+    }
+
+    fn private_key(&mut self, leaf: Leaf<String>) -> SecretString {
+        let path = "salesforce.auth.private_key_file";
+        let problems = self.count();
+        let key = self.required_secret(path, leaf, "ROLLBOOK_SALESFORCE_PRIVATE_KEY");
+        // With an empty passphrase, as OpenSSL would ask the terminal for the one of an encrypted key.
+        let readable =
+            || PKey::private_key_from_pem_passphrase(key.expose_secret().as_bytes(), b"").is_ok_and(|key| rsa(&key));
+        if self.count() == problems && !readable() {
+            let hint = "openssl genrsa 2048 makes one; the app has the certificate for it";
+            self.note(path, "is no unencrypted RSA private key in PEM", hint);
+        }
+        key
     }
 
     /// A setting of the other flow: whoever wrote it means that flow, or left a secret lying about.

@@ -91,7 +91,9 @@ fn settings_of_the_other_login_are_a_problem() {
         assert!(report.contains(&format!("salesforce.auth.{field}: is not used by the flow")), "{report}");
     }
     let report = with("jwt_bearer", "client_secret_file = \"secret\"");
-    assert!(report.contains("1 problem\n  salesforce.auth.client_secret_file: is not used"), "{report}");
+    assert!(report.contains("\n  salesforce.auth.client_secret_file: is not used"), "{report}");
+    let no_key = "salesforce.auth.private_key_file: is no unencrypted RSA private key";
+    assert!(report.contains("2 problems") && report.contains(no_key) && !report.contains("a secret"), "{report}");
 }
 
 #[test]
