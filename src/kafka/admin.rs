@@ -104,7 +104,7 @@ impl<'a> Admin<'a> {
     pub fn problems(&self, survey: &Survey) -> Vec<TopicProblem> {
         let absent = topics::absent(&self.config.topics, survey).into_iter().map(|(topic, partitions)| TopicProblem {
             topic: topic.name(&self.config.topics).to_owned(),
-            message: format!("absent; it needs {partitions} partitions"),
+            message: format!("absent; it needs {partitions} partition{}", if partitions == 1 { "" } else { "s" }),
             remedy: "rollbook topics create".to_owned(),
         });
         absent.chain(topics::problems(&self.config.topics, survey)).collect()

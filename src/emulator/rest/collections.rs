@@ -14,6 +14,8 @@ use crate::emulator::server::Service;
 use crate::emulator::wire::{Method, Refusal, Reply};
 
 const ROWS_MAX: usize = 200;
+/// The first API version that has it.
+const UPSERT_SINCE: u32 = 46;
 const RETRIEVE_MAX: usize = 2_000;
 /// Consecutive records of one type make a chunk.
 const CHUNKS_MAX: usize = 10;
@@ -27,6 +29,9 @@ struct RowResult {
 
 /// `PATCH /composite/sobjects/X/FIELD`
 pub fn upsert(service: &mut Service, call: &DataCall<'_>, object: &str, field: &str) -> Result<Reply, Refusal> {
+    if call.version < UPSERT_SINCE {
+        return Err(Refusal::not_found());
+    }
     only(call.call, &[Method::Patch])?;
     let schema = service.org.schema();
     let object = known(&schema, object)?;

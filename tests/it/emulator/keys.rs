@@ -14,8 +14,17 @@ async fn older_versions_answer_an_upsert_with_less() {
     let (status, created) = org.patch(&path, json!({ "plays__c": 1 })).await;
     assert_eq!((status, created.get("created")), (201, None));
     assert_eq!(org.patch(&path, json!({ "plays__c": 2 })).await, (204, serde_json::Value::Null));
+    let rows = json!({ "records": [{ "attributes": { "type": "UserSessionEngagement__c" }, "external_id__c": "b" }] });
+    let collection = "composite/sobjects/UserSessionEngagement__c/external_id__c";
+    assert_refused(
+        &org.patch(collection, rows.clone()).await,
+        404,
+        "NOT_FOUND",
+        "The requested resource does not exist",
+    );
     org.version = "46.0";
     assert_eq!(org.patch(&path, json!({ "plays__c": 3 })).await.1["created"], false);
+    assert_eq!(org.patch(collection, rows).await.1[0]["created"], true);
 }
 
 #[tokio::test]
