@@ -63,8 +63,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     runtime.block_on(async {
         let listener = TcpListener::bind(arguments.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
-        announce(global, arguments, &options, listener.local_addr()?);
-        emulator::serve(listener, options, interrupted()).await?;
+        let (address, shown) = (listener.local_addr()?, options.clone());
+        let announce = || announce(global, arguments, &shown, address);
+        emulator::serve(listener, options, announce, interrupted()).await?;
         Ok(Exit::Done)
     })
 }

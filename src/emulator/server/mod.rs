@@ -103,13 +103,16 @@ pub fn random_secret() -> SecretString {
     URL_SAFE_NO_PAD.encode(bytes).into()
 }
 
-/// Serves until `shutdown` is done.
+/// Serves until `shutdown` is done. `announce` is called when the org is there.
 pub async fn serve(
     listener: TcpListener,
     options: Options,
+    announce: impl FnOnce(),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    run(listener, Shared::open(options)?, shutdown).await
+    let shared = Shared::open(options)?;
+    announce();
+    run(listener, shared, shutdown).await
 }
 
 impl Shared {

@@ -58,6 +58,13 @@ async fn what_was_answered_survives_a_kill() {
     let mut second = Emulate::start(data.path()).await;
     let (status, row) = second.call(reqwest::Method::GET, None).await;
     assert_eq!((status, &row["plays__c"]), (200, &json!(3.0)));
+    let third = ["emulate", "--listen", "127.0.0.1:0", "--data", data.path().to_str().expect("the path is UTF-8")];
+    let third = harness::command(&third).output().expect("the binary is built");
+    assert_eq!(
+        (third.status.code(), third.stdout.as_slice()),
+        (Some(1), &b""[..]),
+        "no login to an org that is not there"
+    );
     second.process.signal("TERM");
     let ended = second.process.wait(WITHIN).expect("it ends");
     assert_eq!(ended.code(), Some(0));
