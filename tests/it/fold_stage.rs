@@ -213,3 +213,20 @@ fn wait_for_topics(names: &Names) {
     let client = harness::kafka().client();
     harness::until("the topics to be there", WITHIN, || harness::partitions(&client, &names.topics.dead_letters));
 }
+
+#[test]
+fn settings_that_the_group_refuses_stop_the_start() {
+    let names = harness::names("fold-settings");
+    let fold = Fold::start(
+        &names,
+        "[kafka.properties]\n\"session.timeout.ms\" = \"1000\"\n\"heartbeat.interval.ms\" = \"300\"\n",
+    );
+    let ended = fold.thread.join().expect("the stage does not panic");
+    let mut error: &dyn std::error::Error = &ended.expect_err("Kafka takes no session of a second");
+    let mut chain = error.to_string();
+    while let Some(source) = error.source() {
+        error = source;
+        chain = format!("{chain}: {error}");
+    }
+    assert!(chain.contains("InvalidSessionTimeout"), "{chain}");
+}

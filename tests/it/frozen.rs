@@ -45,7 +45,7 @@ fn fold(names: &Names, instance: &str) -> Process {
 [kafka]
 bootstrap = \"{}\"
 [kafka.properties]
-\"session.timeout.ms\" = \"3000\"
+\"session.timeout.ms\" = \"6000\"
 \"heartbeat.interval.ms\" = \"500\"
 [http]
 listen = \"127.0.0.1:{}\"

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -182,6 +182,9 @@ impl Worker {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return attempt("go on as a member of the consumer group", Err(error));
                 }
+                Some(Err(error)) if never_mended(&error) => {
+                    return attempt("take it as a member of the consumer group", Err(error));
+                }
                 Some(Err(error)) => warn!(error = %error, "kafka is waited for"),
             }
             wait = Duration::ZERO;
@@ -309,6 +312,12 @@ impl Drop for Worker {
     fn drop(&mut self) {
         leave(&self.parts.consumer);
     }
+}
+
+/// Whether the group refuses the settings: no wait changes them.
+fn never_mended(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(RDKafkaErrorCode::InvalidSessionTimeout | RDKafkaErrorCode::InconsistentGroupProtocol))
 }
 
 /// The wall clock, for timestamps of what this thread writes; no computed value depends on it.
