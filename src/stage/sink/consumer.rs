@@ -25,6 +25,9 @@ use crate::kafka::{self, membership};
 /// How long a poll waits, hence how long a command does.
 const POLL_MAX: Duration = Duration::from_millis(50);
 
+/// How long committed offsets are waited for.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+
 /// Records between this thread and the loop: some batches, so that neither waits for the other.
 const CHANNEL_RECORDS: usize = 2_000;
 
@@ -37,6 +40,8 @@ pub enum Control {
     Lags(Vec<Lag>),
     /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here.
     Revoked { partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
+    /// Whether the group takes a commit of this member.
+    Confirmed(bool),
     /// The consumer cannot go on.
     Failed(KafkaError),
 }
@@ -45,6 +50,8 @@ pub enum Control {
 #[derive(Debug)]
 pub enum Command {
     Commit(Vec<(i32, i64)>),
+    /// Find out whether the partitions are still ours.
+    Confirm,
     /// Commit, leave the group, end.
     Stop(Vec<(i32, i64)>),
 }
@@ -130,6 +137,10 @@ impl Reader {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Commit(offsets)) => self.commit(&offsets, CommitMode::Async),
+                Ok(Command::Confirm) => {
+                    let ours = self.confirm();
+                    let _loop_gone = self.consumer.context().control.send(Control::Confirmed(ours));
+                }
                 Ok(Command::Stop(offsets)) => {
                     self.consumer.context().closing.store(true, Ordering::Release);
                     self.commit(&offsets, CommitMode::Sync);
@@ -205,6 +216,23 @@ impl Reader {
         if let Err(error) = result {
             warn!(%error, paused, "pausing or resuming partitions");
         }
+    }
+
+    /// Commits once more what is committed: the group refuses that to a former member.
+    fn confirm(&self) -> bool {
+        let confirmed = self.consumer.assignment().and_then(|assigned| {
+            let committed = self.consumer.committed_offsets(assigned, CONFIRM_WITHIN)?;
+            for mut element in committed.elements() {
+                if !matches!(element.offset(), Offset::Offset(_)) {
+                    element.set_offset(Offset::Offset(0))?;
+                }
+            }
+            if committed.count() == 0 { Ok(()) } else { self.consumer.commit(&committed, CommitMode::Sync) }
+        });
+        if let Err(error) = &confirmed {
+            warn!(%error, "the group does not confirm the partitions");
+        }
+        confirmed.is_ok()
     }
 
     fn commit(&self, offsets: &[(i32, i64)], mode: CommitMode) {

@@ -12,6 +12,7 @@ mod consumer;
 mod login;
 pub mod outbox;
 mod recorder;
+mod standstill;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Failure, Outbox, Request, RequestId, Settings, Settled};
 use self::recorder::{Recorded, Recorder};
+use self::standstill::Standstill;
 use crate::config::{Config, Invalid};
 use crate::dead_letter::Stage;
 use crate::disposition::Wait;
@@ -131,6 +133,7 @@ struct Sink<'a> {
     last_offsets: Vec<(i32, i64)>,
     next_commit: Instant,
     waiting: Option<Wait>,
+    standstill: Standstill,
     clock: Clock,
 }
 
@@ -167,6 +170,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         last_offsets: Vec::new(),
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
+        standstill: Standstill::new(Instant::now()),
         clock: Clock::start(),
     };
     let result = sink.run().await;
@@ -221,7 +225,11 @@ impl Sink<'_> {
     fn handle(&mut self, input: Input) -> Result<(), Error> {
         match input {
             Input::Record(source) => self.take_records(*source),
-            Input::Control(Control::Assigned(partitions)) => self.assigned = Some(partitions),
+            Input::Control(Control::Assigned(partitions)) => {
+                self.assigned = Some(partitions);
+                self.standstill.assigned();
+            }
+            Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),
             Input::Control(Control::Lags(lags)) => self.lags(&lags),
             Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
             Input::Control(Control::Failed(source)) => {
@@ -292,7 +300,13 @@ impl Sink<'_> {
     /// What follows from the state, whatever the input was.
     fn advance(&mut self) -> Result<(), Error> {
         let now = self.clock.now();
-        while let Some(request) = self.outbox.next_request(now) {
+        if self.standstill.turn(Instant::now()) {
+            warn!("the process stood still; nothing is sent until the group says that the partitions are still ours");
+            self.commands.send(Command::Confirm).map_err(|_| Error::Ended)?;
+        }
+        while !self.standstill.unsure()
+            && let Some(request) = self.outbox.next_request(now)
+        {
             self.call(request);
         }
         self.take_effects(now)?;
@@ -442,9 +456,10 @@ impl Sink<'_> {
         let outbox = self
             .outbox
             .wake_at(now)
+            .filter(|_| !self.standstill.unsure())
             .map(|at| Instant::now() + Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)));
         let handover = self.handover.as_ref().map(|handover| handover.deadline);
-        outbox.into_iter().chain(handover).fold(self.next_commit, Instant::min)
+        outbox.into_iter().chain(handover).chain(self.standstill.wake_at()).fold(self.next_commit, Instant::min)
     }
 }
 

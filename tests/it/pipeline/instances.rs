@@ -1,7 +1,11 @@
 //! Instances that get in each other's way, are frozen, or start before what they need: none of it shows in the org.
 
 use rollbook::demo::reference::{expected, standing};
+use rollbook::emulator::{Fault, FaultAction};
+use rollbook::event::{EventKind, MemberKey};
+use serde_json::{Value, json};
 
+use super::payload::record;
 use super::world::{Connection, WITHIN, World, metric};
 use crate::harness::{self, Gate, Rollbook};
 
@@ -22,6 +26,47 @@ fn a_frozen_instance_that_wakes_up_changes_nothing() {
     world.send(&conference.records[2 * thirds..]);
     world.settle();
     world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    drop(two);
+}
+
+#[test]
+fn a_frozen_instance_that_wakes_up_sends_none_of_its_old_rows() {
+    let world = World::new("old-rows");
+    let member = MemberKey { campaign: world.campaign("Launch"), person: world.lead("lead") };
+    let says = |event_id: &str, action: &str| {
+        record(&world, EventKind::Registration, member, event_id, &json!({ "action": action }))
+    };
+    let one = world.start("one").ready();
+    let status_is = |status: &str| {
+        harness::until(&format!("status {status}"), WITHIN, || {
+            let rows = world.rows();
+            let found = rows.values().find_map(|fields| fields.get("Status").and_then(Value::as_str));
+            if found == Some(status) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    // It knows the member, so that it would send the next row without a question before.
+    harness::write(&world.client(), &[says("e0", "CREATED")]);
+    status_is("Created");
+    let busy = FaultAction::Answer { status: 503, body: String::new() };
+    world.org.add_fault(Fault::next("composite", busy).times(u64::MAX));
+    harness::write(&world.client(), &[says("e1", "REGISTERED")]);
+    harness::until("the first instance to have tried", WITHIN, || {
+        let tried = metric(&one.metrics(), "rollbook_sink_requests_total", &["status=\"5xx\""]);
+        if tried > 0 { Ok(()) } else { Err("no call yet".to_owned()) }
+    });
+    one.process.signal("STOP");
+    world.org.clear_faults();
+    let two = world.start("two").ready();
+    status_is("Registered");
+    harness::write(&world.client(), &[says("e2", "CONFIRMED")]);
+    status_is("Confirmed");
+    one.process.signal("CONT");
+    harness::until("the first instance to be a member again", WITHIN, || {
+        let log = one.process.log();
+        if log.matches("sink assigned").count() > 1 { Ok(()) } else { Err(one.process.log_tail()) }
+    });
+    world.settle();
+    status_is("Confirmed");
     drop(two);
 }
 
