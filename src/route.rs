@@ -4,8 +4,6 @@
 //! stand in one and the same *p*. Kafka's Java clients place keyed records by murmur2; librdkafka does so only when
 //! it is told to, so a record's own partition proves nothing and is compared with this.
 
-use crate::event::MemberKey;
-
 /// Kafka's murmur2 (`org.apache.kafka.common.utils.Utils.murmur2`).
 pub fn murmur2(bytes: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_B28C;
@@ -31,11 +29,6 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
 pub fn partition(key: &[u8], partitions: i32) -> i32 {
     let positive = (murmur2(key) & 0x7FFF_FFFF).cast_signed();
     positive.checked_rem(partitions).unwrap_or(0)
-}
-
-/// Partition of everything about a member.
-pub fn member_partition(member: &MemberKey, partitions: i32) -> i32 {
-    partition(&member.bytes(), partitions)
 }
 
 #[cfg(test)]

@@ -48,6 +48,24 @@ impl SessionKey {
 }
 
 impl Session {
+    /// A statement that says nothing yet.
+    pub fn blank(key: SessionKey, updated_at: Millis, source: &str, event_id: &str) -> Self {
+        Self {
+            key,
+            updated_at,
+            source: source.to_owned(),
+            event_id: event_id.to_owned(),
+            name: None,
+            channel_id: None,
+            channel_name: None,
+            scheduled_start: None,
+            scheduled_end: None,
+            actual_start: None,
+            actual_end: None,
+            duration_ms: None,
+        }
+    }
+
     /// As the schema `session` has it, single-object encoded.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::object(&avro::SESSION);

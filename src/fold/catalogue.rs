@@ -89,20 +89,8 @@ mod tests {
 
     fn session(entry: Option<&str>, updated_at: Millis, name: Option<&str>) -> Session {
         let campaign = SalesforceId::parse("70103000000cnFX").expect("an id");
-        Session {
-            key: SessionKey { campaign, entry_id: entry.map(str::to_owned) },
-            updated_at,
-            source: "s".into(),
-            event_id: "e".into(),
-            name: name.map(str::to_owned),
-            channel_id: None,
-            channel_name: None,
-            scheduled_start: None,
-            scheduled_end: None,
-            actual_start: None,
-            actual_end: None,
-            duration_ms: None,
-        }
+        let key = SessionKey { campaign, entry_id: entry.map(str::to_owned) };
+        Session { name: name.map(str::to_owned), ..Session::blank(key, updated_at, "s", "e") }
     }
 
     #[test]

@@ -66,20 +66,8 @@ fn view(live: bool, start: Millis, end: Option<Millis>) -> View<'static> {
 }
 
 fn session(entry_id: Option<&str>) -> Session {
-    Session {
-        key: SessionKey { campaign: id(CAMPAIGN), entry_id: entry_id.map(str::to_owned) },
-        updated_at: NINE,
-        source: "test".to_owned(),
-        event_id: "s".to_owned(),
-        name: None,
-        channel_id: None,
-        channel_name: None,
-        scheduled_start: None,
-        scheduled_end: None,
-        actual_start: None,
-        actual_end: None,
-        duration_ms: None,
-    }
+    let key = SessionKey { campaign: id(CAMPAIGN), entry_id: entry_id.map(str::to_owned) };
+    Session::blank(key, NINE, "test", "s")
 }
 
 fn registration(event_id: &str, minute: Millis, action: RegistrationAction) -> Event<'static> {

@@ -140,20 +140,7 @@ fn history(talk: &Talk) -> Vec<(Millis, Session)> {
 }
 
 fn blank(key: SessionKey, updated_at: Millis) -> Session {
-    Session {
-        key,
-        updated_at,
-        source: "cms".to_owned(),
-        event_id: "planned".to_owned(),
-        name: None,
-        channel_id: None,
-        channel_name: None,
-        scheduled_start: None,
-        scheduled_end: None,
-        actual_start: None,
-        actual_end: None,
-        duration_ms: None,
-    }
+    Session::blank(key, updated_at, "cms", "planned")
 }
 
 fn says(rng: &mut Rng, at: Millis, session: Session) -> Sent {

@@ -8,7 +8,10 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::event::{Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, Session, SessionKey};
+use crate::event::{
+    Decoded, DecodedSession, Decoder, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session,
+    SessionKey,
+};
 use crate::kafka::membership::Membership;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
@@ -60,15 +63,8 @@ impl Worker {
         let named = || headers.get(KIND_HEADER).and_then(|name| EventKind::from_name(std::str::from_utf8(name).ok()?));
         let kind = kind_of(input).or_else(named);
         let record = record_of(message, kind, &headers);
-        let decoded = loop {
-            match self.decoder.decode(&record) {
-                Ok(decoded) => break decoded,
-                Err(needed) => {
-                    if let Progress::Left = self.learn(consumer, needed.id)? {
-                        return Ok(Progress::Left);
-                    }
-                }
-            }
+        let Some(decoded) = self.decoded(consumer, |decoder| decoder.decode(&record))? else {
+            return Ok(Progress::Left);
         };
         match decoded {
             Decoded::Event(event) => self.accepted(message, input, &event),
@@ -78,10 +74,29 @@ impl Worker {
         Ok(Progress::Done)
     }
 
+    /// Decodes, once the decoder knows the schema. None: a rebalance or the shutdown came first.
+    fn decoded<T>(
+        &mut self,
+        consumer: &BaseConsumer<Membership>,
+        decode: impl Fn(&Decoder) -> Result<T, SchemaNeeded>,
+    ) -> Result<Option<T>, Error> {
+        loop {
+            match decode(&self.decoder) {
+                Ok(decoded) => return Ok(Some(decoded)),
+                Err(needed) => {
+                    if let Progress::Left = self.learn(consumer, needed.id)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
     fn accepted(&mut self, message: &BorrowedMessage<'_>, input: Topic, event: &Event<'_>) {
-        let home = route::member_partition(&event.member, self.parts.partitions);
+        let key = event.member.bytes();
+        let home = route::partition(&key, self.parts.partitions);
         // The payload decides whose event it is; a key that says otherwise is none.
-        let keyed = message.key() == Some(event.member.bytes().as_slice());
+        let keyed = message.key() == Some(key.as_slice());
         if !keyed || home != message.partition() {
             self.reroute(message, home, event);
             self.tally.record(input, RecordOutcome::Rerouted);
@@ -115,15 +130,8 @@ impl Worker {
     ) -> Result<Progress, Error> {
         let headers = MessageHeaders(message);
         let record = record_of(message, None, &headers);
-        let decoded = loop {
-            match self.decoder.decode_session(&record) {
-                Ok(decoded) => break decoded,
-                Err(needed) => {
-                    if let Progress::Left = self.learn(consumer, needed.id)? {
-                        return Ok(Progress::Left);
-                    }
-                }
-            }
+        let Some(decoded) = self.decoded(consumer, |decoder| decoder.decode_session(&record))? else {
+            return Ok(Progress::Left);
         };
         match decoded {
             DecodedSession::Session(session) => self.statement(message, session.key.clone(), Some(session)),

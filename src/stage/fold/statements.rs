@@ -61,20 +61,7 @@ mod tests {
 
     fn session(updated_at: i64) -> Session {
         let campaign = SalesforceId::parse("70103000000cnFX").unwrap();
-        Session {
-            key: SessionKey { campaign, entry_id: None },
-            updated_at,
-            source: "s".into(),
-            event_id: "e".into(),
-            name: None,
-            channel_id: None,
-            channel_name: None,
-            scheduled_start: None,
-            scheduled_end: None,
-            actual_start: None,
-            actual_end: None,
-            duration_ms: None,
-        }
+        Session::blank(SessionKey { campaign, entry_id: None }, updated_at, "s", "e")
     }
 
     fn state(statements: &mut Statements, catalogue: &mut Catalogue, session: Session) -> bool {

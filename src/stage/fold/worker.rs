@@ -108,6 +108,7 @@ impl Worker {
 
     /// Until the shutdown. What was folded is committed before it returns.
     pub fn run(mut self) -> Result<(), Error> {
+        self.report_sessions();
         while !self.parts.shutdown.requested() {
             self.parts.health.beat();
             while let Some(rebalance) = self.parts.consumer.context().next_rebalance() {
@@ -151,6 +152,9 @@ impl Worker {
         let about = Arc::new(change.key.clone());
         let at = change.at;
         let news = catalogue::apply(&mut self.parts.catalogue, change);
+        if news {
+            self.report_sessions();
+        }
         // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
         // partitions that have left are somebody else's.
         if news && self.restoring.is_none() {
@@ -287,10 +291,16 @@ impl Worker {
         self.lost = true;
         self.parts.health.ready(false, "the consumer group is joined again");
         self.statements.take_back(&mut self.parts.catalogue);
+        self.report_sessions();
         self.store.clear();
         self.records.clear();
         self.next_offsets.clear();
         self.tally = Tally::default();
+    }
+
+    /// Every thread has the whole catalogue, so whichever reports last is right.
+    fn report_sessions(&self) {
+        self.parts.metrics.catalogue_sessions.set(i64::try_from(self.parts.catalogue.len()).unwrap_or(i64::MAX));
     }
 
     fn report(&mut self) {
@@ -303,8 +313,6 @@ impl Worker {
         let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
         metrics.state_entries.add(pieces - self.reported_pieces);
         self.reported_pieces = pieces;
-        // Every thread has the whole catalogue, so whichever reports last is right.
-        metrics.catalogue_sessions.set(i64::try_from(self.parts.catalogue.len()).unwrap_or(i64::MAX));
     }
 }
 
