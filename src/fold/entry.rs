@@ -108,6 +108,12 @@ impl EntryPiece {
         put
     }
 
+    /// Every set of times.
+    pub fn intervals(&self) -> [&IntervalSet; 7] {
+        let LiveLevels { high, good, fair, low, no } = &self.live;
+        [high, good, fair, low, no, &self.recorded, &self.playhead]
+    }
+
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
         let mut put = put_text(&mut self.entry_name, stamp, event.entry_name.as_deref());
         put |= put_text(&mut self.channel_name, stamp, event.channel_name.as_deref());

@@ -110,6 +110,11 @@ impl MemberPiece {
         changed
     }
 
+    /// Touches the piece's list; see `store/warm.rs`.
+    pub fn warm(&self) -> u64 {
+        self.presences.warm()
+    }
+
     fn fact(&mut self, kind: FactKind, at: Millis) -> bool {
         self.facts.at(&kind, |kind| *kind).join(at)
     }

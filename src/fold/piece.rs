@@ -93,8 +93,7 @@ fn write_entry(out: &mut Writer, piece: &EntryPiece) {
     for text in [&piece.channel_name, &piece.email, &piece.user] {
         write_register(out, text, write_text);
     }
-    let live = &piece.live;
-    for set in [&live.high, &live.good, &live.fair, &live.low, &live.no, &piece.recorded, &piece.playhead] {
+    for set in piece.intervals() {
         write_intervals(out, set);
     }
     write_ids(out, &piece.plays);

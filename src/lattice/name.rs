@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 
+use super::keyed::Warm;
+
 /// What fits beside a length into the room of a `String`.
 const SHORT: usize = 22;
 
@@ -40,6 +42,12 @@ impl From<&str> for Name {
             }
             _ => Self(Repr::Long(text.into())),
         }
+    }
+}
+
+impl Warm for Name {
+    fn warm(&self) -> u64 {
+        u64::from(matches!(self.0, Repr::Long(_)))
     }
 }
 

@@ -5,8 +5,11 @@
 //! scan of the rest.
 
 mod partition;
+mod warm;
 
 use std::collections::BTreeMap;
+
+use crate::event::Event;
 
 pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key};
 
@@ -37,6 +40,13 @@ impl Store {
     /// Nothing is to be derived again any more: the partitions belong to somebody else, or are read back first.
     pub fn forget_stale(&mut self) {
         self.partitions.values_mut().for_each(Partition::forget_stale);
+    }
+
+    /// Reads what folding these events of these partitions will need, and changes nothing.
+    pub fn warm(&self, events: &[(i32, &Event<'_>)]) -> u64 {
+        let known = |partition: &i32, event: &Event<'_>| self.partitions.get(partition)?.aggregate(&event.member);
+        let events = events.iter().map(|(partition, event)| (known(partition, event), *event));
+        warm::events(&events.collect::<Vec<_>>())
     }
 
     /// Pieces held, for the metric.

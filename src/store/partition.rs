@@ -10,6 +10,8 @@ use crate::avro::ReadError;
 use crate::event::{Event, MemberKey, Millis, SalesforceId, SessionKey};
 use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
 
+use super::warm;
+
 type Campaign = HashMap<SalesforceId, Slot, RandomState>;
 
 /// Aggregates by campaign and person, and the members that a commit must look at.
@@ -53,6 +55,16 @@ impl Partition {
 
     pub fn stale_members(&self) -> usize {
         self.stale.len()
+    }
+
+    pub(super) fn aggregate(&self, member: &MemberKey) -> Option<&Aggregate> {
+        Some(&self.campaigns.get(&member.campaign)?.get(&member.person)?.aggregate)
+    }
+
+    /// Reads the next `members` that a commit will take, and changes nothing.
+    pub fn warm_dirty(&self, members: usize) -> u64 {
+        let next = self.dirty.iter().rev().take(members).map(|member| self.aggregate(member));
+        warm::whole(&next.collect::<Vec<_>>())
     }
 
     /// Joins one event.

@@ -12,5 +12,5 @@ use super::{Object, Row, Value};
 pub fn member_row(key: &MemberKey, piece: &MemberPiece, catalogue: &Catalogue) -> Row {
     let status = status(key.campaign, piece, catalogue);
     let fields = status.map(|status| (STATUS, Value::Text(status.label().to_owned())));
-    Row { object: Object::CampaignMember, external_id: key.to_string(), fields: fields.into_iter().collect() }
+    Row { object: Object::CampaignMember, external_id: key.text(), fields: fields.into_iter().collect() }
 }

@@ -13,7 +13,7 @@ pub use engagement::engagement_row;
 pub use field::{EXTERNAL_ID_LENGTH, FieldDef, FieldKind, fields};
 pub use member::member_row;
 pub use polls::polls_row;
-pub use row::{EXTERNAL_ID, RowRefusal, RowRefusalReason};
+pub use row::{Content, EXTERNAL_ID, RowRefusal, RowRefusalReason};
 pub use status::{STATUSES, Status, StatusDef, status};
 
 use crate::avro::{self, ReadError, Reader, Writer};
@@ -85,31 +85,15 @@ pub struct ReadUpsert {
 }
 
 impl Row {
-    /// As the schema `upsert` has it.
-    fn write_fields(&self, out: &mut Writer) {
-        out.array(self.fields.iter(), |out, (name, value)| {
-            out.text(name);
-            value.write(out);
-        });
+    /// Kafka key: newer records of the same key supersede older ones.
+    pub fn key(&self) -> Vec<u8> {
+        [self.object.api_name(), "/", &self.external_id].concat().into_bytes()
     }
 }
 
 impl Upsert {
-    /// Kafka key: newer records of the same key supersede older ones.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.row.object.api_name(), self.row.external_id)
-    }
-
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::object(&avro::UPSERT);
-        out.0.reserve(1024);
-        out.text(self.row.object.api_name());
-        out.text(&self.row.external_id);
-        out.text(self.member.campaign.as_str());
-        out.text(self.member.person.as_str());
-        self.row.write_fields(&mut out);
-        out.long(self.event_at);
-        out.0
+        self.row.content().upsert(&self.member, self.event_at)
     }
 }
 

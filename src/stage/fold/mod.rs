@@ -7,17 +7,18 @@
 //! since folding again changes nothing.
 
 mod assignment;
-mod commit;
+pub mod commit;
 mod headers;
 mod inputs;
 mod record;
 mod start;
 mod statements;
-mod tally;
+pub mod tally;
 mod worker;
 
 pub use headers::KIND_HEADER;
 pub use start::{Ended, start};
+pub use worker::BATCH_RECORDS;
 
 use rdkafka::error::KafkaError;
 

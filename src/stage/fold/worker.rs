@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -29,8 +30,10 @@ use super::statements::Statements;
 use super::tally::Tally;
 use super::{Error, attempt};
 
-/// Records folded before the loop looks at anything else; bounds the answer to a rebalance.
-const RECORDS_PER_TURN: usize = 5_000;
+/// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
+pub const BATCH_RECORDS: usize = 64;
+/// Batches folded before the loop looks at anything else; bounds the answer to a rebalance.
+const BATCHES_PER_TURN: usize = 80;
 /// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
@@ -170,27 +173,21 @@ impl Worker {
         // The record is borrowed from the consumer, the rest of the worker is changed by it.
         let consumer = Arc::clone(&self.parts.consumer);
         let mut wait = if self.parts.committer.in_flight() { POLL_FOR_IN_FLIGHT } else { POLL_FOR };
-        for _ in 0..RECORDS_PER_TURN {
-            match consumer.poll(wait) {
-                None => return Ok(true),
-                Some(Ok(message)) => {
-                    if self.lost || consumer.context().rebalance_pending() {
-                        // The partition may be revoked; its next owner folds the record.
-                        return Ok(false);
-                    }
-                    if let Progress::Left = self.record(&consumer, &message)? {
-                        // What follows in its partition must not move the offset over it.
-                        return Ok(false);
-                    }
-                }
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return attempt("go on as a member of the consumer group", Err(error));
-                }
-                Some(Err(error)) if never_mended(&error) => {
-                    return attempt("take it as a member of the consumer group", Err(error));
-                }
-                Some(Err(error)) => warn!(error = %error, "kafka is waited for"),
+        let mut batch = Vec::with_capacity(BATCH_RECORDS);
+        for _ in 0..BATCHES_PER_TURN {
+            let idle = poll_batch(&consumer, wait, &mut batch)?;
+            if self.lost || consumer.context().rebalance_pending() {
+                // The partitions may be revoked; their next owner folds the records.
+                return Ok(false);
             }
+            if let Progress::Left = self.records(&consumer, &batch)? {
+                // What follows in its partition must not move the offset over it.
+                return Ok(false);
+            }
+            if idle {
+                return Ok(true);
+            }
+            batch.clear();
             wait = Duration::ZERO;
         }
         Ok(false)
@@ -320,6 +317,32 @@ impl Drop for Worker {
     fn drop(&mut self) {
         leave(&self.parts.consumer);
     }
+}
+
+/// Takes what is ready, up to a bound, and waits for the first of it only. True where nothing is left.
+fn poll_batch<'c>(
+    consumer: &'c BaseConsumer<Membership>,
+    mut wait: Duration,
+    batch: &mut Vec<BorrowedMessage<'c>>,
+) -> Result<bool, Error> {
+    while batch.len() < BATCH_RECORDS {
+        match consumer.poll(wait) {
+            None => return Ok(true),
+            Some(Ok(message)) => batch.push(message),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                return attempt("go on as a member of the consumer group", Err(error));
+            }
+            Some(Err(error)) if never_mended(&error) => {
+                return attempt("take it as a member of the consumer group", Err(error));
+            }
+            Some(Err(error)) => {
+                warn!(error = %error, "kafka is waited for");
+                return Ok(false);
+            }
+        }
+        wait = Duration::ZERO;
+    }
+    Ok(false)
 }
 
 /// Whether the group refuses the settings: no wait changes them.
