@@ -108,6 +108,22 @@ impl EntryPiece {
         put
     }
 
+    /// The set of times that this act may add to.
+    pub fn grown_by(&self, act: &Act<'_>) -> Option<&IntervalSet> {
+        match act {
+            Act::View(view) if view.live => Some(self.live.of(view)),
+            Act::View(_) => Some(&self.recorded),
+            Act::Registration(_)
+            | Act::Visit { .. }
+            | Act::Join { .. }
+            | Act::Leave { .. }
+            | Act::Presence { .. }
+            | Act::Device { .. }
+            | Act::Poll(_)
+            | Act::Reaction(_) => None,
+        }
+    }
+
     /// Every set of times.
     pub fn intervals(&self) -> [&IntervalSet; 7] {
         let LiveLevels { high, good, fair, low, no } = &self.live;
@@ -186,14 +202,46 @@ impl EntryPiece {
     }
 }
 
-impl LiveLevels {
-    fn at(&mut self, view: &View<'_>) -> &mut IntervalSet {
+/// A level of a live view.
+#[derive(Clone, Copy)]
+enum Level {
+    High,
+    Good,
+    Fair,
+    Low,
+    No,
+}
+
+impl Level {
+    fn of(view: &View<'_>) -> Self {
         match (view.in_focus, view.sound_on) {
-            (true, _) if view.full_screen => &mut self.high,
-            (true, true) => &mut self.good,
-            (false, true) => &mut self.fair,
-            (true, false) => &mut self.low,
-            (false, false) => &mut self.no,
+            (true, _) if view.full_screen => Self::High,
+            (true, true) => Self::Good,
+            (false, true) => Self::Fair,
+            (true, false) => Self::Low,
+            (false, false) => Self::No,
+        }
+    }
+}
+
+impl LiveLevels {
+    fn of(&self, view: &View<'_>) -> &IntervalSet {
+        match Level::of(view) {
+            Level::High => &self.high,
+            Level::Good => &self.good,
+            Level::Fair => &self.fair,
+            Level::Low => &self.low,
+            Level::No => &self.no,
+        }
+    }
+
+    fn at(&mut self, view: &View<'_>) -> &mut IntervalSet {
+        match Level::of(view) {
+            Level::High => &mut self.high,
+            Level::Good => &mut self.good,
+            Level::Fair => &mut self.fair,
+            Level::Low => &mut self.low,
+            Level::No => &mut self.no,
         }
     }
 

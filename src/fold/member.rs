@@ -86,12 +86,12 @@ pub struct MemberPiece {
 
 impl MemberPiece {
     pub(super) fn apply(&mut self, event: &Event<'_>) -> bool {
-        let entry = event.entry_id.as_deref();
+        let entry = event.entry_id.as_ref();
         let changed = match (&event.act, entry) {
             (Act::Registration(action), _) => self.fact(FactKind::of_registration(*action), event.occurred_at),
             (Act::Visit { phase: Some(VisitPhase::PreEvent) }, _) => self.fact(FactKind::Attended, event.occurred_at),
             (Act::Visit { phase: Some(VisitPhase::During) }, _) => self.fact(FactKind::Participated, event.occurred_at),
-            (Act::Visit { phase: None }, _) => self.presence(entry.unwrap_or_default(), event.occurred_at),
+            (Act::Visit { phase: None }, _) => self.presence(entry.unwrap_or(&Name::EMPTY), event.occurred_at),
             (Act::Join { .. }, Some(entry)) => self.presence(entry, event.occurred_at),
             (Act::Presence { start, .. }, Some(entry)) => self.presence(entry, *start),
             (Act::View(view), Some(entry)) if view.live => self.presence(entry, event.occurred_at),
@@ -119,8 +119,8 @@ impl MemberPiece {
         self.facts.at(&kind, |kind| *kind).join(at)
     }
 
-    fn presence(&mut self, entry: &str, at: Millis) -> bool {
-        self.presences.at(entry, |id| id.into()).join(at)
+    fn presence(&mut self, entry: &Name, at: Millis) -> bool {
+        self.presences.at(entry, Name::clone).join(at)
     }
 
     pub(super) fn join(&mut self, other: Self) -> bool {

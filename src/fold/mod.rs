@@ -54,8 +54,8 @@ impl Aggregate {
     /// The join with what this event says. Allocates only where the state grows.
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
         let member_changed = self.member.apply(event);
-        let entry = match event.entry_id.as_deref() {
-            Some(id) => self.entry_mut(id).apply(event),
+        let entry = match &event.entry_id {
+            Some(id) => self.entries.at(id, Name::clone).apply(event),
             None => Put::default(),
         };
         Applied { member_changed, entry_changed: entry.changed, conflict: entry.conflict }

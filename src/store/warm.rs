@@ -12,9 +12,13 @@ use crate::lattice::IntervalSet;
 /// What these events will touch. Aggregates that are not known yet cost nothing.
 pub(super) fn events(events: &[(Option<&Aggregate>, &Event<'_>)]) -> u64 {
     let sum = lists(events.iter().filter_map(|(aggregate, _)| *aggregate));
-    let entries = events.iter().filter_map(|(aggregate, event)| (*aggregate)?.entry(event.entry_id.as_deref()?));
-    let entries: Vec<&EntryPiece> = entries.collect();
-    sum ^ pieces(&entries)
+    let entries = events.iter().filter_map(|(aggregate, event)| {
+        let piece = &**(*aggregate)?.entries.get(event.entry_id.as_ref()?)?;
+        Some((piece, piece.grown_by(&event.act)))
+    });
+    let entries: Vec<(&EntryPiece, Option<&IntervalSet>)> = entries.collect();
+    let sum = entries.iter().fold(sum, |sum, (piece, grown)| sum ^ ends(piece) ^ grown.map_or(0, IntervalSet::warm));
+    entries.iter().fold(sum, |sum, (_, grown)| sum ^ grown.map_or(0, IntervalSet::warm_last))
 }
 
 /// All that these aggregates hold.
@@ -22,17 +26,18 @@ pub(super) fn whole(aggregates: &[Option<&Aggregate>]) -> u64 {
     let known = || aggregates.iter().flatten().copied();
     let sum = lists(known());
     let entries: Vec<&EntryPiece> = known().flat_map(|it| it.entries.iter().map(|(_, piece)| &**piece)).collect();
-    sum ^ pieces(&entries)
+    let sets = |piece: &EntryPiece, touch: fn(&IntervalSet) -> u64| {
+        piece.intervals().into_iter().fold(0, |sum, set| sum ^ touch(set))
+    };
+    let sum = entries.iter().fold(sum, |sum, piece| sum ^ ends(piece) ^ sets(piece, IntervalSet::warm));
+    entries.iter().fold(sum, |sum, piece| sum ^ sets(piece, IntervalSet::warm_last))
 }
 
 fn lists<'a>(aggregates: impl Iterator<Item = &'a Aggregate>) -> u64 {
     aggregates.fold(0, |sum, it| sum ^ it.member.warm() ^ it.entries.warm())
 }
 
-fn pieces(entries: &[&EntryPiece]) -> u64 {
-    let sets = |entry: &EntryPiece, touch: fn(&IntervalSet) -> u64| {
-        entry.intervals().into_iter().fold(entry.engagement_row_hash, |sum, set| sum ^ touch(set))
-    };
-    let sum = entries.iter().fold(0, |sum, entry| sum ^ sets(entry, IntervalSet::warm));
-    entries.iter().fold(sum, |sum, entry| sum ^ sets(entry, IntervalSet::warm_last))
+/// A piece lies on several cache lines: what every event looks at.
+fn ends(piece: &EntryPiece) -> u64 {
+    piece.last_sign_at.0.cast_unsigned() ^ piece.plays.warm() ^ u64::from(piece.dirty)
 }

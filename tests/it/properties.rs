@@ -15,6 +15,7 @@ use rollbook::event::{
     VisitPhase,
 };
 use rollbook::fold::{Aggregate, Catalogue, Piece, decode_piece};
+use rollbook::lattice::Name;
 use rollbook::upsert::{engagement_row, member_row, polls_row};
 
 const NOON: Millis = 1_780_000_000_000;
@@ -112,7 +113,7 @@ fn event() -> impl Strategy<Value = OwnEvent> {
                 source,
                 event_id,
                 occurred_at,
-                entry_id,
+                entry_id: entry_id.map(|id| Name::from(&*id)),
                 entry_name,
                 channel_id,
                 channel_name,
@@ -299,7 +300,7 @@ fn said(step: i64, act: Act<'static>) -> OwnEvent {
         source: Cow::Borrowed("s"),
         event_id: Cow::Owned(format!("e{step}")),
         occurred_at: NOON + step,
-        entry_id: Some(Cow::Borrowed("1_entry")),
+        entry_id: Some(Name::from("1_entry")),
         entry_name: None,
         channel_id: None,
         channel_name: None,

@@ -11,6 +11,7 @@ use rollbook::event::{
     RegistrationAction, SalesforceId, Session, SessionKey, View, VisitPhase,
 };
 use rollbook::fold::{Aggregate, Catalogue};
+use rollbook::lattice::Name;
 use rollbook::upsert::{Object, Row, engagement_row, member_row, polls_row};
 use serde_json::Value;
 
@@ -156,7 +157,7 @@ fn collision(rng: &mut Rng, number: usize) -> Event<'static> {
         source: (*rng.choice(&["s", "t"]).expect("there are sources")).into(),
         event_id: number.to_string().into(),
         occurred_at,
-        entry_id: (!may_lack_entry || rng.bool()).then(|| Cow::Borrowed(if rng.bool() { "e" } else { "E" })),
+        entry_id: (!may_lack_entry || rng.bool()).then(|| Name::from(if rng.bool() { "e" } else { "E" })),
         entry_name: text(rng),
         channel_id: rng.choice([None, Some(-1), Some(7), Some(999_999_999_999_999_999)]).flatten(),
         channel_name: text(rng),
