@@ -10,13 +10,14 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rollbook::avro::{self, Writer};
-use rollbook::config::Topics;
+use rollbook::config::{self, Topics};
 use rollbook::event::{Decoded, Decoder, Event, EventKind, Millis, Record, SalesforceId};
 use rollbook::fold::Catalogue;
-use rollbook::kafka::transaction::Outgoing;
-use rollbook::stage::fold::BATCH_RECORDS;
+use rollbook::kafka::topics::Topic;
+use rollbook::kafka::transaction::Records;
 use rollbook::stage::fold::commit::Changes;
 use rollbook::stage::fold::tally::Tally;
+use rollbook::stage::fold::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rollbook::store::Store;
 
 const ENTRIES: u32 = 3;
@@ -33,6 +34,7 @@ fn main() {
     let mut source = Source::new(members.max(1));
     let mut fold = Fold::default();
     let mut spent = Spent::default();
+    let pieces_max = config::Fold::default().commit_pieces_max;
     let mut left = events;
     while left > 0 {
         let records = source.records(left.min(commit));
@@ -43,7 +45,13 @@ fn main() {
                 black_box(decode(&decoder, record));
             }
         });
-        clock(&mut spent.fold, || records.chunks(BATCH_RECORDS).for_each(|batch| fold.fold(&decoder, batch)));
+        // As the stage does: in batches, and a commit where it has grown large before its time.
+        for turn in records.chunks(BATCH_RECORDS * BATCHES_PER_TURN) {
+            clock(&mut spent.fold, || turn.chunks(BATCH_RECORDS).for_each(|batch| fold.fold(&decoder, batch)));
+            if fold.store.dirty_pieces() >= pieces_max {
+                clock(&mut spent.commit, || fold.commit());
+            }
+        }
         clock(&mut spent.commit, || fold.commit());
     }
     spent.print(events, commit, &fold.written);
@@ -78,6 +86,7 @@ struct Fold {
     store: Store,
     catalogue: Catalogue,
     topics: Topics,
+    records: Records,
     written: Written,
 }
 
@@ -92,10 +101,11 @@ impl Fold {
     }
 
     fn commit(&mut self) {
-        let (mut tally, mut records) = (Tally::default(), Vec::new());
         let (topics, catalogue) = (&self.topics, &self.catalogue);
-        Changes { topics, catalogue, tally: &mut tally, records: &mut records, now: NOON }.collect(&mut self.store);
-        self.written.add(&self.topics, &records);
+        let (tally, records) = (&mut Tally::default(), &mut self.records);
+        Changes { topics, catalogue, tally, records, now: NOON }.collect(&mut self.store);
+        self.written.add(&self.records);
+        self.records.clear();
     }
 }
 
@@ -109,10 +119,10 @@ struct Written {
 }
 
 impl Written {
-    fn add(&mut self, topics: &Topics, records: &[Outgoing]) {
-        for record in records {
-            let bytes = record.value.as_ref().map_or(0, Vec::len);
-            let (count, total) = if *record.topic == *topics.upserts {
+    fn add(&mut self, records: &Records) {
+        for (topic, record) in records.iter() {
+            let bytes = record.value.map_or(0, <[u8]>::len);
+            let (count, total) = if topic == Topic::Upserts {
                 (&mut self.upserts, &mut self.upsert_bytes)
             } else {
                 (&mut self.pieces, &mut self.state_bytes)

@@ -100,8 +100,8 @@ pub struct Fold {
     /// Commit interval while behind. Default 2 s: a piece that changes often is then written once for many events.
     #[serde(serialize_with = "effective::duration")]
     pub commit_interval_behind: Duration,
-    /// A commit is due at this many dirty pieces, whatever the interval. Default 100000: keeps a transaction near
-    /// 50 MB.
+    /// A commit is due at this many dirty pieces, whatever the interval. Default 400000: keeps a transaction
+    /// below 250 MB, and lets a few hundred thousand members be folded for as long as `commit_interval_behind`.
     pub commit_pieces_max: usize,
     /// Larger values, in bytes, are refused. Default 1000000: Kafka's own default limit for a record is just above.
     pub value_bytes_max: usize,
@@ -194,7 +194,7 @@ impl Default for Fold {
             threads: 1,
             commit_interval: Duration::from_millis(100),
             commit_interval_behind: Duration::from_secs(2),
-            commit_pieces_max: 100_000,
+            commit_pieces_max: 400_000,
             value_bytes_max: 1_000_000,
         }
     }

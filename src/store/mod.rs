@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::event::Event;
 
-pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key};
+pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key, write_piece_key};
 
 /// The aggregates of all partitions that one fold thread owns.
 #[derive(Default)]
@@ -54,8 +54,8 @@ impl Store {
         self.partitions.values().map(Partition::pieces).sum()
     }
 
-    pub fn dirty_members(&self) -> usize {
-        self.partitions.values().map(Partition::dirty_members).sum()
+    pub fn dirty_pieces(&self) -> usize {
+        self.partitions.values().map(Partition::dirty_pieces).sum()
     }
 
     pub fn stale_members(&self) -> usize {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::avro::ReadError;
+use crate::avro::{ReadError, Writer};
 use crate::event::{Event, MemberKey, Millis, SalesforceId, SessionKey};
 use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
 
@@ -20,6 +20,8 @@ pub struct Partition {
     campaigns: HashMap<SalesforceId, Campaign, RandomState>,
     /// Members with new facts: every one of them belongs into the next commit, whose offsets answer for the facts.
     dirty: Vec<MemberKey>,
+    /// How many pieces of these have new facts.
+    dirty_pieces: usize,
     /// Members whose rows may have changed with the catalogue. They may wait: a restart derives everything again.
     stale: VecDeque<Stale>,
     pieces: usize,
@@ -53,6 +55,10 @@ impl Partition {
         self.dirty.len()
     }
 
+    pub fn dirty_pieces(&self) -> usize {
+        self.dirty_pieces
+    }
+
     pub fn stale_members(&self) -> usize {
         self.stale.len()
     }
@@ -73,6 +79,7 @@ impl Partition {
         let known = slot.aggregate.entries.len();
         let applied = slot.aggregate.apply(event);
         self.pieces += slot.aggregate.entries.len() - known;
+        self.dirty_pieces += applied.dirtied;
         if applied.changed() {
             slot.event_at = slot.event_at.max(timestamp);
             if !slot.queued {
@@ -149,7 +156,10 @@ impl Partition {
 
     /// The next member with new facts, and the Kafka timestamp of the newest of them.
     pub fn take_dirty(&mut self) -> Option<(MemberKey, &mut Aggregate, Millis)> {
-        let key = self.dirty.pop()?;
+        let Some(key) = self.dirty.pop() else {
+            self.dirty_pieces = 0;
+            return None;
+        };
         let slot = self.campaigns.get_mut(&key.campaign)?.get_mut(&key.person)?;
         slot.queued = false;
         Some((key, &mut slot.aggregate, std::mem::take(&mut slot.event_at)))
@@ -165,12 +175,18 @@ impl Partition {
 
 /// Key of a piece in the changelog.
 pub fn piece_key(member: &MemberKey, entry_id: Option<&str>) -> Vec<u8> {
-    let mut key = member.bytes().to_vec();
+    let mut key = Writer::default();
+    write_piece_key(&mut key, member, entry_id);
+    key.0
+}
+
+/// Appends the key of a piece.
+pub fn write_piece_key(out: &mut Writer, member: &MemberKey, entry_id: Option<&str>) {
+    out.0.extend_from_slice(&member.bytes());
     if let Some(entry_id) = entry_id {
-        key.push(b'_');
-        key.extend_from_slice(entry_id.as_bytes());
+        out.0.push(b'_');
+        out.0.extend_from_slice(entry_id.as_bytes());
     }
-    key
 }
 
 /// `{campaign_id}_{lead_id}`, with `_{entry_id}` for the piece of an entry.

@@ -97,7 +97,7 @@ fn an_event_becomes_a_state_and_an_upsert_and_its_duplicate_nothing() {
     let upserts = upserts(&names);
     assert_eq!(upserts.len(), 1);
     assert_eq!(upserts[0].external_id, key());
-    assert_eq!(upserts[0].fields, [("Status".to_owned(), Value::Text("Registered".to_owned()))]);
+    assert_eq!(upserts[0].fields, [("Status".into(), Value::Text("Registered".to_owned()))]);
     assert_eq!(harness::read(&client, &names.topics.state).len(), 1);
     fold.stop();
 }

@@ -16,7 +16,7 @@ use rollbook::event::{
 };
 use rollbook::fold::{Aggregate, Catalogue, Piece, decode_piece};
 use rollbook::lattice::Name;
-use rollbook::upsert::{engagement_row, member_row, polls_row};
+use rollbook::upsert::{Row, member_row, write_engagement, write_polls};
 
 const NOON: Millis = 1_780_000_000_000;
 const TEXTS: [&str; 6] = ["a", "b", "é", "\u{1F600}", "\u{FF5E}", "a longer text"];
@@ -179,8 +179,8 @@ fn derived(aggregate: &Aggregate) -> Vec<String> {
     let (key, catalogue) = (member(), Catalogue::default());
     let mut rows = vec![format!("{:?}", member_row(&key, &aggregate.member, &catalogue))];
     for (id, piece) in aggregate.entries.iter() {
-        rows.push(format!("{:?}", engagement_row(&key, id, piece, &catalogue)));
-        rows.push(format!("{:?}", polls_row(&key, id, piece, &catalogue)));
+        rows.push(format!("{:?}", Row::of(|out| write_engagement(out, &key, id, piece, &catalogue))));
+        rows.push(format!("{:?}", Row::of(|out| write_polls(out, &key, id, piece, &catalogue))));
     }
     rows
 }

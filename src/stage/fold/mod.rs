@@ -18,7 +18,7 @@ mod worker;
 
 pub use headers::KIND_HEADER;
 pub use start::{Ended, start};
-pub use worker::BATCH_RECORDS;
+pub use worker::{BATCH_RECORDS, BATCHES_PER_TURN};
 
 use rdkafka::error::KafkaError;
 

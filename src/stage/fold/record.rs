@@ -35,10 +35,6 @@ pub(super) enum Progress {
 }
 
 /// What a record was read as.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made and used up within a batch; a box would cost an allocation per record"
-)]
 enum Read<'m> {
     /// Kind and input of an event topic, or of the re-keyed ones.
     Event(Topic, Decoded<'m>),
@@ -149,14 +145,14 @@ impl Worker {
     /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
     fn reroute(&mut self, message: &BorrowedMessage<'_>, home: i32, event: &Event<'_>) {
         let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
-        self.records.push(Outgoing {
-            topic: self.parts.config.topics.resolved.clone(),
+        let rekeyed = Outgoing {
             partition: Some(home),
-            key: Some(event.member.bytes().to_vec()),
-            value: message.payload().map(<[u8]>::to_vec),
+            key: Some(&event.member.bytes()),
+            value: message.payload(),
             timestamp: message.timestamp().to_millis(),
             headers: Some(rekeyed(message.headers(), event.kind, &origin)),
-        });
+        };
+        self.records.push(Topic::Resolved, rekeyed);
     }
 
     /// A statement that is news goes to the catalogue topic, for every instance.
@@ -171,19 +167,12 @@ impl Worker {
         }
         self.statements.add(key, session, before);
         self.tally.record(Topic::Sessions, RecordOutcome::Changed);
-        self.records.push(Outgoing {
-            topic: self.parts.config.topics.catalogue.clone(),
-            partition: None,
-            key: Some(text.into_bytes()),
-            value,
-            timestamp: Some(at),
-            headers: None,
-        });
+        let (key, value) = (Some(text.as_bytes()), value.as_deref());
+        self.records.push(Topic::Catalogue, Outgoing { key, value, timestamp: Some(at), ..Outgoing::default() });
     }
 
     fn refused(&mut self, message: &BorrowedMessage<'_>, input: Topic, refusal: &Refusal) {
         self.tally.refuse(input, refusal.reason);
-        let key = message.key().map(<[u8]>::to_vec);
         let letter = DeadLetter {
             stage: Stage::Fold,
             reason: refusal.reason.code().to_owned(),
@@ -196,7 +185,7 @@ impl Worker {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
-            key: key.clone(),
+            key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers: headers_of(message),
             object: None,
@@ -205,16 +194,14 @@ impl Worker {
             attempts: 1,
             at: now(),
         };
-        self.records.push(Outgoing {
-            topic: self.parts.config.topics.dead_letters.clone(),
-            partition: None,
-            key,
-            value: Some(letter.encode()),
-            timestamp: None,
-            headers: Some(
-                OwnedHeaders::new().insert(Header { key: "rollbook.reason", value: Some(refusal.reason.code()) }),
-            ),
-        });
+        let reason = Header { key: "rollbook.reason", value: Some(refusal.reason.code()) };
+        let letter = Outgoing {
+            key: message.key(),
+            value: Some(&letter.encode()),
+            headers: Some(OwnedHeaders::new().insert(reason)),
+            ..Outgoing::default()
+        };
+        self.records.push(Topic::DeadLetters, letter);
     }
 
     /// Asks the registry for a schema, as long as it takes. What was folded before is committed first; the inputs

@@ -60,8 +60,8 @@ fn worker(
         move || transactional_producer(&config, &transactional_id, || shutdown.requested())
     };
     let Some(first) = attempt("start transactions", producer())? else { return Ok(None) };
-    let committer =
-        Committer::start(first, producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
+    let committer = Committer::start(first, producer, config.topics.clone(), name)
+        .map_err(|source| Error::Thread { name: name.to_owned(), source })?;
     let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
     let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
     attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;

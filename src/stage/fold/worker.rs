@@ -17,7 +17,7 @@ use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
 use crate::kafka::membership::{Membership, Rebalance, leave};
 use crate::kafka::registry::Registry;
-use crate::kafka::transaction::{Committed, Committer, Outgoing, Transaction};
+use crate::kafka::transaction::{Committed, Committer, Records, Transaction};
 use crate::metrics::{CommitResult, Metrics};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange};
@@ -33,7 +33,7 @@ use super::{Error, attempt};
 /// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
 pub const BATCH_RECORDS: usize = 64;
 /// Batches folded before the loop looks at anything else; bounds the answer to a rebalance.
-const BATCHES_PER_TURN: usize = 80;
+pub const BATCHES_PER_TURN: usize = 80;
 /// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
@@ -73,7 +73,7 @@ pub struct Worker {
     pub(super) lost: bool,
     pub(super) next_offsets: NextOffsets,
     /// Dead letters, re-keyed events and catalogue records of the next commit.
-    pub(super) records: Vec<Outgoing>,
+    pub(super) records: Records,
     pub(super) tally: Tally,
     pub(super) statements: Statements,
     /// Counts of the commit in flight.
@@ -97,7 +97,7 @@ impl Worker {
             restoring: None,
             lost: false,
             next_offsets: NextOffsets::default(),
-            records: Vec::new(),
+            records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),
             committing: Tally::default(),
@@ -201,7 +201,7 @@ impl Worker {
         let since = self.last_commit.elapsed();
         since >= fold.commit_interval_behind
             || (idle && since >= fold.commit_interval)
-            || self.store.dirty_members() >= fold.commit_pieces_max
+            || self.store.dirty_pieces() >= fold.commit_pieces_max
     }
 
     fn anything_to_commit(&self) -> bool {
@@ -218,7 +218,7 @@ impl Worker {
             return Ok(());
         }
         let config = Arc::clone(&self.parts.config);
-        let mut records = std::mem::take(&mut self.records);
+        let mut records = std::mem::replace(&mut self.records, self.parts.committer.take_spare());
         Changes {
             topics: &config.topics,
             catalogue: &self.parts.catalogue,
