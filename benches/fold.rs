@@ -103,7 +103,8 @@ impl Fold {
     fn commit(&mut self) {
         let (topics, catalogue) = (&self.topics, &self.catalogue);
         let (tally, records) = (&mut Tally::default(), &mut self.records);
-        Changes { topics, catalogue, tally, records, now: NOON }.collect(&mut self.store);
+        let mut changes = Changes { topics, catalogue, tally, records, now: NOON, commit: 1 };
+        changes.collect(&mut self.store).expect("no disk");
         self.written.add(&self.records);
         self.records.clear();
     }

@@ -41,6 +41,8 @@ pub struct EntryPiece {
     pub polls_row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
+    /// Length of its last record, for the count of memory. Not part of the lattice.
+    pub record_len: u32,
 }
 
 /// Live viewing as it was reported; the levels may overlap.

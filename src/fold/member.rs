@@ -82,6 +82,8 @@ pub struct MemberPiece {
     pub row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
+    /// Length of its last record, for the count of memory. Not part of the lattice.
+    pub record_len: u32,
 }
 
 impl MemberPiece {
@@ -108,6 +110,10 @@ impl MemberPiece {
         };
         self.dirty |= changed;
         changed
+    }
+
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.facts.is_empty() && self.presences.is_empty() && self.row_hash == 0
     }
 
     /// Touches the piece's list; see `store/warm.rs`.

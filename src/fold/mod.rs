@@ -95,6 +95,23 @@ impl Aggregate {
         }
     }
 
+    /// Whether a state of it says nothing.
+    pub fn holds_nothing(&self) -> bool {
+        self.entries.is_empty() && self.member.holds_nothing()
+    }
+
+    /// What it holds is written elsewhere.
+    pub fn clean(&mut self) {
+        self.member.dirty = false;
+        self.entries.values_mut().for_each(|(_, piece)| piece.dirty = false);
+    }
+
+    /// Bytes of its pieces' records, as far as they have been written or read.
+    pub fn records_len(&self) -> usize {
+        let entries = self.entries.iter().map(|(_, piece)| piece.record_len);
+        entries.chain([self.member.record_len]).map(|len| len as usize).sum()
+    }
+
     pub fn entry(&self, id: &str) -> Option<&EntryPiece> {
         self.entries.get(id).map(|piece| &**piece)
     }

@@ -30,6 +30,7 @@ pub struct Changelog {
     /// Sees the log's end whatever is committed.
     log: BaseConsumer<ToTheEnd>,
     partitions: BTreeMap<i32, Progress>,
+    beyond_end: bool,
 }
 
 /// How far one partition has been read.
@@ -76,7 +77,8 @@ impl Changelog {
         let start = |(partition, next_offset): (&i32, &i64)| {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };
-        Ok(Self { topic: topic.to_owned(), committed, log, partitions: from.iter().map(start).collect() })
+        let partitions = from.iter().map(start).collect();
+        Ok(Self { topic: topic.to_owned(), committed, log, partitions, beyond_end: false })
     }
 
     /// Reads every partition of a topic from its beginning. None: the topic cannot be described yet.
@@ -98,6 +100,11 @@ impl Changelog {
     /// Whether every partition has been read to the log's end as it was when its reading started.
     pub fn finished(&self) -> bool {
         self.partitions.values().all(|progress| progress.phase == Phase::Finished)
+    }
+
+    /// Whether the reader knew more of a partition than there is: the topic was deleted and made again.
+    pub fn known_beyond_end(&self) -> bool {
+        self.beyond_end
     }
 
     /// Records left, by partition and by the offsets; compaction and transaction markers make it an upper bound.
@@ -162,6 +169,7 @@ impl Changelog {
         for (partition, progress) in &mut self.partitions {
             if progress.phase == Phase::Start {
                 let (low, end) = self.log.fetch_watermarks(&self.topic, *partition, WATERMARKS_TIMEOUT)?;
+                self.beyond_end |= progress.next_offset > end;
                 progress.next_offset = progress.next_offset.max(low);
                 progress.phase = Phase::Unstable { end };
             }

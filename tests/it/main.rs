@@ -25,6 +25,7 @@ mod schemas;
 mod sessions;
 mod sink;
 mod soql;
+mod spill;
 mod tidy;
 mod tools;
 mod two_folds;

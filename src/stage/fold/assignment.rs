@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::kafka::changelog::Changelog;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::topics::Topic;
+use crate::store::{DiskError, RestoreError};
 
 use super::inputs::{carries_events, input_of};
 use super::worker::{Worker, now};
@@ -35,9 +36,10 @@ impl Worker {
         self.lost = false;
         attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
         attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
-        let from: BTreeMap<i32, i64> =
-            owned.iter().map(|partition| (*partition, self.store.partition(*partition).restored_to)).collect();
         self.assigned = owned;
+        self.open_shelves()?;
+        let known = |partition: &i32| (*partition, self.store.partition(*partition).restored_to);
+        let from: BTreeMap<i32, i64> = self.assigned.clone().iter().map(known).collect();
         self.report_assigned();
         self.parts.health.ready(false, "states are read back");
         self.parts.metrics.state_restoring.set(1);
@@ -121,6 +123,14 @@ impl Worker {
             }
         });
         attempt("read states back", read)?;
+        if changelog.known_beyond_end() {
+            self.start_over(&DiskError::Foreign)?;
+            return Ok(false);
+        }
+        if let Some((_, RestoreError::Disk(error))) = failed {
+            self.start_over(&error)?;
+            return Ok(false);
+        }
         if let Some((partition, source)) = failed {
             let topic = self.parts.config.topics.state.clone();
             return Err(Error::Restore { topic, partition, source });
@@ -137,11 +147,17 @@ impl Worker {
 
     fn resume(&mut self) -> Result<(), Error> {
         let Some(changelog) = self.restoring.take() else { return Ok(()) };
+        let catalogue = self.parts.catalogue.digest();
         for (partition, next_offset) in changelog.next_offsets() {
             let state = self.store.partition(partition);
             state.restored_to = next_offset;
-            // The catalogue, or the derivation itself, may have changed since the rows were sent.
-            state.derive_all(now());
+            // The catalogue may have changed since the rows were sent. Where it is that of the states on disk, rows may
+            // have been sent with another one in between, but only those of members that were read back just now.
+            if state.derived_with == catalogue {
+                state.derive_unsaved(now());
+            } else {
+                state.derive_all(now());
+            }
         }
         let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
         attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
@@ -157,6 +173,7 @@ impl Worker {
     pub(super) fn revoke(&mut self) -> Result<(), Error> {
         info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
         self.flush()?;
+        self.save_all();
         self.restoring = None;
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();

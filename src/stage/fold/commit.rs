@@ -14,7 +14,7 @@ use crate::fold::{Aggregate, Catalogue, EntryPiece};
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
-use crate::store::{Partition, Store, write_piece_key};
+use crate::store::{DiskError, Partition, Store, write_piece_key};
 use crate::upsert::{self, Derived, Object, RowRefusal};
 
 use super::tally::Tally;
@@ -33,6 +33,8 @@ pub struct Changes<'a> {
     pub tally: &'a mut Tally,
     pub records: &'a mut Records,
     pub now: Millis,
+    /// Number of the commit.
+    pub commit: u64,
 }
 
 /// Whose piece is looked at.
@@ -44,20 +46,22 @@ struct Subject<'a> {
 
 impl Changes<'_> {
     /// Every piece with new facts, and some of those that the catalogue made stale.
-    pub fn collect(&mut self, store: &mut Store) {
+    pub fn collect(&mut self, store: &mut Store) -> Result<(), DiskError> {
         for (partition, pieces) in store.partitions() {
             while self.collect_dirty(partition, pieces) {}
             for _ in 0..STALE_MEMBERS_PER_COMMIT {
-                let Some((stale, aggregate)) = pieces.take_stale() else { break };
+                let Some((stale, aggregate)) = pieces.take_stale()? else { break };
                 let subject = Subject { partition, member: &stale.member, event_at: stale.event_at };
-                self.member(&subject, aggregate);
+                let mut grown = self.member(&subject, aggregate);
                 for (entry_id, piece) in aggregate.entries.values_mut() {
                     if stale.about.entry_id.as_deref().is_none_or(|about| about == &**entry_id) {
-                        self.entry(&subject, entry_id, piece);
+                        grown = add(grown, self.entry(&subject, entry_id, piece));
                     }
                 }
+                self.wrote(pieces, &stale.member, grown);
             }
         }
+        Ok(())
     }
 
     /// Some of the members with new facts. False where there are no more.
@@ -66,29 +70,41 @@ impl Changes<'_> {
         for _ in 0..MEMBERS_AHEAD {
             let Some((member, aggregate, event_at)) = pieces.take_dirty() else { return false };
             let subject = Subject { partition, member: &member, event_at };
+            let mut grown = None;
             // A member's row exists from its first event on, whatever that event was about.
             if aggregate.member.dirty || aggregate.member.row_hash == 0 {
-                self.member(&subject, aggregate);
+                grown = self.member(&subject, aggregate);
             }
             for (entry_id, piece) in aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
-                self.entry(&subject, entry_id, piece);
+                grown = add(grown, self.entry(&subject, entry_id, piece));
             }
+            self.wrote(pieces, &member, grown);
         }
         true
     }
 
-    fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) {
+    fn wrote(&self, pieces: &mut Partition, member: &MemberKey, grown: Option<isize>) {
+        if let Some(grown) = grown {
+            pieces.wrote(member, self.commit, grown);
+        }
+    }
+
+    /// By how much the record of the piece has grown; None where it was not written.
+    fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) -> Option<isize> {
         let (catalogue, piece) = (self.catalogue, &aggregate.member);
         let derive = |out: &mut Writer| upsert::write_member(out, subject.member, piece, catalogue);
         let hash = self.row(subject, (Object::CampaignMember, None), piece.row_hash, derive);
         let changed = std::mem::take(&mut aggregate.member.dirty);
         let sent = std::mem::replace(&mut aggregate.member.row_hash, hash) != hash;
-        if sent || changed {
-            self.state(subject, None, |out| aggregate.member.write(out));
+        if !sent && !changed {
+            return None;
         }
+        let len = self.state(subject, None, |out| aggregate.member.write(out));
+        Some(grown(&mut aggregate.member.record_len, len))
     }
 
-    fn entry(&mut self, subject: &Subject<'_>, entry_id: &str, piece: &mut EntryPiece) {
+    /// See [`Self::member`].
+    fn entry(&mut self, subject: &Subject<'_>, entry_id: &str, piece: &mut EntryPiece) -> Option<isize> {
         let catalogue = self.catalogue;
         let derive = |out: &mut Writer| upsert::write_engagement(out, subject.member, entry_id, piece, catalogue);
         let engagement = self.row(subject, (Object::Engagement, Some(entry_id)), piece.engagement_row_hash, derive);
@@ -97,9 +113,11 @@ impl Changes<'_> {
         let changed = std::mem::take(&mut piece.dirty);
         let engagement_sent = std::mem::replace(&mut piece.engagement_row_hash, engagement) != engagement;
         let polls_sent = std::mem::replace(&mut piece.polls_row_hash, polls) != polls;
-        if engagement_sent || polls_sent || changed {
-            self.state(subject, Some(entry_id), |out| piece.write(out));
+        if !engagement_sent && !polls_sent && !changed {
+            return None;
         }
+        let len = self.state(subject, Some(entry_id), |out| piece.write(out));
+        Some(grown(&mut piece.record_len, len))
     }
 
     /// Sends a row, or its refusal, if it is not what was last sent. Returns the hash of what now was.
@@ -145,13 +163,15 @@ impl Changes<'_> {
         last_sent
     }
 
-    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: impl FnOnce(&mut Writer)) {
+    /// Length of the record.
+    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: impl FnOnce(&mut Writer)) -> u32 {
         let value = |out: &mut Writer| {
+            let start = out.0.len();
             value(out);
-            Some(())
+            u32::try_from(out.0.len() - start).ok()
         };
         let key = |out: &mut Writer| write_piece_key(out, subject.member, entry_id);
-        self.records.write((Topic::State, subject.partition), value, key);
+        self.records.write((Topic::State, subject.partition), value, key).expect("a piece is shorter than 4 GiB")
     }
 
     fn refusal(&mut self, subject: &Subject<'_>, refusal: &RowRefusal) {
@@ -178,4 +198,14 @@ impl Changes<'_> {
         let value = letter.encode();
         self.records.push(Topic::DeadLetters, Outgoing { key: Some(&key), value: Some(&value), ..Outgoing::default() });
     }
+}
+
+/// Takes note of a record's length. Returns by how much it has grown.
+fn grown(len: &mut u32, now: u32) -> isize {
+    let before = std::mem::replace(len, now);
+    (now as usize).cast_signed() - (before as usize).cast_signed()
+}
+
+fn add(grown: Option<isize>, more: Option<isize>) -> Option<isize> {
+    if grown.is_none() && more.is_none() { None } else { Some(grown.unwrap_or(0) + more.unwrap_or(0)) }
 }

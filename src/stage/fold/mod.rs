@@ -11,6 +11,7 @@ pub mod commit;
 mod headers;
 mod inputs;
 mod record;
+mod saving;
 mod start;
 mod statements;
 pub mod tally;
@@ -23,7 +24,7 @@ pub use worker::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rdkafka::error::KafkaError;
 
 use crate::kafka::registry::RegistrySetupError;
-use crate::store::RestoreError;
+use crate::store::{DiskError, RestoreError};
 
 /// Why a fold thread stops.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,8 @@ pub enum Error {
     Restore { topic: String, partition: i32, source: RestoreError },
     #[error("the schema registry's client cannot be made")]
     Registry(#[from] RegistrySetupError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("thread `{name}` cannot be started")]
     Thread { name: String, source: std::io::Error },
 }

@@ -18,6 +18,7 @@ use crate::kafka::transaction::Outgoing;
 use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
+use crate::store::DiskError;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{input_of, kind_of};
@@ -55,7 +56,10 @@ impl Worker {
         while let Some(rest) = headers.get(done..).filter(|rest| !rest.is_empty()) {
             let (read, needed) = self.read(rest);
             done += read.len();
-            self.warm(rest, &read);
+            if let Err(error) = self.bring(rest, &read) {
+                self.start_over(&error)?;
+                return Ok(Progress::Left);
+            }
             for (MessageHeaders(message), read) in rest.iter().zip(read) {
                 self.take(message, read);
             }
@@ -93,12 +97,16 @@ impl Worker {
         (read, None)
     }
 
-    fn warm(&self, batch: &[MessageHeaders<'_>], read: &[Read<'_>]) {
+    /// Brings what the events need into memory, and into the processor's caches.
+    fn bring(&mut self, batch: &[MessageHeaders<'_>], read: &[Read<'_>]) -> Result<(), DiskError> {
         let events = batch.iter().zip(read).filter_map(|(MessageHeaders(message), read)| match read {
             Read::Event(_, Decoded::Event(event)) => Some((message.partition(), event)),
             Read::Event(..) | Read::Session(_) | Read::Foreign => None,
         });
-        black_box(self.store.warm(&events.collect::<Vec<_>>()));
+        let events: Vec<_> = events.collect();
+        self.parts.metrics.state_loaded.inc_by(self.store.load(&events)?);
+        black_box(self.store.warm(&events));
+        Ok(())
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>, read: Read<'_>) {

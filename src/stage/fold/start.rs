@@ -13,6 +13,7 @@ use crate::kafka::transaction::Committer;
 use crate::kafka::{group_consumer, transactional_producer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueChange, CatalogueReader};
+use crate::store::Disk;
 
 use super::worker::{Worker, WorkerParts};
 use super::{Error, attempt};
@@ -71,6 +72,7 @@ fn worker(
         partitions,
         consumer: Arc::new(consumer),
         committer,
+        disk: config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application)).transpose()?,
         registry: config.registry.as_ref().map(Registry::new).transpose()?,
         runtime: runtime.clone(),
         catalogue,

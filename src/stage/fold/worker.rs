@@ -21,11 +21,12 @@ use crate::kafka::transaction::{Committed, Committer, Records, Transaction};
 use crate::metrics::{CommitResult, Metrics};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange};
-use crate::store::Store;
+use crate::store::{Disk, Store};
 
 use super::commit::Changes;
 use super::inputs::{NextOffsets, input_of};
 use super::record::Progress;
+use super::saving::Saving;
 use super::statements::Statements;
 use super::tally::Tally;
 use super::{Error, attempt};
@@ -53,6 +54,8 @@ pub struct WorkerParts {
     pub committer: Committer,
     pub registry: Option<Registry>,
     pub runtime: tokio::runtime::Handle,
+    /// None: states are held in memory whole.
+    pub disk: Option<Disk>,
     pub catalogue: Catalogue,
     pub catalogue_changes: Receiver<CatalogueChange>,
     pub metrics: Arc<Metrics>,
@@ -76,6 +79,7 @@ pub struct Worker {
     pub(super) records: Records,
     pub(super) tally: Tally,
     pub(super) statements: Statements,
+    pub(super) saving: Saving,
     /// Counts of the commit in flight.
     committing: Tally,
     last_commit: Instant,
@@ -83,6 +87,7 @@ pub struct Worker {
     unknown_forgotten: Instant,
     /// Pieces of this thread in the metric, which is the sum over threads.
     reported_pieces: i64,
+    reported_memory: i64,
     pub(super) reported_assigned: i64,
     pub(super) restore_started: Instant,
 }
@@ -100,10 +105,12 @@ impl Worker {
             records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),
+            saving: Saving::default(),
             committing: Tally::default(),
             last_commit: Instant::now(),
             unknown_forgotten: Instant::now(),
             reported_pieces: 0,
+            reported_memory: 0,
             reported_assigned: 0,
             restore_started: Instant::now(),
         }
@@ -121,10 +128,15 @@ impl Worker {
             if let Some(result) = self.parts.committer.try_result() {
                 self.committed(result)?;
             }
+            if self.saving.failing() {
+                self.mend_disk()?;
+                continue;
+            }
             let idle = if self.restoring.is_some() { self.restore()? } else { self.fold_some()? };
             if self.commit_due(idle) {
                 self.commit()?;
             }
+            self.make_room()?;
             if self.unknown_forgotten.elapsed() >= UNKNOWN_KEPT {
                 self.unknown_forgotten = Instant::now();
                 self.decoder.forget_unknown();
@@ -132,6 +144,7 @@ impl Worker {
             self.report();
         }
         self.flush()?;
+        self.save_all();
         info!(thread = %self.parts.name, "fold stopped");
         Ok(())
     }
@@ -202,6 +215,7 @@ impl Worker {
         since >= fold.commit_interval_behind
             || (idle && since >= fold.commit_interval)
             || self.store.dirty_pieces() >= fold.commit_pieces_max
+            || self.memory_is_full()
     }
 
     fn anything_to_commit(&self) -> bool {
@@ -218,15 +232,21 @@ impl Worker {
             return Ok(());
         }
         let config = Arc::clone(&self.parts.config);
+        let commit = self.saving.begin_commit();
         let mut records = std::mem::replace(&mut self.records, self.parts.committer.take_spare());
-        Changes {
+        let collected = Changes {
             topics: &config.topics,
             catalogue: &self.parts.catalogue,
             tally: &mut self.tally,
             records: &mut records,
             now: now(),
+            commit,
         }
         .collect(&mut self.store);
+        if let Err(error) = collected {
+            return self.start_over(&error);
+        }
+        self.take_snapshots();
         let moved = self.next_offsets.moved();
         let next_offsets = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
         self.committing = std::mem::take(&mut self.tally);
@@ -235,6 +255,8 @@ impl Worker {
         if records.is_empty() && !moved {
             // Rows were derived again and are what they were.
             std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
+            self.saving.committed();
+            self.save_snapshots();
             return Ok(());
         }
         self.parts.committer.send(Transaction { records, next_offsets, group });
@@ -252,6 +274,8 @@ impl Worker {
                 metrics.last_commit_timestamp.set(seconds(now()));
                 tally.add_to(metrics);
                 self.statements.done();
+                self.saving.committed();
+                self.save_snapshots();
                 Ok(())
             }
             Committed::MembershipLost => {
@@ -273,7 +297,7 @@ impl Worker {
         Ok(())
     }
 
-    fn wait_for_commit(&mut self) -> Result<(), Error> {
+    pub(super) fn wait_for_commit(&mut self) -> Result<(), Error> {
         let WorkerParts { committer, health, .. } = &mut self.parts;
         match committer.wait(|| health.beat()) {
             Some(result) => self.committed(result),
@@ -287,9 +311,15 @@ impl Worker {
         warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
         self.lost = true;
         self.parts.health.ready(false, "the consumer group is joined again");
+        self.forget_uncommitted();
+    }
+
+    /// What was folded and not committed is as if it had not been read.
+    pub(super) fn forget_uncommitted(&mut self) {
         self.statements.take_back(&mut self.parts.catalogue);
         self.report_sessions();
         self.store.clear();
+        self.saving.forget();
         self.records.clear();
         self.next_offsets.clear();
         self.tally = Tally::default();
@@ -310,6 +340,9 @@ impl Worker {
         let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
         metrics.state_entries.add(pieces - self.reported_pieces);
         self.reported_pieces = pieces;
+        let memory = i64::try_from(self.store.memory()).unwrap_or(i64::MAX);
+        metrics.state_memory.add(memory - self.reported_memory);
+        self.reported_memory = memory;
     }
 }
 

@@ -1,0 +1,289 @@
+//! States to disk: saved now and then, moved there when memory is full, and waited for when the disk is.
+//!
+//! A snapshot is taken when a commit is made, and written when it is done: then the disk holds what the changelog holds
+//! up to its end, which no other transaction of ours has moved since, and nothing that is not committed.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::Message as _;
+use rdkafka::consumer::Consumer;
+use tracing::{error, info, warn};
+
+use crate::store::{DiskError, Identity, Marker, Snapshot};
+
+use super::worker::{Worker, now};
+use super::{Error, attempt};
+
+/// One question for the end of the changelog.
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two tries to write to a disk that does not take it.
+const MEND_EVERY: Duration = Duration::from_secs(1);
+/// Of the memory's budget, what is left after members have moved out, so that they do so in batches.
+const KEPT_PERCENT: usize = 97;
+
+/// How far states have been committed and saved.
+#[derive(Default)]
+pub(super) struct Saving {
+    /// Number of the newest commit that was made.
+    commit: u64,
+    /// Number of the newest commit that is done.
+    committed: u64,
+    /// What is to be written when the commit is done, by partition.
+    snapshots: Vec<(i32, Snapshot)>,
+    catalogue: u64,
+    last: Option<Instant>,
+    /// Since the disk last refused; none while it does what it should.
+    failing: Option<Instant>,
+}
+
+impl Saving {
+    pub fn begin_commit(&mut self) -> u64 {
+        self.commit += 1;
+        self.commit
+    }
+
+    pub fn committed(&mut self) {
+        self.committed = self.commit;
+    }
+
+    /// Whose members may leave memory: those of done commits, unless a snapshot of them is still to be written.
+    fn settled(&self) -> u64 {
+        if self.snapshots.is_empty() { self.committed } else { self.committed.saturating_sub(1) }
+    }
+
+    pub fn failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
+    /// The states are gone, and with them what was to be saved of them.
+    pub fn forget(&mut self) {
+        self.snapshots.clear();
+    }
+}
+
+impl Worker {
+    /// Opens what the disk holds of partitions that are taken over.
+    pub(super) fn open_shelves(&mut self) -> Result<(), Error> {
+        if self.parts.disk.is_none() {
+            return Ok(());
+        }
+        let identity = self.identity();
+        loop {
+            let without = |partition: &&i32| self.store.shelf(**partition).is_none();
+            let Some(partition) = self.assigned.iter().find(without).copied() else { return Ok(()) };
+            let Some(disk) = &self.parts.disk else { return Ok(()) };
+            if self.parts.shutdown.requested() {
+                return Ok(());
+            }
+            match disk.shelf(partition, &identity, now()) {
+                Ok((shelf, marker)) => self.store.partition(partition).put_on(shelf, marker),
+                Err(error) if error.may_pass() => {
+                    self.disk_fails(&error);
+                    self.wait_for_disk();
+                }
+                Err(error) => {
+                    warn!(error = %error, partition, "the disk is torn, every state is read from the changelog");
+                    return self.discard_disk(&identity);
+                }
+            }
+        }
+    }
+
+    /// While partitions are being taken over nothing else can be done.
+    fn wait_for_disk(&mut self) {
+        self.parts.health.beat();
+        std::thread::sleep(MEND_EVERY);
+        match self.reach_shelves() {
+            Ok(()) => self.disk_is_back(),
+            Err(error) => warn!(thread = %self.parts.name, error = %error, "the disk is waited for"),
+        }
+    }
+
+    /// Nothing on the disk can be trusted: it is made anew, empty.
+    fn discard_disk(&mut self, identity: &Identity) -> Result<(), Error> {
+        self.store.clear();
+        let Some(disk) = &mut self.parts.disk else { return Ok(()) };
+        disk.discard()?;
+        for partition in &self.assigned {
+            let (shelf, marker) = disk.shelf(*partition, identity, now())?;
+            self.store.partition(*partition).put_on(shelf, marker);
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> Identity {
+        let cluster = self.parts.consumer.client().fetch_cluster_id(WATERMARKS_TIMEOUT);
+        Identity { cluster: cluster.unwrap_or_default(), topic: self.parts.config.topics.state.clone() }
+    }
+
+    /// Whether states take more memory than they may.
+    pub(super) fn memory_is_full(&self) -> bool {
+        self.parts.disk.is_some() && self.store.memory() > self.parts.config.state.memory_max
+    }
+
+    /// Moves members out of memory where it is full. Those of the commit in flight are waited for.
+    pub(super) fn make_room(&mut self) -> Result<(), Error> {
+        if !self.memory_is_full() {
+            return Ok(());
+        }
+        let kept = self.parts.config.state.memory_max / 100 * KEPT_PERCENT;
+        match self.store.evict(kept, self.saving.settled()) {
+            Ok(evicted) => {
+                self.parts.metrics.state_evicted.inc_by(evicted as u64);
+                if self.memory_is_full() && self.restoring.is_none() {
+                    // What is left is new: the next commit lets it go.
+                    self.wait_for_commit()?;
+                }
+                Ok(())
+            }
+            Err(error) if error.may_pass() => {
+                self.disk_fails(&error);
+                Ok(())
+            }
+            Err(error) => self.start_over(&error),
+        }
+    }
+
+    /// What is to be saved with the commit that is being made, if it is time.
+    pub(super) fn take_snapshots(&mut self) {
+        let due = self.saving.last.is_none_or(|last| last.elapsed() >= self.parts.config.state.save_interval);
+        if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() {
+            return;
+        }
+        // The first interval begins with the first commit.
+        if self.saving.last.replace(Instant::now()).is_some() {
+            self.snapshot();
+        }
+    }
+
+    fn snapshot(&mut self) {
+        // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
+        let settled = self.store.stale_members() == 0;
+        self.saving.catalogue = if settled { self.parts.catalogue.digest() } else { 0 };
+        let commit = self.saving.commit;
+        self.saving.snapshots = self.store.partitions().map(|(number, it)| (number, it.snapshot(commit))).collect();
+    }
+
+    /// Writes what was taken with the commit that is now done.
+    pub(super) fn save_snapshots(&mut self) {
+        if self.saving.failing() {
+            return;
+        }
+        if let Err(error) = self.try_to_save() {
+            self.disk_fails(&error);
+        }
+    }
+
+    fn try_to_save(&mut self) -> Result<(), DiskError> {
+        while let Some((number, snapshot)) = self.saving.snapshots.last() {
+            let topic = &self.parts.config.topics.state;
+            // Read before the next transaction begins: everything below the log's end is in the snapshot.
+            let end = self.parts.consumer.fetch_watermarks(topic, *number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
+            let partition = self.store.partition(*number);
+            let marker = end.map(|next_offset| {
+                let saved_at = now();
+                Marker { next_offset, catalogue: self.saving.catalogue, saved_at }
+            });
+            if let Some(shelf) = partition.shelf() {
+                // Without the log's end the states are saved all the same, and the next start reads more than it need.
+                snapshot.save(shelf, marker.as_ref().ok().copied())?;
+            }
+            if let Ok(marker) = marker {
+                partition.restored_to = marker.next_offset;
+                partition.derived_with = marker.catalogue;
+            }
+            self.saving.snapshots.pop();
+        }
+        Ok(())
+    }
+
+    /// Saves everything, where partitions are given up or the process ends. What fails is read from the changelog later.
+    pub(super) fn save_all(&mut self) {
+        if self.parts.disk.is_none() || self.lost || self.restoring.is_some() || self.saving.failing() {
+            return;
+        }
+        self.saving.snapshots.clear();
+        self.snapshot();
+        if let Err(error) = self.try_to_save() {
+            warn!(thread = %self.parts.name, error = %error, "states are not saved");
+            self.saving.snapshots.clear();
+        }
+    }
+
+    fn disk_fails(&mut self, error: &DiskError) {
+        if self.saving.failing.replace(Instant::now()).is_none() {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            error!(thread = %self.parts.name, cause, "{error}; nothing is folded until they can");
+            self.parts.metrics.state_disk_failing.inc();
+            self.parts.health.ready(false, "states cannot be written to disk");
+        }
+    }
+
+    /// Tries again what the disk has refused; until then nothing is folded or committed, and the group knows that the
+    /// instance lives.
+    pub(super) fn mend_disk(&mut self) -> Result<(), Error> {
+        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
+        attempt("pause partitions", self.parts.consumer.pause(&assignment))?;
+        // Paused, so that no record comes; serves rebalances and is the pause between two tries.
+        if let Some(Ok(record)) = self.parts.consumer.poll(MEND_EVERY) {
+            // It was under way: it is read again.
+            let (topic, partition) = (record.topic().to_owned(), record.partition());
+            let back = rdkafka::Offset::Offset(record.offset());
+            attempt("read a record again", self.parts.consumer.seek(&topic, partition, back, WATERMARKS_TIMEOUT))?;
+        }
+        if self.saving.failing.is_some_and(|since| since.elapsed() < MEND_EVERY) {
+            return Ok(());
+        }
+        self.saving.failing = Some(Instant::now());
+        if let Err(error) = self.reach_shelves().and_then(|()| self.try_to_save()) {
+            warn!(thread = %self.parts.name, error = %error, "the disk is waited for");
+            return Ok(());
+        }
+        self.disk_is_back();
+        if self.restoring.is_none() {
+            attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
+            self.parts.health.ready(true, "");
+        }
+        Ok(())
+    }
+
+    fn disk_is_back(&mut self) {
+        self.saving.failing = None;
+        self.parts.metrics.state_disk_failing.dec();
+        info!(thread = %self.parts.name, "states can be written to disk again");
+    }
+
+    /// A database that failed to write takes nothing more: it is opened again.
+    fn reach_shelves(&mut self) -> Result<(), DiskError> {
+        let identity = self.identity();
+        let Some(disk) = &mut self.parts.disk else { return Ok(()) };
+        for (_, partition) in self.store.partitions() {
+            partition.let_go();
+        }
+        disk.reopen()?;
+        for (number, partition) in self.store.partitions() {
+            partition.reach_by(disk.shelf(number, &identity, now())?.0);
+        }
+        Ok(())
+    }
+
+    /// What the disk holds cannot be read: every state is taken from the changelog, and events since the last commit are
+    /// read again.
+    pub(super) fn start_over(&mut self, error: &DiskError) -> Result<(), Error> {
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        warn!(thread = %self.parts.name, cause, "{error}; all of them are read from the changelog");
+        self.wait_for_commit()?;
+        if self.lost {
+            return Ok(());
+        }
+        self.forget_uncommitted();
+        self.restoring = None;
+        let identity = self.identity();
+        self.discard_disk(&identity)?;
+        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
+        let of =
+            |it: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| (it.topic().to_owned(), it.partition());
+        let partitions: Vec<(String, i32)> = assignment.elements().into_iter().map(of).collect();
+        self.assign(&partitions)
+    }
+}
