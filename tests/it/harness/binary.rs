@@ -27,14 +27,26 @@ impl Rollbook {
     /// `port` is the one that the configuration file names in `http.listen`.
     #[track_caller]
     pub fn start(name: &str, config: &Path, port: u16) -> Self {
+        Self::start_stages(name, config, port, "fold,sink")
+    }
+
+    #[track_caller]
+    pub fn start_stages(name: &str, config: &Path, port: u16, stages: &str) -> Self {
         let config = config.to_str().expect("the path is UTF-8");
-        let process = Process::spawn(name, &mut command(&["run", "--config", config])).expect("the binary is built");
+        let run = ["run", "--config", config, "--stages", stages];
+        let process = Process::spawn(name, &mut command(&run)).expect("the binary is built");
         Self { process, base: format!("http://127.0.0.1:{port}") }
     }
 
     /// Returns once `/readyz` says so.
     #[track_caller]
     pub fn ready(mut self) -> Self {
+        self.await_ready();
+        self
+    }
+
+    #[track_caller]
+    pub fn await_ready(&mut self) {
         let ready = wait::poll(READY_WITHIN, || {
             if let Some(status) = self.process.exited() {
                 return Ok(Err(format!("it ended: {status}")));
@@ -45,7 +57,6 @@ impl Rollbook {
         if let Err(why) = ready.flatten() {
             panic!("`rollbook run` is not ready: {why}\n{}", self.process.log_tail());
         }
-        self
     }
 
     #[track_caller]
