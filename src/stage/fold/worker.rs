@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -19,7 +18,7 @@ use crate::kafka::registry::Registry;
 use crate::kafka::transaction::{Committed, Committer, Outgoing, Transaction};
 use crate::metrics::{CommitResult, Metrics};
 use crate::stage::Shutdown;
-use crate::stage::catalogue::{self, CatalogueChange};
+use crate::stage::catalogue::{self, CatalogueChange, Follower};
 use crate::store::Store;
 
 use super::commit::Changes;
@@ -51,7 +50,7 @@ pub struct WorkerParts {
     pub registry: Option<Registry>,
     pub runtime: tokio::runtime::Handle,
     pub catalogue: Catalogue,
-    pub catalogue_changes: Receiver<CatalogueChange>,
+    pub catalogue_follower: Follower,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Pulse>,
     pub shutdown: Shutdown,
@@ -142,7 +141,7 @@ impl Worker {
     }
 
     fn catalogue_changes(&mut self) {
-        while let Ok(change) = self.parts.catalogue_changes.try_recv() {
+        while let Some(change) = self.parts.catalogue_follower.heard() {
             self.catalogue_change(change);
         }
     }
