@@ -142,7 +142,9 @@ impl Worker {
 
     fn catalogue_changes(&mut self) {
         while let Some(change) = self.parts.catalogue_follower.heard() {
-            self.catalogue_change(change);
+            if !self.statements.echo(&change.key, change.session.as_ref()) {
+                self.catalogue_change(change);
+            }
         }
     }
 
