@@ -160,6 +160,8 @@ instance = \"{instance}\"
 # a second fold that is gone for good is missed soon
 \"session.timeout.ms\" = \"6000\"
 \"heartbeat.interval.ms\" = \"500\"
+# a broker that is back is noticed soon
+\"reconnect.backoff.max.ms\" = \"500\"
 [topics]
 {topics}[fold]
 commit_interval = \"20ms\"

@@ -15,6 +15,8 @@ use crate::harness::{self, Names, Record};
 
 /// For a backlog of the whole run and a last rebalance.
 const WITHIN: Duration = Duration::from_mins(4);
+/// For what is still under way when all offsets are committed.
+const AFTERWARDS: Duration = Duration::from_mins(1);
 
 /// Topic, partition, offset.
 type Position = (String, i32, i64);
@@ -65,7 +67,7 @@ impl Verdict<'_> {
     #[track_caller]
     pub fn org_is_right(&self) {
         let expected = self.storm.expected();
-        harness::until(&format!("seed {}: the org to equal the reference fold", self.seed), WITHIN, || {
+        harness::until(&format!("seed {}: the org to equal the reference fold", self.seed), AFTERWARDS, || {
             let differences = differences(&expected, &self.site.org.rows()?);
             let Some(first) = differences.first() else { return Ok(()) };
             Err(format!("{} differences, the first: {first}", differences.len()))

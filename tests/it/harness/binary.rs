@@ -8,7 +8,8 @@ use super::http::Answer;
 use super::process::Process;
 use super::{http, wait};
 
-const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Its broker may have been killed with it, and the machine be busy.
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// A command of the binary under test.
 pub fn command(arguments: &[&str]) -> Command {
