@@ -22,6 +22,10 @@ use super::{ToTheEnd, client_config};
 /// One call for the ends of a partition.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A broker that has nothing new answers after so long, which is when the end is noticed. The default of half a second
+/// would be a part of every hand-over.
+const END_NOTICED_WITHIN_MS: &str = "100";
+
 /// A reader of some partitions of one topic.
 pub struct Changelog {
     topic: String,
@@ -72,6 +76,7 @@ impl Changelog {
         client.set("enable.partition.eof", "true");
         client.set("auto.offset.reset", "earliest");
         client.set("fetch.queue.backoff.ms", "1");
+        client.set("fetch.wait.max.ms", END_NOTICED_WITHIN_MS);
         let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
         let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
         let start = |(partition, next_offset): (&i32, &i64)| {
@@ -121,7 +126,8 @@ impl Changelog {
         self.partitions.iter().map(|(partition, progress)| (*partition, progress.next_offset))
     }
 
-    /// Reads for at most this long, handing over each record. A broker that is away is tried again at the next call.
+    /// Reads for at most this long, also behind the end, handing over each record. A broker that is away is tried again
+    /// at the next call.
     pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
         if let Err(error) = self.advance_phases() {
             warn!(error = %error, topic = %self.topic, "the changelog's end is waited for");
@@ -131,9 +137,11 @@ impl Changelog {
         self.poll(for_at_most, &mut each)
     }
 
-    /// Reads on behind the end.
-    pub fn tail(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
-        self.poll(for_at_most, &mut each)
+    /// From now on finished means: read to the log's end as it is now.
+    pub fn to_the_end_again(&mut self) {
+        for progress in self.partitions.values_mut() {
+            progress.phase = Phase::Start;
+        }
     }
 
     fn poll(&mut self, for_at_most: Duration, each: &mut impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
@@ -153,7 +161,10 @@ impl Changelog {
                     each(change(&message));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(progress) = self.partitions.get_mut(&partition) {
+                    // One that is not being read to an end yet may be at the end of what it was read to before.
+                    if let Some(progress) = self.partitions.get_mut(&partition)
+                        && matches!(progress.phase, Phase::Reading { .. })
+                    {
                         progress.phase = Phase::Finished;
                     }
                 }

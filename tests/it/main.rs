@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
+mod chaos;
 mod clients;
 mod config;
 mod decoding;

@@ -1,9 +1,9 @@
 //! Taking over partitions and giving them up.
 //!
 //! Taking over, in this order: the offsets that are committed and stable (a predecessor's pending transaction is
-//! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end;
-//! then the inputs flow. The order matters: states read before the offsets were stable could miss a predecessor's
-//! last commit.
+//! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end,
+//! and the session catalogue to its end; then the inputs flow. The order matters: states or statements read before the
+//! offsets were stable could miss a predecessor's last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ use super::{Error, attempt};
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// States read back before the loop looks at anything else.
 const RESTORE_FOR: Duration = Duration::from_millis(200);
+/// Pause between two looks whether the catalogue is known, too.
+const CATALOGUE_PAUSE: Duration = Duration::from_millis(5);
 
 impl Worker {
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
@@ -32,6 +34,7 @@ impl Worker {
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
+        self.parts.catalogue_follower.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
         self.lost = false;
         attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
@@ -105,9 +108,16 @@ impl Worker {
 
     /// Reads states back for a while. True where the inputs flow again, so that nothing hinders a commit.
     pub(super) fn restore(&mut self) -> Result<bool, Error> {
-        // Serves rebalances; the inputs are paused, so that no record comes.
-        self.parts.consumer.poll(Duration::ZERO);
         let Some(changelog) = &mut self.restoring else { return Ok(true) };
+        let read_back = changelog.finished();
+        // Serves rebalances; the inputs are paused, so that no record comes.
+        self.parts.consumer.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
+        if read_back {
+            if self.parts.catalogue_follower.caught_up() {
+                self.resume()?;
+            }
+            return Ok(self.restoring.is_none());
+        }
         let mut failed = None;
         let mut restored = 0;
         let store = &mut self.store;
@@ -139,21 +149,18 @@ impl Worker {
         for (partition, remaining) in changelog.remaining() {
             self.parts.metrics.restore_remaining(partition).set(remaining);
         }
-        if changelog.finished() {
-            self.resume()?;
-        }
-        Ok(self.restoring.is_none())
+        Ok(false)
     }
 
     fn resume(&mut self) -> Result<(), Error> {
         let Some(changelog) = self.restoring.take() else { return Ok(()) };
-        let catalogue = self.parts.catalogue.digest();
+        let derivation = self.derivation();
         for (partition, next_offset) in changelog.next_offsets() {
             let state = self.store.partition(partition);
             state.restored_to = next_offset;
             // The catalogue may have changed since the rows were sent. Where it is that of the states on disk, rows may
             // have been sent with another one in between, but only those of members that were read back just now.
-            if state.derived_with == catalogue {
+            if state.derived_with == derivation {
                 state.derive_unsaved(now());
             } else {
                 state.derive_all(now());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer;
 use tracing::{error, info, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
@@ -159,9 +160,15 @@ impl Worker {
     fn snapshot(&mut self) {
         // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
         let settled = self.store.stale_members() == 0;
-        self.saving.catalogue = if settled { self.parts.catalogue.digest() } else { 0 };
+        self.saving.catalogue = if settled { self.derivation() } else { 0 };
         let commit = self.saving.commit;
         self.saving.snapshots = self.store.partitions().map(|(number, it)| (number, it.snapshot(commit))).collect();
+    }
+
+    /// What rows depend on beside the states: the catalogue, and the program that makes them.
+    pub(super) fn derivation(&self) -> u64 {
+        let program = xxh3_64(env!("CARGO_PKG_VERSION").as_bytes());
+        self.parts.catalogue.digest().wrapping_add(program).max(1)
     }
 
     /// Writes what was taken with the commit that is now done.

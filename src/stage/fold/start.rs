@@ -1,7 +1,6 @@
 //! Starts the fold's threads.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -12,7 +11,7 @@ use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Committer;
 use crate::kafka::{group_consumer, transactional_producer};
 use crate::stage::Shared;
-use crate::stage::catalogue::{CatalogueChange, CatalogueReader};
+use crate::stage::catalogue::{CatalogueReader, Follower};
 use crate::store::Disk;
 
 use super::worker::{Worker, WorkerParts};
@@ -51,7 +50,7 @@ fn worker(
     name: &str,
     partitions: i32,
     runtime: &tokio::runtime::Handle,
-    (catalogue, catalogue_changes): (Catalogue, Receiver<CatalogueChange>),
+    (catalogue, catalogue_follower): (Catalogue, Follower),
 ) -> Result<Option<Worker>, Error> {
     let config = &shared.config;
     let instance = config.kafka.instance.clone().unwrap_or_else(random_instance);
@@ -76,7 +75,7 @@ fn worker(
         registry: config.registry.as_ref().map(Registry::new).transpose()?,
         runtime: runtime.clone(),
         catalogue,
-        catalogue_changes,
+        catalogue_follower,
         metrics: Arc::clone(&shared.metrics),
         health: shared.health.pulse(name),
         shutdown: shared.shutdown.clone(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -20,7 +19,7 @@ use crate::kafka::registry::Registry;
 use crate::kafka::transaction::{Committed, Committer, Records, Transaction};
 use crate::metrics::{CommitResult, Metrics};
 use crate::stage::Shutdown;
-use crate::stage::catalogue::{self, CatalogueChange};
+use crate::stage::catalogue::{self, CatalogueChange, Follower};
 use crate::store::{Disk, Store};
 
 use super::commit::Changes;
@@ -57,7 +56,7 @@ pub struct WorkerParts {
     /// None: states are held in memory whole.
     pub disk: Option<Disk>,
     pub catalogue: Catalogue,
-    pub catalogue_changes: Receiver<CatalogueChange>,
+    pub catalogue_follower: Follower,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Pulse>,
     pub shutdown: Shutdown,
@@ -158,8 +157,10 @@ impl Worker {
     }
 
     fn catalogue_changes(&mut self) {
-        while let Ok(change) = self.parts.catalogue_changes.try_recv() {
-            self.catalogue_change(change);
+        while let Some(change) = self.parts.catalogue_follower.heard() {
+            if !self.statements.echo(&change.key, change.session.as_ref()) {
+                self.catalogue_change(change);
+            }
         }
     }
 
