@@ -179,8 +179,8 @@ impl Worker {
     /// to them in between is then read from the changelog.
     pub(super) fn revoke(&mut self) -> Result<(), Error> {
         info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
+        self.saving.hurry();
         self.flush()?;
-        self.save_all();
         self.restoring = None;
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();

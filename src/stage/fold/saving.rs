@@ -1,7 +1,8 @@
 //! States to disk: saved now and then, moved there when memory is full, and waited for when the disk is.
 //!
-//! A snapshot is taken when a commit is made, and written when it is done: then the disk holds what the changelog holds
-//! up to its end, which no other transaction of ours has moved since, and nothing that is not committed.
+//! A snapshot is taken when a commit is made, and written when it is done, so that the disk never holds what is not
+//! committed. It answers for the changelog up to its end before that commit: that the commit was done shows that nobody
+//! else owned the partition by then. An end that is read later may be that of somebody who took the partition over.
 
 use std::time::{Duration, Instant};
 
@@ -29,15 +30,35 @@ pub(super) struct Saving {
     commit: u64,
     /// Number of the newest commit that is done.
     committed: u64,
-    /// What is to be written when the commit is done, by partition.
-    snapshots: Vec<(i32, Snapshot)>,
-    catalogue: u64,
+    /// What is to be written when the commit is done.
+    snapshots: Vec<Pending>,
+    /// When the last snapshot was taken.
     last: Option<Instant>,
+    /// The next commit takes one, whenever the last was.
+    urgent: bool,
     /// Since the disk last refused; none while it does what it should.
     failing: Option<Instant>,
 }
 
+/// A snapshot of a partition.
+struct Pending {
+    partition: i32,
+    states: Snapshot,
+    /// None: the commit shows nothing of what the states answer for.
+    marker: Option<Marker>,
+}
+
 impl Saving {
+    /// The next commit may be the last.
+    pub fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
+    /// Nothing was committed, so that nothing shows who owns the partitions.
+    pub fn unproven(&mut self) {
+        self.snapshots.iter_mut().for_each(|pending| pending.marker = None);
+    }
+
     pub fn begin_commit(&mut self) -> u64 {
         self.commit += 1;
         self.commit
@@ -147,22 +168,25 @@ impl Worker {
 
     /// What is to be saved with the commit that is being made, if it is time.
     pub(super) fn take_snapshots(&mut self) {
-        let due = self.saving.last.is_none_or(|last| last.elapsed() >= self.parts.config.state.save_interval);
+        let interval = self.parts.config.state.save_interval;
+        // The first interval begins with the first commit.
+        let due = self.saving.urgent || self.saving.last.get_or_insert_with(Instant::now).elapsed() >= interval;
         if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() {
             return;
         }
-        // The first interval begins with the first commit.
-        if self.saving.last.replace(Instant::now()).is_some() {
-            self.snapshot();
-        }
-    }
-
-    fn snapshot(&mut self) {
+        self.saving.urgent = false;
+        self.saving.last = Some(Instant::now());
         // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
         let settled = self.store.stale_members() == 0;
-        self.saving.catalogue = if settled { self.derivation() } else { 0 };
-        let commit = self.saving.commit;
-        self.saving.snapshots = self.store.partitions().map(|(number, it)| (number, it.snapshot(commit))).collect();
+        let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
+        let topic = &self.parts.config.topics.state;
+        for (number, partition) in self.store.partitions() {
+            let end = self.parts.consumer.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
+            // Without the log's end the states are saved all the same, and the next start reads more than it need.
+            let marker = end.ok().map(|next_offset| Marker { next_offset, catalogue, saved_at });
+            let states = partition.snapshot(self.saving.commit);
+            self.saving.snapshots.push(Pending { partition: number, states, marker });
+        }
     }
 
     /// What rows depend on beside the states: the catalogue, and the program that makes them.
@@ -182,39 +206,18 @@ impl Worker {
     }
 
     fn try_to_save(&mut self) -> Result<(), DiskError> {
-        while let Some((number, snapshot)) = self.saving.snapshots.last() {
-            let topic = &self.parts.config.topics.state;
-            // Read before the next transaction begins: everything below the log's end is in the snapshot.
-            let end = self.parts.consumer.fetch_watermarks(topic, *number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
-            let partition = self.store.partition(*number);
-            let marker = end.map(|next_offset| {
-                let saved_at = now();
-                Marker { next_offset, catalogue: self.saving.catalogue, saved_at }
-            });
+        while let Some(Pending { partition, states, marker }) = self.saving.snapshots.last() {
+            let partition = self.store.partition(*partition);
             if let Some(shelf) = partition.shelf() {
-                // Without the log's end the states are saved all the same, and the next start reads more than it need.
-                snapshot.save(shelf, marker.as_ref().ok().copied())?;
+                states.save(shelf, *marker)?;
             }
-            if let Ok(marker) = marker {
+            if let Some(marker) = marker {
                 partition.restored_to = marker.next_offset;
                 partition.derived_with = marker.catalogue;
             }
             self.saving.snapshots.pop();
         }
         Ok(())
-    }
-
-    /// Saves everything, where partitions are given up or the process ends. What fails is read from the changelog later.
-    pub(super) fn save_all(&mut self) {
-        if self.parts.disk.is_none() || self.lost || self.restoring.is_some() || self.saving.failing() {
-            return;
-        }
-        self.saving.snapshots.clear();
-        self.snapshot();
-        if let Err(error) = self.try_to_save() {
-            warn!(thread = %self.parts.name, error = %error, "states are not saved");
-            self.saving.snapshots.clear();
-        }
     }
 
     fn disk_fails(&mut self, error: &DiskError) {

@@ -142,8 +142,8 @@ impl Worker {
             }
             self.report();
         }
+        self.saving.hurry();
         self.flush()?;
-        self.save_all();
         info!(thread = %self.parts.name, "fold stopped");
         Ok(())
     }
@@ -257,6 +257,7 @@ impl Worker {
             // Rows were derived again and are what they were.
             std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
             self.saving.committed();
+            self.saving.unproven();
             self.save_snapshots();
             return Ok(());
         }
