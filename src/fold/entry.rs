@@ -160,7 +160,7 @@ impl EntryPiece {
         changed
     }
 
-    pub(super) fn join(&mut self, other: Self) -> Put {
+    pub fn join(&mut self, other: Self) -> Put {
         let mut put = Put { changed: other.counted && !self.counted, conflict: false };
         self.counted |= other.counted;
         put.changed |= self.last_sign_at.join(other.last_sign_at.0);

@@ -129,7 +129,7 @@ impl MemberPiece {
         self.presences.at(entry, Name::clone).join(at)
     }
 
-    pub(super) fn join(&mut self, other: Self) -> bool {
+    pub fn join(&mut self, other: Self) -> bool {
         let mut changed = self.facts.join(other.facts, |ours, theirs| ours.join(theirs.0));
         changed |= self.presences.join(other.presences, |ours, theirs| ours.join(theirs.0));
         if self.row_hash == 0 {

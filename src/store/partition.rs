@@ -193,33 +193,36 @@ impl Partition {
         let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
         let piece = decode_piece(value)?;
         self.load(&member)?;
-        let aggregate = &mut self.slot(&member).aggregate;
-        let (known, records) = (aggregate.entries.len(), aggregate.records_len());
-        let record_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
-        // Of what was sent last, the log knows better than a memory that was put aside.
-        match (&piece, entry_id) {
+        let kept = self.shelf.is_some();
+        let slot = self.slot(&member);
+        let (known, len) = (slot.aggregate.entries.len(), u32::try_from(value.len()).unwrap_or(u32::MAX));
+        // Of what was sent last, the log knows better than a memory that was put aside; and what comes from it need not
+        // be written to it.
+        let before = match (piece, entry_id) {
             (Piece::Member(read), None) => {
-                aggregate.member.row_hash = read.row_hash;
-                aggregate.member.record_len = record_len;
+                let ours = &mut slot.aggregate.member;
+                ours.row_hash = read.row_hash;
+                ours.join(read);
+                ours.dirty = false;
+                std::mem::replace(&mut ours.record_len, len)
             }
             (Piece::Entry(read), Some(entry_id)) => {
-                let piece = aggregate.entry_mut(entry_id);
-                piece.engagement_row_hash = read.engagement_row_hash;
-                piece.polls_row_hash = read.polls_row_hash;
-                piece.record_len = record_len;
+                let ours = slot.aggregate.entry_mut(entry_id);
+                (ours.engagement_row_hash, ours.polls_row_hash) = (read.engagement_row_hash, read.polls_row_hash);
+                ours.join(*read);
+                ours.dirty = false;
+                std::mem::replace(&mut ours.record_len, len)
             }
             (Piece::Member(_), Some(_)) | (Piece::Entry(_), None) => return Err(RestoreError::Key),
-        }
-        aggregate.join_piece(entry_id, piece);
-        // What comes from the log need not be written to it.
-        match entry_id {
-            Some(entry_id) => aggregate.entry_mut(entry_id).dirty = false,
-            None => aggregate.member.dirty = false,
-        }
-        let (new, records_now) = (aggregate.entries.len() - known, aggregate.records_len());
+        };
+        slot.commit = 0;
+        let new = slot.aggregate.entries.len() - known;
+        let unsaved = kept && !std::mem::replace(&mut slot.unsaved, true);
         self.pieces += new;
-        self.memory += new * ENTRY_BYTES;
-        self.wrote(&member, 0, records_now.cast_signed() - records.cast_signed());
+        self.memory += new * ENTRY_BYTES + len.saturating_sub(before) as usize * RECORD_FACTOR;
+        if unsaved {
+            self.unsaved.push(member);
+        }
         Ok(())
     }
 

@@ -1,0 +1,127 @@
+//! States read back, and what they take: `cargo bench --bench store -- [MEMBERS]`.
+//!
+//! Changelog records of members (by default 500,000) with one entry each, typical small states, in random order: how many
+//! are restored per second of one core, and how many bytes a piece takes in memory; the same with a budget that holds a
+//! tenth of them, the rest on disk. No broker: what reading the topic costs is measured beside other consumers.
+
+use std::fs;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, SalesforceId, View};
+use rollbook::fold::Aggregate;
+use rollbook::lattice::Name;
+use rollbook::store::{Disk, Identity, Store, piece_key};
+
+const NOON: Millis = 1_780_000_000_000;
+const PARTITION: i32 = 0;
+const DEFAULT_MEMBERS: u32 = 500_000;
+
+fn main() {
+    let argument = std::env::args().skip(1).find_map(|arg| arg.replace('_', "").parse().ok());
+    let members: u32 = argument.unwrap_or(DEFAULT_MEMBERS);
+    let mut records = records(members);
+    fastrand::Rng::with_seed(7).shuffle(&mut records);
+    let bytes: usize = records.iter().map(|(_, value)| value.len()).sum();
+    println!("{} states of {} bytes", records.len(), bytes / records.len().max(1));
+
+    let before = resident();
+    let mut store = Store::default();
+    let spent = clock(|| restore(&mut store, &records, usize::MAX));
+    report("all in memory", records.len(), spent);
+    let grown = resident().saturating_sub(before);
+    let pieces = records.len();
+    println!("  {} bytes of memory a piece, counted as {}", grown / pieces, store.memory() / pieces);
+    let budget = store.memory() / 10;
+    drop(store);
+
+    let folder = tempfile::tempdir().expect("a folder for the states");
+    let disk = Disk::open(folder.path(), "bench").expect("the folder is writable");
+    let identity = Identity { cluster: "bench".to_owned(), topic: "state".to_owned() };
+    let (shelf, marker) = disk.shelf(PARTITION, &identity, NOON).expect("an empty disk");
+    let mut store = Store::default();
+    store.partition(PARTITION).put_on(shelf, marker);
+    let spent = clock(|| restore(&mut store, &records, budget));
+    report("a tenth in memory", records.len(), spent);
+    println!("  {} MB counted in memory", store.memory() >> 20);
+}
+
+fn restore(store: &mut Store, records: &[(Vec<u8>, Vec<u8>)], budget: usize) {
+    for turn in records.chunks(10_000) {
+        for (key, value) in turn {
+            store.partition(PARTITION).restore(key, value).expect("a state of this version");
+        }
+        store.evict(budget, 0).expect("the disk takes it");
+    }
+}
+
+/// A member's own piece, and that of the session that it watched.
+fn records(members: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut records = Vec::new();
+    for number in 0..members {
+        let id = |text: &str| SalesforceId::parse(text).expect("an id");
+        let member = MemberKey { campaign: id("70103000000cnFX"), person: id(&format!("00Q{number:012}")) };
+        let mut aggregate = Aggregate::default();
+        for stretch in [0, 10_000, 60_000] {
+            aggregate.apply(&watched(member, NOON + stretch));
+        }
+        records.push((piece_key(&member, None), aggregate.member.encode()));
+        for (entry_id, piece) in aggregate.entries.iter() {
+            records.push((piece_key(&member, Some(entry_id)), piece.encode()));
+        }
+    }
+    records
+}
+
+fn watched(member: MemberKey, start: Millis) -> Event<'static> {
+    Event {
+        member,
+        kind: EventKind::View,
+        source: "kaltura".into(),
+        event_id: start.to_string().into(),
+        occurred_at: start + 10_000,
+        entry_id: Some(Name::from("1_entry01")),
+        entry_name: None,
+        channel_id: None,
+        channel_name: None,
+        email: None,
+        user: None,
+        act: Act::View(View {
+            live: true,
+            play_id: Some("p1".into()),
+            start,
+            end: Some(start + 10_000),
+            playhead: None,
+            in_focus: true,
+            full_screen: false,
+            sound_on: true,
+        }),
+    }
+}
+
+fn report(name: &str, states: usize, (core, wall): (Duration, Duration)) {
+    let count = f64::from(u32::try_from(states).unwrap_or(u32::MAX));
+    let per_second = |time: Duration| count / time.as_secs_f64();
+    println!("{name}: {:.0} states per second of one core, {:.0} of time", per_second(core), per_second(wall));
+}
+
+/// Of this thread on a core, and by the clock.
+fn clock(work: impl FnOnce()) -> (Duration, Duration) {
+    let (core, wall) = (on_cpu(), Instant::now());
+    work();
+    (on_cpu().saturating_sub(core), wall.elapsed())
+}
+
+fn on_cpu() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = statistics.split(' ').next().and_then(|first| first.parse().ok());
+    nanoseconds.map_or_else(|| START.elapsed(), Duration::from_nanos)
+}
+
+/// Bytes of memory that the process has; 0 elsewhere than on Linux.
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<usize>().map_or(0, |kilobytes| kilobytes << 10)
+}
