@@ -8,6 +8,7 @@
 //! Errors name the path asked for and the status, never the URL's user part or the credentials.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, StatusCode, Url};
@@ -50,6 +51,14 @@ pub enum RegistryError {
     Answer { path: String },
     #[error("schema {id} refers to more than {REFERENCES_MAX} others")]
     TooManyReferences { id: u32 },
+}
+
+impl RegistryError {
+    /// The error and its causes on one line, for a log: a certificate of an unknown authority shows in a cause alone.
+    pub fn with_causes(&self) -> String {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        causes.fold(self.to_string(), |told, cause| format!("{told}: {cause}"))
+    }
 }
 
 /// Why no client could be made of the settings.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,6 +13,8 @@ use rollbook::config;
 use rollbook::event::{Decoded, Decoder, EventKind, Record, RefusalReason};
 use rollbook::kafka::registry::{Registry, RegistryError};
 use serde_json::json;
+
+use crate::harness::{self, TlsFront};
 
 /// Paths asked for, with the authorization header.
 type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
@@ -39,6 +42,9 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         _ => (StatusCode::NOT_FOUND, "no such page").into_response(),
     }
 }
+
+/// "rollbook:s3cret" as a header.
+const AUTHORIZATION: &str = "Basic cm9sbGJvb2s6czNjcmV0";
 
 /// A server on a free port; it ends with the test's runtime.
 async fn serve() -> (String, Seen) {
@@ -126,8 +132,45 @@ async fn credentials_travel_in_a_header_and_stand_in_no_error() {
     let in_url = url.replace("http://", "http://user:s3cret@");
     client(in_url, None).schema(1).await.unwrap();
     let sent: Vec<_> = seen.lock().unwrap().iter().filter_map(|(_, sent)| sent.clone()).collect();
-    assert_eq!(sent, ["Basic cm9sbGJvb2s6czNjcmV0", "Basic dXNlcjpzM2NyZXQ="]);
+    assert_eq!(sent, [AUTHORIZATION, "Basic dXNlcjpzM2NyZXQ="]);
     let registry = client("http://user:s3cret@127.0.0.1:1".to_owned(), None);
     let error = registry.schema(1).await.unwrap_err();
     assert!(!format!("{error:?} {error}").contains("s3cret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn behind_tls_a_registry_is_believed_with_its_authority_alone() {
+    let front = TlsFront::before(harness::registry().address, AUTHORIZATION);
+    let id = harness::registry().register("tls-value", r#""string""#);
+    let registry = |ca_file, password: &str| {
+        let url = format!("https://{}/apis/ccompat/v7", front.address);
+        let (username, password) = (Some("rollbook".to_owned()), Some(password.to_owned().into()));
+        Registry::new(&config::Registry { url, username, password, ca_file }).unwrap()
+    };
+    assert_eq!(registry(Some(front.ca.clone()), "s3cret").schema(id).await.unwrap().as_deref(), Some(r#""string""#));
+    assert_eq!((front.broken_off(), front.unauthorized()), (0, 0));
+
+    let distrust = registry(None, "s3cret").schema(id).await.unwrap_err();
+    assert!(distrust.with_causes().contains("certificate verify failed"), "{}", distrust.with_causes());
+    assert!(!distrust.with_causes().contains("s3cret"), "{}", distrust.with_causes());
+    harness::until("the front to see it", Duration::from_secs(30), || match front.broken_off() {
+        0 => Err("every handshake was ended".to_owned()),
+        _ => Ok(()),
+    });
+    assert_eq!(front.unauthorized(), 0, "no request goes to whom nobody vouches for");
+
+    let refused = registry(Some(front.ca.clone()), "wrong").schema(id).await.unwrap_err();
+    assert!(matches!(refused, RegistryError::Status { status: StatusCode::UNAUTHORIZED, .. }), "{refused}");
+}
+
+#[test]
+fn an_authority_that_cannot_be_read_is_named() {
+    let settings = |ca_file| config::Registry {
+        url: "https://localhost".to_owned(),
+        username: None,
+        password: None,
+        ca_file: Some(ca_file),
+    };
+    let Err(error) = Registry::new(&settings("no/such/file.pem".into())) else { panic!("there is no such file") };
+    assert!(error.to_string().contains("registry.ca_file `no/such/file.pem`"), "{error}");
 }

@@ -246,7 +246,7 @@ impl Worker {
                     self.decoder.learn(id, schema.as_deref());
                     return true;
                 }
-                Err(error) => warn!(error = %error, schema_id = id, "the schema registry is waited for"),
+                Err(error) => warn!(error = error.with_causes(), schema_id = id, "the schema registry is waited for"),
             }
             self.parts.health.beat();
             // Paused, so that no record comes; serves rebalances and is the pause between two questions.

@@ -181,7 +181,7 @@ impl Worker {
         let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
         let topic = &self.parts.config.topics.state;
         for (number, partition) in self.store.partitions() {
-            let end = self.parts.consumer.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
+            let end = self.parts.ends.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
             // Without the log's end the states are saved all the same, and the next start reads more than it need.
             let marker = end.ok().map(|next_offset| Marker { next_offset, catalogue, saved_at });
             let states = partition.snapshot(self.saving.commit);

@@ -9,7 +9,7 @@ use crate::fold::Catalogue;
 use crate::kafka::registry::Registry;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Committer;
-use crate::kafka::{group_consumer, transactional_producer};
+use crate::kafka::{client_config, group_consumer, transactional_producer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueReader, Follower};
 use crate::store::Disk;
@@ -72,6 +72,7 @@ fn worker(
         consumer: Arc::new(consumer),
         committer,
         disk: config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application)).transpose()?,
+        ends: attempt("make a client", client_config(config).create())?,
         registry: config.registry.as_ref().map(Registry::new).transpose()?,
         runtime: runtime.clone(),
         catalogue,

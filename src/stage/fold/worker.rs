@@ -38,6 +38,8 @@ pub const BATCHES_PER_TURN: usize = 80;
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
 const POLL_FOR_IN_FLIGHT: Duration = Duration::from_millis(2);
+/// Shortest wait for a record.
+const POLL_FOR_MIN: Duration = Duration::from_millis(1);
 
 /// A schema id that the registry does not have is not asked for again for so long. Short, as whoever registers the schema
 /// sends the dead letters again right away; long enough that a flood of them is no flood of questions.
@@ -55,6 +57,8 @@ pub struct WorkerParts {
     pub runtime: tokio::runtime::Handle,
     /// None: states are held in memory whole.
     pub disk: Option<Disk>,
+    /// Asks for ends of logs. A question on the consumer's own connection waits behind its fetches, half a second each.
+    pub ends: BaseConsumer,
     pub catalogue: Catalogue,
     pub catalogue_follower: Follower,
     pub metrics: Arc<Metrics>,
@@ -186,7 +190,7 @@ impl Worker {
     fn fold_some(&mut self) -> Result<bool, Error> {
         // The record is borrowed from the consumer, the rest of the worker is changed by it.
         let consumer = Arc::clone(&self.parts.consumer);
-        let mut wait = if self.parts.committer.in_flight() { POLL_FOR_IN_FLIGHT } else { POLL_FOR };
+        let mut wait = self.poll_for();
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         for _ in 0..BATCHES_PER_TURN {
             let idle = poll_batch(&consumer, wait, &mut batch)?;
@@ -205,6 +209,19 @@ impl Worker {
             wait = Duration::ZERO;
         }
         Ok(false)
+    }
+
+    /// How long a record is waited for; no longer than until a commit is due.
+    fn poll_for(&self) -> Duration {
+        if self.parts.committer.in_flight() {
+            POLL_FOR_IN_FLIGHT
+        } else if self.anything_to_commit() {
+            let left = self.parts.config.fold.commit_interval.saturating_sub(self.last_commit.elapsed());
+            // The consumer waits whole milliseconds; less than one would be none, again and again.
+            left.min(POLL_FOR).max(POLL_FOR_MIN)
+        } else {
+            POLL_FOR
+        }
     }
 
     fn commit_due(&self, idle: bool) -> bool {

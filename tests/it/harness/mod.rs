@@ -11,6 +11,7 @@
 //! let secure = harness::sasl_ssl();                  // secure.bootstrap, secure.properties(harness::SCRAM)
 //! let registry = harness::registry();                // registry.url(), registry.register(subject, schema)
 //! let gate = Gate::open_to(registry.address);        // gate.shut(), gate.open(): an outage; url_at(gate.address())
+//! let front = TlsFront::before(registry.address, "Basic …");   // the same behind TLS: front.address, front.ca
 //! let python = harness::python(&["simple-salesforce==1.12.10"]);  // path of an interpreter
 //! let folder = harness::node("tests/clients");       // a copy of that folder with node_modules
 //! let one = Rollbook::start("one", &config_file, port).ready();   // the real binary; one.process.kill()
@@ -30,6 +31,7 @@ mod place;
 mod process;
 mod registry;
 mod tls;
+mod tls_front;
 mod topics;
 mod wait;
 
@@ -41,5 +43,6 @@ pub use node::{Node, free_port, kept_port};
 pub use place::run as folder;
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
+pub use tls_front::TlsFront;
 pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
 pub use wait::until;

@@ -1,5 +1,6 @@
 //! The same events in every encoding that producers use, with a real schema registry and a real Python producer.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::payload::{ENTRY, NINE, payload, record};
 use super::world::{Connection, WITHIN, World, metric};
-use crate::harness::{self, Gate};
+use crate::harness::{self, Gate, TlsFront};
 
 const PRODUCER: &str = include_str!("produce.py");
 const PRODUCE_WITHIN: Duration = Duration::from_mins(1);
@@ -46,6 +47,18 @@ fn with_registry(prefix: &str, records: &mut [Record]) -> usize {
     framed
 }
 
+/// Whether the registry is waited for.
+fn waiting(metrics: &str) -> u64 {
+    metric(metrics, "rollbook_waiting", &["dependency=\"registry\""])
+}
+
+/// Dead letters of records that the registry's schema would have read.
+fn skipped(world: &World) -> usize {
+    let unknown = RefusalReason::UnknownSchema.code();
+    let of_registry = |letter: &DeadLetter| letter.value.as_ref().is_some_and(|value| value.starts_with(&[0]));
+    world.dead_letters().iter().filter(|letter| letter.reason == unknown && of_registry(letter)).count()
+}
+
 #[test]
 fn records_of_a_registry_wait_while_it_is_away_and_then_flow() {
     let (world, registry) = world("registry");
@@ -58,19 +71,48 @@ fn records_of_a_registry_wait_while_it_is_away_and_then_flow() {
     harness::until("somebody to ask for the registry", WITHIN, || {
         if registry.refused() > 1 { Ok(()) } else { Err(rollbook.process.log_tail()) }
     });
-    let waiting = metric(&rollbook.metrics(), "rollbook_waiting", &["dependency=\"registry\""]);
-    assert_eq!(waiting, 1, "an outage is visible");
-    let unknown = RefusalReason::UnknownSchema.code();
-    let of_registry = |letter: &DeadLetter| letter.value.as_ref().is_some_and(|value| value.starts_with(&[0]));
-    let skipped =
-        || world.dead_letters().iter().filter(|letter| letter.reason == unknown && of_registry(letter)).count();
-    assert_eq!(skipped(), 0, "nothing is skipped while the registry is away");
+    assert_eq!(waiting(&rollbook.metrics()), 1, "an outage is visible");
+    assert_eq!(skipped(&world), 0, "nothing is skipped while the registry is away");
     registry.open();
     world.settle();
     world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
-    assert_eq!(skipped(), 0);
-    let waiting = metric(&rollbook.metrics(), "rollbook_waiting", &["dependency=\"registry\""]);
-    assert_eq!(waiting, 0);
+    assert_eq!((waiting(&rollbook.metrics()), skipped(&world)), (0, 0));
+}
+
+#[test]
+fn a_registry_of_an_unknown_authority_is_waited_for_and_never_skipped() {
+    let mut world = World::new("registry-tls");
+    // "rollbook:s3cret"
+    let front = TlsFront::before(harness::registry().address, "Basic cm9sbGJvb2s6czNjcmV0");
+    let password = harness::folder().join("registry-password");
+    fs::write(&password, "s3cret").expect("the target folder is writable");
+    world.sections = format!(
+        "[registry]\nurl = \"https://{}/apis/ccompat/v7\"\nusername = \"rollbook\"\npassword_file = \"{}\"\n",
+        front.address,
+        password.display()
+    );
+    let mut conference = world.conference(5, 20);
+    assert!(with_registry(&world.names.prefix, &mut conference.records) > 50, "most records need the registry");
+    world.send(&conference.records);
+
+    let mut rollbook = world.start("one");
+    harness::until("the log to tell why", WITHIN, || {
+        let log = rollbook.process.log();
+        let told = log.lines().find(|line| line.contains("the schema registry is waited for"));
+        told.filter(|line| line.contains("certificate verify failed")).map(|_| ()).ok_or(log)
+    });
+    assert!(front.broken_off() > 1 && front.unauthorized() == 0, "no password goes to whom nobody vouches for");
+    assert_eq!(waiting(&rollbook.metrics()), 1, "it is visible");
+    assert!(!rollbook.process.log().contains("s3cret"), "{}", rollbook.process.log());
+    assert_eq!(skipped(&world), 0, "nothing is skipped");
+    rollbook.process.kill();
+
+    let ca_file = format!("ca_file = \"{}\"\n", front.ca.display());
+    world.sections.push_str(&ca_file);
+    let rollbook = world.start("one").ready();
+    world.settle();
+    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    assert_eq!((waiting(&rollbook.metrics()), front.unauthorized(), skipped(&world)), (0, 0, 0));
 }
 
 fn claps(rows: &Rows) -> Option<f64> {

@@ -26,7 +26,7 @@ pub struct World {
     pub salesforce: Gate,
     kafka: Connection,
     /// Sections of the configuration file that only some tests need.
-    sections: String,
+    pub sections: String,
 }
 
 /// How the broker is reached.
