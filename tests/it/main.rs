@@ -27,6 +27,7 @@ mod sessions;
 mod sink;
 mod soql;
 mod spill;
+mod state_records;
 mod tidy;
 mod tools;
 mod two_folds;
