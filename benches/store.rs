@@ -2,13 +2,13 @@
 //!
 //! Changelog records of members (by default 500,000) with one entry each, typical small states, in random order: how many
 //! are restored per second of one core, and how many bytes a piece takes in memory; the same with a budget that holds a
-//! tenth of them, the rest on disk. No broker: what reading the topic costs is measured beside other consumers.
+//! tenth of them, the rest on disk; and what a member costs who floods one session with reactions. No broker: what reading the topic costs is measured beside other consumers.
 
 use std::fs;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, SalesforceId, View};
+use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, Reaction, SalesforceId, View};
 use rollbook::fold::Aggregate;
 use rollbook::lattice::Name;
 use rollbook::store::{Disk, Identity, Store, piece_key};
@@ -44,6 +44,27 @@ fn main() {
     let spent = clock(|| restore(&mut store, &records, budget));
     report("a tenth in memory", records.len(), spent);
     println!("  {} MB counted in memory", store.memory() >> 20);
+    drop(store);
+    flood();
+}
+
+/// One member who sends a million reactions, each another event.
+fn flood() {
+    const EVENTS: u32 = 1_000_000;
+    let mut store = Store::default();
+    let member = member(1);
+    let spent = clock(|| {
+        for number in 0..EVENTS {
+            let event_id = number.to_string().into();
+            let kind = EventKind::Reaction;
+            let event = Event { event_id, kind, act: Act::Reaction(Reaction::Clap), ..watched(member, NOON) };
+            store.partition(PARTITION).fold(&event, NOON);
+        }
+    });
+    report("a million reactions of one member", EVENTS as usize, spent);
+    let aggregate = store.partition(PARTITION).aggregate(&member).expect("it was folded");
+    let record: usize = aggregate.entries.iter().map(|(_, piece)| piece.encode().len()).sum();
+    println!("  its state is a record of {} MB", record >> 20);
 }
 
 fn restore(store: &mut Store, records: &[(Vec<u8>, Vec<u8>)], budget: usize) {
@@ -59,8 +80,7 @@ fn restore(store: &mut Store, records: &[(Vec<u8>, Vec<u8>)], budget: usize) {
 fn records(members: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut records = Vec::new();
     for number in 0..members {
-        let id = |text: &str| SalesforceId::parse(text).expect("an id");
-        let member = MemberKey { campaign: id("70103000000cnFX"), person: id(&format!("00Q{number:012}")) };
+        let member = member(number);
         let mut aggregate = Aggregate::default();
         for stretch in [0, 10_000, 60_000] {
             aggregate.apply(&watched(member, NOON + stretch));
@@ -71,6 +91,11 @@ fn records(members: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
         }
     }
     records
+}
+
+fn member(number: u32) -> MemberKey {
+    let id = |text: &str| SalesforceId::parse(text).expect("an id");
+    MemberKey { campaign: id("70103000000cnFX"), person: id(&format!("00Q{number:012}")) }
 }
 
 fn watched(member: MemberKey, start: Millis) -> Event<'static> {
@@ -102,7 +127,7 @@ fn watched(member: MemberKey, start: Millis) -> Event<'static> {
 fn report(name: &str, states: usize, (core, wall): (Duration, Duration)) {
     let count = f64::from(u32::try_from(states).unwrap_or(u32::MAX));
     let per_second = |time: Duration| count / time.as_secs_f64();
-    println!("{name}: {:.0} states per second of one core, {:.0} of time", per_second(core), per_second(wall));
+    println!("{name}: {:.0} a second of one core, {:.0} of time", per_second(core), per_second(wall));
 }
 
 /// Of this thread on a core, and by the clock.

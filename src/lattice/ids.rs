@@ -3,6 +3,7 @@
 //! The ids themselves would take four times the room and are never shown. Two of a million ids share a hash with a
 //! probability of 3 in 10⁸. The hash is XXH3, whose value is fixed: it is kept in the state for years.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -46,57 +47,105 @@ fn write_parts(to: &mut impl Write, domain: Domain, parts: &[&str]) -> std::io::
     Ok(())
 }
 
-/// Invariant: ascending, each hash once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdSet(Few<u64>);
+/// A set of hashes.
+///
+/// Nearly all sets hold a handful, for which a sorted list is smallest and fastest. One that grows without end (a key that
+/// somebody floods) would move half of it at every insertion, so that from a size on it is a tree.
+#[derive(Clone, Debug)]
+pub struct IdSet(Repr);
+
+#[derive(Clone, Debug)]
+enum Repr {
+    /// Ascending, each hash once; at most `LIST_MAX`.
+    List(Few<u64>),
+    Tree(Box<BTreeSet<u64>>),
+}
+
+/// Longest list: moving half of it costs what a search in a tree costs.
+const LIST_MAX: usize = 1_024;
+
+impl Default for IdSet {
+    fn default() -> Self {
+        Self(Repr::List(Few::default()))
+    }
+}
 
 impl IdSet {
     /// Returns whether the id is new.
     pub fn insert(&mut self, id: u64) -> bool {
-        match self.0.as_slice().binary_search(&id) {
-            Ok(_) => false,
-            Err(place) => {
-                self.0.insert(place, id);
-                true
-            }
+        match &mut self.0 {
+            Repr::Tree(ids) => ids.insert(id),
+            Repr::List(ids) => match ids.as_slice().binary_search(&id) {
+                Ok(_) => false,
+                Err(place) if ids.as_slice().len() < LIST_MAX => {
+                    ids.insert(place, id);
+                    true
+                }
+                Err(_) => {
+                    *self = self.iter().chain([id]).collect();
+                    true
+                }
+            },
         }
     }
 
     /// Union. Returns whether an id was new.
     pub fn join(&mut self, other: &Self) -> bool {
-        let ours = self.0.as_slice();
-        let grows = other.iter().any(|id| ours.binary_search(&id).is_err());
+        let grows = other.iter().any(|id| !self.contains(id));
         if grows {
             *self = self.iter().chain(other.iter()).collect();
         }
         grows
     }
 
+    fn contains(&self, id: u64) -> bool {
+        match &self.0 {
+            Repr::List(ids) => ids.as_slice().binary_search(&id).is_ok(),
+            Repr::Tree(ids) => ids.contains(&id),
+        }
+    }
+
     /// Touches the set itself.
     pub fn warm(&self) -> u64 {
-        u64::from(self.0.is_many())
+        u64::from(matches!(&self.0, Repr::List(ids) if ids.is_many()))
     }
 
     pub fn len(&self) -> usize {
-        self.0.as_slice().len()
+        match &self.0 {
+            Repr::List(ids) => ids.as_slice().len(),
+            Repr::Tree(ids) => ids.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.as_slice().is_empty()
+        self.len() == 0
     }
 
     /// Ascending.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
-        self.0.as_slice().iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        let (list, tree) = match &self.0 {
+            Repr::List(ids) => (Some(ids.as_slice()), None),
+            Repr::Tree(ids) => (None, Some(&**ids)),
+        };
+        list.into_iter().flatten().chain(tree.into_iter().flatten()).copied()
     }
 }
+
+impl PartialEq for IdSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for IdSet {}
 
 impl FromIterator<u64> for IdSet {
     fn from_iter<I: IntoIterator<Item = u64>>(ids: I) -> Self {
         let mut ids: Vec<u64> = ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
-        Self(ids.into())
+        let large = ids.len() > LIST_MAX;
+        Self(if large { Repr::Tree(Box::new(ids.into_iter().collect())) } else { Repr::List(ids.into()) })
     }
 }
 
@@ -116,6 +165,23 @@ mod tests {
         assert_eq!(hash(Domain::Play, &["play-1"]), 3_671_107_742_096_658_386);
         let long = "x".repeat(STACK_BYTES);
         assert_eq!(hash(Domain::Play, &[&long]), 200_820_897_756_099_681);
+    }
+
+    #[test]
+    fn a_set_is_the_same_whatever_its_form() {
+        let many = 3 * LIST_MAX as u64;
+        // 7 has no factor in common with the number, so that every id comes once, in disorder.
+        let mut one_by_one = IdSet::default();
+        for number in 0..many {
+            assert!(one_by_one.insert(number * 7 % many), "{number}");
+            assert!(!one_by_one.insert(number * 7 % many), "{number}");
+        }
+        assert!(one_by_one.iter().eq(0..many));
+        assert_eq!(one_by_one.len() as u64, many);
+        assert_eq!((0..many).collect::<IdSet>(), one_by_one);
+        let (mut even, odd): (IdSet, IdSet) = ((0..many).step_by(2).collect(), (1..many).step_by(2).collect());
+        assert!(even.join(&odd) && !even.join(&odd) && even == one_by_one);
+        assert_eq!(std::mem::size_of::<IdSet>(), 24);
     }
 
     #[test]

@@ -34,6 +34,9 @@ use super::{Error, attempt};
 pub const BATCH_RECORDS: usize = 64;
 /// Batches folded before the loop looks at anything else; bounds the answer to a rebalance.
 pub const BATCHES_PER_TURN: usize = 80;
+/// Of the budget of states, for each piece of a commit. Its state and row are some 600 bytes, and stand in memory up to
+/// three times: in this commit, in the one in flight, and in librdkafka's queue.
+const COMMIT_PIECE_BYTES: usize = 2_048;
 /// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
@@ -232,8 +235,16 @@ impl Worker {
         let since = self.last_commit.elapsed();
         since >= fold.commit_interval_behind
             || (idle && since >= fold.commit_interval)
-            || self.store.dirty_pieces() >= fold.commit_pieces_max
+            || self.store.dirty_pieces() >= fold.commit_pieces_max.min(self.pieces_for_memory())
             || self.memory_is_full()
+    }
+
+    /// Records of a commit take memory beside the states: a small budget makes small commits.
+    fn pieces_for_memory(&self) -> usize {
+        match self.parts.disk {
+            Some(_) => (self.parts.config.state.memory_max / COMMIT_PIECE_BYTES).max(1),
+            None => usize::MAX,
+        }
     }
 
     fn anything_to_commit(&self) -> bool {
