@@ -54,6 +54,7 @@ fn write_parts(to: &mut impl Write, domain: Domain, parts: &[&str]) -> std::io::
 #[derive(Clone, Debug)]
 pub struct IdSet(Repr);
 
+#[expect(clippy::box_collection, reason = "keeps the sets of all others at the size of a list")]
 #[derive(Clone, Debug)]
 enum Repr {
     /// Ascending, each hash once; at most `LIST_MAX`.
