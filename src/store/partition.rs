@@ -219,7 +219,8 @@ impl Partition {
         let new = slot.aggregate.entries.len() - known;
         let unsaved = kept && !std::mem::replace(&mut slot.unsaved, true);
         self.pieces += new;
-        self.memory += new * ENTRY_BYTES + len.saturating_sub(before) as usize * RECORD_FACTOR;
+        self.memory += new * ENTRY_BYTES + len as usize * RECORD_FACTOR;
+        self.memory = self.memory.saturating_sub(before as usize * RECORD_FACTOR);
         if unsaved {
             self.unsaved.push(member);
         }
