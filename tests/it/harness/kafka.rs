@@ -27,14 +27,8 @@ const START_WITHIN: Duration = Duration::from_secs(90);
 const START_ATTEMPTS: usize = 3;
 
 /// Enough for tests, and quick to start.
-const JVM: [&str; 6] = [
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xshare:auto",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-];
+const JVM: [&str; 4] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
+const LOG: [&str; 2] = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"];
 
 /// Users of the SASL_SSL listener. Passwords of a broker that lives as long as the test run.
 pub const SCRAM: User = User { mechanism: "SCRAM-SHA-256", name: "scram-user", password: "scram-password" };
@@ -50,7 +44,7 @@ pub struct User {
 pub struct Kafka {
     bootstrap: String,
     secure: SaslSsl,
-    _process: Option<Process>,
+    process: Option<Process>,
 }
 
 /// The listener with TLS and passwords.
@@ -70,6 +64,12 @@ impl Kafka {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.bootstrap);
         client
+    }
+
+    /// None: it is somebody else's.
+    #[allow(dead_code, reason = "the benchmark against peers keeps its CPU time apart; the tests do not ask")]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 }
 
@@ -91,7 +91,7 @@ pub fn kafka() -> &'static Kafka {
     static KAFKA: LazyLock<Option<Kafka>> = LazyLock::new(|| {
         let bootstrap = std::env::var_os("KAFKA_BOOTSTRAP")?.into_string().expect("`KAFKA_BOOTSTRAP` is UTF-8");
         let secure = SaslSsl { bootstrap: String::new(), ca: PathBuf::new() };
-        Some(Kafka { bootstrap, secure, _process: None })
+        Some(Kafka { bootstrap, secure, process: None })
     });
     KAFKA.as_ref().unwrap_or_else(|| own())
 }
@@ -103,17 +103,19 @@ pub fn sasl_ssl() -> &'static SaslSsl {
 
 fn own() -> &'static Kafka {
     // A failure is kept: every test that needs the broker fails with it at once.
-    static OWN: LazyLock<Result<Kafka, String>> = LazyLock::new(start);
+    static OWN: LazyLock<Result<Kafka, String>> = LazyLock::new(|| start(&JVM));
     OWN.as_ref().unwrap_or_else(|why| panic!("no Apache Kafka for the tests: {why}"))
 }
 
-fn start() -> Result<Kafka, String> {
+/// A broker of the caller's own, on a Java machine with these options.
+pub fn start(jvm: &[&str]) -> Result<Kafka, String> {
     process::tool("java")?;
     let libs = place::once("kafka", POM, fetch)?;
     let certificates = tls::certificates(&place::run().join("tls"));
     let mut failure = String::new();
     for attempt in 0..START_ATTEMPTS {
-        match start_once(&libs, &certificates, &place::run().join(format!("kafka-{attempt}"))) {
+        let folder = place::run().join(format!("kafka-{attempt}"));
+        match start_once(|class| java(&libs, jvm, class), &certificates, &folder) {
             Ok(kafka) => return Ok(kafka),
             Err(why) => failure = why,
         }
@@ -133,7 +135,7 @@ fn fetch(folder: &Path) -> Result<(), String> {
     process::run("mvn-kafka", &mut maven, FETCH_WITHIN)
 }
 
-fn start_once(libs: &Path, certificates: &Certificates, folder: &Path) -> Result<Kafka, String> {
+fn start_once(java: impl Fn(&str) -> Command, certificates: &Certificates, folder: &Path) -> Result<Kafka, String> {
     let ports = Ports { plain: free_port(), secure: free_port(), controller: free_port() };
     let data = folder.join("data");
     let settings = folder.join("server.properties");
@@ -141,18 +143,18 @@ fn start_once(libs: &Path, certificates: &Certificates, folder: &Path) -> Result
     fs::write(&settings, properties(&ports, certificates, &data))
         .map_err(|error| format!("{}: {error}", settings.display()))?;
 
-    let mut format = java(libs, "kafka.tools.StorageTool");
+    let mut format = java("kafka.tools.StorageTool");
     format.args(["format", "--standalone", "--cluster-id", "cm9sbGJvb2stdGVzdHMtMQ", "--config"]).arg(&settings);
     format.args(["--add-scram", &format!("SCRAM-SHA-256=[name={},password={}]", SCRAM.name, SCRAM.password)]);
     process::run("kafka-format", &mut format, FORMAT_WITHIN)?;
 
-    let mut server = java(libs, "kafka.Kafka");
+    let mut server = java("kafka.Kafka");
     let mut process = Process::spawn_with_data("kafka", server.arg(&settings), &data)
         .map_err(|error| format!("cannot start `java`: {error}"))?;
     let kafka = |process| Kafka {
         bootstrap: format!("127.0.0.1:{}", ports.plain),
         secure: SaslSsl { bootstrap: format!("localhost:{}", ports.secure), ca: certificates.ca.clone() },
-        _process: process,
+        process,
     };
     await_answer(&kafka(None).client(), &mut process)?;
     Ok(kafka(Some(process)))
@@ -174,9 +176,9 @@ fn await_answer(client: &ClientConfig, process: &mut Process) -> Result<(), Stri
         .map_err(|why| format!("{why}\n{}", process.log_tail()))
 }
 
-fn java(libs: &Path, class: &str) -> Command {
+fn java(libs: &Path, jvm: &[&str], class: &str) -> Command {
     let mut java = Command::new("java");
-    java.args(JVM).arg("-cp").arg(libs.join("*")).arg(class);
+    java.args(jvm).args(LOG).arg("-cp").arg(libs.join("*")).arg(class);
     java
 }
 
