@@ -52,6 +52,7 @@ fn main() {
     let input = Input::load(&broker.client(), &options);
     eprintln!("{} events of {} bytes loaded in {:.1?}", options.events, input.event_bytes, input.took);
     let mut figures: BTreeMap<Peer, Vec<Figures>> = BTreeMap::new();
+    let mut different: Vec<String> = Vec::new();
     let mut reference: Option<(Peer, Rows)> = None;
     for round in 0..options.rounds {
         for peer in options.peers() {
@@ -60,12 +61,13 @@ fn main() {
             eprintln!("round {round}: {:24} {}", peer.name(), measured.figures.line(options.events));
             if peer.folds() {
                 let (first, rows) = reference.get_or_insert_with(|| (peer, measured.rows.clone()));
-                output::assert_same((*first, rows), (peer, &measured.rows));
+                different.extend(output::difference((*first, rows), (peer, &measured.rows)));
             }
             figures.entry(peer).or_default().push(measured.figures);
         }
     }
     table::print(&options, &input, &figures);
+    assert!(different.is_empty(), "the peers do not fold the same:\n{}", different.join("\n"));
     if let Some((_, rows)) = reference {
         println!(
             "\nThe newest rows of {} members ({} rows) are the same in all that fold.",

@@ -45,7 +45,8 @@ final class Dsl {
         aggregates.toStream()
                 .process(supplier(settings, rows), Named.as("rows"))
                 .to(settings.text("output"),
-                        Produced.with(Serdes.Bytes(), Serdes.ByteArray()).withStreamPartitioner(Main::partition));
+                        Produced.with(Serdes.Bytes(), Serdes.ByteArray())
+                                .withStreamPartitioner(Main.partitioner(settings)));
         return builder.build();
     }
 

@@ -1,7 +1,9 @@
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.function.Consumer;
+import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.Topology;
@@ -47,11 +49,11 @@ final class Fold implements Processor<Bytes, View, Bytes, byte[]> {
                 .addStateStore(store(settings, MEMBERS, Codecs.members()), "fold")
                 .addStateStore(store(settings, ENTRIES, Codecs.entries()), "fold")
                 .addSink("upserts", settings.text("output"), Serdes.Bytes().serializer(),
-                        Serdes.ByteArray().serializer(), Main::partition, "fold");
+                        Serdes.ByteArray().serializer(), Main.partitioner(settings), "fold");
     }
 
     private static <V> StoreBuilder<KeyValueStore<Bytes, V>> store(
-            Settings settings, String name, org.apache.kafka.common.serialization.Serde<V> values) {
+            Settings settings, String name, Serde<V> values) {
         KeyValueBytesStoreSupplier store =
                 settings.rocksdb() ? Stores.persistentKeyValueStore(name) : Stores.inMemoryKeyValueStore(name);
         return Stores.keyValueStoreBuilder(store, Serdes.Bytes(), values).withCachingEnabled();
@@ -79,8 +81,7 @@ final class Fold implements Processor<Bytes, View, Bytes, byte[]> {
             members.put(key, member);
             changedMembers.merge(key, record.timestamp(), Math::max);
         }
-        Bytes entryKey = Bytes.wrap(Rows.joined(key.get(), (byte) '_', view.entryId().getBytes(
-                java.nio.charset.StandardCharsets.UTF_8)));
+        Bytes entryKey = Bytes.wrap(Rows.joined(key.get(), (byte) '_', view.entryId().getBytes(StandardCharsets.UTF_8)));
         Entry stored = entries.get(entryKey);
         Entry entry = stored == null ? new Entry() : stored;
         if (entry.fold(view) || stored == null) {
@@ -138,6 +139,6 @@ final class Fold implements Processor<Bytes, View, Bytes, byte[]> {
 
     private static String entryId(Bytes key) {
         int from = MEMBER_KEY + 1;
-        return new String(key.get(), from, key.get().length - from, java.nio.charset.StandardCharsets.UTF_8);
+        return new String(key.get(), from, key.get().length - from, StandardCharsets.UTF_8);
     }
 }

@@ -1,3 +1,5 @@
+import java.nio.charset.StandardCharsets;
+
 /** Takes Avro's primitives off an array. */
 final class In {
     private final byte[] bytes;
@@ -30,7 +32,7 @@ final class In {
     String text() {
         int length = length();
         at += length;
-        return new String(bytes, at - length, length, java.nio.charset.StandardCharsets.UTF_8);
+        return new String(bytes, at - length, length, StandardCharsets.UTF_8);
     }
 
     /** Eight bytes, big-endian. */

@@ -18,6 +18,7 @@ import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.processor.StateRestoreListener;
+import org.apache.kafka.streams.processor.StreamPartitioner;
 
 /** The fold on Kafka Streams: {@code java Main SETTINGS}. Says its state on standard output; ends with SIGTERM. */
 final class Main {
@@ -77,15 +78,23 @@ final class Main {
         return properties;
     }
 
-    /** A row goes where its member is: its key is {@code {object}/{campaign}_{person}…}. */
-    static Optional<Set<Integer>> partition(String topic, Bytes key, byte[] value, int partitions) {
+    /**
+     * A row goes where its member is: its key is {@code {object}/{campaign}_{person}…}. Of how many partitions, the
+     * settings say: what the client knows right after a topic was created may be less, and a member's rows would part.
+     */
+    static StreamPartitioner<Bytes, byte[]> partitioner(Settings settings) {
+        int partitions = Integer.parseInt(settings.text("partitions"));
+        return (topic, key, value, known) -> Optional.of(Set.of(partition(key, partitions)));
+    }
+
+    private static int partition(Bytes key, int partitions) {
         byte[] bytes = key.get();
         int from = 0;
         while (bytes[from] != '/') {
             from++;
         }
         byte[] member = Arrays.copyOfRange(bytes, from + 1, from + 1 + ID + 1 + ID);
-        return Optional.of(Set.of(Utils.toPositive(Utils.murmur2(member)) % partitions));
+        return Utils.toPositive(Utils.murmur2(member)) % partitions;
     }
 
     private record Restored(AtomicLong records) implements StateRestoreListener {
