@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rollbook::event::MemberKey;
 use rollbook::route;
 
@@ -31,6 +32,7 @@ pub struct Input {
 
 impl Input {
     pub fn load(client: &ClientConfig, options: &Options) -> Self {
+        wake(client);
         let started = Instant::now();
         let topic = "views".to_owned();
         harness::create(client, &[&topic], PARTITIONS, &[("cleanup.policy", "delete"), ("retention.ms", "-1")]);
@@ -53,6 +55,22 @@ impl Input {
         let sample = (0..members as usize).step_by(step).map(|number| views::member(number).bytes().to_vec()).collect();
         Self { topic, ends, event_bytes: bytes / options.events, took: started.elapsed(), sample }
     }
+}
+
+/// The broker makes its topics for groups and transactions at the first use, which no peer should pay.
+fn wake(client: &ClientConfig) {
+    let mut client = client.clone();
+    client.set("transactional.id", "awake");
+    let producer: BaseProducer = client.create().expect("the settings are right");
+    producer.init_transactions(FLUSH_WITHIN).expect("the broker takes transactions");
+    client.remove("transactional.id").set("group.id", "awake");
+    let consumer: BaseConsumer = client.create().expect("the settings are right");
+    harness::create(&client, &["awake"], 1, &[]);
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset("awake", 0, Offset::Offset(0)).expect("the offset is valid");
+    harness::until("a group's coordinator", FLUSH_WITHIN, || {
+        consumer.commit(&offsets, CommitMode::Sync).map_err(|error| error.to_string())
+    });
 }
 
 fn send(producer: &BaseProducer, topic: &str, member: &MemberKey, value: &[u8]) -> usize {
