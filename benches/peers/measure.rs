@@ -75,7 +75,7 @@ pub fn measure(run: &Run<'_>) -> Measured {
     if !run.peer.folds() {
         return Measured { figures, rows: Rows::default() };
     }
-    // With the Processor API a task's rows may follow its offsets by one punctuation, outside the clock.
+    // With the Processor API, rows may follow their offsets by one commit; that one is outside the clock.
     thread::sleep(2 * Duration::from_millis(run.options.commit_ms));
     process.signal("TERM");
     process.wait(END_WITHIN).unwrap_or_else(|why| panic!("{}: {why}", run.id()));

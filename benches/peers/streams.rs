@@ -10,7 +10,6 @@ use std::time::Duration;
 use rollbook::avro;
 
 use crate::harness;
-use crate::input::PARTITIONS;
 use crate::peer::{Peer, Run};
 
 /// What it writes once all state is there and records flow.
@@ -44,7 +43,6 @@ fn settings(run: &Run<'_>) -> String {
         ("state.dir", run.folder().join("state").display().to_string()),
         ("api", if dsl { "dsl" } else { "processor" }.to_owned()),
         ("store", if rocksdb { "rocksdb" } else { "memory" }.to_owned()),
-        ("partitions", PARTITIONS.to_string()),
         ("commit.ms", options.commit_ms.to_string()),
         ("threads", options.threads.to_string()),
         ("cache.bytes", (options.cache_mb << 20).to_string()),

@@ -46,7 +46,7 @@ final class Dsl {
                 .process(supplier(settings, rows), Named.as("rows"))
                 .to(settings.text("output"),
                         Produced.with(Serdes.Bytes(), Serdes.ByteArray())
-                                .withStreamPartitioner(Main.partitioner(settings)));
+                                .withStreamPartitioner(Main::partition));
         return builder.build();
     }
 

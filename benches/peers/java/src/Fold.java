@@ -19,8 +19,8 @@ import org.apache.kafka.streams.state.Stores;
 
 /**
  * The fold with the Processor API: a store of members and one of entries, so that an event touches its entry alone.
- * Rows are made once a commit interval, of what changed since; that punctuation then asks for the commit, so that rows
- * and offsets go in one transaction.
+ * Rows are made once a commit interval, of what changed since. They may follow their offsets by one commit, and are made
+ * up for after a start; a punctuation that asked for a commit would commit all tasks of its thread, each at its own time.
  */
 final class Fold implements Processor<Bytes, View, Bytes, byte[]> {
     private static final String MEMBERS = "members";
@@ -49,7 +49,7 @@ final class Fold implements Processor<Bytes, View, Bytes, byte[]> {
                 .addStateStore(store(settings, MEMBERS, Codecs.members()), "fold")
                 .addStateStore(store(settings, ENTRIES, Codecs.entries()), "fold")
                 .addSink("upserts", settings.text("output"), Serdes.Bytes().serializer(),
-                        Serdes.ByteArray().serializer(), Main.partitioner(settings), "fold");
+                        Serdes.ByteArray().serializer(), Main::partition, "fold");
     }
 
     private static <V> StoreBuilder<KeyValueStore<Bytes, V>> store(
@@ -118,7 +118,6 @@ final class Fold implements Processor<Bytes, View, Bytes, byte[]> {
         });
         changedMembers.clear();
         changedEntries.clear();
-        context.commit();
     }
 
     /** A hand-over may have committed changes whose rows were not made: after a start everything is looked at. */
