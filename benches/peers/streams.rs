@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rollbook::avro;
 
-use crate::harness;
+use crate::harness::{self, place};
 use crate::peer::{Peer, Run};
 
 /// What it writes once all state is there and records flow.
@@ -61,7 +61,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// The jars and the compiled fold.
 fn class_path() -> Result<String, String> {
-    let jars = harness::once("streams", POM, fetch)?;
+    let jars = place::once("streams", POM, fetch)?;
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/java/src");
     let classes = harness::folder().join("streams-classes");
     let mut files: Vec<PathBuf> = fs::read_dir(&sources)
