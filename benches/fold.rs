@@ -2,8 +2,9 @@
 //!
 //! View events of about 137 bytes, single-object Avro, over members (100,000) with three entries each, in random order.
 //! No broker: what Kafka costs is measured elsewhere. Made in memory, one commit's worth at a time, outside the clock.
-//! A commit derives the rows of every piece that changed, encodes those that differ from what was last sent, and
-//! encodes the state of every changed piece.
+//! A commit, by default every two million events (two seconds at a million a second, as while behind), derives the rows
+//! of every piece that changed, encodes those that differ from what was last sent, and encodes the state of every changed
+//! piece.
 
 mod views;
 
@@ -11,23 +12,30 @@ use std::hint::black_box;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
-use rollbook::event::{Decoded, Decoder, Event, EventKind, MemberKey, Record};
-use rollbook::fold::{Aggregate, Catalogue};
-use rollbook::upsert::{Row, Upsert, engagement_row, member_row, polls_row};
+use rollbook::config::{self, Topics};
+use rollbook::event::{Decoded, Decoder, Event, EventKind, Record};
+use rollbook::fold::Catalogue;
+use rollbook::kafka::topics::Topic;
+use rollbook::kafka::transaction::Records;
+use rollbook::stage::fold::commit::Changes;
+use rollbook::stage::fold::tally::Tally;
+use rollbook::stage::fold::{BATCH_RECORDS, BATCHES_PER_TURN};
+use rollbook::store::Store;
 use views::{ENTRIES, NOON, Views};
 
+const PARTITION: i32 = 0;
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.replace('_', "").parse().ok()).collect();
     let events = numbers.first().copied().unwrap_or(5_000_000);
-    let commit = numbers.get(1).copied().unwrap_or(1_000_000).clamp(1, events.max(1));
+    let commit = numbers.get(1).copied().unwrap_or(2_000_000).clamp(1, events.max(1));
     let decoder = Decoder::new(VALUE_BYTES_MAX);
     let members = numbers.get(2).map_or(100_000, |members| u32::try_from(*members).unwrap_or(u32::MAX / ENTRIES));
     let mut views = Views::new(members.max(1));
     let mut fold = Fold::default();
     let mut spent = Spent::default();
+    let pieces_max = config::Fold::default().commit_pieces_max;
     let mut left = events;
     while left > 0 {
         let records: Vec<_> = (0..left.min(commit)).map(|_| views.make().1).collect();
@@ -38,14 +46,16 @@ fn main() {
                 black_box(decode(&decoder, record));
             }
         });
-        clock(&mut spent.fold, || {
-            for record in &records {
-                fold.apply(&decode(&decoder, record));
+        // As the stage does: in batches, and a commit where it has grown large before its time.
+        for turn in records.chunks(BATCH_RECORDS * BATCHES_PER_TURN) {
+            clock(&mut spent.fold, || turn.chunks(BATCH_RECORDS).for_each(|batch| fold.fold(&decoder, batch)));
+            if fold.store.dirty_pieces() >= pieces_max {
+                clock(&mut spent.commit, || fold.commit());
             }
-        });
-        fold.commit(&mut spent);
+        }
+        clock(&mut spent.commit, || fold.commit());
     }
-    spent.print(events, commit);
+    spent.print(events, commit, &fold.written);
 }
 
 fn decode<'r>(decoder: &Decoder, record: &'r [u8]) -> Event<'r> {
@@ -71,57 +81,33 @@ fn on_cpu() -> Duration {
     nanoseconds.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
-/// What the fold stage keeps: aggregates, found by one hash lookup, and those to be written.
+/// What the fold stage keeps and does, without Kafka.
 #[derive(Default)]
 struct Fold {
-    members: HashMap<MemberKey, Member, foldhash::fast::FixedState>,
-    listed: Vec<MemberKey>,
+    store: Store,
     catalogue: Catalogue,
-}
-
-#[derive(Default)]
-struct Member {
-    aggregate: Aggregate,
-    listed: bool,
+    topics: Topics,
+    records: Records,
+    written: Written,
 }
 
 impl Fold {
-    fn apply(&mut self, event: &Event<'_>) {
-        let member = self.members.entry(event.member).or_default();
-        if member.aggregate.apply(event).changed() && !member.listed {
-            member.listed = true;
-            self.listed.push(event.member);
+    fn fold(&mut self, decoder: &Decoder, batch: &[Vec<u8>]) {
+        let events: Vec<Event<'_>> = batch.iter().map(|record| decode(decoder, record)).collect();
+        let placed: Vec<(i32, &Event<'_>)> = events.iter().map(|event| (PARTITION, event)).collect();
+        black_box(self.store.warm(&placed));
+        for event in &events {
+            self.store.partition(PARTITION).fold(event, NOON);
         }
     }
 
-    fn commit(&mut self, spent: &mut Spent) {
-        let start = on_cpu();
-        for key in self.listed.drain(..) {
-            let member = self.members.get_mut(&key).expect("a listed member");
-            member.listed = false;
-            member.commit(key, &self.catalogue, &mut spent.written);
-        }
-        spent.commit += on_cpu().saturating_sub(start);
-    }
-}
-
-impl Member {
-    fn commit(&mut self, key: MemberKey, catalogue: &Catalogue, written: &mut Written) {
-        let piece = &mut self.aggregate.member;
-        if std::mem::take(&mut piece.dirty) {
-            written.row(key, member_row(&key, piece, catalogue), &mut piece.row_hash);
-            written.state(&piece.encode());
-        }
-        for (entry, piece) in self.aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
-            piece.dirty = false;
-            if let Some(Ok(row)) = engagement_row(&key, entry, piece, catalogue) {
-                written.row(key, row, &mut piece.engagement_row_hash);
-            }
-            if let Some(Ok(row)) = polls_row(&key, entry, piece, catalogue) {
-                written.row(key, row, &mut piece.polls_row_hash);
-            }
-            written.state(&piece.encode());
-        }
+    fn commit(&mut self) {
+        let (topics, catalogue) = (&self.topics, &self.catalogue);
+        let (tally, records) = (&mut Tally::default(), &mut self.records);
+        let mut changes = Changes { topics, catalogue, tally, records, now: NOON, commit: 1 };
+        changes.collect(&mut self.store).expect("no disk");
+        self.written.add(&self.records);
+        self.records.clear();
     }
 }
 
@@ -135,19 +121,17 @@ struct Written {
 }
 
 impl Written {
-    fn row(&mut self, member: MemberKey, row: Row, last_sent: &mut u64) {
-        let hash = row.hash();
-        if std::mem::replace(last_sent, hash) != hash {
-            let upsert = Upsert { row, member, event_at: NOON };
-            let (key, value) = black_box((upsert.key(), upsert.encode()));
-            self.upserts += 1;
-            self.upsert_bytes += key.len() + value.len();
+    fn add(&mut self, records: &Records) {
+        for (topic, record) in records.iter() {
+            let bytes = record.value.map_or(0, <[u8]>::len);
+            let (count, total) = if topic == Topic::Upserts {
+                (&mut self.upserts, &mut self.upsert_bytes)
+            } else {
+                (&mut self.pieces, &mut self.state_bytes)
+            };
+            *count += 1;
+            *total += bytes;
         }
-    }
-
-    fn state(&mut self, piece: &[u8]) {
-        self.pieces += 1;
-        self.state_bytes += black_box(piece).len();
     }
 }
 
@@ -158,14 +142,13 @@ struct Spent {
     fold: Duration,
     commit: Duration,
     bytes: usize,
-    written: Written,
 }
 
 impl Spent {
-    fn print(&self, events: usize, per_commit: usize) {
+    fn print(&self, events: usize, per_commit: usize, written: &Written) {
         let count = u32::try_from(events).expect("at most four billion events").max(1);
         let each = |time: Duration| (time / count).as_nanos();
-        let (together, written) = (self.fold + self.commit, &self.written);
+        let together = self.fold + self.commit;
         println!("{events} view events of {} bytes, a commit every {per_commit} events", self.bytes / events.max(1));
         println!("decode alone     {:>5} ns an event", each(self.decode));
         println!("decode and fold  {:>5} ns an event", each(self.fold));

@@ -48,7 +48,7 @@ embedded! {
     DEAD_LETTER = "dead_letter",
 }
 
-fn embed(name: &'static str, text: &'static str) -> Embedded {
+pub fn embed(name: &'static str, text: &'static str) -> Embedded {
     let schema = Schema::parse_str(text).expect("the embedded schemas are parsed by a test");
     let header = single_object_header(&schema);
     Embedded { name, text, schema, header }

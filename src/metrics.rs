@@ -130,6 +130,10 @@ pub struct Metrics {
     pub state_entries: IntGauge,
     /// 1 while at least one assigned partition is not restored.
     pub state_restoring: IntGauge,
+    pub state_memory: IntGauge,
+    pub state_evicted: IntCounter,
+    pub state_loaded: IntCounter,
+    pub state_disk_failing: IntGauge,
     pub state_restored_records: IntCounter,
     pub rebalances: IntCounter,
     pub assigned_partitions: IntGauge,
@@ -189,6 +193,12 @@ impl Metrics {
             ),
             state_entries: add.gauge("state_entries", "Pieces of state held by this instance."),
             state_restoring: add.gauge("state_restoring", "1 while state is restored from the changelog."),
+            state_memory: add.gauge("state_memory_bytes", "Estimate of the memory that states take."),
+            state_evicted: add.counter("state_evicted_members_total", "Members moved from memory to disk."),
+            state_loaded: add
+                .counter("state_loaded_members_total", "Members read from disk because an event needed them."),
+            state_disk_failing: add
+                .gauge("state_disk_failing", "Fold threads that wait until states can be written to disk."),
             state_restored_records: add.counter("state_restored_records_total", "Changelog records read at restore."),
             rebalances: add.counter("rebalances_total", "Changes of the assignment."),
             assigned_partitions: add.gauge("assigned_partitions", "Partition numbers that this instance folds."),

@@ -27,7 +27,7 @@ pub fn command(run: &Run<'_>) -> Command {
     let mut command = Command::new(binary);
     let how = if run.peer == Peer::DrainBatch { "batch" } else { "poll" };
     let interval = run.options.commit_ms.to_string();
-    command.args([SUBCOMMAND, how, run.broker.bootstrap(), &run.group(), &run.input.topic, &interval]);
+    command.args([SUBCOMMAND, how, &run.broker.bootstrap(), &run.group(), &run.input.topic, &interval]);
     command
 }
 

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 
-use harness::kafka;
+use harness::Node;
 use input::Input;
 use measure::{Figures, measure};
 use options::Options;
@@ -48,8 +48,8 @@ fn main() {
         println!("a benchmark: `cargo bench --bench peers`");
         return;
     }
-    let broker = kafka::start(&BROKER_JVM).unwrap_or_else(|why| panic!("no Apache Kafka: {why}"));
-    let input = Input::load(&broker.client(), &options);
+    let broker = start_broker().unwrap_or_else(|why| panic!("no Apache Kafka: {why}"));
+    let input = Input::load(&harness::plain_client(&broker.bootstrap()), &options);
     eprintln!("{} events of {} bytes loaded in {:.1?}", options.events, input.event_bytes, input.took);
     let mut figures: BTreeMap<Peer, Vec<Figures>> = BTreeMap::new();
     let mut different: Vec<String> = Vec::new();
@@ -75,4 +75,11 @@ fn main() {
             rows.len()
         );
     }
+}
+
+fn start_broker() -> Result<Node, String> {
+    let mut node = Node::format(&harness::folder().join("broker"), "")?;
+    node.start_on(&BROKER_JVM)?;
+    node.await_answer()?;
+    Ok(node)
 }

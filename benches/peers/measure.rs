@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use crate::child::{cpu_time, memory_peak};
 use crate::harness::Process;
 use crate::output::{self, Rows, Written};
-use crate::peer::{self, Run};
+use crate::peer::{self, Peer, Run};
 
 /// Between two looks at the committed offsets; what a run takes is known to this.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -32,8 +32,10 @@ pub struct Figures {
     pub cpu: Duration,
     pub broker_cpu: Duration,
     pub memory_peak: u64,
-    /// None: there is nothing to restore.
+    /// With nothing on disk. None: there is nothing to restore.
     pub restore: Option<Duration>,
+    /// With what it kept on disk. None: not asked of this peer.
+    pub warm_restore: Option<Duration>,
     pub changelog: Written,
     pub output: Written,
 }
@@ -41,12 +43,12 @@ pub struct Figures {
 impl Figures {
     /// For whoever watches.
     pub fn line(&self, events: u64) -> String {
-        let Self { wall, cpu, broker_cpu, memory_peak, restore, changelog, output } = self;
+        let Self { wall, cpu, broker_cpu, memory_peak, restore, warm_restore, changelog, output } = self;
         let per_cpu = per_second(events, *cpu);
         let (changelog, output) = (changelog.text(), output.text());
         format!(
             "{wall:.1?}, cpu {cpu:.1?} ({per_cpu:.0}/s), broker {broker_cpu:.1?}, {} MB, restore {restore:.1?}, \
-             changelog {changelog}, output {output}",
+             warm {warm_restore:.1?}, changelog {changelog}, output {output}",
             memory_peak >> 20
         )
     }
@@ -77,9 +79,11 @@ pub fn measure(run: &Run<'_>) -> Measured {
     }
     // With the Processor API, rows may follow their offsets by one commit; that one is outside the clock.
     thread::sleep(2 * Duration::from_millis(run.options.commit_ms));
-    process.signal("TERM");
-    process.wait(END_WITHIN).unwrap_or_else(|why| panic!("{}: {why}", run.id()));
-    drop(process);
+    end(run, process);
+    if run.peer == Peer::Rollbook {
+        figures.warm_restore = Some(restore(run));
+    }
+    fs::remove_dir_all(run.folder()).expect("the folder is ours");
     figures.restore = Some(restore(run));
     let read = output::read(run);
     (figures.changelog, figures.output) = (read.changelog, read.output);
@@ -91,17 +95,26 @@ fn start(run: &Run<'_>, command: &mut std::process::Command) -> Process {
     Process::spawn(&run.id(), command).unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))
 }
 
-/// Starts it again without what it kept on disk, until it has its state back.
+/// Starts it again, until it has its state back.
 fn restore(run: &Run<'_>) -> Duration {
-    fs::remove_dir_all(run.folder()).expect("the folder is ours");
     let (mut command, port) = run.command();
     let started = Instant::now();
     let mut process = start(run, &mut command);
     loop {
-        let Err(why) = peer::ready(&process.log(), port) else { return started.elapsed() };
+        let Err(why) = peer::ready(&process.log(), port) else {
+            let took = started.elapsed();
+            end(run, process);
+            return took;
+        };
         check(run, &mut process, started.elapsed() < RESTORE_WITHIN, &why);
         thread::sleep(READY_EVERY);
     }
+}
+
+/// In order, so that the group does not wait for the member.
+fn end(run: &Run<'_>, mut process: Process) {
+    process.signal("TERM");
+    process.wait(END_WITHIN).unwrap_or_else(|why| panic!("{}: {why}", run.id()));
 }
 
 fn await_end(run: &Run<'_>, offsets: &Offsets, process: &mut Process) {
@@ -126,7 +139,7 @@ struct Offsets {
 
 impl Offsets {
     fn of(run: &Run<'_>) -> Self {
-        let mut client: ClientConfig = run.broker.client();
+        let mut client: ClientConfig = run.client();
         client.set("group.id", run.group()).set("isolation.level", "read_committed");
         let mut wanted = TopicPartitionList::new();
         for (partition, _) in (0..).zip(&run.input.ends) {

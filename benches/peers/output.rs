@@ -79,14 +79,14 @@ fn count(written: &mut Written, message: &impl Message) {
 
 /// Every topic that was made for this run.
 fn topics(run: &Run<'_>) -> Vec<String> {
-    let consumer: BaseConsumer = run.broker.client().create().expect("the settings are right");
+    let consumer: BaseConsumer = run.client().create().expect("the settings are right");
     let metadata = consumer.fetch_metadata(None, ADMIN_WITHIN).expect("the broker answers");
     let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
     names.filter(|name| name.starts_with(&run.id())).collect()
 }
 
 fn read_topic(run: &Run<'_>, topic: &str, mut each: impl FnMut(&rdkafka::message::BorrowedMessage<'_>)) {
-    let mut client = run.broker.client();
+    let mut client = run.client();
     client.set("group.id", "reading-back").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     client.set("isolation.level", "read_committed").set("fetch.queue.backoff.ms", "1");
     let consumer: BaseConsumer = client.create().expect("the settings are right");
@@ -114,7 +114,7 @@ fn read_topic(run: &Run<'_>, topic: &str, mut each: impl FnMut(&rdkafka::message
 
 /// Its topics go, so that the next run finds the broker as this one did.
 pub fn delete(run: &Run<'_>) {
-    let admin: AdminClient<DefaultClientContext> = run.broker.client().create().expect("the settings are right");
+    let admin: AdminClient<DefaultClientContext> = run.client().create().expect("the settings are right");
     let topics = topics(run);
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(ADMIN_WITHIN));

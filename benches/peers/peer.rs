@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::ValueEnum;
+use rdkafka::ClientConfig;
 use rollbook::kafka::topics::Topic;
 
-use crate::harness::kafka::Kafka;
-use crate::harness::{self, Names, free_port, http};
+use crate::harness::{self, Names, Node, free_port, http};
 use crate::input::{Input, PARTITIONS};
 use crate::options::Options;
 use crate::{drain, streams};
@@ -70,7 +70,7 @@ impl Peer {
 pub struct Run<'a> {
     pub peer: Peer,
     pub round: u32,
-    pub broker: &'a Kafka,
+    pub broker: &'a Node,
     pub input: &'a Input,
     pub options: &'a Options,
 }
@@ -101,11 +101,16 @@ impl Run<'_> {
         harness::folder().join(self.id())
     }
 
+    /// Client settings of its broker.
+    pub fn client(&self) -> ClientConfig {
+        harness::plain_client(&self.broker.bootstrap())
+    }
+
     /// Topics that have to be there before it starts; Rollbook creates its own.
     pub fn prepare(&self) {
         if self.peer.folds() && self.peer != Peer::Rollbook {
             let settings = [("cleanup.policy", "compact")];
-            harness::create(&self.broker.client(), &[&self.output()], PARTITIONS, &settings);
+            harness::create(&self.client(), &[&self.output()], PARTITIONS, &settings);
         }
     }
 
@@ -130,7 +135,7 @@ impl Run<'_> {
         let topics = toml::to_string(&self.names().topics).expect("topics are TOML");
         let text = format!(
             "application = \"{}\"\n[kafka]\nbootstrap = \"{}\"\n[topics]\n{topics}\n[fold]\nthreads = {}\n\
-             commit_interval_behind = \"{}ms\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
+             commit_interval_behind = \"{}ms\"\n[state]\ndir = \"state\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
             self.id(),
             self.broker.bootstrap(),
             options.threads,

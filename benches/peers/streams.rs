@@ -37,7 +37,7 @@ fn settings(run: &Run<'_>) -> String {
     let options = run.options;
     let settings = [
         ("application", run.id()),
-        ("bootstrap", run.broker.bootstrap().to_owned()),
+        ("bootstrap", run.broker.bootstrap()),
         ("input", run.input.topic.clone()),
         ("output", run.output()),
         ("state.dir", run.folder().join("state").display().to_string()),

@@ -19,17 +19,22 @@ pub fn print(options: &Options, input: &Input, figures: &BTreeMap<Peer, Vec<Figu
         input.event_bytes,
         input.ends.len()
     );
-    println!("| | k events/s | k events/CPU-s | CPU s | broker CPU s | memory MB | changelog | rows | restore s |");
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!(
+        "| | k events/s | k events/CPU-s | CPU s | broker CPU s | memory MB | changelog | rows | restore s | warm restore s |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for (peer, runs) in figures {
         println!("| {} | {} |", peer.title(), cells(*events, runs).join(" | "));
     }
 }
 
-fn cells(events: u64, runs: &[Figures]) -> [String; 8] {
+fn cells(events: u64, runs: &[Figures]) -> [String; 9] {
     let thousands = |time: Duration| format!("{:.0}", per_second(events, time) / 1_000.0);
     let time = |of: fn(&Figures) -> Duration| median(runs.iter().map(of).collect());
-    let restore = median(runs.iter().map(|run| run.restore).collect());
+    let some_time = |of: fn(&Figures) -> Option<Duration>| {
+        let median = median(runs.iter().map(of).collect());
+        median.map_or_else(|| "–".to_owned(), |time| format!("{:.1}", time.as_secs_f64()))
+    };
     let cpu = time(|run| run.cpu);
     [
         thousands(time(|run| run.wall)),
@@ -39,7 +44,8 @@ fn cells(events: u64, runs: &[Figures]) -> [String; 8] {
         format!("{}", median(runs.iter().map(|run| run.memory_peak).collect()) >> 20),
         written(&runs.iter().map(|run| run.changelog).collect::<Vec<_>>()),
         written(&runs.iter().map(|run| run.output).collect::<Vec<_>>()),
-        restore.map_or_else(|| "–".to_owned(), |restore| format!("{:.1}", restore.as_secs_f64())),
+        some_time(|run| run.restore),
+        some_time(|run| run.warm_restore),
     ]
 }
 

@@ -18,7 +18,7 @@ use crate::fold::{Aggregate, Catalogue, EntryPiece, FactKind, Piece, decode_piec
 use crate::kafka::scan::{Next, ScanError, Scanner};
 use crate::lattice::IntervalSet;
 use crate::route;
-use crate::upsert::{Row, RowRefusal, engagement_row, member_row, polls_row};
+use crate::upsert::{Row, RowRefusal, member_row, write_engagement, write_polls};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -130,8 +130,8 @@ fn read_catalogue(config: &Config, campaign: SalesforceId) -> Result<Catalogue, 
 fn rows(member: &MemberKey, aggregate: &Aggregate, catalogue: &Catalogue) -> Vec<Result<Row, RowRefusal>> {
     let mut rows = vec![Ok(member_row(member, &aggregate.member, catalogue))];
     for (entry, piece) in aggregate.entries.iter() {
-        rows.extend(engagement_row(member, entry, piece, catalogue));
-        rows.extend(polls_row(member, entry, piece, catalogue));
+        rows.extend(Row::of(|out| write_engagement(out, member, entry, piece, catalogue)));
+        rows.extend(Row::of(|out| write_polls(out, member, entry, piece, catalogue)));
     }
     rows
 }

@@ -32,3 +32,11 @@ pub(super) fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, 
     let value = jiff::SignedDuration::try_from(*value).expect("settings are far below 292 billion years");
     to.collect_str(&format_args!("{value:#}"))
 }
+
+/// Bytes as "512MiB", where they are whole KiB.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(super) fn bytes<S: Serializer>(bytes: &usize, to: S) -> Result<S::Ok, S::Error> {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = units.into_iter().find(|(_, shift)| bytes.trailing_zeros() >= *shift);
+    to.serialize_str(&unit.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift)))
+}

@@ -32,6 +32,7 @@ pub struct Config {
     /// Absent: records with a registry's schema id are refused as of an unknown schema.
     pub registry: Option<Registry>,
     pub fold: Fold,
+    pub state: State,
     pub sink: Sink,
     /// Absent only where the sink does not run.
     pub salesforce: Option<Salesforce>,
@@ -100,11 +101,25 @@ pub struct Fold {
     /// Commit interval while behind. Default 2 s: a piece that changes often is then written once for many events.
     #[serde(serialize_with = "effective::duration")]
     pub commit_interval_behind: Duration,
-    /// A commit is due at this many dirty pieces, whatever the interval. Default 100000: keeps a transaction near
-    /// 50 MB.
+    /// A commit is due at this many dirty pieces, whatever the interval. Default 400000: keeps a transaction
+    /// below 250 MB, and lets a few hundred thousand members be folded for as long as `commit_interval_behind`.
     pub commit_pieces_max: usize,
     /// Larger values, in bytes, are refused. Default 1000000: Kafka's own default limit for a record is just above.
     pub value_bytes_max: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct State {
+    /// Folder for states that memory has no room for, and for a start that need not read everything again. Only a cache:
+    /// it may be lost. It holds personal data and is readable by its owner alone. Default: `rollbook` in the system's
+    /// folder for temporary files. Empty: none, states are held in memory whole.
+    pub dir: Option<PathBuf>,
+    /// Estimate of the memory that states may take; what is used least goes to disk. Default 1GiB: some million pieces.
+    #[serde(serialize_with = "effective::bytes")]
+    pub memory_max: usize,
+    /// How often states are saved, so that a start reads no more than what has changed since. Default 30 s.
+    #[serde(serialize_with = "effective::duration")]
+    pub save_interval: Duration,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -194,8 +209,18 @@ impl Default for Fold {
             threads: 1,
             commit_interval: Duration::from_millis(100),
             commit_interval_behind: Duration::from_secs(2),
-            commit_pieces_max: 100_000,
+            commit_pieces_max: 400_000,
             value_bytes_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            dir: Some(std::env::temp_dir().join("rollbook")),
+            memory_max: 1 << 30,
+            save_interval: Duration::from_secs(30),
         }
     }
 }

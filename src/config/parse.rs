@@ -24,12 +24,13 @@ pub(super) fn parse(text: &str, base_dir: &Path, environment: Environment) -> Re
     let topics = check.topics(raw.topics);
     let registry = check.optional_table("registry", raw.registry, Check::registry);
     let fold = check.fold(raw.fold);
+    let state = check.state(raw.state);
     let sink = check.sink(raw.sink);
     let salesforce = check.optional_table("salesforce", raw.salesforce, Check::salesforce);
     let http = check.http(raw.http);
     if check.problems.is_empty() {
         let application = application.unwrap_or_else(|| "rollbook".to_owned());
-        Ok(Config { application, kafka, topics, registry, fold, sink, salesforce, http })
+        Ok(Config { application, kafka, topics, registry, fold, state, sink, salesforce, http })
     } else {
         Err(Invalid(check.problems))
     }
@@ -106,6 +107,16 @@ impl Check<'_> {
         self.field(path, leaf, "a duration like \"100ms\" or \"30s\", at most an hour", accept).unwrap_or(default)
     }
 
+    /// Bytes, written "512MiB".
+    pub(super) fn bytes(&mut self, path: &str, leaf: Leaf<String>, default: usize) -> usize {
+        let accept = |text: String| {
+            let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+            let (number, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))?;
+            number.trim().parse::<usize>().ok()?.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+        };
+        self.field(path, leaf, "a size like \"512MiB\" or \"2GiB\"", accept).unwrap_or(default)
+    }
+
     /// A table and a problem for each of its fields that nobody knows; empty when absent.
     pub(super) fn table<T: Table>(&mut self, path: &str, leaf: Leaf<T>) -> T {
         let mut table = self.field(path, leaf, "a table", Some).unwrap_or_default();
@@ -134,7 +145,7 @@ impl Check<'_> {
         }
     }
 
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         self.base_dir.join(text)
     }
 

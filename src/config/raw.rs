@@ -70,6 +70,7 @@ table!(RawConfig {
     topics: RawTopics,
     registry: RawRegistry,
     fold: RawFold,
+    state: RawState,
     sink: RawSink,
     salesforce: RawSalesforce,
     http: RawHttp,
@@ -110,6 +111,8 @@ table!(RawFold {
     commit_pieces_max: i64,
     value_bytes_max: i64,
 });
+
+table!(RawState { dir: String, memory_max: String, save_interval: String });
 
 table!(RawSink {
     batch_rows_max: i64,

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::parse::{Check, NAME, host_port, name, property_text};
 use super::raw::{self, Leaf};
-use super::{Auth, Fold, Http, Kafka, Registry, Salesforce, Sink, Topics, properties};
+use super::{Auth, Fold, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties};
 
 fn rsa(key: &PKey<Private>) -> bool {
     key.id() == Id::RSA
@@ -152,6 +152,17 @@ impl Check<'_> {
             self.note("fold.commit_interval_behind", "is shorter than fold.commit_interval", hint);
         }
         fold
+    }
+
+    pub(super) fn state(&mut self, leaf: Leaf<raw::RawState>) -> State {
+        let raw = self.table("state", leaf);
+        let default = State::default();
+        let dir = self.field("state.dir", raw.dir, "the path of a folder, or empty", Some::<String>);
+        State {
+            dir: dir.map_or(default.dir, |dir| (!dir.is_empty()).then(|| self.path(&dir))),
+            memory_max: self.bytes("state.memory_max", raw.memory_max, default.memory_max),
+            save_interval: self.duration("state.save_interval", raw.save_interval, default.save_interval),
+        }
     }
 
     pub(super) fn sink(&mut self, leaf: Leaf<raw::RawSink>) -> Sink {

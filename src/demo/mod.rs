@@ -254,6 +254,8 @@ fn configuration(broker: &Broker, emulator: &Emulator) -> Config {
         topics: broker.topics(),
         registry: None,
         fold: config::Fold::default(),
+        // The demo leaves nothing behind.
+        state: config::State { dir: None, ..config::State::default() },
         sink: config::Sink::default(),
         salesforce: Some(config::Salesforce {
             login_url: emulator.base_url(),

@@ -13,13 +13,11 @@ impl SalesforceId {
     /// Takes 15 or 18 ASCII letters and digits; an 18-character id must carry its right suffix.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        if !matches!(bytes.len(), 15 | 18) || !bytes.iter().all(u8::is_ascii_alphanumeric) {
-            return None;
-        }
+        let head = bytes.first_chunk::<15>()?;
         let mut id = [0; 18];
-        let (head, tail) = id.split_at_mut(15);
-        head.copy_from_slice(bytes.get(..15)?);
-        tail.copy_from_slice(&suffix(head));
+        let (place, tail) = id.split_at_mut(15);
+        place.copy_from_slice(head);
+        tail.copy_from_slice(&suffix(head)?);
         (bytes.len() == 15 || bytes == id).then_some(Self(id))
     }
 
@@ -32,15 +30,17 @@ impl SalesforceId {
     }
 }
 
-/// One character for each five: bit *i* is set where character *i* of the five is an upper-case letter.
-fn suffix(head: &[u8]) -> [u8; 3] {
+/// One character for each five: bit *i* is set where character *i* of the five is an upper-case letter. None where one
+/// is neither a letter nor a digit. Two ids are parsed per event: the loop looks at all of them, which has no branches.
+fn suffix(head: &[u8; 15]) -> Option<[u8; 3]> {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
-    let mut out = [0; 3];
-    for (five, letter) in head.chunks(5).zip(&mut out) {
-        let bits = five.iter().enumerate().fold(0, |bits, (i, c)| bits | usize::from(c.is_ascii_uppercase()) << i);
-        *letter = *ALPHABET.get(bits).expect("five bits index 32 letters");
+    let (mut capitals, mut valid) = (0_usize, true);
+    for (i, character) in head.iter().enumerate() {
+        capitals |= usize::from(character.is_ascii_uppercase()) << i;
+        valid &= character.is_ascii_alphanumeric();
     }
-    out
+    let letter = |five: usize| ALPHABET.get((capitals >> (5 * five)) % ALPHABET.len()).copied();
+    if valid { Some([letter(0)?, letter(1)?, letter(2)?]) } else { None }
 }
 
 impl fmt::Debug for SalesforceId {
@@ -76,6 +76,11 @@ impl MemberKey {
             person.copy_from_slice(&self.person.0);
         }
         key
+    }
+
+    /// The key as text.
+    pub fn text(&self) -> String {
+        std::str::from_utf8(&self.bytes()).expect("only ASCII letters and digits are ever stored").to_owned()
     }
 
     pub fn person_is_lead(&self) -> bool {

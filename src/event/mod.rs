@@ -16,6 +16,8 @@ mod validate;
 
 use std::borrow::Cow;
 
+use crate::lattice::Name;
+
 pub use decode::{Decoder, EARLIER, Headers, Record, SchemaNeeded};
 pub use id::{MemberKey, SalesforceId};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
@@ -63,7 +65,7 @@ pub struct Event<'a> {
     pub event_id: Cow<'a, str>,
     pub occurred_at: Millis,
     /// Trimmed, never blank. Present on every event but registrations and visits.
-    pub entry_id: Option<Cow<'a, str>>,
+    pub entry_id: Option<Name>,
     pub entry_name: Option<Cow<'a, str>>,
     pub channel_id: Option<i64>,
     pub channel_name: Option<Cow<'a, str>>,

@@ -17,15 +17,15 @@ use apache_avro::Schema;
 use apache_avro::schema::{Name, RecordSchema, ResolvedSchema};
 
 use super::skip::{Skip, Skips};
-use super::slots::{Field, FlagSlot, NumberSlot, Phase, Shape, Slot, Slots, Symbol, TextSlot};
+use super::slots::{Field as ReaderField, FlagSlot, NumberSlot, Phase, Shape, Slot, Slots, Symbol, TextSlot};
 use crate::avro::{ReadError, Reader, strip_logical_types};
 
 /// How to read what one writer schema wrote.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub shape: Shape,
-    steps: Vec<Step>,
-    /// Names of the writer's fields, one for each step.
+    fields: Vec<Field>,
+    /// Names of the writer's fields.
     names: Vec<String>,
     skips: Skips,
 }
@@ -51,6 +51,14 @@ pub(super) struct Broken {
     pub field: Option<String>,
     /// Bytes of the record's body that were read.
     pub offset: usize,
+}
+
+/// One field on the wire.
+#[derive(Debug)]
+struct Field {
+    /// A union of null and one other type, null first: what nearly all fields are.
+    optional: bool,
+    step: Step,
 }
 
 /// One value on the wire, and where it goes.
@@ -79,8 +87,6 @@ enum Step {
     Fields {
         name: &'static str,
     },
-    /// A union of null and one other type, null first: what nearly all fields are.
-    Optional(Box<Step>),
     Union(Vec<Step>),
     Skip(Skip),
 }
@@ -101,17 +107,17 @@ impl Plan {
             Shape::of_record(&record.name.name).ok_or_else(|| PlanError::UnknownRecord(record.name.name.clone()))?;
         let resolved = ResolvedSchema::try_from(writer).map_err(|_| PlanError::Unparsable)?;
         let mut compiler = Compiler { shape, names: resolved.get_names(), skips: Skips::default() };
-        let steps = compiler.record(record)?;
+        let fields = compiler.record(record)?.into_iter().map(Field::of).collect();
         let names = record.fields.iter().map(|field| field.name.clone()).collect();
-        Ok(Self { shape, steps, names, skips: compiler.skips })
+        Ok(Self { shape, fields, names, skips: compiler.skips })
     }
 
     /// Reads one record's body into empty slots; nothing may follow it. The slots are the caller's, because a struct
     /// of their size costs more to hand up than to fill.
     pub fn read<'r>(&self, body: &'r [u8], slots: &mut Slots<'r>) -> Result<(), Broken> {
         let mut from = Reader(body);
-        for (at, step) in self.steps.iter().enumerate() {
-            if let Err(error) = step.read(&mut from, slots, &self.skips) {
+        for (at, field) in self.fields.iter().enumerate() {
+            if let Err(error) = field.read(&mut from, slots, &self.skips) {
                 return Err(Broken { error, field: self.names.get(at).cloned(), offset: body.len() - from.0.len() });
             }
         }
@@ -123,23 +129,33 @@ impl Plan {
     }
 }
 
-impl Step {
-    fn union(branches: Vec<Self>) -> Self {
-        match <[Self; 2]>::try_from(branches) {
-            Ok([Self::Null, some]) => Self::Optional(Box::new(some)),
-            Ok(two) => Self::Union(two.into()),
-            Err(branches) => Self::Union(branches),
+impl Field {
+    fn of(step: Step) -> Self {
+        let Step::Union(branches) = step else { return Self { optional: false, step } };
+        match <[Step; 2]>::try_from(branches) {
+            Ok([Step::Null, some]) => Self { optional: true, step: some },
+            Ok(two) => Self { optional: false, step: Step::Union(two.into()) },
+            Err(branches) => Self { optional: false, step: Step::Union(branches) },
         }
     }
 
     #[inline]
     fn read<'r>(&self, from: &mut Reader<'r>, slots: &mut Slots<'r>, skips: &Skips) -> Result<(), ReadError> {
-        match self {
-            Self::Optional(some) => match from.long()? {
-                0 => {}
-                1 => return some.read(from, slots, skips),
+        if self.optional {
+            match from.long()? {
+                0 => return Ok(()),
+                1 => {}
                 _ => return Err(ReadError::Branch),
-            },
+            }
+        }
+        self.step.read(from, slots, skips)
+    }
+}
+
+impl Step {
+    #[inline]
+    fn read<'r>(&self, from: &mut Reader<'r>, slots: &mut Slots<'r>, skips: &Skips) -> Result<(), ReadError> {
+        match self {
             Self::Null => {}
             Self::Text { name, slot } => slots.set_text(name, *slot, Some(Cow::Borrowed(from.text()?))),
             Self::Number(slot) => slots.set_number(*slot, Some(from.long()?)),
@@ -200,13 +216,13 @@ impl Compiler<'_> {
     }
 
     /// None: the reader's type cannot take what this schema writes.
-    fn step(&self, writer: &Schema, reader: &Field) -> Option<Step> {
+    fn step(&self, writer: &Schema, reader: &ReaderField) -> Option<Step> {
         if let Schema::Ref { name } = writer {
             return self.step(self.names.get(name)?, reader);
         }
         if let Schema::Union(union) = writer {
             let branches: Option<Vec<Step>> = union.variants().iter().map(|branch| self.step(branch, reader)).collect();
-            return branches.map(Step::union);
+            return branches.map(Step::Union);
         }
         if *writer == Schema::Null {
             return reader.nullable.then_some(Step::Null);

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::lattice::Name;
+
 use super::slots::{FlagSlot, NumberSlot, Phase, Slots, Symbol, TEXT_BYTES_MAX, TextSlot, blank, trimmed};
 use super::{
     Act, Decoded, DecodedSession, Device, Event, EventKind, IgnoreReason, MemberKey, Millis, PollAnswer, Reaction,
@@ -31,7 +33,7 @@ pub(super) fn event<'r>(kind: EventKind, slots: &mut Slots<'r>, timestamp: Optio
         Ok(act) => act,
         Err(reason) => return Decoded::Ignored(reason),
     };
-    let entry_id = slots.take_trimmed(TextSlot::EntryId);
+    let entry_id = slots.take_trimmed(TextSlot::EntryId).map(|id| Name::from(&*id));
     if entry_id.is_none() && needs_entry(&act) {
         return Decoded::Ignored(IgnoreReason::NoEntry);
     }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::event::{Millis, SalesforceId, Session, SessionKey};
 
 /// The session catalogue.
@@ -40,6 +42,12 @@ impl Catalogue {
     /// Entries and campaigns that something is known of.
     pub fn len(&self) -> usize {
         self.campaigns.values().map(|campaign| campaign.entries.len() + usize::from(campaign.own.is_some())).sum()
+    }
+
+    /// Equal catalogues have equal digests. Never 0, which stands for "not known".
+    pub fn digest(&self) -> u64 {
+        let statements = self.campaigns.values().flat_map(|it| it.own.iter().chain(it.entries.values()));
+        statements.fold(0, |sum: u64, session| sum.wrapping_add(xxh3_64(&session.encode()))).max(1)
     }
 
     pub fn is_empty(&self) -> bool {

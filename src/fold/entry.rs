@@ -41,6 +41,8 @@ pub struct EntryPiece {
     pub polls_row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
+    /// Length of its last record, for the count of memory. Not part of the lattice.
+    pub record_len: u32,
 }
 
 /// Live viewing as it was reported; the levels may overlap.
@@ -106,6 +108,28 @@ impl EntryPiece {
         };
         self.dirty |= put.changed;
         put
+    }
+
+    /// The set of times that this act may add to.
+    pub fn grown_by(&self, act: &Act<'_>) -> Option<&IntervalSet> {
+        match act {
+            Act::View(view) if view.live => Some(self.live.of(view)),
+            Act::View(_) => Some(&self.recorded),
+            Act::Registration(_)
+            | Act::Visit { .. }
+            | Act::Join { .. }
+            | Act::Leave { .. }
+            | Act::Presence { .. }
+            | Act::Device { .. }
+            | Act::Poll(_)
+            | Act::Reaction(_) => None,
+        }
+    }
+
+    /// Every set of times.
+    pub fn intervals(&self) -> [&IntervalSet; 7] {
+        let LiveLevels { high, good, fair, low, no } = &self.live;
+        [high, good, fair, low, no, &self.recorded, &self.playhead]
     }
 
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
@@ -180,14 +204,46 @@ impl EntryPiece {
     }
 }
 
-impl LiveLevels {
-    fn at(&mut self, view: &View<'_>) -> &mut IntervalSet {
+/// A level of a live view.
+#[derive(Clone, Copy)]
+enum Level {
+    High,
+    Good,
+    Fair,
+    Low,
+    No,
+}
+
+impl Level {
+    fn of(view: &View<'_>) -> Self {
         match (view.in_focus, view.sound_on) {
-            (true, _) if view.full_screen => &mut self.high,
-            (true, true) => &mut self.good,
-            (false, true) => &mut self.fair,
-            (true, false) => &mut self.low,
-            (false, false) => &mut self.no,
+            (true, _) if view.full_screen => Self::High,
+            (true, true) => Self::Good,
+            (false, true) => Self::Fair,
+            (true, false) => Self::Low,
+            (false, false) => Self::No,
+        }
+    }
+}
+
+impl LiveLevels {
+    fn of(&self, view: &View<'_>) -> &IntervalSet {
+        match Level::of(view) {
+            Level::High => &self.high,
+            Level::Good => &self.good,
+            Level::Fair => &self.fair,
+            Level::Low => &self.low,
+            Level::No => &self.no,
+        }
+    }
+
+    fn at(&mut self, view: &View<'_>) -> &mut IntervalSet {
+        match Level::of(view) {
+            Level::High => &mut self.high,
+            Level::Good => &mut self.good,
+            Level::Fair => &mut self.fair,
+            Level::Low => &mut self.low,
+            Level::No => &mut self.no,
         }
     }
 

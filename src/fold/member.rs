@@ -82,16 +82,18 @@ pub struct MemberPiece {
     pub row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
+    /// Length of its last record, for the count of memory. Not part of the lattice.
+    pub record_len: u32,
 }
 
 impl MemberPiece {
     pub(super) fn apply(&mut self, event: &Event<'_>) -> bool {
-        let entry = event.entry_id.as_deref();
+        let entry = event.entry_id.as_ref();
         let changed = match (&event.act, entry) {
             (Act::Registration(action), _) => self.fact(FactKind::of_registration(*action), event.occurred_at),
             (Act::Visit { phase: Some(VisitPhase::PreEvent) }, _) => self.fact(FactKind::Attended, event.occurred_at),
             (Act::Visit { phase: Some(VisitPhase::During) }, _) => self.fact(FactKind::Participated, event.occurred_at),
-            (Act::Visit { phase: None }, _) => self.presence(entry.unwrap_or_default(), event.occurred_at),
+            (Act::Visit { phase: None }, _) => self.presence(entry.unwrap_or(&Name::EMPTY), event.occurred_at),
             (Act::Join { .. }, Some(entry)) => self.presence(entry, event.occurred_at),
             (Act::Presence { start, .. }, Some(entry)) => self.presence(entry, *start),
             (Act::View(view), Some(entry)) if view.live => self.presence(entry, event.occurred_at),
@@ -110,12 +112,21 @@ impl MemberPiece {
         changed
     }
 
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.facts.is_empty() && self.presences.is_empty() && self.row_hash == 0
+    }
+
+    /// Touches the piece's list; see `store/warm.rs`.
+    pub fn warm(&self) -> u64 {
+        self.presences.warm()
+    }
+
     fn fact(&mut self, kind: FactKind, at: Millis) -> bool {
         self.facts.at(&kind, |kind| *kind).join(at)
     }
 
-    fn presence(&mut self, entry: &str, at: Millis) -> bool {
-        self.presences.at(entry, |id| id.into()).join(at)
+    fn presence(&mut self, entry: &Name, at: Millis) -> bool {
+        self.presences.at(entry, Name::clone).join(at)
     }
 
     pub(super) fn join(&mut self, other: Self) -> bool {

@@ -42,6 +42,8 @@ pub struct Applied {
     pub entry_changed: bool,
     /// The same event had said something else before: a producer's fault, seen where the two meet.
     pub conflict: bool,
+    /// Pieces that have become dirty.
+    pub dirtied: usize,
 }
 
 impl Applied {
@@ -53,12 +55,20 @@ impl Applied {
 impl Aggregate {
     /// The join with what this event says. Allocates only where the state grows.
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
+        let clean = !self.member.dirty;
         let member_changed = self.member.apply(event);
-        let entry = match event.entry_id.as_deref() {
-            Some(id) => self.entry_mut(id).apply(event),
+        let mut dirtied = usize::from(clean && member_changed);
+        let entry = match &event.entry_id {
+            Some(id) => {
+                let piece = self.entries.at(id, Name::clone);
+                let clean = !piece.dirty;
+                let put = piece.apply(event);
+                dirtied += usize::from(clean && put.changed);
+                put
+            }
             None => Put::default(),
         };
-        Applied { member_changed, entry_changed: entry.changed, conflict: entry.conflict }
+        Applied { member_changed, entry_changed: entry.changed, conflict: entry.conflict, dirtied }
     }
 
     /// Joins another aggregate of the same member.
@@ -70,7 +80,7 @@ impl Aggregate {
             conflict |= put.conflict;
             put.changed
         });
-        Applied { member_changed, entry_changed, conflict }
+        Applied { member_changed, entry_changed, conflict, dirtied: 0 }
     }
 
     /// Joins a piece that was read back.
@@ -79,10 +89,27 @@ impl Aggregate {
             (Piece::Member(piece), _) => Applied { member_changed: self.member.join(piece), ..Applied::default() },
             (Piece::Entry(piece), Some(id)) => {
                 let put = self.entry_mut(id).join(*piece);
-                Applied { entry_changed: put.changed, conflict: put.conflict, member_changed: false }
+                Applied { entry_changed: put.changed, conflict: put.conflict, ..Applied::default() }
             }
             (Piece::Entry(_), None) => Applied::default(),
         }
+    }
+
+    /// Whether a state of it says nothing.
+    pub fn holds_nothing(&self) -> bool {
+        self.entries.is_empty() && self.member.holds_nothing()
+    }
+
+    /// What it holds is written elsewhere.
+    pub fn clean(&mut self) {
+        self.member.dirty = false;
+        self.entries.values_mut().for_each(|(_, piece)| piece.dirty = false);
+    }
+
+    /// Bytes of its pieces' records, as far as they have been written or read.
+    pub fn records_len(&self) -> usize {
+        let entries = self.entries.iter().map(|(_, piece)| piece.record_len);
+        entries.chain([self.member.record_len]).map(|len| len as usize).sum()
     }
 
     pub fn entry(&self, id: &str) -> Option<&EntryPiece> {

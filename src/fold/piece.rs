@@ -36,7 +36,14 @@ pub fn decode_piece(record: &[u8]) -> Result<Piece, ReadError> {
 
 impl MemberPiece {
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::object(&avro::STATE);
+        let mut out = Writer::default();
+        self.write(&mut out);
+        out.0
+    }
+
+    /// Appends the piece's record.
+    pub fn write(&self, out: &mut Writer) {
+        out.0.extend_from_slice(&avro::STATE.header);
         out.option(Some(self), |out, piece| {
             out.array(piece.facts.iter(), |out, (kind, at)| {
                 out.long(symbol(*kind));
@@ -49,7 +56,6 @@ impl MemberPiece {
             out.long(piece.row_hash.cast_signed());
         });
         out.option(None::<()>, |_, ()| ());
-        out.0
     }
 }
 
@@ -78,10 +84,16 @@ fn read_member(from: &mut Reader<'_>) -> Result<MemberPiece, ReadError> {
 
 impl EntryPiece {
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::object(&avro::STATE);
+        let mut out = Writer::default();
+        self.write(&mut out);
+        out.0
+    }
+
+    /// Appends the piece's record.
+    pub fn write(&self, out: &mut Writer) {
+        out.0.extend_from_slice(&avro::STATE.header);
         out.option(None::<()>, |_, ()| ());
         out.option(Some(self), write_entry);
-        out.0
     }
 }
 
@@ -93,8 +105,7 @@ fn write_entry(out: &mut Writer, piece: &EntryPiece) {
     for text in [&piece.channel_name, &piece.email, &piece.user] {
         write_register(out, text, write_text);
     }
-    let live = &piece.live;
-    for set in [&live.high, &live.good, &live.fair, &live.low, &live.no, &piece.recorded, &piece.playhead] {
+    for set in piece.intervals() {
         write_intervals(out, set);
     }
     write_ids(out, &piece.plays);

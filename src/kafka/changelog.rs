@@ -22,6 +22,10 @@ use super::{ToTheEnd, client_config};
 /// One call for the ends of a partition.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A broker that has nothing new answers after so long, which is when the end is noticed. The default of half a second
+/// would be a part of every hand-over.
+const END_NOTICED_WITHIN_MS: &str = "100";
+
 /// A reader of some partitions of one topic.
 pub struct Changelog {
     topic: String,
@@ -30,6 +34,7 @@ pub struct Changelog {
     /// Sees the log's end whatever is committed.
     log: BaseConsumer<ToTheEnd>,
     partitions: BTreeMap<i32, Progress>,
+    beyond_end: bool,
 }
 
 /// How far one partition has been read.
@@ -71,12 +76,14 @@ impl Changelog {
         client.set("enable.partition.eof", "true");
         client.set("auto.offset.reset", "earliest");
         client.set("fetch.queue.backoff.ms", "1");
+        client.set("fetch.wait.max.ms", END_NOTICED_WITHIN_MS);
         let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
         let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
         let start = |(partition, next_offset): (&i32, &i64)| {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };
-        Ok(Self { topic: topic.to_owned(), committed, log, partitions: from.iter().map(start).collect() })
+        let partitions = from.iter().map(start).collect();
+        Ok(Self { topic: topic.to_owned(), committed, log, partitions, beyond_end: false })
     }
 
     /// Reads every partition of a topic from its beginning. None: the topic cannot be described yet.
@@ -100,6 +107,11 @@ impl Changelog {
         self.partitions.values().all(|progress| progress.phase == Phase::Finished)
     }
 
+    /// Whether the reader knew more of a partition than there is: the topic was deleted and made again.
+    pub fn known_beyond_end(&self) -> bool {
+        self.beyond_end
+    }
+
     /// Records left, by partition and by the offsets; compaction and transaction markers make it an upper bound.
     pub fn remaining(&self) -> impl Iterator<Item = (i32, i64)> {
         let left = |progress: &Progress| match progress.phase {
@@ -114,7 +126,8 @@ impl Changelog {
         self.partitions.iter().map(|(partition, progress)| (*partition, progress.next_offset))
     }
 
-    /// Reads for at most this long, handing over each record. A broker that is away is tried again at the next call.
+    /// Reads for at most this long, also behind the end, handing over each record. A broker that is away is tried again
+    /// at the next call.
     pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
         if let Err(error) = self.advance_phases() {
             warn!(error = %error, topic = %self.topic, "the changelog's end is waited for");
@@ -124,9 +137,11 @@ impl Changelog {
         self.poll(for_at_most, &mut each)
     }
 
-    /// Reads on behind the end.
-    pub fn tail(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
-        self.poll(for_at_most, &mut each)
+    /// From now on finished means: read to the log's end as it is now.
+    pub fn to_the_end_again(&mut self) {
+        for progress in self.partitions.values_mut() {
+            progress.phase = Phase::Start;
+        }
     }
 
     fn poll(&mut self, for_at_most: Duration, each: &mut impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
@@ -146,7 +161,10 @@ impl Changelog {
                     each(change(&message));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(progress) = self.partitions.get_mut(&partition) {
+                    // One that is not being read to an end yet may be at the end of what it was read to before.
+                    if let Some(progress) = self.partitions.get_mut(&partition)
+                        && matches!(progress.phase, Phase::Reading { .. })
+                    {
                         progress.phase = Phase::Finished;
                     }
                 }
@@ -162,6 +180,7 @@ impl Changelog {
         for (partition, progress) in &mut self.partitions {
             if progress.phase == Phase::Start {
                 let (low, end) = self.log.fetch_watermarks(&self.topic, *partition, WATERMARKS_TIMEOUT)?;
+                self.beyond_end |= progress.next_offset > end;
                 progress.next_offset = progress.next_offset.max(low);
                 progress.phase = Phase::Unstable { end };
             }

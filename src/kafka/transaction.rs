@@ -8,6 +8,7 @@
 //! was away for longer than the transaction's timeout fences its producer when it is back. Who may write is decided
 //! by the group, which refuses the offsets of a former member whatever producer they come from.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tracing::warn;
+
+use super::topics::Topic;
+use crate::avro::Writer;
+use crate::config::Topics;
 
 /// How long one call into librdkafka may take before it is tried again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,20 +37,95 @@ const PRODUCERS_MAX: u32 = 5;
 const REPORTS_WITHIN: Duration = Duration::from_millis(1);
 
 /// A record to write.
-pub struct Outgoing {
-    pub topic: String,
+#[derive(Default)]
+pub struct Outgoing<'a> {
     /// None: by the key, as Java's default partitioner does.
     pub partition: Option<i32>,
-    pub key: Option<Vec<u8>>,
+    pub key: Option<&'a [u8]>,
     /// None: a tombstone.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<&'a [u8]>,
     pub timestamp: Option<i64>,
     pub headers: Option<OwnedHeaders>,
 }
 
+/// The records of one transaction, keys and values end to end in one buffer: some hundred thousand records a second
+/// would otherwise be three allocations each, freed by another thread.
+#[derive(Default)]
+pub struct Records {
+    bytes: Writer,
+    records: Vec<Placed>,
+}
+
+/// A record by where it stands in the buffer.
+struct Placed {
+    topic: Topic,
+    partition: Option<i32>,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    timestamp: Option<i64>,
+    headers: Option<OwnedHeaders>,
+}
+
+impl Records {
+    pub fn push(&mut self, topic: Topic, record: Outgoing<'_>) {
+        let mut place = |bytes: &[u8]| {
+            let start = self.bytes.0.len();
+            self.bytes.0.extend_from_slice(bytes);
+            start..self.bytes.0.len()
+        };
+        let (key, value) = (record.key.map(&mut place), record.value.map(&mut place));
+        let Outgoing { partition, timestamp, headers, .. } = record;
+        self.records.push(Placed { topic, partition, key, value, timestamp, headers });
+    }
+
+    /// A record that is written in place: `value` first, and then, unless it has taken back what it wrote, `key`.
+    pub fn write<T>(
+        &mut self,
+        (topic, partition): (Topic, i32),
+        value: impl FnOnce(&mut Writer) -> Option<T>,
+        key: impl FnOnce(&mut Writer),
+    ) -> Option<T> {
+        let start = self.bytes.0.len();
+        let Some(written) = value(&mut self.bytes) else {
+            self.bytes.0.truncate(start);
+            return None;
+        };
+        let end = self.bytes.0.len();
+        key(&mut self.bytes);
+        let (key, value) = (Some(end..self.bytes.0.len()), Some(start..end));
+        self.records.push(Placed { topic, partition: Some(partition), key, value, timestamp: None, headers: None });
+        Some(written)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Forgets the records and keeps the room, unless it is far more than these needed.
+    pub fn clear(&mut self) {
+        self.bytes.0.shrink_to(self.bytes.0.len().saturating_mul(ROOM_MAX));
+        self.bytes.0.clear();
+        self.records.shrink_to(self.records.len().saturating_mul(ROOM_MAX));
+        self.records.clear();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Topic, Outgoing<'_>)> {
+        let bytes = |range: &Option<Range<usize>>| self.bytes.0.get(range.clone()?);
+        self.records.iter().map(move |placed| {
+            let (key, value) = (bytes(&placed.key), bytes(&placed.value));
+            let Placed { partition, timestamp, headers, .. } = placed;
+            let (partition, timestamp, headers) = (*partition, *timestamp, headers.clone());
+            (placed.topic, Outgoing { partition, key, value, timestamp, headers })
+        })
+    }
+}
+
+/// Room that is kept for the next transaction, in multiples of what the last one needed.
+const ROOM_MAX: usize = 4;
+
 /// One transaction.
 pub struct Transaction {
-    pub records: Vec<Outgoing>,
+    pub records: Records,
     /// Offsets to resume at, by input partition.
     pub next_offsets: TopicPartitionList,
     pub group: ConsumerGroupMetadata,
@@ -67,8 +147,10 @@ pub enum Committed {
 /// Handle of the committing thread. At most one transaction is in flight.
 pub struct Committer {
     transactions: SyncSender<Transaction>,
-    results: Receiver<Committed>,
+    results: Receiver<(Committed, Records)>,
     in_flight: bool,
+    /// The room of the last transaction's records.
+    spare: Records,
 }
 
 impl Committer {
@@ -77,6 +159,7 @@ impl Committer {
     pub fn start(
         producer: BaseProducer,
         renew: impl Fn() -> KafkaResult<Option<BaseProducer>> + Send + 'static,
+        topics: Topics,
         name: &str,
     ) -> std::io::Result<Self> {
         let (transactions, inbox) = sync_channel::<Transaction>(1);
@@ -84,12 +167,15 @@ impl Committer {
         thread::Builder::new().name(format!("{name}-commit")).spawn(move || {
             let mut producer = producer;
             for transaction in inbox {
-                if outbox.send(commit(&mut producer, &renew, &transaction)).is_err() {
+                let committed = commit(&mut producer, &renew, &topics, &transaction);
+                let mut records = transaction.records;
+                records.clear();
+                if outbox.send((committed, records)).is_err() {
                     break;
                 }
             }
         })?;
-        Ok(Self { transactions, results, in_flight: false })
+        Ok(Self { transactions, results, in_flight: false, spare: Records::default() })
     }
 
     pub fn in_flight(&self) -> bool {
@@ -106,15 +192,23 @@ impl Committer {
     /// The result, if it is there.
     pub fn try_result(&mut self) -> Option<Committed> {
         match self.results.try_recv() {
-            Ok(result) => {
-                self.in_flight = false;
-                Some(result)
-            }
+            Ok(result) => Some(self.ended(result)),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => {
                 unreachable!("the committing thread lives as long as its handle")
             }
         }
+    }
+
+    fn ended(&mut self, (committed, room): (Committed, Records)) -> Committed {
+        self.in_flight = false;
+        self.spare = room;
+        committed
+    }
+
+    /// Empty records with the room of earlier ones.
+    pub fn take_spare(&mut self) -> Records {
+        std::mem::take(&mut self.spare)
     }
 
     /// Waits for the transaction in flight, if there is one. A broker that is away makes this long: `alive` is
@@ -123,10 +217,7 @@ impl Committer {
         while self.in_flight {
             alive();
             match self.results.recv_timeout(ALIVE_INTERVAL) {
-                Ok(result) => {
-                    self.in_flight = false;
-                    return Some(result);
-                }
+                Ok(result) => return Some(self.ended(result)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     unreachable!("the committing thread lives as long as its handle")
@@ -150,12 +241,13 @@ enum Failure {
 fn commit(
     producer: &mut BaseProducer,
     renew: impl Fn() -> KafkaResult<Option<BaseProducer>>,
+    topics: &Topics,
     transaction: &Transaction,
 ) -> Committed {
     let started = Instant::now();
     let (mut aborts, mut producers) = (0, 1);
     loop {
-        let Err(error) = attempt(producer, transaction) else {
+        let Err(error) = attempt(producer, topics, transaction) else {
             return Committed::Done { took: started.elapsed(), aborts };
         };
         warn!(error = %error, aborts, "transaction failed, aborting it");
@@ -187,10 +279,10 @@ fn commit(
     }
 }
 
-fn attempt(producer: &BaseProducer, transaction: &Transaction) -> Result<(), KafkaError> {
+fn attempt(producer: &BaseProducer, topics: &Topics, transaction: &Transaction) -> Result<(), KafkaError> {
     retriable(|| producer.begin_transaction())?;
-    for record in &transaction.records {
-        produce(producer, record)?;
+    for (topic, record) in transaction.records.iter() {
+        produce(producer, topic.name(topics), record)?;
     }
     // The records stand in the log before the offsets are pending: whoever fetches these offsets as stable finds
     // every state that they answer for below the end of the changelog.
@@ -203,22 +295,22 @@ fn attempt(producer: &BaseProducer, transaction: &Transaction) -> Result<(), Kaf
     // Crash here: everything is written; the successor starts from these offsets.
 }
 
-fn produce(producer: &BaseProducer, record: &Outgoing) -> Result<(), KafkaError> {
-    let mut pending: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic);
+fn produce(producer: &BaseProducer, topic: &str, record: Outgoing<'_>) -> Result<(), KafkaError> {
+    let mut pending: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
     if let Some(partition) = record.partition {
         pending = pending.partition(partition);
     }
-    if let Some(key) = &record.key {
-        pending = pending.key(key.as_slice());
+    if let Some(key) = record.key {
+        pending = pending.key(key);
     }
-    if let Some(value) = &record.value {
-        pending = pending.payload(value.as_slice());
+    if let Some(value) = record.value {
+        pending = pending.payload(value);
     }
     if let Some(timestamp) = record.timestamp {
         pending = pending.timestamp(timestamp);
     }
-    if let Some(headers) = &record.headers {
-        pending = pending.headers(headers.clone());
+    if let Some(headers) = record.headers {
+        pending = pending.headers(headers);
     }
     loop {
         match producer.send(pending) {
@@ -323,15 +415,20 @@ mod tests {
         producer
     }
 
-    fn record() -> Outgoing {
-        let (key, value) = (Some(b"key".to_vec()), Some(b"value".to_vec()));
-        Outgoing { topic: "state".to_owned(), partition: Some(0), key, value, timestamp: None, headers: None }
+    fn record() -> Outgoing<'static> {
+        Outgoing { partition: Some(0), key: Some(b"key"), value: Some(b"value"), ..Outgoing::default() }
+    }
+
+    fn topics() -> Topics {
+        Topics { state: "state".to_owned(), ..Topics::default() }
     }
 
     fn transaction(client: &ClientConfig) -> Transaction {
         let consumer: BaseConsumer = client.clone().set("group.id", "fold").create().unwrap();
         let group = consumer.group_metadata().unwrap();
-        Transaction { records: vec![record()], next_offsets: TopicPartitionList::new(), group }
+        let mut records = Records::default();
+        records.push(Topic::State, record());
+        Transaction { records, next_offsets: TopicPartitionList::new(), group }
     }
 
     #[test]
@@ -340,7 +437,7 @@ mod tests {
         let producer = producer(&client);
         producer.begin_transaction().unwrap();
         for _ in 0..100 {
-            produce(&producer, &record()).unwrap();
+            produce(&producer, "state", record()).unwrap();
         }
         let (ended, end) = sync_channel(1);
         thread::spawn(move || ended.send(abort(&producer)));
@@ -353,7 +450,7 @@ mod tests {
         let first = producer(&client);
         cluster.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
         let renew = client.clone();
-        let mut committer = Committer::start(first, move || Ok(Some(producer(&renew))), "test").unwrap();
+        let mut committer = Committer::start(first, move || Ok(Some(producer(&renew))), topics(), "test").unwrap();
         committer.send(transaction(&client));
         let mut turns = 0;
         let committed = committer.wait(|| {

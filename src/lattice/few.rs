@@ -13,6 +13,10 @@ pub(super) enum Few<T> {
 }
 
 impl<T: Copy> Few<T> {
+    pub fn is_many(&self) -> bool {
+        matches!(self, Self::Many(_))
+    }
+
     pub fn as_slice(&self) -> &[T] {
         match self {
             Self::Nothing => &[],

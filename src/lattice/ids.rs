@@ -72,6 +72,11 @@ impl IdSet {
         grows
     }
 
+    /// Touches the set itself.
+    pub fn warm(&self) -> u64 {
+        u64::from(self.0.is_many())
+    }
+
     pub fn len(&self) -> usize {
         self.0.as_slice().len()
     }

@@ -46,6 +46,16 @@ impl IntervalSet {
         true
     }
 
+    /// Touches the set itself.
+    pub fn warm(&self) -> u64 {
+        u64::from(self.0.is_many())
+    }
+
+    /// Touches the last interval, which most events extend.
+    pub fn warm_last(&self) -> u64 {
+        self.0.as_slice().last().map_or(0, |last| last.1.cast_unsigned())
+    }
+
     /// Union. Returns whether a point was new.
     pub fn join(&mut self, other: &Self) -> bool {
         let mut grew = false;

@@ -15,6 +15,11 @@ impl<K, V> Default for Keyed<K, V> {
     }
 }
 
+/// A key that can be touched without following it.
+pub trait Warm {
+    fn warm(&self) -> u64;
+}
+
 impl<K: Ord, V: Default> Keyed<K, V> {
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
@@ -33,6 +38,15 @@ impl<K: Ord, V: Default> Keyed<K, V> {
             place
         });
         &mut self.0.get_mut(place).expect("found or just put there").1
+    }
+
+    /// Touches the first and the last key.
+    pub fn warm(&self) -> u64
+    where
+        K: Warm,
+    {
+        let ends = self.0.first().into_iter().chain(self.0.last());
+        ends.fold(0, |sum, (key, _)| sum ^ key.warm())
     }
 
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>

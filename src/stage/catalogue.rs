@@ -4,6 +4,9 @@
 //! The sessions topic itself is consumed by the fold's group, once, so that each of its records has one outcome; its
 //! winners are written to the catalogue topic. Reading `sessions` directly would be simpler, but compaction keeps
 //! the last record of a key, which need not be the newest.
+//!
+//! Whoever takes partitions over catches up first: what a predecessor wrote must be known before anything is compared
+//! with it, or an older statement would be written behind a newer one.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -20,6 +23,8 @@ use super::Shutdown;
 
 /// How long one read of the topic may take before a shutdown is noticed.
 const READ_FOR: Duration = Duration::from_millis(200);
+/// The same while the topic is followed, before a follower that wants to catch up is noticed.
+const FOLLOW_FOR: Duration = Duration::from_millis(20);
 
 /// A change of the catalogue. None: nothing is known any more.
 #[derive(Clone, Debug)]
@@ -30,12 +35,60 @@ pub struct CatalogueChange {
     pub at: Millis,
 }
 
+/// What followers are told, in the order of the topic.
+enum Word {
+    Change(Box<CatalogueChange>),
+    /// Everything that was in the topic when this was asked for has been told.
+    CaughtUp(u64),
+}
+
+/// Follower number so-and-so wants to know when it has heard everything that is in the topic now.
+struct Request {
+    follower: usize,
+    ticket: u64,
+}
+
+/// One fold thread's ear.
+pub struct Follower {
+    number: usize,
+    words: Receiver<Word>,
+    requests: Sender<Request>,
+    /// The last one asked for, and the last one answered.
+    asked: u64,
+    answered: u64,
+}
+
+impl Follower {
+    /// The next change that was heard, if there is one.
+    pub fn heard(&mut self) -> Option<CatalogueChange> {
+        loop {
+            match self.words.try_recv().ok()? {
+                Word::Change(change) => return Some(*change),
+                Word::CaughtUp(ticket) => self.answered = ticket,
+            }
+        }
+    }
+
+    /// Asks for everything that is in the topic now, open transactions included.
+    pub fn catch_up(&mut self) {
+        self.asked += 1;
+        // A reader that is gone has been told to stop, and so will be whoever waits for its answer.
+        let _ = self.requests.send(Request { follower: self.number, ticket: self.asked });
+    }
+
+    /// Whether everything has been heard that was in the topic when it was last asked for.
+    pub fn caught_up(&self) -> bool {
+        self.answered == self.asked
+    }
+}
+
 /// The catalogue as it was read at start, and the changes since then.
 pub struct CatalogueReader {
     changelog: Changelog,
     decoder: Decoder,
     catalogue: Catalogue,
-    followers: Vec<Sender<CatalogueChange>>,
+    followers: Vec<Sender<Word>>,
+    requests: (Sender<Request>, Receiver<Request>),
 }
 
 impl CatalogueReader {
@@ -62,29 +115,41 @@ impl CatalogueReader {
             })?;
         }
         info!(sessions = catalogue.len(), "session catalogue read");
-        Ok(Some(Self { changelog, decoder, catalogue, followers: Vec::new() }))
+        Ok(Some(Self { changelog, decoder, catalogue, followers: Vec::new(), requests: channel() }))
     }
 
-    /// The catalogue as it was read, and a channel with every later change. Only before `run`.
-    pub fn follow(&mut self) -> (Catalogue, Receiver<CatalogueChange>) {
-        let (changes, receiver) = channel();
-        self.followers.push(changes);
-        (self.catalogue.clone(), receiver)
+    /// The catalogue as it was read, and whoever hears every later change. Only before `run`.
+    pub fn follow(&mut self) -> (Catalogue, Follower) {
+        let (sender, words) = channel();
+        let follower =
+            Follower { number: self.followers.len(), words, requests: self.requests.0.clone(), asked: 0, answered: 0 };
+        self.followers.push(sender);
+        (self.catalogue.clone(), follower)
     }
 
     /// Follows the topic until the shutdown.
     pub fn run(self, shutdown: &Shutdown) {
-        let Self { mut changelog, decoder, followers, .. } = self;
+        let Self { mut changelog, decoder, followers, requests: (_, requests), .. } = self;
+        let mut waiting = Vec::new();
         while !shutdown.requested() {
-            let read = changelog.tail(READ_FOR, |change| {
+            let before = waiting.len();
+            waiting.extend(requests.try_iter());
+            if waiting.len() > before {
+                changelog.to_the_end_again();
+            }
+            let read = changelog.read(FOLLOW_FOR, |change| {
                 let Some(change) = read_change(&decoder, &change) else { return };
                 for follower in &followers {
                     // A follower that is gone has stopped; the others go on.
-                    let _ = follower.send(change.clone());
+                    let _ = follower.send(Word::Change(Box::new(change.clone())));
                 }
             });
             if let Err(error) = read {
                 warn!(error = %error, "the session catalogue cannot be read; trying again");
+            } else if changelog.finished() {
+                for Request { follower, ticket } in waiting.drain(..) {
+                    let _ = followers.get(follower).map(|follower| follower.send(Word::CaughtUp(ticket)));
+                }
             }
         }
     }

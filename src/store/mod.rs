@@ -1,14 +1,23 @@
 //! Keyed state: the aggregates of the partitions that a fold thread owns, and which of them a commit must write.
 //!
-//! The truth is the compacted changelog; this is its image in memory, plus what was folded since the last commit.
+//! The truth is the compacted changelog; this is its image, plus what was folded since the last commit. Members that are
+//! used stand in memory, the others on disk.
 //! Aggregates stand by campaign, so that a change of the session catalogue finds a campaign's members without a
 //! scan of the rest.
 
+mod blob;
+pub mod disk;
 mod partition;
+mod spill;
+mod warm;
 
 use std::collections::BTreeMap;
 
-pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key};
+use crate::event::Event;
+
+pub use disk::{Disk, DiskError, Identity, Marker, Shelf};
+pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key, write_piece_key};
+pub use spill::Snapshot;
 
 /// The aggregates of all partitions that one fold thread owns.
 #[derive(Default)]
@@ -25,6 +34,11 @@ impl Store {
         self.partitions.iter_mut().map(|(number, partition)| (*number, partition))
     }
 
+    /// Where members of a partition go that memory has no room for.
+    pub fn shelf(&self, partition: i32) -> Option<&Shelf> {
+        self.partitions.get(&partition)?.shelf()
+    }
+
     /// Forgets every partition but these.
     pub fn retain(&mut self, kept: &[i32]) {
         self.partitions.retain(|number, _| kept.contains(number));
@@ -39,13 +53,49 @@ impl Store {
         self.partitions.values_mut().for_each(Partition::forget_stale);
     }
 
-    /// Pieces held, for the metric.
+    /// Reads what folding these events of these partitions will need, and changes nothing.
+    pub fn warm(&self, events: &[(i32, &Event<'_>)]) -> u64 {
+        let known = |partition: &i32, event: &Event<'_>| self.partitions.get(partition)?.aggregate(&event.member);
+        let events = events.iter().map(|(partition, event)| (known(partition, event), *event));
+        warm::events(&events.collect::<Vec<_>>())
+    }
+
+    /// Sees to it that what is known of these events' members is in memory. Returns how many came from disk.
+    pub fn load(&mut self, events: &[(i32, &Event<'_>)]) -> Result<u64, DiskError> {
+        let mut loaded = 0;
+        for (partition, event) in events {
+            if let Some(partition) = self.partitions.get_mut(partition) {
+                loaded += u64::from(partition.load(&event.member)?);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Estimate of the bytes in memory.
+    pub fn memory(&self) -> usize {
+        self.partitions.values().map(Partition::memory).sum()
+    }
+
+    /// Moves members out of memory until it holds no more than so many bytes, or none may leave. Returns how many left.
+    pub fn evict(&mut self, memory_max: usize, committed: u64) -> Result<usize, DiskError> {
+        let mut left = 0;
+        while self.memory() > memory_max {
+            let Some(largest) = self.partitions.values_mut().max_by_key(|partition| partition.memory()) else { break };
+            match largest.evict(committed)? {
+                0 => break,
+                evicted => left += evicted,
+            }
+        }
+        Ok(left)
+    }
+
+    /// Pieces in memory, for the metric.
     pub fn pieces(&self) -> usize {
         self.partitions.values().map(Partition::pieces).sum()
     }
 
-    pub fn dirty_members(&self) -> usize {
-        self.partitions.values().map(Partition::dirty_members).sum()
+    pub fn dirty_pieces(&self) -> usize {
+        self.partitions.values().map(Partition::dirty_pieces).sum()
     }
 
     pub fn stale_members(&self) -> usize {

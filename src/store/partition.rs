@@ -6,30 +6,61 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::avro::ReadError;
+use crate::avro::{ReadError, Writer};
 use crate::event::{Event, MemberKey, Millis, SalesforceId, SessionKey};
 use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
 
+use super::disk::{DiskError, Shelf};
+use super::warm;
+
 type Campaign = HashMap<SalesforceId, Slot, RandomState>;
+
+/// Bytes of memory that are counted for a member and for each of its entries, beside what their records hold.
+const SLOT_BYTES: usize = 256;
+const ENTRY_BYTES: usize = 416;
+/// A piece in memory takes at most so many times its record: an interval is 16 bytes here and 4 to 6 there.
+const RECORD_FACTOR: usize = 4;
 
 /// Aggregates by campaign and person, and the members that a commit must look at.
 #[derive(Default)]
 pub struct Partition {
-    campaigns: HashMap<SalesforceId, Campaign, RandomState>,
+    pub(super) campaigns: HashMap<SalesforceId, Campaign, RandomState>,
     /// Members with new facts: every one of them belongs into the next commit, whose offsets answer for the facts.
     dirty: Vec<MemberKey>,
+    /// How many pieces of these have new facts.
+    dirty_pieces: usize,
     /// Members whose rows may have changed with the catalogue. They may wait: a restart derives everything again.
-    stale: VecDeque<Stale>,
+    pub(super) stale: VecDeque<Stale>,
+    /// The same for members that are on disk only.
+    pub(super) stale_on_disk: VecDeque<DiskScan>,
     pieces: usize,
+    /// Estimate of the bytes in memory.
+    memory: usize,
     /// Where the changelog has been read to.
     pub restored_to: i64,
+    /// Digest of the catalogue with which the rows of the states on disk were derived; 0: not known.
+    pub derived_with: u64,
+    /// Where members go that memory has no room for.
+    pub(super) shelf: Option<Shelf>,
+    /// Memory holds every member of the partition, so that the disk need not be asked.
+    pub(super) complete: bool,
+    /// Members in the order in which they are looked at for eviction.
+    pub(super) clock: VecDeque<MemberKey>,
+    /// Members that differ from what is on disk.
+    pub(super) unsaved: Vec<MemberKey>,
 }
 
 #[derive(Default)]
-struct Slot {
-    aggregate: Aggregate,
+pub(super) struct Slot {
+    pub(super) aggregate: Aggregate,
     /// Among the dirty members; its dirty pieces say so themselves.
-    queued: bool,
+    pub(super) queued: bool,
+    /// Among the unsaved members.
+    pub(super) unsaved: bool,
+    /// Used since the clock last came by.
+    pub(super) used: bool,
+    /// Number of the commit that carries what it holds now.
+    pub(super) commit: u64,
     /// Kafka timestamp of the newest record behind the new facts.
     event_at: Millis,
 }
@@ -42,31 +73,116 @@ pub struct Stale {
     pub event_at: Millis,
 }
 
+/// Members on disk that are still to be derived again.
+pub(super) struct DiskScan {
+    /// None: whatever campaign they are of.
+    pub about: Option<Arc<SessionKey>>,
+    /// Key of the last member that was looked at.
+    pub after: Vec<u8>,
+    pub event_at: Millis,
+}
+
 impl Partition {
     pub fn pieces(&self) -> usize {
         self.pieces
+    }
+
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     pub fn dirty_members(&self) -> usize {
         self.dirty.len()
     }
 
-    pub fn stale_members(&self) -> usize {
-        self.stale.len()
+    pub fn dirty_pieces(&self) -> usize {
+        self.dirty_pieces
     }
 
-    /// Joins one event.
+    pub fn stale_members(&self) -> usize {
+        self.stale.len() + self.stale_on_disk.len()
+    }
+
+    pub(super) fn slot(&mut self, member: &MemberKey) -> &mut Slot {
+        let campaign = self.campaigns.entry(member.campaign).or_default();
+        campaign.entry(member.person).or_insert_with(|| {
+            self.clock.push_back(*member);
+            self.memory += SLOT_BYTES;
+            Slot::default()
+        })
+    }
+
+    pub(super) fn known(&mut self, member: &MemberKey) -> Option<&mut Slot> {
+        self.campaigns.get_mut(&member.campaign)?.get_mut(&member.person)
+    }
+
+    /// Takes a member's whole state, of which memory holds nothing.
+    pub(super) fn put(&mut self, member: &MemberKey, aggregate: Aggregate) {
+        self.pieces += aggregate.entries.len();
+        self.memory += bytes_of(&aggregate);
+        let slot = self.slot(member);
+        slot.aggregate = aggregate;
+        slot.used = true;
+    }
+
+    /// Gives a member's state up. Whoever calls has seen to it that it is not lost.
+    pub(super) fn remove(&mut self, member: &MemberKey) {
+        let Some(campaign) = self.campaigns.get_mut(&member.campaign) else { return };
+        if let Some(slot) = campaign.remove(&member.person) {
+            self.pieces -= slot.aggregate.entries.len();
+            self.memory = self.memory.saturating_sub(SLOT_BYTES + bytes_of(&slot.aggregate));
+        }
+        if campaign.is_empty() {
+            self.campaigns.remove(&member.campaign);
+        }
+    }
+
+    /// A commit has written pieces of the member: their records, with the lengths that they had before.
+    pub fn wrote(&mut self, member: &MemberKey, commit: u64, grown: isize) {
+        self.memory = self.memory.saturating_add_signed(grown.saturating_mul(RECORD_FACTOR.cast_signed()));
+        if let Some(slot) = self.known(member) {
+            slot.commit = commit;
+        }
+        self.mark_unsaved(member);
+    }
+
+    pub(super) fn mark_unsaved(&mut self, member: &MemberKey) {
+        if self.shelf.is_some()
+            && let Some(slot) = self.known(member)
+            && !std::mem::replace(&mut slot.unsaved, true)
+        {
+            self.unsaved.push(*member);
+        }
+    }
+
+    /// What memory holds of a member.
+    pub fn aggregate(&self, member: &MemberKey) -> Option<&Aggregate> {
+        Some(&self.campaigns.get(&member.campaign)?.get(&member.person)?.aggregate)
+    }
+
+    /// Reads the next `members` that a commit will take, and changes nothing.
+    pub fn warm_dirty(&self, members: usize) -> u64 {
+        let next = self.dirty.iter().rev().take(members).map(|member| self.aggregate(member));
+        warm::whole(&next.collect::<Vec<_>>())
+    }
+
+    /// Joins one event. What the disk holds of the member has been loaded.
     pub fn fold(&mut self, event: &Event<'_>, timestamp: Millis) -> Applied {
-        let slot = self.campaigns.entry(event.member.campaign).or_default().entry(event.member.person).or_default();
+        let slot = self.slot(&event.member);
         let known = slot.aggregate.entries.len();
         let applied = slot.aggregate.apply(event);
-        self.pieces += slot.aggregate.entries.len() - known;
+        let new = slot.aggregate.entries.len() - known;
+        slot.used = true;
+        let mut queue = false;
         if applied.changed() {
             slot.event_at = slot.event_at.max(timestamp);
-            if !slot.queued {
-                slot.queued = true;
-                self.dirty.push(event.member);
-            }
+            queue = !std::mem::replace(&mut slot.queued, true);
+        }
+        self.pieces += new;
+        self.memory += new * ENTRY_BYTES;
+        self.dirty_pieces += applied.dirtied;
+        if queue {
+            self.dirty.push(event.member);
         }
         applied
     }
@@ -76,25 +192,34 @@ impl Partition {
         let key = std::str::from_utf8(key).map_err(|_| RestoreError::Key)?;
         let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
         let piece = decode_piece(value)?;
-        let slot = self.campaigns.entry(member.campaign).or_default().entry(member.person).or_default();
-        let known = slot.aggregate.entries.len();
+        self.load(&member)?;
+        let aggregate = &mut self.slot(&member).aggregate;
+        let (known, records) = (aggregate.entries.len(), aggregate.records_len());
+        let record_len = u32::try_from(value.len()).unwrap_or(u32::MAX);
         // Of what was sent last, the log knows better than a memory that was put aside.
         match (&piece, entry_id) {
-            (Piece::Member(read), None) => slot.aggregate.member.row_hash = read.row_hash,
+            (Piece::Member(read), None) => {
+                aggregate.member.row_hash = read.row_hash;
+                aggregate.member.record_len = record_len;
+            }
             (Piece::Entry(read), Some(entry_id)) => {
-                let piece = slot.aggregate.entry_mut(entry_id);
+                let piece = aggregate.entry_mut(entry_id);
                 piece.engagement_row_hash = read.engagement_row_hash;
                 piece.polls_row_hash = read.polls_row_hash;
+                piece.record_len = record_len;
             }
             (Piece::Member(_), Some(_)) | (Piece::Entry(_), None) => return Err(RestoreError::Key),
         }
-        slot.aggregate.join_piece(entry_id, piece);
+        aggregate.join_piece(entry_id, piece);
         // What comes from the log need not be written to it.
         match entry_id {
-            Some(entry_id) => slot.aggregate.entry_mut(entry_id).dirty = false,
-            None => slot.aggregate.member.dirty = false,
+            Some(entry_id) => aggregate.entry_mut(entry_id).dirty = false,
+            None => aggregate.member.dirty = false,
         }
-        self.pieces += slot.aggregate.entries.len() - known;
+        let (new, records_now) = (aggregate.entries.len() - known, aggregate.records_len());
+        self.pieces += new;
+        self.memory += new * ENTRY_BYTES;
+        self.wrote(&member, 0, records_now.cast_signed() - records.cast_signed());
         Ok(())
     }
 
@@ -102,14 +227,18 @@ impl Partition {
     pub fn forget(&mut self, key: &[u8]) -> Result<(), RestoreError> {
         let key = std::str::from_utf8(key).map_err(|_| RestoreError::Key)?;
         let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
-        if let Some(slot) = self.campaigns.get_mut(&member.campaign).and_then(|members| members.get_mut(&member.person))
-        {
-            let known = slot.aggregate.entries.len();
+        self.load(&member)?;
+        if let Some(slot) = self.known(&member) {
+            let (known, bytes) = (slot.aggregate.entries.len(), bytes_of(&slot.aggregate));
             match entry_id {
                 Some(entry_id) => slot.aggregate.entries.remove(entry_id),
                 None => slot.aggregate.member = MemberPiece::default(),
             }
-            self.pieces -= known - slot.aggregate.entries.len();
+            let gone = known - slot.aggregate.entries.len();
+            let freed = bytes - bytes_of(&slot.aggregate);
+            self.pieces -= gone;
+            self.memory = self.memory.saturating_sub(freed);
+            self.mark_unsaved(&member);
         }
         Ok(())
     }
@@ -118,12 +247,32 @@ impl Partition {
     pub fn derive_all(&mut self, event_at: Millis) {
         let campaigns: Vec<SalesforceId> = self.campaigns.keys().copied().collect();
         for campaign in campaigns {
-            self.derive_again(&Arc::new(SessionKey { campaign, entry_id: None }), event_at);
+            self.derive_known_again(&Arc::new(SessionKey { campaign, entry_id: None }), event_at);
+        }
+        if !self.complete {
+            // It finds those of every campaign.
+            self.stale_on_disk.clear();
+            self.stale_on_disk.push_back(DiskScan { about: None, after: Vec::new(), event_at });
+        }
+    }
+
+    /// Marks the members to be derived again that differ from what is on disk.
+    pub fn derive_unsaved(&mut self, event_at: Millis) {
+        for member in &self.unsaved {
+            let about = Arc::new(SessionKey { campaign: member.campaign, entry_id: None });
+            self.stale.push_back(Stale { member: *member, about, event_at });
         }
     }
 
     /// Marks what a statement of the session catalogue is about to be derived again.
     pub fn derive_again(&mut self, about: &Arc<SessionKey>, event_at: Millis) {
+        self.derive_known_again(about, event_at);
+        if !self.complete {
+            self.stale_on_disk.push_back(DiskScan { about: Some(Arc::clone(about)), after: Vec::new(), event_at });
+        }
+    }
+
+    fn derive_known_again(&mut self, about: &Arc<SessionKey>, event_at: Millis) {
         let Some(members) = self.campaigns.get(&about.campaign) else { return };
         self.stale.extend(members.keys().map(|person| {
             let member = MemberKey { campaign: about.campaign, person: *person };
@@ -133,32 +282,54 @@ impl Partition {
 
     pub fn forget_stale(&mut self) {
         self.stale.clear();
+        self.stale_on_disk.clear();
     }
 
     /// The next member with new facts, and the Kafka timestamp of the newest of them.
     pub fn take_dirty(&mut self) -> Option<(MemberKey, &mut Aggregate, Millis)> {
-        let key = self.dirty.pop()?;
+        let Some(key) = self.dirty.pop() else {
+            self.dirty_pieces = 0;
+            return None;
+        };
         let slot = self.campaigns.get_mut(&key.campaign)?.get_mut(&key.person)?;
         slot.queued = false;
         Some((key, &mut slot.aggregate, std::mem::take(&mut slot.event_at)))
     }
 
     /// The next member to derive again.
-    pub fn take_stale(&mut self) -> Option<(Stale, &mut Aggregate)> {
-        let stale = self.stale.pop_front()?;
-        let slot = self.campaigns.get_mut(&stale.member.campaign)?.get_mut(&stale.member.person)?;
-        Some((stale, &mut slot.aggregate))
+    pub fn take_stale(&mut self) -> Result<Option<(Stale, &mut Aggregate)>, DiskError> {
+        loop {
+            if self.stale.is_empty() {
+                self.scan_disk()?;
+            }
+            let Some(stale) = self.stale.pop_front() else { return Ok(None) };
+            self.load(&stale.member)?;
+            if self.known(&stale.member).is_some() {
+                let aggregate = &mut self.slot(&stale.member).aggregate;
+                return Ok(Some((stale, aggregate)));
+            }
+        }
     }
+}
+
+fn bytes_of(aggregate: &Aggregate) -> usize {
+    aggregate.entries.len() * ENTRY_BYTES + aggregate.records_len() * RECORD_FACTOR
 }
 
 /// Key of a piece in the changelog.
 pub fn piece_key(member: &MemberKey, entry_id: Option<&str>) -> Vec<u8> {
-    let mut key = member.bytes().to_vec();
+    let mut key = Writer::default();
+    write_piece_key(&mut key, member, entry_id);
+    key.0
+}
+
+/// Appends the key of a piece.
+pub fn write_piece_key(out: &mut Writer, member: &MemberKey, entry_id: Option<&str>) {
+    out.0.extend_from_slice(&member.bytes());
     if let Some(entry_id) = entry_id {
-        key.push(b'_');
-        key.extend_from_slice(entry_id.as_bytes());
+        out.0.push(b'_');
+        out.0.extend_from_slice(entry_id.as_bytes());
     }
-    key
 }
 
 /// `{campaign_id}_{lead_id}`, with `_{entry_id}` for the piece of an entry.
@@ -176,4 +347,6 @@ pub enum RestoreError {
     Key,
     #[error("the value is no state of this version")]
     Value(#[from] ReadError),
+    #[error("the disk cannot be read")]
+    Disk(#[from] DiskError),
 }

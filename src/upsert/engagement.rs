@@ -1,23 +1,25 @@
 //! The row of UserSessionEngagement__c: one per member and entry.
 
+use crate::avro::Writer;
 use crate::event::MemberKey;
 use crate::fold::{Catalogue, EntryPiece, LiveLevels, Pairing};
 use crate::lattice::{IdSet, IntervalSet};
 
+use super::Object;
 use super::field::ENGAGEMENT;
 use super::number::{Hundredths, minutes, percent, ratio};
-use super::row::{Raw, RowRefusal, entry_row};
-use super::{Object, Row};
+use super::row::{Derived, Raw, Whose, write_row};
 
-/// The row; None where no counted event named the entry.
-pub fn engagement_row(
+/// Appends the row; there is none where no counted event named the entry.
+pub fn write_engagement(
+    out: &mut Writer,
     key: &MemberKey,
     entry_id: &str,
     piece: &EntryPiece,
     catalogue: &Catalogue,
-) -> Option<Result<Row, RowRefusal>> {
+) -> Derived {
     if !piece.counted {
-        return None;
+        return Derived::Nothing;
     }
     let session = catalogue.get(key.campaign, Some(entry_id));
     let live = LiveTime::of(&piece.live);
@@ -62,7 +64,7 @@ pub fn engagement_row(
         whole(clicks.into_iter().map(IdSet::len).sum()),
         count(&reactions.raised_hands),
     ];
-    Some(entry_row(Object::Engagement, (key, entry_id), &ENGAGEMENT, values))
+    write_row(out, Object::Engagement, Whose { member: key, entry_id: Some(entry_id) }, &ENGAGEMENT, values)
 }
 
 /// Milliseconds of live viewing at each level, every instant at its highest.

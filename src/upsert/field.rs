@@ -64,8 +64,7 @@ const ENTRY_ID: FieldDef = text("entry_id__c", 11);
 const ENTRY_NAME: FieldDef = text("entry_name__c", 200);
 const EMAIL: FieldDef = FieldDef { name: "email__c", kind: FieldKind::Email };
 
-pub(super) const STATUS: &str = "Status";
-const CAMPAIGN_MEMBER: [FieldDef; 1] = [FieldDef { name: STATUS, kind: FieldKind::Picklist }];
+pub(super) const CAMPAIGN_MEMBER: [FieldDef; 1] = [FieldDef { name: "Status", kind: FieldKind::Picklist }];
 
 pub(super) const ENGAGEMENT: [FieldDef; 30] = [
     LEAD,

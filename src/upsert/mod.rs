@@ -9,14 +9,17 @@ mod row;
 mod status;
 mod text;
 
-pub use engagement::engagement_row;
+pub use engagement::write_engagement;
 pub use field::{EXTERNAL_ID_LENGTH, FieldDef, FieldKind, fields};
-pub use member::member_row;
-pub use polls::polls_row;
-pub use row::{EXTERNAL_ID, RowRefusal, RowRefusalReason};
+pub use member::{member_row, write_member};
+pub use polls::write_polls;
+pub use row::{Derived, EXTERNAL_ID, RowRefusal, RowRefusalReason, finish_upsert, row_hash, write_upsert_key};
 pub use status::{STATUSES, Status, StatusDef, status};
 
-use crate::avro::{self, ReadError, Reader, Writer};
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use crate::avro::{self, Embedded, ReadError, Reader, Writer};
 use crate::event::{MemberKey, Millis, SalesforceId};
 
 /// One row as Salesforce should hold it: a record of `rollbook.upserts`.
@@ -57,6 +60,15 @@ impl Object {
         }
     }
 
+    /// Its place in the schema's union of rows, where 0 is null.
+    fn branch(self) -> i64 {
+        match self {
+            Self::CampaignMember => 1,
+            Self::Engagement => 2,
+            Self::Polls => 3,
+        }
+    }
+
     pub fn from_api_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|object| object.api_name() == name)
     }
@@ -73,41 +85,53 @@ pub enum Value {
     Bool(bool),
 }
 
-/// A row read back from the topic; field names are no longer known at compile time.
+/// A row read back from the topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadUpsert {
     pub object: String,
     pub external_id: String,
     pub campaign_id: String,
     pub lead_id: String,
-    pub fields: Vec<(String, Value)>,
+    /// Fields of the object have names that are known; those of mappings need not.
+    pub fields: Vec<(Cow<'static, str>, Value)>,
     pub event_at: Millis,
 }
 
 impl Row {
-    /// As the schema `upsert` has it.
-    fn write_fields(&self, out: &mut Writer) {
-        out.array(self.fields.iter(), |out, (name, value)| {
-            out.text(name);
-            value.write(out);
-        });
+    /// The row that a function of this room writes, for people and tests.
+    pub fn of(write: impl FnOnce(&mut Writer) -> Derived) -> Option<Result<Self, RowRefusal>> {
+        let mut out = Writer::default();
+        match write(&mut out) {
+            Derived::Nothing => return None,
+            Derived::Refused(refusal) => return Some(Err(refusal)),
+            Derived::Row => finish_upsert(&mut out, 0),
+        }
+        let read = ReadUpsert::decode(&out.0).expect("a record that was just written");
+        let object = Object::from_api_name(&read.object).expect("an object that is written");
+        let named = |(name, value)| if let Cow::Borrowed(name) = name { Some((name, value)) } else { None };
+        let fields = read.fields.into_iter().filter_map(named).collect();
+        Some(Ok(Self { object, external_id: read.external_id, fields }))
+    }
+
+    /// Kafka key.
+    pub fn key(&self) -> Vec<u8> {
+        [self.object.api_name(), "/", &self.external_id].concat().into_bytes()
     }
 }
 
 impl Upsert {
-    /// Kafka key: newer records of the same key supersede older ones.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.row.object.api_name(), self.row.external_id)
-    }
-
+    /// With its fields by name.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::object(&avro::UPSERT);
-        out.0.reserve(1024);
         out.text(self.row.object.api_name());
         out.text(&self.row.external_id);
         out.text(self.member.campaign.as_str());
         out.text(self.member.person.as_str());
-        self.row.write_fields(&mut out);
+        out.long(0);
+        out.array(self.row.fields.iter(), |out, (name, value)| {
+            out.text(name);
+            value.write(out);
+        });
         out.long(self.event_at);
         out.0
     }
@@ -115,14 +139,18 @@ impl Upsert {
 
 impl ReadUpsert {
     pub fn decode(record: &[u8]) -> Result<Self, ReadError> {
-        let mut from = Reader::object(&avro::UPSERT, record)?;
+        // The first version had no row: all of its fields stand by name.
+        let (mut from, with_row) = match Reader::object(&avro::UPSERT, record) {
+            Ok(from) => (from, true),
+            Err(_) => (Reader::object(&FIRST, record)?, false),
+        };
         let object = from.text()?.to_owned();
         let external_id = from.text()?.to_owned();
         let campaign_id = from.text()?.to_owned();
         let lead_id = from.text()?.to_owned();
-        let mut fields = Vec::new();
+        let mut fields = if with_row { read_row(&mut from)? } else { Vec::new() };
         from.array(|from| {
-            fields.push((from.text()?.to_owned(), Value::read(from)?));
+            fields.push((Cow::Owned(from.text()?.to_owned()), Value::read(from)?));
             Ok(())
         })?;
         let event_at = from.long()?;
@@ -134,6 +162,32 @@ impl ReadUpsert {
         let person = SalesforceId::parse(&self.lead_id)?;
         Some(MemberKey { campaign, person })
     }
+}
+
+static FIRST: LazyLock<Embedded> =
+    LazyLock::new(|| avro::embed("upsert/1", include_str!("../../schemas/earlier/upsert/1.avsc")));
+
+fn read_row(from: &mut Reader<'_>) -> Result<Vec<(Cow<'static, str>, Value)>, ReadError> {
+    let branch = from.long()?;
+    if branch == 0 {
+        return Ok(Vec::new());
+    }
+    let object = Object::ALL.into_iter().find(|object| object.branch() == branch).ok_or(ReadError::Branch)?;
+    let mut row = Vec::with_capacity(fields(object).len());
+    for field in fields(object) {
+        let value = match field.kind {
+            FieldKind::Integer => from.option(Reader::long)?.map(Value::Integer),
+            FieldKind::Decimal => from.option(Reader::double)?.map(Value::Decimal),
+            FieldKind::Text(_) | FieldKind::Email | FieldKind::LeadLookup | FieldKind::Picklist => {
+                from.option(Reader::text)?.map(|text| Value::Text(text.to_owned()))
+            }
+        };
+        // A status that nobody stated is not written.
+        if value.is_some() || field.kind != FieldKind::Picklist {
+            row.push((Cow::Borrowed(field.name), value.unwrap_or(Value::Null)));
+        }
+    }
+    Ok(row)
 }
 
 impl Value {

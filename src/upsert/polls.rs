@@ -1,21 +1,23 @@
 //! The row of Kaltura_User_Polls__c: one per member and entry, with up to ten polls.
 
+use crate::avro::Writer;
 use crate::event::MemberKey;
 use crate::fold::{Catalogue, EntryPiece, PollPiece};
 
+use super::Object;
 use super::field::{POLLS, POLLS_MAX};
-use super::row::{Raw, RowRefusal, entry_row};
-use super::{Object, Row};
+use super::row::{Derived, Raw, Whose, write_row};
 
-/// The row; None before the first poll event.
-pub fn polls_row(
+/// Appends the row; there is none before the first poll event.
+pub fn write_polls(
+    out: &mut Writer,
     key: &MemberKey,
     entry_id: &str,
     piece: &EntryPiece,
     catalogue: &Catalogue,
-) -> Option<Result<Row, RowRefusal>> {
+) -> Derived {
     if piece.polls.is_empty() {
-        return None;
+        return Derived::Nothing;
     }
     let session = catalogue.get(key.campaign, Some(entry_id));
     let entry_name = session.and_then(|session| session.name.as_ref()).or(piece.entry_name.get());
@@ -30,7 +32,7 @@ pub fn polls_row(
     for (value, raw) in values.iter_mut().zip(head.into_iter().chain(slots)) {
         *value = raw;
     }
-    Some(entry_row(Object::Polls, (key, entry_id), &POLLS, values))
+    write_row(out, Object::Polls, Whose { member: key, entry_id: Some(entry_id) }, &POLLS, values)
 }
 
 /// By position, those without one last; then by the earliest answer; then by poll id, which is the order of the state.

@@ -2,13 +2,13 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::avro::Writer;
-use crate::event::MemberKey;
+use crate::avro::{self, Writer};
+use crate::event::{MemberKey, Millis};
 
+use super::Object;
 use super::field::{EMAIL_LENGTH, EXTERNAL_ID_LENGTH, FieldDef, FieldKind};
 use super::number::Hundredths;
 use super::text::{fitted, utf16_units};
-use super::{Object, Row, Value};
 
 /// A value before it is made to fit its field.
 #[derive(Clone, Copy, Debug)]
@@ -62,54 +62,100 @@ impl RowRefusal {
     }
 }
 
-impl Row {
-    /// Stable over versions: it is kept in the state, and a row is sent when it differs. Never 0, which stands for
-    /// "nothing sent".
-    pub fn hash(&self) -> u64 {
-        // One long text is hashed several times faster than its hundred parts.
-        let mut content = Writer(Vec::with_capacity(1024));
-        content.text(self.object.api_name());
-        content.text(&self.external_id);
-        self.write_fields(&mut content);
-        xxh3_64(&content.0).max(1)
+/// What became of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Derived {
+    /// There is none.
+    Nothing,
+    /// Its record was appended, but for the time at its end (`finish_upsert`).
+    Row,
+    /// Nothing was appended.
+    Refused(RowRefusal),
+}
+
+/// Whose row: a member's own, or that of a member and an entry. The entry id is not cut in the external id.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    pub member: &'a MemberKey,
+    pub entry_id: Option<&'a str>,
+}
+
+impl Whose<'_> {
+    fn external_id(self) -> String {
+        let mut id = self.member.text();
+        for text in self.entry_id.into_iter().flat_map(|entry_id| ["_", entry_id]) {
+            id.push_str(text);
+        }
+        id
+    }
+
+    fn external_id_len(self) -> usize {
+        MemberKey::LEN + self.entry_id.map_or(0, |entry_id| 1 + entry_id.len())
+    }
+
+    fn write_external_id(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.member.bytes());
+        for text in self.entry_id.into_iter().flat_map(|entry_id| ["_", entry_id]) {
+            out.extend_from_slice(text.as_bytes());
+        }
     }
 }
 
-/// External id of the rows of a member and an entry; the entry id is not cut.
-pub(super) fn entry_external_id(key: &MemberKey, entry_id: &str) -> String {
-    let mut id = String::with_capacity(MemberKey::LEN + 1 + entry_id.len());
-    for text in [key.campaign.as_str(), "_", key.person.as_str(), "_", entry_id] {
-        id.push_str(text);
-    }
-    id
-}
-
-/// The row of a member and an entry: each value made to fit its field.
-pub(super) fn entry_row<const N: usize>(
+/// Appends the record of a row, each value made to fit its field, straight to the buffer that goes to Kafka: a vector of
+/// values and a text for each would cost more than all the rest.
+pub(super) fn write_row<const N: usize>(
+    out: &mut Writer,
     object: Object,
-    (key, entry_id): (&MemberKey, &str),
+    whose: Whose<'_>,
     fields: &'static [FieldDef; N],
     values: [Raw<'_>; N],
-) -> Result<Row, RowRefusal> {
-    let external_id = entry_external_id(key, entry_id);
-    let refuse = |reason, external_id, field, detail| RowRefusal { reason, object, external_id, field, detail };
-    if external_id.len() > EXTERNAL_ID_LENGTH {
-        let units = utf16_units(&external_id);
+) -> Derived {
+    let refused = |reason, field, detail| {
+        Derived::Refused(RowRefusal { reason, object, external_id: whose.external_id(), field, detail })
+    };
+    let external_id_len = whose.external_id_len();
+    if external_id_len > EXTERNAL_ID_LENGTH {
+        let units = utf16_units(&whose.external_id());
         if units > EXTERNAL_ID_LENGTH {
             let detail = format!("the external id has {units} characters, the field holds {EXTERNAL_ID_LENGTH}");
-            return Err(refuse(RowRefusalReason::ExternalIdTooLong, external_id, EXTERNAL_ID, detail));
+            return refused(RowRefusalReason::ExternalIdTooLong, EXTERNAL_ID, detail);
         }
     }
-    let mut row = Row { object, external_id, fields: Vec::with_capacity(N) };
+    let start = out.0.len();
+    out.0.extend_from_slice(&avro::UPSERT.header);
+    out.text(object.api_name());
+    out.length(external_id_len);
+    whose.write_external_id(&mut out.0);
+    out.text(whose.member.campaign.as_str());
+    out.text(whose.member.person.as_str());
+    out.long(object.branch());
     for (field, raw) in fields.iter().zip(values) {
-        match fit(field, raw) {
-            Ok(value) => row.fields.push((field.name, value)),
-            Err(detail) => {
-                return Err(refuse(RowRefusalReason::NumberTooLarge, row.external_id, field.name, detail));
-            }
+        if let Err(detail) = write_fitted(out, field, raw) {
+            out.0.truncate(start);
+            return refused(RowRefusalReason::NumberTooLarge, field.name, detail);
         }
     }
-    Ok(row)
+    // No fields beside those of the object.
+    out.long(0);
+    Derived::Row
+}
+
+/// Hash of a row, from its record without the time. Stable over versions: it is kept in the state, and a row is sent when
+/// it differs. Never 0, which stands for "nothing sent".
+pub fn row_hash(record: &[u8]) -> u64 {
+    xxh3_64(record.get(avro::HEADER_LEN..).unwrap_or_default()).max(1)
+}
+
+/// Ends a row's record. `event_at` is the Kafka timestamp of the newest record that changed the row.
+pub fn finish_upsert(out: &mut Writer, event_at: Millis) {
+    out.long(event_at);
+}
+
+/// Appends a row's Kafka key: newer records of the same key supersede older ones.
+pub fn write_upsert_key(out: &mut Writer, object: Object, member: &MemberKey, entry_id: Option<&str>) {
+    out.0.extend_from_slice(object.api_name().as_bytes());
+    out.0.push(b'/');
+    Whose { member, entry_id }.write_external_id(&mut out.0);
 }
 
 /// Name of the external id field of every object.
@@ -119,22 +165,22 @@ pub const EXTERNAL_ID: &str = "external_id__c";
 const INTEGER_DIGITS: u32 = 18;
 const DECIMAL_DIGITS: u32 = 16;
 
-fn fit(field: &FieldDef, raw: Raw<'_>) -> Result<Value, String> {
+fn write_fitted(out: &mut Writer, field: &FieldDef, raw: Raw<'_>) -> Result<(), String> {
     let text_length = match field.kind {
         FieldKind::Text(length) => length,
         FieldKind::Email => EMAIL_LENGTH,
         FieldKind::Integer | FieldKind::Decimal | FieldKind::LeadLookup | FieldKind::Picklist => usize::MAX,
     };
-    let value = match raw {
-        Raw::Text(text) => text.and_then(|text| fitted(text, text_length)).map(|text| Value::Text(text.to_owned())),
+    match raw {
+        Raw::Text(text) => out.option(text.and_then(|text| fitted(text, text_length)), Writer::text),
         Raw::Integer(Some(value)) if value.unsigned_abs() >= 10_u64.pow(INTEGER_DIGITS) => {
             return Err(format!("a number has more than {INTEGER_DIGITS} digits"));
         }
-        Raw::Integer(value) => value.map(Value::Integer),
+        Raw::Integer(value) => out.option(value, Writer::long),
         Raw::Decimal(Some(Hundredths(value))) if value / 100 >= 10_u64.pow(DECIMAL_DIGITS) => {
             return Err(format!("a number has more than {DECIMAL_DIGITS} digits before the point"));
         }
-        Raw::Decimal(value) => value.map(|value| Value::Decimal(value.to_f64())),
-    };
-    Ok(value.unwrap_or(Value::Null))
+        Raw::Decimal(value) => out.option(value.map(Hundredths::to_f64), Writer::double),
+    }
+    Ok(())
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rollbook::config::Config;
 use rollbook::dead_letter::DeadLetter;
 use rollbook::http::Health;
@@ -53,8 +55,9 @@ impl Fold {
 
 fn config(names: &Names, more: &str) -> Config {
     let topics = toml::to_string(&names.topics).expect("topics are TOML");
+    let memory_only = if more.contains("[state]") { "" } else { "[state]\ndir = \"\"\n" };
     let text = format!(
-        "application = \"{}\"\n[kafka]\nbootstrap = \"{}\"\n[topics]\n{topics}\n{more}",
+        "application = \"{}\"\n[kafka]\nbootstrap = \"{}\"\n[topics]\n{topics}\n{memory_only}{more}",
         names.prefix,
         harness::kafka().bootstrap()
     );
@@ -97,7 +100,7 @@ fn an_event_becomes_a_state_and_an_upsert_and_its_duplicate_nothing() {
     let upserts = upserts(&names);
     assert_eq!(upserts.len(), 1);
     assert_eq!(upserts[0].external_id, key());
-    assert_eq!(upserts[0].fields, [("Status".to_owned(), Value::Text("Registered".to_owned()))]);
+    assert_eq!(upserts[0].fields, [("Status".into(), Value::Text("Registered".to_owned()))]);
     assert_eq!(harness::read(&client, &names.topics.state).len(), 1);
     fold.stop();
 }
@@ -158,6 +161,61 @@ fn a_late_start_of_a_session_derives_its_members_again() {
         if statuses == ["Participated", "Attended"] { Ok(()) } else { Err(format!("{statuses:?}")) }
     });
     fold.stop();
+}
+
+#[test]
+fn a_statement_that_is_older_than_what_a_predecessor_wrote_is_no_news() {
+    let names = harness::names("fold-predecessor");
+    let client = harness::kafka().client();
+    let fold = Fold::start(&names, "");
+    wait_for_topics(&names);
+    let statement = |updated_at: &str| {
+        format!(r#"{{"event_id":"s","source":"t","updated_at":"{updated_at}","campaign_id":"{CAMPAIGN}"}}"#)
+    };
+    // The predecessor owns a partition of the sessions; there an older statement waits for its successor.
+    let (predecessor, partition) = predecessor(&names);
+    let older = Record::new(&names.topics.sessions, CAMPAIGN, statement("2026-03-01T10:00:00Z"));
+    harness::write(&client, &[Record { partition: Some(partition), ..older }]);
+    // It has written a newer one, which nobody sees as long as another transaction is open before it. The broker ends
+    // that one by its timeout.
+    let catalogue = &names.topics.catalogue;
+    let neighbour = transaction(&client, &format!("{}-neighbour", names.prefix));
+    neighbour.send(BaseRecord::to(catalogue).key("neighbour").payload("")).expect("there is room");
+    neighbour.flush(WITHIN).expect("the broker takes it");
+    let writer = transaction(&client, &format!("{}-predecessor", names.prefix));
+    writer.send(BaseRecord::to(catalogue).key(CAMPAIGN).payload(&statement("2026-03-02T10:00:00Z"))).expect("room");
+    writer.commit_transaction(WITHIN).expect("it is committed");
+    drop(predecessor);
+    wait_for_outcomes(&fold, Topic::Sessions, RecordOutcome::Unchanged, 1);
+    assert_eq!(fold.count(Topic::Sessions, RecordOutcome::Changed), 0);
+    fold.stop();
+}
+
+/// A member of the fold's group that does nothing, and the partition of each input that it has.
+fn predecessor(names: &Names) -> (BaseConsumer, i32) {
+    let mut client = harness::kafka().client();
+    client.set("group.id", format!("{}-fold", names.prefix)).set("partition.assignment.strategy", "range");
+    client.set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = client.create().expect("the settings are right");
+    let inputs: Vec<&str> = names.inputs().collect();
+    consumer.subscribe(&inputs).expect("subscribed");
+    let partition = harness::until("a partition of each input", WITHIN, || {
+        drop(consumer.poll(Duration::from_millis(50)));
+        let assigned = consumer.assignment().map_err(|error| error.to_string())?;
+        let of_sessions = assigned.elements_for_topic(&names.topics.sessions);
+        if assigned.count() == inputs.len() { Ok(of_sessions[0].partition()) } else { Err(format!("{assigned:?}")) }
+    });
+    (consumer, partition)
+}
+
+/// A producer with a transaction that is open for some seconds at most.
+fn transaction(client: &ClientConfig, transactional_id: &str) -> BaseProducer {
+    let mut client = client.clone();
+    client.set("transactional.id", transactional_id).set("transaction.timeout.ms", "6000");
+    let producer: BaseProducer = client.create().expect("the settings are right");
+    producer.init_transactions(WITHIN).expect("the broker answers");
+    producer.begin_transaction().expect("none is open");
+    producer
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rollbook::event::{Decoded, DecodedSession, Decoder, Event, EventKind, MemberKey, Record};
 use rollbook::fold::{Aggregate, Catalogue};
-use rollbook::upsert::{Row, RowRefusal, engagement_row, member_row, polls_row};
+use rollbook::upsert::{Row, RowRefusal, member_row, write_engagement, write_polls};
 use serde_json::{Map, Value, json};
 
 const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -162,7 +162,10 @@ fn rows(events: &[&Event<'_>], others: &[&Event<'_>], catalogue: &Catalogue) -> 
     for (key, aggregate) in &members {
         put(&mut rows, Ok(member_row(key, &aggregate.member, catalogue)));
         for (entry, piece) in aggregate.entries.iter() {
-            let of_entry = [engagement_row(key, entry, piece, catalogue), polls_row(key, entry, piece, catalogue)];
+            let of_entry = [
+                Row::of(|out| write_engagement(out, key, entry, piece, catalogue)),
+                Row::of(|out| write_polls(out, key, entry, piece, catalogue)),
+            ];
             for row in of_entry.into_iter().flatten() {
                 put(&mut rows, row);
             }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
+mod chaos;
 mod clients;
 mod config;
 mod decoding;
@@ -25,6 +26,7 @@ mod schemas;
 mod sessions;
 mod sink;
 mod soql;
+mod spill;
 mod tidy;
 mod tools;
 mod two_folds;

@@ -23,6 +23,7 @@ const COUNTED: &[&str] = &[
     "rollbook_build_info",
     "rollbook_waiting",
     "rollbook_state_restoring",
+    "rollbook_state_disk_failing",
     "rollbook_state_entries",
     "rollbook_assigned_partitions",
     "rollbook_catalogue_sessions",

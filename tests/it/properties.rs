@@ -15,7 +15,8 @@ use rollbook::event::{
     VisitPhase,
 };
 use rollbook::fold::{Aggregate, Catalogue, Piece, decode_piece};
-use rollbook::upsert::{engagement_row, member_row, polls_row};
+use rollbook::lattice::Name;
+use rollbook::upsert::{Row, member_row, write_engagement, write_polls};
 
 const NOON: Millis = 1_780_000_000_000;
 const TEXTS: [&str; 6] = ["a", "b", "é", "\u{1F600}", "\u{FF5E}", "a longer text"];
@@ -112,7 +113,7 @@ fn event() -> impl Strategy<Value = OwnEvent> {
                 source,
                 event_id,
                 occurred_at,
-                entry_id,
+                entry_id: entry_id.map(|id| Name::from(&*id)),
                 entry_name,
                 channel_id,
                 channel_name,
@@ -178,8 +179,8 @@ fn derived(aggregate: &Aggregate) -> Vec<String> {
     let (key, catalogue) = (member(), Catalogue::default());
     let mut rows = vec![format!("{:?}", member_row(&key, &aggregate.member, &catalogue))];
     for (id, piece) in aggregate.entries.iter() {
-        rows.push(format!("{:?}", engagement_row(&key, id, piece, &catalogue)));
-        rows.push(format!("{:?}", polls_row(&key, id, piece, &catalogue)));
+        rows.push(format!("{:?}", Row::of(|out| write_engagement(out, &key, id, piece, &catalogue))));
+        rows.push(format!("{:?}", Row::of(|out| write_polls(out, &key, id, piece, &catalogue))));
     }
     rows
 }
@@ -299,7 +300,7 @@ fn said(step: i64, act: Act<'static>) -> OwnEvent {
         source: Cow::Borrowed("s"),
         event_id: Cow::Owned(format!("e{step}")),
         occurred_at: NOON + step,
-        entry_id: Some(Cow::Borrowed("1_entry")),
+        entry_id: Some(Name::from("1_entry")),
         entry_name: None,
         channel_id: None,
         channel_name: None,

@@ -7,6 +7,7 @@ use rollbook::event::{
     Act, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, RegistrationAction, SalesforceId, Session,
     SessionKey, View, VisitPhase,
 };
+use rollbook::lattice::Name;
 use serde_json::{Value, json};
 
 const CAMPAIGN: &str = "70103000000cnFXAAY";
@@ -352,7 +353,7 @@ fn rows_exist_only_where_something_made_them() {
     assert_eq!(keys(&[event("3", 0, Act::Leave { connection: None })]), ["CampaignMember", "UserSessionEngagement__c"]);
     assert_eq!(keys(&[poll("4", 0, "p", "")]).len(), 3);
     // 217 and 218 units of entry id make an external id of 255 and 256.
-    let long = |units: usize| Event { entry_id: Some("x".repeat(units).into()), ..poll("5", 0, "p", "") };
+    let long = |units: usize| Event { entry_id: Some(Name::from("x".repeat(units).as_str())), ..poll("5", 0, "p", "") };
     assert_eq!(keys(&[long(217)]).len(), 3);
     assert_eq!(keys(&[long(218)]), ["CampaignMember"]);
     // A number that its field cannot hold takes its own row away, not the others.

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use apache_avro::schema_compatibility::SchemaCompatibility;
 use apache_avro::{Schema, from_avro_datum, to_avro_datum, types::Value};
 use proptest::strategy::{Strategy, ValueTree};
-use rollbook::avro::embedded;
-use rollbook::event::EARLIER;
+use rollbook::avro::{self, embedded};
+use rollbook::event::{EARLIER, MemberKey, SalesforceId};
+use rollbook::fold::{Catalogue, EntryPiece};
+use rollbook::upsert::{Derived, FieldKind, Object, ReadUpsert, Row, Upsert, fields, finish_upsert, write_engagement};
 
 use super::records::random_record;
 
@@ -105,6 +107,56 @@ fn every_enum_has_a_default_for_symbols_of_the_future() {
         });
     }
     assert!(enums >= 7, "{enums} enums were seen");
+}
+
+#[test]
+fn the_rows_of_the_upsert_schema_are_the_fields_that_are_written() {
+    let schema: serde_json::Value = serde_json::from_str(avro::UPSERT.text).unwrap();
+    let row = schema["fields"].as_array().unwrap().iter().find(|field| field["name"] == "row").unwrap();
+    for (object, branch) in Object::ALL.into_iter().zip(1..) {
+        let described: Vec<(&str, &str)> = row["type"][branch]["fields"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|field| (field["name"].as_str().unwrap(), field["type"][1].as_str().unwrap()))
+            .collect();
+        let of = |kind| match kind {
+            FieldKind::Integer => "long",
+            FieldKind::Decimal => "double",
+            FieldKind::Text(_) | FieldKind::Email | FieldKind::LeadLookup | FieldKind::Picklist => "string",
+        };
+        let written: Vec<(&str, &str)> = fields(object).iter().map(|field| (field.name, of(field.kind))).collect();
+        assert_eq!(described, written, "{object:?}");
+    }
+}
+
+/// By `apache-avro` and by the sink: a row as the fold writes it, and the same with its fields by name, as the first
+/// version wrote them.
+#[test]
+fn an_upsert_is_read_as_it_was_written_in_every_version() {
+    let id = |text| SalesforceId::parse(text).unwrap();
+    let member = MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") };
+    let piece = EntryPiece { counted: true, ..EntryPiece::default() };
+    let catalogue = Catalogue::default();
+    let mut out = avro::Writer::default();
+    assert_eq!(write_engagement(&mut out, &member, "1_entry", &piece, &catalogue), Derived::Row);
+    finish_upsert(&mut out, 7);
+    let body = out.0.strip_prefix(&avro::UPSERT.header).unwrap();
+    from_avro_datum(&avro::UPSERT.schema, &mut &*body, None).unwrap();
+    let read = ReadUpsert::decode(&out.0).unwrap();
+    assert_eq!((read.fields.len(), read.event_at, read.member()), (30, 7, Some(member)));
+
+    let row = Row::of(|out| write_engagement(out, &member, "1_entry", &piece, &catalogue)).unwrap().unwrap();
+    let by_name = Upsert { row, member, event_at: 7 }.encode();
+    assert_eq!(ReadUpsert::decode(&by_name).unwrap().fields, read.fields);
+    // The first version is the same but for the row, whose null is one byte before the fields.
+    let first = Schema::parse_str(include_str!("../../schemas/earlier/upsert/1.avsc")).unwrap();
+    let resolved = from_avro_datum(&avro::UPSERT.schema, &mut &by_name[avro::HEADER_LEN..], None).unwrap();
+    let Value::Record(members) = resolved else { panic!("a record") };
+    let of_first = Value::Record(members.into_iter().filter(|(name, _)| name != "row").collect());
+    let header = avro::single_object_header(&first).to_vec();
+    let record = [header, to_avro_datum(&first, of_first).unwrap()].concat();
+    assert_eq!(ReadUpsert::decode(&record).unwrap().fields, read.fields);
 }
 
 /// Name of the schema and text of every earlier version.

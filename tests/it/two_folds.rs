@@ -11,7 +11,8 @@ use rollbook::event::{
     RegistrationAction, SalesforceId, Session, SessionKey, View, VisitPhase,
 };
 use rollbook::fold::{Aggregate, Catalogue};
-use rollbook::upsert::{Object, Row, engagement_row, member_row, polls_row};
+use rollbook::lattice::Name;
+use rollbook::upsert::{Object, Row, member_row, write_engagement, write_polls};
 use serde_json::Value;
 
 /// 1 June 2026, noon UTC: any time after the conference.
@@ -56,7 +57,10 @@ fn org(events: &[Event<'_>], catalogue: &Catalogue) -> Rows {
     }
     for (key, id) in entries {
         let Some(entry) = aggregates.get(&key).and_then(|aggregate| aggregate.entry(id)) else { continue };
-        let derived = [engagement_row(&key, id, entry, catalogue), polls_row(&key, id, entry, catalogue)];
+        let derived = [
+            Row::of(|out| write_engagement(out, &key, id, entry, catalogue)),
+            Row::of(|out| write_polls(out, &key, id, entry, catalogue)),
+        ];
         for row in derived.into_iter().flatten().flatten() {
             let row_key = (row.object.api_name().to_owned(), row.external_id.clone());
             let mut fields = held(row, &mut rows);
@@ -156,7 +160,7 @@ fn collision(rng: &mut Rng, number: usize) -> Event<'static> {
         source: (*rng.choice(&["s", "t"]).expect("there are sources")).into(),
         event_id: number.to_string().into(),
         occurred_at,
-        entry_id: (!may_lack_entry || rng.bool()).then(|| Cow::Borrowed(if rng.bool() { "e" } else { "E" })),
+        entry_id: (!may_lack_entry || rng.bool()).then(|| Name::from(if rng.bool() { "e" } else { "E" })),
         entry_name: text(rng),
         channel_id: rng.choice([None, Some(-1), Some(7), Some(999_999_999_999_999_999)]).flatten(),
         channel_name: text(rng),

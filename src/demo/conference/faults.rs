@@ -11,6 +11,7 @@ use super::{DAY, Fate, Feed, OPENING, Partition, Record, Sent};
 use crate::event::{
     Act, Event, EventKind, IgnoreReason, MemberKey, Millis, PollAnswer, Reaction, RefusalReason, RegistrationAction,
 };
+use crate::lattice::Name;
 
 /// Longest text of a field of an event, in UTF-8 bytes.
 const TEXT_BYTES_MAX: usize = 32_768;
@@ -27,7 +28,7 @@ pub fn impossible_rows(keys: &[MemberKey], events: &mut Vec<Event<'static>>) -> 
     let answer =
         PollAnswer { poll_id: "poll".into(), poll_type: None, question: None, answer: "kept".into(), position: None };
     let long_id = Event {
-        entry_id: Some("long".repeat(60).into()),
+        entry_id: Some(Name::from("long".repeat(60).as_str())),
         ..event(keys, "long-id", EventKind::Reaction, Act::Reaction(Reaction::Clap))
     };
     let large_number = Event {

@@ -9,6 +9,7 @@ use super::{DAY, HOUR, MINUTE, OPENING};
 use crate::event::{
     Act, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, RegistrationAction, View, VisitPhase,
 };
+use crate::lattice::Name;
 
 const SOURCES: [&str; 3] = ["kaltura/eu", "kaltura/us", "backoffice"];
 const NAMES: [&str; 8] = ["Ada", "Søren", "José", "山田", "Zoë", "Łukasz", "Мария", "O’Neil"];
@@ -67,7 +68,7 @@ impl Diary<'_> {
             source: self.rng.choice(SOURCES).unwrap_or_default().into(),
             event_id: format!("{}-{}-{}", kind.name(), self.number, self.events.len()).into(),
             occurred_at: at,
-            entry_id: self.talk.map(|talk| talk.entry_id.clone().into()),
+            entry_id: self.talk.map(|talk| Name::from(talk.entry_id.as_str())),
             entry_name: self.talk.filter(|_| names_entry).map(|talk| Cow::Borrowed(talk.name)),
             channel_id: self.talk.filter(|_| names_entry).map(|talk| talk.channel_id),
             channel_name: self.talk.filter(|_| names_entry).map(|talk| Cow::Borrowed(talk.channel_name)),

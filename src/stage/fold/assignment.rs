@@ -1,9 +1,9 @@
 //! Taking over partitions and giving them up.
 //!
 //! Taking over, in this order: the offsets that are committed and stable (a predecessor's pending transaction is
-//! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end;
-//! then the inputs flow. The order matters: states read before the offsets were stable could miss a predecessor's
-//! last commit.
+//! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end,
+//! and the session catalogue to its end; then the inputs flow. The order matters: states or statements read before the
+//! offsets were stable could miss a predecessor's last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::kafka::changelog::Changelog;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::topics::Topic;
+use crate::store::{DiskError, RestoreError};
 
 use super::inputs::{carries_events, input_of};
 use super::worker::{Worker, now};
@@ -24,6 +25,8 @@ use super::{Error, attempt};
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// States read back before the loop looks at anything else.
 const RESTORE_FOR: Duration = Duration::from_millis(200);
+/// Pause between two looks whether the catalogue is known, too.
+const CATALOGUE_PAUSE: Duration = Duration::from_millis(5);
 
 impl Worker {
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
@@ -31,13 +34,15 @@ impl Worker {
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
+        self.parts.catalogue_follower.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
         self.lost = false;
         attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
         attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
-        let from: BTreeMap<i32, i64> =
-            owned.iter().map(|partition| (*partition, self.store.partition(*partition).restored_to)).collect();
         self.assigned = owned;
+        self.open_shelves()?;
+        let known = |partition: &i32| (*partition, self.store.partition(*partition).restored_to);
+        let from: BTreeMap<i32, i64> = self.assigned.clone().iter().map(known).collect();
         self.report_assigned();
         self.parts.health.ready(false, "states are read back");
         self.parts.metrics.state_restoring.set(1);
@@ -103,9 +108,16 @@ impl Worker {
 
     /// Reads states back for a while. True where the inputs flow again, so that nothing hinders a commit.
     pub(super) fn restore(&mut self) -> Result<bool, Error> {
-        // Serves rebalances; the inputs are paused, so that no record comes.
-        self.parts.consumer.poll(Duration::ZERO);
         let Some(changelog) = &mut self.restoring else { return Ok(true) };
+        let read_back = changelog.finished();
+        // Serves rebalances; the inputs are paused, so that no record comes.
+        self.parts.consumer.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
+        if read_back {
+            if self.parts.catalogue_follower.caught_up() {
+                self.resume()?;
+            }
+            return Ok(self.restoring.is_none());
+        }
         let mut failed = None;
         let mut restored = 0;
         let store = &mut self.store;
@@ -121,6 +133,14 @@ impl Worker {
             }
         });
         attempt("read states back", read)?;
+        if changelog.known_beyond_end() {
+            self.start_over(&DiskError::Foreign)?;
+            return Ok(false);
+        }
+        if let Some((_, RestoreError::Disk(error))) = failed {
+            self.start_over(&error)?;
+            return Ok(false);
+        }
         if let Some((partition, source)) = failed {
             let topic = self.parts.config.topics.state.clone();
             return Err(Error::Restore { topic, partition, source });
@@ -129,19 +149,22 @@ impl Worker {
         for (partition, remaining) in changelog.remaining() {
             self.parts.metrics.restore_remaining(partition).set(remaining);
         }
-        if changelog.finished() {
-            self.resume()?;
-        }
-        Ok(self.restoring.is_none())
+        Ok(false)
     }
 
     fn resume(&mut self) -> Result<(), Error> {
         let Some(changelog) = self.restoring.take() else { return Ok(()) };
+        let derivation = self.derivation();
         for (partition, next_offset) in changelog.next_offsets() {
             let state = self.store.partition(partition);
             state.restored_to = next_offset;
-            // The catalogue, or the derivation itself, may have changed since the rows were sent.
-            state.derive_all(now());
+            // The catalogue may have changed since the rows were sent. Where it is that of the states on disk, rows may
+            // have been sent with another one in between, but only those of members that were read back just now.
+            if state.derived_with == derivation {
+                state.derive_unsaved(now());
+            } else {
+                state.derive_all(now());
+            }
         }
         let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
         attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
@@ -156,6 +179,7 @@ impl Worker {
     /// to them in between is then read from the changelog.
     pub(super) fn revoke(&mut self) -> Result<(), Error> {
         info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
+        self.saving.hurry();
         self.flush()?;
         self.restoring = None;
         // Rows that are still to be derived again are the next owner's, who derives everything.

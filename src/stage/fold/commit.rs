@@ -4,14 +4,18 @@
 //! written with the piece in the same transaction as the row, so that neither a crash nor a late catalogue can lose
 //! or repeat a change.
 
+use std::hint::black_box;
+
+use crate::avro::Writer;
 use crate::config::Topics;
 use crate::dead_letter::{DeadLetter, Stage};
 use crate::event::{MemberKey, Millis};
 use crate::fold::{Aggregate, Catalogue, EntryPiece};
-use crate::kafka::transaction::Outgoing;
+use crate::kafka::topics::Topic;
+use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
-use crate::store::{Store, piece_key};
-use crate::upsert::{self, Row, RowRefusal, Upsert};
+use crate::store::{DiskError, Partition, Store, write_piece_key};
+use crate::upsert::{self, Derived, Object, RowRefusal};
 
 use super::tally::Tally;
 
@@ -19,13 +23,18 @@ use super::tally::Tally;
 /// facts that arrive meanwhile.
 const STALE_MEMBERS_PER_COMMIT: usize = 20_000;
 
+/// Members that are read ahead of their turn; so many fit into a core's own cache.
+const MEMBERS_AHEAD: usize = 32;
+
 /// Collects the records of one commit.
 pub struct Changes<'a> {
     pub topics: &'a Topics,
     pub catalogue: &'a Catalogue,
     pub tally: &'a mut Tally,
-    pub records: &'a mut Vec<Outgoing>,
+    pub records: &'a mut Records,
     pub now: Millis,
+    /// Number of the commit.
+    pub commit: u64,
 }
 
 /// Whose piece is looked at.
@@ -37,83 +46,132 @@ struct Subject<'a> {
 
 impl Changes<'_> {
     /// Every piece with new facts, and some of those that the catalogue made stale.
-    pub fn collect(&mut self, store: &mut Store) {
+    pub fn collect(&mut self, store: &mut Store) -> Result<(), DiskError> {
         for (partition, pieces) in store.partitions() {
-            while let Some((member, aggregate, event_at)) = pieces.take_dirty() {
-                let subject = Subject { partition, member: &member, event_at };
-                // A member's row exists from its first event on, whatever that event was about.
-                if aggregate.member.dirty || aggregate.member.row_hash == 0 {
-                    self.member(&subject, aggregate);
-                }
-                for (entry_id, piece) in aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
-                    self.entry(&subject, entry_id, piece);
-                }
-            }
+            while self.collect_dirty(partition, pieces) {}
             for _ in 0..STALE_MEMBERS_PER_COMMIT {
-                let Some((stale, aggregate)) = pieces.take_stale() else { break };
+                let Some((stale, aggregate)) = pieces.take_stale()? else { break };
                 let subject = Subject { partition, member: &stale.member, event_at: stale.event_at };
-                self.member(&subject, aggregate);
+                let mut grown = self.member(&subject, aggregate);
                 for (entry_id, piece) in aggregate.entries.values_mut() {
                     if stale.about.entry_id.as_deref().is_none_or(|about| about == &**entry_id) {
-                        self.entry(&subject, entry_id, piece);
+                        grown = add(grown, self.entry(&subject, entry_id, piece));
                     }
                 }
+                self.wrote(pieces, &stale.member, grown);
             }
         }
+        Ok(())
     }
 
-    fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) {
-        let row = upsert::member_row(subject.member, &aggregate.member, self.catalogue);
-        let sent = self.row(subject, Some(Ok(row)), &mut aggregate.member.row_hash);
-        let changed = std::mem::take(&mut aggregate.member.dirty);
-        if sent || changed {
-            self.state(subject, None, aggregate.member.encode());
-        }
-    }
-
-    fn entry(&mut self, subject: &Subject<'_>, entry_id: &str, piece: &mut EntryPiece) {
-        let engagement = upsert::engagement_row(subject.member, entry_id, piece, self.catalogue);
-        let polls = upsert::polls_row(subject.member, entry_id, piece, self.catalogue);
-        let engagement_sent = self.row(subject, engagement, &mut piece.engagement_row_hash);
-        let polls_sent = self.row(subject, polls, &mut piece.polls_row_hash);
-        let changed = std::mem::take(&mut piece.dirty);
-        if engagement_sent || polls_sent || changed {
-            self.state(subject, Some(entry_id), piece.encode());
-        }
-    }
-
-    /// Sends a row, or its refusal, if it is not what was last sent.
-    fn row(&mut self, subject: &Subject<'_>, row: Option<Result<Row, RowRefusal>>, last_sent: &mut u64) -> bool {
-        let Some(row) = row else { return false };
-        let (object, hash) = match &row {
-            Ok(row) => (row.object, row.hash()),
-            Err(refusal) => (refusal.object, refusal.hash()),
-        };
-        if hash == *last_sent {
-            self.tally.row(object, RowOutcome::Unchanged);
-            return false;
-        }
-        *last_sent = hash;
-        match row {
-            Ok(row) => {
-                self.tally.row(object, RowOutcome::Written);
-                self.upsert(subject, row);
+    /// Some of the members with new facts. False where there are no more.
+    fn collect_dirty(&mut self, partition: i32, pieces: &mut Partition) -> bool {
+        black_box(pieces.warm_dirty(MEMBERS_AHEAD));
+        for _ in 0..MEMBERS_AHEAD {
+            let Some((member, aggregate, event_at)) = pieces.take_dirty() else { return false };
+            let subject = Subject { partition, member: &member, event_at };
+            let mut grown = None;
+            // A member's row exists from its first event on, whatever that event was about.
+            if aggregate.member.dirty || aggregate.member.row_hash == 0 {
+                grown = self.member(&subject, aggregate);
             }
-            Err(refusal) => {
-                self.tally.row(object, RowOutcome::DeadLettered);
-                self.refusal(subject, &refusal);
+            for (entry_id, piece) in aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
+                grown = add(grown, self.entry(&subject, entry_id, piece));
             }
+            self.wrote(pieces, &member, grown);
         }
         true
     }
 
-    fn upsert(&mut self, subject: &Subject<'_>, row: Row) {
-        let upsert = Upsert { row, member: *subject.member, event_at: subject.event_at };
-        self.write(&self.topics.upserts, Some(subject.partition), upsert.key().into_bytes(), upsert.encode());
+    fn wrote(&self, pieces: &mut Partition, member: &MemberKey, grown: Option<isize>) {
+        if let Some(grown) = grown {
+            pieces.wrote(member, self.commit, grown);
+        }
     }
 
-    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: Vec<u8>) {
-        self.write(&self.topics.state, Some(subject.partition), piece_key(subject.member, entry_id), value);
+    /// By how much the record of the piece has grown; None where it was not written.
+    fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) -> Option<isize> {
+        let (catalogue, piece) = (self.catalogue, &aggregate.member);
+        let derive = |out: &mut Writer| upsert::write_member(out, subject.member, piece, catalogue);
+        let hash = self.row(subject, (Object::CampaignMember, None), piece.row_hash, derive);
+        let changed = std::mem::take(&mut aggregate.member.dirty);
+        let sent = std::mem::replace(&mut aggregate.member.row_hash, hash) != hash;
+        if !sent && !changed {
+            return None;
+        }
+        let len = self.state(subject, None, |out| aggregate.member.write(out));
+        Some(grown(&mut aggregate.member.record_len, len))
+    }
+
+    /// See [`Self::member`].
+    fn entry(&mut self, subject: &Subject<'_>, entry_id: &str, piece: &mut EntryPiece) -> Option<isize> {
+        let catalogue = self.catalogue;
+        let derive = |out: &mut Writer| upsert::write_engagement(out, subject.member, entry_id, piece, catalogue);
+        let engagement = self.row(subject, (Object::Engagement, Some(entry_id)), piece.engagement_row_hash, derive);
+        let derive = |out: &mut Writer| upsert::write_polls(out, subject.member, entry_id, piece, catalogue);
+        let polls = self.row(subject, (Object::Polls, Some(entry_id)), piece.polls_row_hash, derive);
+        let changed = std::mem::take(&mut piece.dirty);
+        let engagement_sent = std::mem::replace(&mut piece.engagement_row_hash, engagement) != engagement;
+        let polls_sent = std::mem::replace(&mut piece.polls_row_hash, polls) != polls;
+        if !engagement_sent && !polls_sent && !changed {
+            return None;
+        }
+        let len = self.state(subject, Some(entry_id), |out| piece.write(out));
+        Some(grown(&mut piece.record_len, len))
+    }
+
+    /// Sends a row, or its refusal, if it is not what was last sent. Returns the hash of what now was.
+    fn row(
+        &mut self,
+        subject: &Subject<'_>,
+        (object, entry_id): (Object, Option<&str>),
+        last_sent: u64,
+        derive: impl FnOnce(&mut Writer) -> Derived,
+    ) -> u64 {
+        let mut refused = None;
+        let mut unchanged = false;
+        let value = |out: &mut Writer| {
+            let start = out.0.len();
+            match derive(out) {
+                Derived::Nothing => return None,
+                Derived::Refused(refusal) => {
+                    refused = Some(refusal);
+                    return None;
+                }
+                Derived::Row => {}
+            }
+            let hash = upsert::row_hash(out.0.get(start..).unwrap_or_default());
+            unchanged = hash == last_sent;
+            upsert::finish_upsert(out, subject.event_at);
+            (!unchanged).then_some(hash)
+        };
+        let key = |out: &mut Writer| upsert::write_upsert_key(out, object, subject.member, entry_id);
+        if let Some(hash) = self.records.write((Topic::Upserts, subject.partition), value, key) {
+            self.tally.row(object, RowOutcome::Written);
+            return hash;
+        }
+        match refused {
+            Some(refusal) if refusal.hash() != last_sent => {
+                self.tally.row(object, RowOutcome::DeadLettered);
+                self.refusal(subject, &refusal);
+                return refusal.hash();
+            }
+            Some(_) => self.tally.row(object, RowOutcome::Unchanged),
+            None if unchanged => self.tally.row(object, RowOutcome::Unchanged),
+            None => {}
+        }
+        last_sent
+    }
+
+    /// Length of the record.
+    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: impl FnOnce(&mut Writer)) -> u32 {
+        let value = |out: &mut Writer| {
+            let start = out.0.len();
+            value(out);
+            u32::try_from(out.0.len() - start).ok()
+        };
+        let key = |out: &mut Writer| write_piece_key(out, subject.member, entry_id);
+        self.records.write((Topic::State, subject.partition), value, key).expect("a piece is shorter than 4 GiB")
     }
 
     fn refusal(&mut self, subject: &Subject<'_>, refusal: &RowRefusal) {
@@ -137,18 +195,17 @@ impl Changes<'_> {
             at: self.now,
         };
         self.tally.dead_letter(refusal.code());
-        self.write(&self.topics.dead_letters, None, key, letter.encode());
+        let value = letter.encode();
+        self.records.push(Topic::DeadLetters, Outgoing { key: Some(&key), value: Some(&value), ..Outgoing::default() });
     }
+}
 
-    fn write(&mut self, topic: &str, partition: Option<i32>, key: Vec<u8>, value: Vec<u8>) {
-        let topic = topic.to_owned();
-        self.records.push(Outgoing {
-            topic,
-            partition,
-            key: Some(key),
-            value: Some(value),
-            timestamp: None,
-            headers: None,
-        });
-    }
+/// Takes note of a record's length. Returns by how much it has grown.
+fn grown(len: &mut u32, now: u32) -> isize {
+    let before = std::mem::replace(len, now);
+    (now as usize).cast_signed() - (before as usize).cast_signed()
+}
+
+fn add(grown: Option<isize>, more: Option<isize>) -> Option<isize> {
+    if grown.is_none() && more.is_none() { None } else { Some(grown.unwrap_or(0) + more.unwrap_or(0)) }
 }

@@ -7,22 +7,24 @@
 //! since folding again changes nothing.
 
 mod assignment;
-mod commit;
+pub mod commit;
 mod headers;
 mod inputs;
 mod record;
+mod saving;
 mod start;
 mod statements;
-mod tally;
+pub mod tally;
 mod worker;
 
 pub use headers::KIND_HEADER;
 pub use start::{Ended, start};
+pub use worker::{BATCH_RECORDS, BATCHES_PER_TURN};
 
 use rdkafka::error::KafkaError;
 
 use crate::kafka::registry::RegistrySetupError;
-use crate::store::RestoreError;
+use crate::store::{DiskError, RestoreError};
 
 /// Why a fold thread stops.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub enum Error {
     Restore { topic: String, partition: i32, source: RestoreError },
     #[error("the schema registry's client cannot be made")]
     Registry(#[from] RegistrySetupError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("thread `{name}` cannot be started")]
     Thread { name: String, source: std::io::Error },
 }

@@ -1,5 +1,6 @@
-//! One consumed record to its outcome.
+//! Consumed records to their outcomes, a batch at a time.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use rdkafka::Message;
@@ -9,8 +10,7 @@ use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, Stage};
 use crate::event::{
-    Decoded, DecodedSession, Decoder, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session,
-    SessionKey,
+    Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::membership::Membership;
 use crate::kafka::topics::Topic;
@@ -18,6 +18,7 @@ use crate::kafka::transaction::Outgoing;
 use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
+use crate::store::DiskError;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{input_of, kind_of};
@@ -34,62 +35,101 @@ pub(super) enum Progress {
     Left,
 }
 
-impl Worker {
-    /// Decodes and folds one record, and moves its partition's offset behind it.
-    pub(super) fn record(
-        &mut self,
-        consumer: &BaseConsumer<Membership>,
-        message: &BorrowedMessage<'_>,
-    ) -> Result<Progress, Error> {
-        let Some(input) = input_of(message.topic(), &self.parts.config.topics) else { return Ok(Progress::Done) };
-        let progress = if input == Topic::Sessions {
-            self.session(consumer, message)?
-        } else {
-            self.event(consumer, message, input)?
-        };
-        if matches!(progress, Progress::Done) {
-            self.next_offsets.advance(input, message.partition(), message.offset() + 1);
-        }
-        Ok(progress)
-    }
+/// What a record was read as.
+enum Read<'m> {
+    /// Kind and input of an event topic, or of the re-keyed ones.
+    Event(Topic, Decoded<'m>),
+    Session(DecodedSession),
+    /// Of a topic that this stage does not read; only a change of the subscription could bring one.
+    Foreign,
+}
 
-    fn event(
+impl Worker {
+    /// Decodes and folds records, and moves their partitions' offsets behind them.
+    pub(super) fn records(
         &mut self,
         consumer: &BaseConsumer<Membership>,
-        message: &BorrowedMessage<'_>,
-        input: Topic,
+        batch: &[BorrowedMessage<'_>],
     ) -> Result<Progress, Error> {
-        let headers = MessageHeaders(message);
-        let named = || headers.get(KIND_HEADER).and_then(|name| EventKind::from_name(std::str::from_utf8(name).ok()?));
-        let kind = kind_of(input).or_else(named);
-        let record = record_of(message, kind, &headers);
-        let Some(decoded) = self.decoded(consumer, |decoder| decoder.decode(&record))? else {
-            return Ok(Progress::Left);
-        };
-        match decoded {
-            Decoded::Event(event) => self.accepted(message, input, &event),
-            Decoded::Ignored(reason) => self.tally.ignore(input, reason),
-            Decoded::Refused(refusal) => self.refused(message, input, &refusal),
+        let headers: Vec<MessageHeaders<'_>> = batch.iter().map(MessageHeaders).collect();
+        let mut done = 0;
+        while let Some(rest) = headers.get(done..).filter(|rest| !rest.is_empty()) {
+            let (read, needed) = self.read(rest);
+            done += read.len();
+            if let Err(error) = self.bring(rest, &read) {
+                self.start_over(&error)?;
+                return Ok(Progress::Left);
+            }
+            for (MessageHeaders(message), read) in rest.iter().zip(read) {
+                self.take(message, read);
+            }
+            // What was folded so far is behind the offsets that waiting for the registry commits.
+            if let Some(SchemaNeeded { id }) = needed
+                && let Progress::Left = self.learn(consumer, id)?
+            {
+                return Ok(Progress::Left);
+            }
         }
         Ok(Progress::Done)
     }
 
-    /// Decodes, once the decoder knows the schema. None: a rebalance or the shutdown came first.
-    fn decoded<T>(
-        &mut self,
-        consumer: &BaseConsumer<Membership>,
-        decode: impl Fn(&Decoder) -> Result<T, SchemaNeeded>,
-    ) -> Result<Option<T>, Error> {
-        loop {
-            match decode(&self.decoder) {
-                Ok(decoded) => return Ok(Some(decoded)),
-                Err(needed) => {
-                    if let Progress::Left = self.learn(consumer, needed.id)? {
-                        return Ok(None);
-                    }
+    /// Decodes, up to a record whose schema the decoder does not know yet.
+    fn read<'m>(&self, batch: &'m [MessageHeaders<'_>]) -> (Vec<Read<'m>>, Option<SchemaNeeded>) {
+        let mut read = Vec::with_capacity(batch.len());
+        for headers in batch {
+            let message = headers.0;
+            let one = match input_of(message.topic(), &self.parts.config.topics) {
+                None => Ok(Read::Foreign),
+                Some(Topic::Sessions) => {
+                    self.decoder.decode_session(&record_of(message, None, headers)).map(Read::Session)
                 }
+                Some(input) => {
+                    let named = || EventKind::from_name(std::str::from_utf8(headers.get(KIND_HEADER)?).ok()?);
+                    let record = record_of(message, kind_of(input).or_else(named), headers);
+                    self.decoder.decode(&record).map(|decoded| Read::Event(input, decoded))
+                }
+            };
+            match one {
+                Ok(one) => read.push(one),
+                Err(needed) => return (read, Some(needed)),
             }
         }
+        (read, None)
+    }
+
+    /// Brings what the events need into memory, and into the processor's caches.
+    fn bring(&mut self, batch: &[MessageHeaders<'_>], read: &[Read<'_>]) -> Result<(), DiskError> {
+        let events = batch.iter().zip(read).filter_map(|(MessageHeaders(message), read)| match read {
+            Read::Event(_, Decoded::Event(event)) => Some((message.partition(), event)),
+            Read::Event(..) | Read::Session(_) | Read::Foreign => None,
+        });
+        let events: Vec<_> = events.collect();
+        self.parts.metrics.state_loaded.inc_by(self.store.load(&events)?);
+        black_box(self.store.warm(&events));
+        Ok(())
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>, read: Read<'_>) {
+        let input = match read {
+            Read::Event(input, decoded) => {
+                match decoded {
+                    Decoded::Event(event) => self.accepted(message, input, &event),
+                    Decoded::Ignored(reason) => self.tally.ignore(input, reason),
+                    Decoded::Refused(refusal) => self.refused(message, input, &refusal),
+                }
+                input
+            }
+            Read::Session(decoded) => {
+                match decoded {
+                    DecodedSession::Session(session) => self.statement(message, session.key.clone(), Some(session)),
+                    DecodedSession::Tombstone(key) => self.statement(message, key, None),
+                    DecodedSession::Refused(refusal) => self.refused(message, Topic::Sessions, &refusal),
+                }
+                Topic::Sessions
+            }
+            Read::Foreign => return,
+        };
+        self.next_offsets.advance(input, message.partition(), message.offset() + 1);
     }
 
     fn accepted(&mut self, message: &BorrowedMessage<'_>, input: Topic, event: &Event<'_>) {
@@ -113,32 +153,14 @@ impl Worker {
     /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
     fn reroute(&mut self, message: &BorrowedMessage<'_>, home: i32, event: &Event<'_>) {
         let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
-        self.records.push(Outgoing {
-            topic: self.parts.config.topics.resolved.clone(),
+        let rekeyed = Outgoing {
             partition: Some(home),
-            key: Some(event.member.bytes().to_vec()),
-            value: message.payload().map(<[u8]>::to_vec),
+            key: Some(&event.member.bytes()),
+            value: message.payload(),
             timestamp: message.timestamp().to_millis(),
             headers: Some(rekeyed(message.headers(), event.kind, &origin)),
-        });
-    }
-
-    fn session(
-        &mut self,
-        consumer: &BaseConsumer<Membership>,
-        message: &BorrowedMessage<'_>,
-    ) -> Result<Progress, Error> {
-        let headers = MessageHeaders(message);
-        let record = record_of(message, None, &headers);
-        let Some(decoded) = self.decoded(consumer, |decoder| decoder.decode_session(&record))? else {
-            return Ok(Progress::Left);
         };
-        match decoded {
-            DecodedSession::Session(session) => self.statement(message, session.key.clone(), Some(session)),
-            DecodedSession::Tombstone(key) => self.statement(message, key, None),
-            DecodedSession::Refused(refusal) => self.refused(message, Topic::Sessions, &refusal),
-        }
-        Ok(Progress::Done)
+        self.records.push(Topic::Resolved, rekeyed);
     }
 
     /// A statement that is news goes to the catalogue topic, for every instance.
@@ -153,19 +175,12 @@ impl Worker {
         }
         self.statements.add(key, session, before);
         self.tally.record(Topic::Sessions, RecordOutcome::Changed);
-        self.records.push(Outgoing {
-            topic: self.parts.config.topics.catalogue.clone(),
-            partition: None,
-            key: Some(text.into_bytes()),
-            value,
-            timestamp: Some(at),
-            headers: None,
-        });
+        let (key, value) = (Some(text.as_bytes()), value.as_deref());
+        self.records.push(Topic::Catalogue, Outgoing { key, value, timestamp: Some(at), ..Outgoing::default() });
     }
 
     fn refused(&mut self, message: &BorrowedMessage<'_>, input: Topic, refusal: &Refusal) {
         self.tally.refuse(input, refusal.reason);
-        let key = message.key().map(<[u8]>::to_vec);
         let letter = DeadLetter {
             stage: Stage::Fold,
             reason: refusal.reason.code().to_owned(),
@@ -178,7 +193,7 @@ impl Worker {
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
-            key: key.clone(),
+            key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers: headers_of(message),
             object: None,
@@ -187,16 +202,14 @@ impl Worker {
             attempts: 1,
             at: now(),
         };
-        self.records.push(Outgoing {
-            topic: self.parts.config.topics.dead_letters.clone(),
-            partition: None,
-            key,
-            value: Some(letter.encode()),
-            timestamp: None,
-            headers: Some(
-                OwnedHeaders::new().insert(Header { key: "rollbook.reason", value: Some(refusal.reason.code()) }),
-            ),
-        });
+        let reason = Header { key: "rollbook.reason", value: Some(refusal.reason.code()) };
+        let letter = Outgoing {
+            key: message.key(),
+            value: Some(&letter.encode()),
+            headers: Some(OwnedHeaders::new().insert(reason)),
+            ..Outgoing::default()
+        };
+        self.records.push(Topic::DeadLetters, letter);
     }
 
     /// Asks the registry for a schema, as long as it takes. What was folded before is committed first; the inputs

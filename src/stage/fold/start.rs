@@ -1,7 +1,6 @@
 //! Starts the fold's threads.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -12,7 +11,8 @@ use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Committer;
 use crate::kafka::{group_consumer, transactional_producer};
 use crate::stage::Shared;
-use crate::stage::catalogue::{CatalogueChange, CatalogueReader};
+use crate::stage::catalogue::{CatalogueReader, Follower};
+use crate::store::Disk;
 
 use super::worker::{Worker, WorkerParts};
 use super::{Error, attempt};
@@ -50,7 +50,7 @@ fn worker(
     name: &str,
     partitions: i32,
     runtime: &tokio::runtime::Handle,
-    (catalogue, catalogue_changes): (Catalogue, Receiver<CatalogueChange>),
+    (catalogue, catalogue_follower): (Catalogue, Follower),
 ) -> Result<Option<Worker>, Error> {
     let config = &shared.config;
     let instance = config.kafka.instance.clone().unwrap_or_else(random_instance);
@@ -60,8 +60,8 @@ fn worker(
         move || transactional_producer(&config, &transactional_id, || shutdown.requested())
     };
     let Some(first) = attempt("start transactions", producer())? else { return Ok(None) };
-    let committer =
-        Committer::start(first, producer, name).map_err(|source| Error::Thread { name: name.to_owned(), source })?;
+    let committer = Committer::start(first, producer, config.topics.clone(), name)
+        .map_err(|source| Error::Thread { name: name.to_owned(), source })?;
     let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
     let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
     attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
@@ -71,10 +71,11 @@ fn worker(
         partitions,
         consumer: Arc::new(consumer),
         committer,
+        disk: config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application)).transpose()?,
         registry: config.registry.as_ref().map(Registry::new).transpose()?,
         runtime: runtime.clone(),
         catalogue,
-        catalogue_changes,
+        catalogue_follower,
         metrics: Arc::clone(&shared.metrics),
         health: shared.health.pulse(name),
         shutdown: shared.shutdown.clone(),

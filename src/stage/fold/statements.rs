@@ -3,6 +3,12 @@
 //! The catalogue follows a statement at once, so that it is known to what is derived next. If its commit is given up,
 //! the catalogue goes back: the statement is read again by whoever owns its partition then, and a catalogue that had
 //! kept it would find nothing new in it and never write it for the others.
+//!
+//! What was written comes back through the topic, later. It is known already, and not listened to: after a statement, a
+//! tombstone and an older statement the first one's echo would take the place of the last one for a while, and hide
+//! what is said in between.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::{Session, SessionKey};
 use crate::fold::Catalogue;
@@ -13,6 +19,8 @@ pub struct Statements {
     open: Vec<Statement>,
     /// Of the commit in flight.
     committing: Vec<Statement>,
+    /// What will come back, by key and in order. None: a tombstone.
+    echoes: BTreeMap<SessionKey, VecDeque<Option<Session>>>,
 }
 
 struct Statement {
@@ -25,7 +33,19 @@ struct Statement {
 impl Statements {
     /// The catalogue has followed a statement; `before` is what it said.
     pub fn add(&mut self, key: SessionKey, stated: Option<Session>, before: Option<Session>) {
+        self.echoes.entry(key.clone()).or_default().push_back(stated.clone());
         self.open.push(Statement { key, stated, before });
+    }
+
+    /// Whether what was heard is what was said here, come back. Where somebody else speaks about the same, the topic's
+    /// order decides for everybody, from there on.
+    pub fn echo(&mut self, key: &SessionKey, heard: Option<&Session>) -> bool {
+        let Some(mut awaited) = self.echoes.remove(key) else { return false };
+        let echo = awaited.pop_front().is_some_and(|first| first.as_ref() == heard);
+        if echo && !awaited.is_empty() {
+            self.echoes.insert(key.clone(), awaited);
+        }
+        echo
     }
 
     /// They go into the commit that is handed over now.
@@ -38,8 +58,10 @@ impl Statements {
         self.committing.clear();
     }
 
-    /// Nothing of them was written: the catalogue is as if they had not been read.
+    /// Nothing of them was written: the catalogue is as if they had not been read. Echoes of what was written earlier are
+    /// listened to now, which does no harm: nothing is compared with the catalogue before it has caught up.
     pub fn take_back(&mut self, catalogue: &mut Catalogue) {
+        self.echoes.clear();
         let committing = std::mem::take(&mut self.committing);
         for Statement { key, stated, before } in committing.into_iter().chain(self.open.drain(..)).rev() {
             // Something else was heard since then, from the topic: that stands.
@@ -86,6 +108,29 @@ mod tests {
         statements.take_back(&mut catalogue);
         assert_eq!(catalogue, written);
         assert!(state(&mut statements, &mut catalogue, session(2)));
+    }
+
+    #[test]
+    fn what_comes_back_does_not_take_the_place_of_what_was_said_since_then() {
+        let (mut catalogue, mut statements) = (Catalogue::default(), Statements::default());
+        let key = session(5).key;
+        assert!(state(&mut statements, &mut catalogue, session(5)));
+        catalogue.remove(&key);
+        statements.add(key.clone(), None, Some(session(5)));
+        assert!(state(&mut statements, &mut catalogue, session(3)));
+        let mut hear = |heard: Option<Session>| statements.echo(&key, heard.as_ref());
+        assert!(hear(Some(session(5))) && hear(None) && hear(Some(session(3))));
+        assert!(!hear(Some(session(3))), "said once, heard twice");
+        assert!(state(&mut statements, &mut catalogue, session(4)), "newer than what stands");
+    }
+
+    #[test]
+    fn where_somebody_else_speaks_everything_is_listened_to() {
+        let (mut catalogue, mut statements) = (Catalogue::default(), Statements::default());
+        let key = session(5).key;
+        state(&mut statements, &mut catalogue, session(5));
+        assert!(!statements.echo(&key, None));
+        assert!(!statements.echo(&key, Some(&session(5))));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -16,21 +16,24 @@ use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
 use crate::kafka::membership::{Membership, Rebalance, leave};
 use crate::kafka::registry::Registry;
-use crate::kafka::transaction::{Committed, Committer, Outgoing, Transaction};
+use crate::kafka::transaction::{Committed, Committer, Records, Transaction};
 use crate::metrics::{CommitResult, Metrics};
 use crate::stage::Shutdown;
-use crate::stage::catalogue::{self, CatalogueChange};
-use crate::store::Store;
+use crate::stage::catalogue::{self, CatalogueChange, Follower};
+use crate::store::{Disk, Store};
 
 use super::commit::Changes;
 use super::inputs::{NextOffsets, input_of};
 use super::record::Progress;
+use super::saving::Saving;
 use super::statements::Statements;
 use super::tally::Tally;
 use super::{Error, attempt};
 
-/// Records folded before the loop looks at anything else; bounds the answer to a rebalance.
-const RECORDS_PER_TURN: usize = 5_000;
+/// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
+pub const BATCH_RECORDS: usize = 64;
+/// Batches folded before the loop looks at anything else; bounds the answer to a rebalance.
+pub const BATCHES_PER_TURN: usize = 80;
 /// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
@@ -50,8 +53,10 @@ pub struct WorkerParts {
     pub committer: Committer,
     pub registry: Option<Registry>,
     pub runtime: tokio::runtime::Handle,
+    /// None: states are held in memory whole.
+    pub disk: Option<Disk>,
     pub catalogue: Catalogue,
-    pub catalogue_changes: Receiver<CatalogueChange>,
+    pub catalogue_follower: Follower,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Pulse>,
     pub shutdown: Shutdown,
@@ -70,9 +75,10 @@ pub struct Worker {
     pub(super) lost: bool,
     pub(super) next_offsets: NextOffsets,
     /// Dead letters, re-keyed events and catalogue records of the next commit.
-    pub(super) records: Vec<Outgoing>,
+    pub(super) records: Records,
     pub(super) tally: Tally,
     pub(super) statements: Statements,
+    pub(super) saving: Saving,
     /// Counts of the commit in flight.
     committing: Tally,
     last_commit: Instant,
@@ -80,6 +86,7 @@ pub struct Worker {
     unknown_forgotten: Instant,
     /// Pieces of this thread in the metric, which is the sum over threads.
     reported_pieces: i64,
+    reported_memory: i64,
     pub(super) reported_assigned: i64,
     pub(super) restore_started: Instant,
 }
@@ -94,13 +101,15 @@ impl Worker {
             restoring: None,
             lost: false,
             next_offsets: NextOffsets::default(),
-            records: Vec::new(),
+            records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),
+            saving: Saving::default(),
             committing: Tally::default(),
             last_commit: Instant::now(),
             unknown_forgotten: Instant::now(),
             reported_pieces: 0,
+            reported_memory: 0,
             reported_assigned: 0,
             restore_started: Instant::now(),
         }
@@ -118,16 +127,22 @@ impl Worker {
             if let Some(result) = self.parts.committer.try_result() {
                 self.committed(result)?;
             }
+            if self.saving.failing() {
+                self.mend_disk()?;
+                continue;
+            }
             let idle = if self.restoring.is_some() { self.restore()? } else { self.fold_some()? };
             if self.commit_due(idle) {
                 self.commit()?;
             }
+            self.make_room()?;
             if self.unknown_forgotten.elapsed() >= UNKNOWN_KEPT {
                 self.unknown_forgotten = Instant::now();
                 self.decoder.forget_unknown();
             }
             self.report();
         }
+        self.saving.hurry();
         self.flush()?;
         info!(thread = %self.parts.name, "fold stopped");
         Ok(())
@@ -142,8 +157,10 @@ impl Worker {
     }
 
     fn catalogue_changes(&mut self) {
-        while let Ok(change) = self.parts.catalogue_changes.try_recv() {
-            self.catalogue_change(change);
+        while let Some(change) = self.parts.catalogue_follower.heard() {
+            if !self.statements.echo(&change.key, change.session.as_ref()) {
+                self.catalogue_change(change);
+            }
         }
     }
 
@@ -170,27 +187,21 @@ impl Worker {
         // The record is borrowed from the consumer, the rest of the worker is changed by it.
         let consumer = Arc::clone(&self.parts.consumer);
         let mut wait = if self.parts.committer.in_flight() { POLL_FOR_IN_FLIGHT } else { POLL_FOR };
-        for _ in 0..RECORDS_PER_TURN {
-            match consumer.poll(wait) {
-                None => return Ok(true),
-                Some(Ok(message)) => {
-                    if self.lost || consumer.context().rebalance_pending() {
-                        // The partition may be revoked; its next owner folds the record.
-                        return Ok(false);
-                    }
-                    if let Progress::Left = self.record(&consumer, &message)? {
-                        // What follows in its partition must not move the offset over it.
-                        return Ok(false);
-                    }
-                }
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return attempt("go on as a member of the consumer group", Err(error));
-                }
-                Some(Err(error)) if never_mended(&error) => {
-                    return attempt("take it as a member of the consumer group", Err(error));
-                }
-                Some(Err(error)) => warn!(error = %error, "kafka is waited for"),
+        let mut batch = Vec::with_capacity(BATCH_RECORDS);
+        for _ in 0..BATCHES_PER_TURN {
+            let idle = poll_batch(&consumer, wait, &mut batch)?;
+            if self.lost || consumer.context().rebalance_pending() {
+                // The partitions may be revoked; their next owner folds the records.
+                return Ok(false);
             }
+            if let Progress::Left = self.records(&consumer, &batch)? {
+                // What follows in its partition must not move the offset over it.
+                return Ok(false);
+            }
+            if idle {
+                return Ok(true);
+            }
+            batch.clear();
             wait = Duration::ZERO;
         }
         Ok(false)
@@ -204,7 +215,8 @@ impl Worker {
         let since = self.last_commit.elapsed();
         since >= fold.commit_interval_behind
             || (idle && since >= fold.commit_interval)
-            || self.store.dirty_members() >= fold.commit_pieces_max
+            || self.store.dirty_pieces() >= fold.commit_pieces_max
+            || self.memory_is_full()
     }
 
     fn anything_to_commit(&self) -> bool {
@@ -221,15 +233,21 @@ impl Worker {
             return Ok(());
         }
         let config = Arc::clone(&self.parts.config);
-        let mut records = std::mem::take(&mut self.records);
-        Changes {
+        let commit = self.saving.begin_commit();
+        let mut records = std::mem::replace(&mut self.records, self.parts.committer.take_spare());
+        let collected = Changes {
             topics: &config.topics,
             catalogue: &self.parts.catalogue,
             tally: &mut self.tally,
             records: &mut records,
             now: now(),
+            commit,
         }
         .collect(&mut self.store);
+        if let Err(error) = collected {
+            return self.start_over(&error);
+        }
+        self.take_snapshots();
         let moved = self.next_offsets.moved();
         let next_offsets = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
         self.committing = std::mem::take(&mut self.tally);
@@ -238,6 +256,9 @@ impl Worker {
         if records.is_empty() && !moved {
             // Rows were derived again and are what they were.
             std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
+            self.saving.committed();
+            self.saving.unproven();
+            self.save_snapshots();
             return Ok(());
         }
         self.parts.committer.send(Transaction { records, next_offsets, group });
@@ -255,6 +276,8 @@ impl Worker {
                 metrics.last_commit_timestamp.set(seconds(now()));
                 tally.add_to(metrics);
                 self.statements.done();
+                self.saving.committed();
+                self.save_snapshots();
                 Ok(())
             }
             Committed::MembershipLost => {
@@ -276,7 +299,7 @@ impl Worker {
         Ok(())
     }
 
-    fn wait_for_commit(&mut self) -> Result<(), Error> {
+    pub(super) fn wait_for_commit(&mut self) -> Result<(), Error> {
         let WorkerParts { committer, health, .. } = &mut self.parts;
         match committer.wait(|| health.beat()) {
             Some(result) => self.committed(result),
@@ -290,9 +313,15 @@ impl Worker {
         warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
         self.lost = true;
         self.parts.health.ready(false, "the consumer group is joined again");
+        self.forget_uncommitted();
+    }
+
+    /// What was folded and not committed is as if it had not been read.
+    pub(super) fn forget_uncommitted(&mut self) {
         self.statements.take_back(&mut self.parts.catalogue);
         self.report_sessions();
         self.store.clear();
+        self.saving.forget();
         self.records.clear();
         self.next_offsets.clear();
         self.tally = Tally::default();
@@ -313,6 +342,9 @@ impl Worker {
         let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
         metrics.state_entries.add(pieces - self.reported_pieces);
         self.reported_pieces = pieces;
+        let memory = i64::try_from(self.store.memory()).unwrap_or(i64::MAX);
+        metrics.state_memory.add(memory - self.reported_memory);
+        self.reported_memory = memory;
     }
 }
 
@@ -320,6 +352,32 @@ impl Drop for Worker {
     fn drop(&mut self) {
         leave(&self.parts.consumer);
     }
+}
+
+/// Takes what is ready, up to a bound, and waits for the first of it only. True where nothing is left.
+fn poll_batch<'c>(
+    consumer: &'c BaseConsumer<Membership>,
+    mut wait: Duration,
+    batch: &mut Vec<BorrowedMessage<'c>>,
+) -> Result<bool, Error> {
+    while batch.len() < BATCH_RECORDS {
+        match consumer.poll(wait) {
+            None => return Ok(true),
+            Some(Ok(message)) => batch.push(message),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                return attempt("go on as a member of the consumer group", Err(error));
+            }
+            Some(Err(error)) if never_mended(&error) => {
+                return attempt("take it as a member of the consumer group", Err(error));
+            }
+            Some(Err(error)) => {
+                warn!(error = %error, "kafka is waited for");
+                return Ok(false);
+            }
+        }
+        wait = Duration::ZERO;
+    }
+    Ok(false)
 }
 
 /// Whether the group refuses the settings: no wait changes them.

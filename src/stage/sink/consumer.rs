@@ -220,6 +220,9 @@ impl Reader {
 
     /// Commits once more what is committed: the group refuses that to a former member.
     fn confirm(&self) -> bool {
+        if self.consumer.assignment_lost() {
+            return false;
+        }
         let confirmed = self.consumer.assignment().and_then(|assigned| {
             let committed = self.consumer.committed_offsets(assigned, CONFIRM_WITHIN)?;
             for mut element in committed.elements() {
@@ -241,11 +244,15 @@ impl Reader {
 }
 
 fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(i32, i64)], mode: CommitMode) {
-    if offsets.is_empty() {
+    // A commit of what was lost is refused; one of a static member that joins again would even be taken for that of
+    // somebody else with its name, which ends the consumer for good.
+    let Ok(assigned) = consumer.assignment() else { return };
+    let ours = |partition: i32| assigned.find_partition(topic, partition).is_some();
+    if consumer.assignment_lost() || !offsets.iter().any(|(partition, _)| ours(*partition)) {
         return;
     }
     let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (partition, next_offset) in offsets {
+    for (partition, next_offset) in offsets.iter().filter(|(partition, _)| ours(*partition)) {
         if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset)) {
             warn!(%error, partition, "committing");
         }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use super::http::Answer;
 use super::process::Process;
-use super::{http, wait};
+use super::{http, place, wait};
 
-const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Its broker may have been killed with it, and the machine be busy.
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// A command of the binary under test.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
-    command.args(arguments);
+    // States go to this run's folder.
+    command.args(arguments).env("TMPDIR", place::run());
     command
 }
 
@@ -27,14 +29,26 @@ impl Rollbook {
     /// `port` is the one that the configuration file names in `http.listen`.
     #[track_caller]
     pub fn start(name: &str, config: &Path, port: u16) -> Self {
+        Self::start_stages(name, config, port, "fold,sink")
+    }
+
+    #[track_caller]
+    pub fn start_stages(name: &str, config: &Path, port: u16, stages: &str) -> Self {
         let config = config.to_str().expect("the path is UTF-8");
-        let process = Process::spawn(name, &mut command(&["run", "--config", config])).expect("the binary is built");
+        let run = ["run", "--config", config, "--stages", stages];
+        let process = Process::spawn(name, &mut command(&run)).expect("the binary is built");
         Self { process, base: format!("http://127.0.0.1:{port}") }
     }
 
     /// Returns once `/readyz` says so.
     #[track_caller]
     pub fn ready(mut self) -> Self {
+        self.await_ready();
+        self
+    }
+
+    #[track_caller]
+    pub fn await_ready(&mut self) {
         let ready = wait::poll(READY_WITHIN, || {
             if let Some(status) = self.process.exited() {
                 return Ok(Err(format!("it ended: {status}")));
@@ -45,7 +59,6 @@ impl Rollbook {
         if let Err(why) = ready.flatten() {
             panic!("`rollbook run` is not ready: {why}\n{}", self.process.log_tail());
         }
-        self
     }
 
     #[track_caller]

@@ -3,6 +3,7 @@
 //! ```text
 //! let kafka = harness::kafka();                      // Apache Kafka, or KAFKA_BOOTSTRAP
 //! let names = harness::names("my-test");             // topics and a prefix of this test's own
+//! let mut node = Node::format(&folder, "");           // a broker of one test's own: start(), await_answer(), kill()
 //! harness::create(&kafka.client(), &[&names.topics.views], 2, &[("cleanup.policy", "delete")]);
 //! harness::write(&kafka.client(), &[Record::new(&names.topics.views, key, value).header("ce_id", "1")]);
 //! let records = harness::read(&kafka.client(), &names.topics.dead_letters);   // read_committed, to the end
@@ -22,7 +23,9 @@ mod binary;
 mod clients;
 mod gate;
 pub mod http;
-pub mod kafka;
+mod inputs;
+mod kafka;
+mod node;
 pub mod place;
 mod process;
 mod registry;
@@ -33,9 +36,10 @@ mod wait;
 pub use binary::{Rollbook, command};
 pub use clients::{node, python};
 pub use gate::Gate;
-pub use kafka::{PLAIN, SCRAM, free_port, kafka, sasl_ssl};
+pub use kafka::{PLAIN, SCRAM, kafka, plain_client, sasl_ssl};
+pub use node::{Node, free_port, kept_port};
 pub use place::run as folder;
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
-pub use topics::{Names, PARTITIONS, Record, committed, create, names, partitions, read, write};
+pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
 pub use wait::until;

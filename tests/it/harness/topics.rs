@@ -19,7 +19,8 @@ use super::http::block_on;
 use super::wait;
 
 const ADMIN_WITHIN: Duration = Duration::from_secs(30);
-const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// A broker that was killed takes a while to come back.
+const WRITE_WITHIN: Duration = Duration::from_secs(90);
 const READ_WITHIN: Duration = Duration::from_mins(1);
 
 /// Partitions of a test's topics.
@@ -104,19 +105,35 @@ pub fn create(client: &ClientConfig, topics: &[&str], partitions: i32, settings:
 /// Writes records in order and returns partition and offset of each. Keys are spread as Java's producer does.
 #[track_caller]
 pub fn write(client: &ClientConfig, records: &[Record]) -> Vec<(i32, i64)> {
-    let mut client = client.clone();
-    client.set("partitioner", "murmur2_random").set("linger.ms", "5").set("message.max.bytes", "4000000");
-    client.set("enable.idempotence", "true");
-    let producer: BaseProducer<Deliveries> =
-        client.create_with_context(Deliveries::default()).expect("the client's settings are right");
-    for (index, record) in records.iter().enumerate() {
-        send(&producer, index, record);
+    Writer::new(client).write(records)
+}
+
+/// A producer for more than one go.
+pub struct Writer(BaseProducer<Deliveries>);
+
+impl Writer {
+    #[track_caller]
+    pub fn new(client: &ClientConfig) -> Self {
+        let mut client = client.clone();
+        client.set("partitioner", "murmur2_random").set("linger.ms", "5").set("message.max.bytes", "4000000");
+        client.set("enable.idempotence", "true");
+        Self(client.create_with_context(Deliveries::default()).expect("the client's settings are right"))
     }
-    producer.flush(WRITE_WITHIN).expect("the broker takes the records");
-    let mut deliveries = std::mem::take(&mut *producer.context().0.lock().expect("no holder panics"));
-    deliveries.sort_by_key(|(index, _)| *index);
-    assert_eq!(deliveries.len(), records.len(), "every record has a delivery report");
-    deliveries.into_iter().map(|(_, result)| result.unwrap_or_else(|error| panic!("not delivered: {error}"))).collect()
+
+    /// Returns partition and offset of each record once all are written.
+    #[track_caller]
+    pub fn write(&self, records: &[Record]) -> Vec<(i32, i64)> {
+        let Self(producer) = self;
+        for (index, record) in records.iter().enumerate() {
+            send(producer, index, record);
+        }
+        producer.flush(WRITE_WITHIN).expect("the broker takes the records");
+        let mut deliveries = std::mem::take(&mut *producer.context().0.lock().expect("no holder panics"));
+        deliveries.sort_by_key(|(index, _)| *index);
+        assert_eq!(deliveries.len(), records.len(), "every record has a delivery report");
+        let place = |(_, result): (usize, Delivery)| result.unwrap_or_else(|error| panic!("not delivered: {error}"));
+        deliveries.into_iter().map(place).collect()
+    }
 }
 
 fn send(producer: &BaseProducer<Deliveries>, index: usize, record: &Record) {

@@ -1,18 +1,16 @@
 //! One installation: topics of its own, an org, a configuration file, and the processes that a test starts.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rollbook::dead_letter::DeadLetter;
-use rollbook::demo::conference::{self, Conference, Feed, Partition, People};
+use rollbook::demo::conference::{self, Conference, People};
 use rollbook::demo::reference::{self, Rows};
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
 use rollbook::event::{EventKind, SalesforceId};
-use rollbook::route;
 use rollbook::upsert::Object;
 use secrecy::ExposeSecret;
 
@@ -50,18 +48,8 @@ impl World {
         let names = harness::names(test);
         let salesforce = Gate::open_to(org.address());
         let world = Self { names, org, salesforce, kafka, sections: sections.to_owned() };
-        world.create_inputs();
+        world.names.create_inputs(&world.client());
         world
-    }
-
-    /// The inputs exist before Rollbook does, as they would.
-    fn create_inputs(&self) {
-        let topics = &self.names.topics;
-        let events: Vec<&str> = EventKind::ALL.iter().map(|kind| self.topic(*kind)).collect();
-        // A record of more than a megabyte must reach Rollbook.
-        let settings = [("cleanup.policy", "delete"), ("max.message.bytes", "4194304")];
-        harness::create(&self.client(), &events, PARTITIONS, &settings);
-        harness::create(&self.client(), &[&topics.sessions], PARTITIONS, &[("cleanup.policy", "compact")]);
     }
 
     /// A client of the tests' own, with the same access.
@@ -75,14 +63,7 @@ impl World {
     }
 
     pub fn topic(&self, kind: EventKind) -> &str {
-        let topics = &self.names.topics;
-        match kind {
-            EventKind::Registration => &topics.registrations,
-            EventKind::Attendance => &topics.attendance,
-            EventKind::Poll => &topics.polls,
-            EventKind::Reaction => &topics.reactions,
-            EventKind::View => &topics.views,
-        }
+        self.names.topic(kind)
     }
 
     // ---- the processes ------------------------------------------------------------------------------------------
@@ -214,29 +195,8 @@ listen = \"127.0.0.1:{port}\"
 
     #[track_caller]
     pub fn send(&self, records: &[conference::Record]) {
-        let records: Vec<Record> = records.iter().map(|record| self.record(record)).collect();
+        let records: Vec<Record> = records.iter().map(|record| self.names.record(record)).collect();
         harness::write(&self.client(), &records);
-    }
-
-    fn record(&self, record: &conference::Record) -> Record {
-        let topic = match record.feed {
-            Feed::Events(kind) => self.topic(kind),
-            Feed::Sessions => &self.names.topics.sessions,
-        };
-        let right = record.key.as_deref().map(|key| route::partition(key, PARTITIONS));
-        let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), Some(value.clone().into_bytes())));
-        Record {
-            topic: topic.to_owned(),
-            partition: match record.partition {
-                Partition::OfKey => None,
-                Partition::Wrong => right.map(|right| (right + 1) % PARTITIONS),
-            },
-            offset: None,
-            timestamp: record.timestamp,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: headers.collect(),
-        }
     }
 
     // ---- waiting ------------------------------------------------------------------------------------------------
@@ -244,30 +204,19 @@ listen = \"127.0.0.1:{port}\"
     /// Waits until every record that is on the inputs now is folded, and every upsert that came of it has an outcome.
     #[track_caller]
     pub fn settle(&self) {
-        let topics = &self.names.topics;
-        let inputs = EventKind::ALL.map(|kind| self.topic(kind));
-        for input in inputs.into_iter().chain([topics.sessions.as_str(), topics.resolved.as_str()]) {
+        for input in self.names.inputs() {
             self.consumed("fold", input);
         }
-        self.consumed("sink", &topics.upserts);
+        self.consumed("sink", &self.names.topics.upserts);
     }
 
     /// Waits until a stage has committed everything that a topic holds now.
     #[track_caller]
     fn consumed(&self, stage: &str, topic: &str) {
-        let mut ends = BTreeMap::new();
-        for record in harness::read(&self.client(), topic) {
-            // After the last record there may be marks of transactions, which no offset is committed for.
-            ends.insert(record.partition, record.offset.map(|offset| offset + 1));
-        }
-        let group = format!("{}-{stage}", self.names.prefix);
+        let client = self.client();
+        let ends = Names::ends(&client, topic);
         harness::until(&format!("the {stage} to commit all of `{topic}`"), WITHIN, || {
-            let committed = harness::committed(&self.client(), &group, topic, PARTITIONS);
-            let done = |(partition, committed)| ends.get(&Some(partition)).is_none_or(|end| committed >= end);
-            if (0..).zip(&committed).all(done) {
-                return Ok(());
-            }
-            Err(format!("committed {committed:?} of {ends:?}"))
+            self.names.consumed(&client, stage, topic, &ends)
         });
     }
 

@@ -91,7 +91,11 @@ impl Stream {
 
     fn send(&self, upserts: &[Upsert]) {
         for upsert in upserts {
-            self.send_bytes(&upsert.member.to_string(), &upsert.key(), &upsert.encode());
+            self.send_bytes(
+                &upsert.member.to_string(),
+                &String::from_utf8(upsert.row.key()).unwrap(),
+                &upsert.encode(),
+            );
         }
         self.producer.flush(PATIENCE).expect("the mock takes them");
     }

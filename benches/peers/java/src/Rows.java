@@ -6,23 +6,13 @@ import org.apache.kafka.common.utils.Bytes;
 final class Rows {
     private static final byte[] MEMBER_OBJECT = ascii("CampaignMember");
     private static final byte[] ENGAGEMENT_OBJECT = ascii("UserSessionEngagement__c");
-    private static final byte[] STATUS = ascii("Status");
+    /** Branches of the union of rows. */
+    private static final long MEMBER_ROW = 1;
+    private static final long ENGAGEMENT_ROW = 2;
     private static final int ID = 18;
     private static final int ENTRY_ID_MAX = 11;
     private static final int TEXT_MAX = 200;
     private static final int EMAIL_MAX = 80;
-
-    private static final byte[][] FIELDS = Arrays.stream(new String[] {
-                "Lead__c", "entry_id__c", "entry_name__c", "email__c", "user__c", "channel_id__c", "channel_name__c",
-                "plays__c", "vod_minutes_viewed__c", "live_minutes_viewed__c", "total_vod_completion_rate__c",
-                "no_live_engagement_rate__c", "low_live_engagement_rate__c", "fair_live_engagement_rate__c",
-                "good_live_engagement_rate__c", "high_live_engagement_rate__c", "clap_clicked_count__c",
-                "heart_clicked_count__c", "think_clicked_count__c", "wow_clicked_count__c", "smile_clicked_count__c",
-                "answered_polls__c", "messages_sent_group__c", "qna_threads__c",
-                "combined_live_engaged_users_play_time_ratio__c", "add_to_calendar__c", "mic_on__c", "cam_on__c",
-                "total_reactions_activity__c", "raise_hand__c"})
-            .map(Rows::ascii)
-            .toArray(byte[][]::new);
 
     private final byte[] header;
 
@@ -38,53 +28,48 @@ final class Rows {
     }
 
     Row member(byte[] key, Member member) {
-        Out out = head(MEMBER_OBJECT, key, key);
+        Out out = head(MEMBER_OBJECT, key, key).number(MEMBER_ROW);
         // Without a catalogue no entry has a start that a presence could be before.
-        if (!member.presences.isEmpty()) {
-            text(out.number(1).text(STATUS), "Participated");
-        }
+        text(out, member.presences.isEmpty() ? null : "Participated");
         return new Row(keyOf(MEMBER_OBJECT, key), out.number(0));
     }
 
     Row engagement(byte[] key, String entryId, Entry entry) {
         byte[] id = joined(key, (byte) '_', entryId.getBytes(StandardCharsets.UTF_8));
-        Out out = head(ENGAGEMENT_OBJECT, id, key).number(FIELDS.length);
-        int next = 0;
-        text(name(out, next++), new String(key, ID + 1, ID, StandardCharsets.US_ASCII));
-        text(name(out, next++), cut(entryId, ENTRY_ID_MAX));
-        text(name(out, next++), cut(entry.entryName.get(), TEXT_MAX));
-        text(name(out, next++), cut(entry.email.get(), EMAIL_MAX));
-        text(name(out, next++), cut(entry.user.get(), TEXT_MAX));
+        Out out = head(ENGAGEMENT_OBJECT, id, key).number(ENGAGEMENT_ROW);
+        text(out, new String(key, ID + 1, ID, StandardCharsets.US_ASCII));
+        text(out, cut(entryId, ENTRY_ID_MAX));
+        text(out, cut(entry.entryName.get(), TEXT_MAX));
+        text(out, cut(entry.email.get(), EMAIL_MAX));
+        text(out, cut(entry.user.get(), TEXT_MAX));
         String channel = entry.channelId.get();
-        integer(name(out, next++), channel == null ? null : Long.valueOf(channel));
-        text(name(out, next++), cut(entry.channelName.get(), TEXT_MAX));
-        integer(name(out, next++), (long) entry.plays.size());
-        decimal(name(out, next++), rounded(entry.recorded.length(), 100, 60_000));
-        next = live(out, next, entry);
+        integer(out, channel == null ? null : Long.valueOf(channel));
+        text(out, cut(entry.channelName.get(), TEXT_MAX));
+        integer(out, (long) entry.plays.size());
+        decimal(out, rounded(entry.recorded.length(), 100, 60_000));
+        live(out, entry);
         // Answers, messages and reactions, none of which is a view.
         for (int none = 0; none < 8; none++) {
-            integer(name(out, next++), 0L);
+            integer(out, 0L);
         }
-        decimal(name(out, next++), ratio(entry));
-        integer(name(out, next++), 0L);
-        decimal(name(out, next++), 0L);
-        decimal(name(out, next++), 0L);
-        integer(name(out, next++), 0L);
-        integer(name(out, next++), 0L);
+        decimal(out, ratio(entry));
+        integer(out, 0L);
+        decimal(out, 0L);
+        decimal(out, 0L);
+        integer(out, 0L);
+        integer(out, 0L);
         return new Row(keyOf(ENGAGEMENT_OBJECT, id), out.number(0));
     }
 
-    private static int live(Out out, int first, Entry entry) {
-        int next = first;
+    private static void live(Out out, Entry entry) {
         long[] levels = levels(entry);
         long total = Arrays.stream(levels).sum();
-        decimal(name(out, next++), rounded(total, 100, 60_000));
+        decimal(out, rounded(total, 100, 60_000));
         // Without a catalogue no recording has a length.
-        decimal(name(out, next++), null);
+        decimal(out, null);
         for (int level = levels.length - 1; level >= 0; level--) {
-            decimal(name(out, next++), rounded(levels[level], 100 * 100, total));
+            decimal(out, rounded(levels[level], 100 * 100, total));
         }
-        return next;
     }
 
     private static Long ratio(Entry entry) {
@@ -129,10 +114,6 @@ final class Rows {
         return joined;
     }
 
-    private static Out name(Out out, int field) {
-        return out.text(FIELDS[field]);
-    }
-
     private static void text(Out out, String text) {
         if (text == null) {
             out.number(0);
@@ -145,7 +126,7 @@ final class Rows {
         if (value == null) {
             out.number(0);
         } else {
-            out.number(2).number(value);
+            out.number(1).number(value);
         }
     }
 
@@ -153,7 +134,7 @@ final class Rows {
         if (hundredths == null) {
             out.number(0);
         } else {
-            out.number(3).decimal(hundredths / 100.0);
+            out.number(1).decimal(hundredths / 100.0);
         }
     }
 

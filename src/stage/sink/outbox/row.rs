@@ -146,7 +146,7 @@ impl Version {
                 }
             }
         }
-        record.extend(self.upsert.fields.iter().map(|(name, value)| (name.clone(), value.to_json())));
+        record.extend(self.upsert.fields.iter().map(|(name, value)| (name.to_string(), value.to_json())));
         record
     }
 }

@@ -314,7 +314,10 @@ impl World {
                 let position =
                     Position { partition: i32::try_from(partition).unwrap(), offset: i64::try_from(offset).unwrap() };
                 assert!(self.recorded.contains(&position), "{position:?} has no outcome");
-                newest.insert(row.key(), (position, ReadUpsert::decode(&row.encode()).unwrap()));
+                newest.insert(
+                    String::from_utf8(row.row.key()).unwrap(),
+                    (position, ReadUpsert::decode(&row.encode()).unwrap()),
+                );
             }
         }
         for (position, row) in newest.values().filter(|(position, _)| !self.dead.contains_key(position)) {

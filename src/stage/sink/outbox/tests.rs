@@ -41,7 +41,7 @@ pub(super) fn source(partition: i32, offset: i64, upsert: &Upsert) -> Source {
         topic: "rollbook.upserts".into(),
         position: Position { partition, offset },
         timestamp: Some(0),
-        key: Some(upsert.key().into_bytes()),
+        key: Some(upsert.row.key()),
         value: Some(upsert.encode()),
         headers: Vec::new(),
     }

@@ -1,0 +1,299 @@
+//! States to disk: saved now and then, moved there when memory is full, and waited for when the disk is.
+//!
+//! A snapshot is taken when a commit is made, and written when it is done, so that the disk never holds what is not
+//! committed. It answers for the changelog up to its end before that commit: that the commit was done shows that nobody
+//! else owned the partition by then. An end that is read later may be that of somebody who took the partition over.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::Message as _;
+use rdkafka::consumer::Consumer;
+use tracing::{error, info, warn};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::store::{DiskError, Identity, Marker, Snapshot};
+
+use super::worker::{Worker, now};
+use super::{Error, attempt};
+
+/// One question for the end of the changelog.
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two tries to write to a disk that does not take it.
+const MEND_EVERY: Duration = Duration::from_secs(1);
+/// Of the memory's budget, what is left after members have moved out, so that they do so in batches.
+const KEPT_PERCENT: usize = 97;
+
+/// How far states have been committed and saved.
+#[derive(Default)]
+pub(super) struct Saving {
+    /// Number of the newest commit that was made.
+    commit: u64,
+    /// Number of the newest commit that is done.
+    committed: u64,
+    /// What is to be written when the commit is done.
+    snapshots: Vec<Pending>,
+    /// When the last snapshot was taken.
+    last: Option<Instant>,
+    /// The next commit takes one, whenever the last was.
+    urgent: bool,
+    /// Since the disk last refused; none while it does what it should.
+    failing: Option<Instant>,
+}
+
+/// A snapshot of a partition.
+struct Pending {
+    partition: i32,
+    states: Snapshot,
+    /// None: the commit shows nothing of what the states answer for.
+    marker: Option<Marker>,
+}
+
+impl Saving {
+    /// The next commit may be the last.
+    pub fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
+    /// Nothing was committed, so that nothing shows who owns the partitions.
+    pub fn unproven(&mut self) {
+        self.snapshots.iter_mut().for_each(|pending| pending.marker = None);
+    }
+
+    pub fn begin_commit(&mut self) -> u64 {
+        self.commit += 1;
+        self.commit
+    }
+
+    pub fn committed(&mut self) {
+        self.committed = self.commit;
+    }
+
+    /// Whose members may leave memory: those of done commits, unless a snapshot of them is still to be written.
+    fn settled(&self) -> u64 {
+        if self.snapshots.is_empty() { self.committed } else { self.committed.saturating_sub(1) }
+    }
+
+    pub fn failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
+    /// The states are gone, and with them what was to be saved of them.
+    pub fn forget(&mut self) {
+        self.snapshots.clear();
+    }
+}
+
+impl Worker {
+    /// Opens what the disk holds of partitions that are taken over.
+    pub(super) fn open_shelves(&mut self) -> Result<(), Error> {
+        if self.parts.disk.is_none() {
+            return Ok(());
+        }
+        let identity = self.identity();
+        loop {
+            let without = |partition: &&i32| self.store.shelf(**partition).is_none();
+            let Some(partition) = self.assigned.iter().find(without).copied() else { return Ok(()) };
+            let Some(disk) = &self.parts.disk else { return Ok(()) };
+            if self.parts.shutdown.requested() {
+                return Ok(());
+            }
+            match disk.shelf(partition, &identity, now()) {
+                Ok((shelf, marker)) => self.store.partition(partition).put_on(shelf, marker),
+                Err(error) if error.may_pass() => {
+                    self.disk_fails(&error);
+                    self.wait_for_disk();
+                }
+                Err(error) => {
+                    warn!(error = %error, partition, "the disk is torn, every state is read from the changelog");
+                    return self.discard_disk(&identity);
+                }
+            }
+        }
+    }
+
+    /// While partitions are being taken over nothing else can be done.
+    fn wait_for_disk(&mut self) {
+        self.parts.health.beat();
+        std::thread::sleep(MEND_EVERY);
+        match self.reach_shelves() {
+            Ok(()) => self.disk_is_back(),
+            Err(error) => warn!(thread = %self.parts.name, error = %error, "the disk is waited for"),
+        }
+    }
+
+    /// Nothing on the disk can be trusted: it is made anew, empty.
+    fn discard_disk(&mut self, identity: &Identity) -> Result<(), Error> {
+        self.store.clear();
+        let Some(disk) = &mut self.parts.disk else { return Ok(()) };
+        disk.discard()?;
+        for partition in &self.assigned {
+            let (shelf, marker) = disk.shelf(*partition, identity, now())?;
+            self.store.partition(*partition).put_on(shelf, marker);
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> Identity {
+        let cluster = self.parts.consumer.client().fetch_cluster_id(WATERMARKS_TIMEOUT);
+        Identity { cluster: cluster.unwrap_or_default(), topic: self.parts.config.topics.state.clone() }
+    }
+
+    /// Whether states take more memory than they may.
+    pub(super) fn memory_is_full(&self) -> bool {
+        self.parts.disk.is_some() && self.store.memory() > self.parts.config.state.memory_max
+    }
+
+    /// Moves members out of memory where it is full. Those of the commit in flight are waited for.
+    pub(super) fn make_room(&mut self) -> Result<(), Error> {
+        if !self.memory_is_full() {
+            return Ok(());
+        }
+        let kept = self.parts.config.state.memory_max / 100 * KEPT_PERCENT;
+        match self.store.evict(kept, self.saving.settled()) {
+            Ok(evicted) => {
+                self.parts.metrics.state_evicted.inc_by(evicted as u64);
+                if self.memory_is_full() && self.restoring.is_none() {
+                    // What is left is new: the next commit lets it go.
+                    self.wait_for_commit()?;
+                }
+                Ok(())
+            }
+            Err(error) if error.may_pass() => {
+                self.disk_fails(&error);
+                Ok(())
+            }
+            Err(error) => self.start_over(&error),
+        }
+    }
+
+    /// What is to be saved with the commit that is being made, if it is time.
+    pub(super) fn take_snapshots(&mut self) {
+        let interval = self.parts.config.state.save_interval;
+        // The first interval begins with the first commit.
+        let due = self.saving.urgent || self.saving.last.get_or_insert_with(Instant::now).elapsed() >= interval;
+        if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() {
+            return;
+        }
+        self.saving.urgent = false;
+        self.saving.last = Some(Instant::now());
+        // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
+        let settled = self.store.stale_members() == 0;
+        let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
+        let topic = &self.parts.config.topics.state;
+        for (number, partition) in self.store.partitions() {
+            let end = self.parts.consumer.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
+            // Without the log's end the states are saved all the same, and the next start reads more than it need.
+            let marker = end.ok().map(|next_offset| Marker { next_offset, catalogue, saved_at });
+            let states = partition.snapshot(self.saving.commit);
+            self.saving.snapshots.push(Pending { partition: number, states, marker });
+        }
+    }
+
+    /// What rows depend on beside the states: the catalogue, and the program that makes them.
+    pub(super) fn derivation(&self) -> u64 {
+        let program = xxh3_64(env!("CARGO_PKG_VERSION").as_bytes());
+        self.parts.catalogue.digest().wrapping_add(program).max(1)
+    }
+
+    /// Writes what was taken with the commit that is now done.
+    pub(super) fn save_snapshots(&mut self) {
+        if self.saving.failing() {
+            return;
+        }
+        if let Err(error) = self.try_to_save() {
+            self.disk_fails(&error);
+        }
+    }
+
+    fn try_to_save(&mut self) -> Result<(), DiskError> {
+        while let Some(Pending { partition, states, marker }) = self.saving.snapshots.last() {
+            let partition = self.store.partition(*partition);
+            if let Some(shelf) = partition.shelf() {
+                states.save(shelf, *marker)?;
+            }
+            if let Some(marker) = marker {
+                partition.restored_to = marker.next_offset;
+                partition.derived_with = marker.catalogue;
+            }
+            self.saving.snapshots.pop();
+        }
+        Ok(())
+    }
+
+    fn disk_fails(&mut self, error: &DiskError) {
+        if self.saving.failing.replace(Instant::now()).is_none() {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            error!(thread = %self.parts.name, cause, "{error}; nothing is folded until they can");
+            self.parts.metrics.state_disk_failing.inc();
+            self.parts.health.ready(false, "states cannot be written to disk");
+        }
+    }
+
+    /// Tries again what the disk has refused; until then nothing is folded or committed, and the group knows that the
+    /// instance lives.
+    pub(super) fn mend_disk(&mut self) -> Result<(), Error> {
+        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
+        attempt("pause partitions", self.parts.consumer.pause(&assignment))?;
+        // Paused, so that no record comes; serves rebalances and is the pause between two tries.
+        if let Some(Ok(record)) = self.parts.consumer.poll(MEND_EVERY) {
+            // It was under way: it is read again.
+            let (topic, partition) = (record.topic().to_owned(), record.partition());
+            let back = rdkafka::Offset::Offset(record.offset());
+            attempt("read a record again", self.parts.consumer.seek(&topic, partition, back, WATERMARKS_TIMEOUT))?;
+        }
+        if self.saving.failing.is_some_and(|since| since.elapsed() < MEND_EVERY) {
+            return Ok(());
+        }
+        self.saving.failing = Some(Instant::now());
+        if let Err(error) = self.reach_shelves().and_then(|()| self.try_to_save()) {
+            warn!(thread = %self.parts.name, error = %error, "the disk is waited for");
+            return Ok(());
+        }
+        self.disk_is_back();
+        if self.restoring.is_none() {
+            attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
+            self.parts.health.ready(true, "");
+        }
+        Ok(())
+    }
+
+    fn disk_is_back(&mut self) {
+        self.saving.failing = None;
+        self.parts.metrics.state_disk_failing.dec();
+        info!(thread = %self.parts.name, "states can be written to disk again");
+    }
+
+    /// A database that failed to write takes nothing more: it is opened again.
+    fn reach_shelves(&mut self) -> Result<(), DiskError> {
+        let identity = self.identity();
+        let Some(disk) = &mut self.parts.disk else { return Ok(()) };
+        for (_, partition) in self.store.partitions() {
+            partition.let_go();
+        }
+        disk.reopen()?;
+        for (number, partition) in self.store.partitions() {
+            partition.reach_by(disk.shelf(number, &identity, now())?.0);
+        }
+        Ok(())
+    }
+
+    /// What the disk holds cannot be read: every state is taken from the changelog, and events since the last commit are
+    /// read again.
+    pub(super) fn start_over(&mut self, error: &DiskError) -> Result<(), Error> {
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        warn!(thread = %self.parts.name, cause, "{error}; all of them are read from the changelog");
+        self.wait_for_commit()?;
+        if self.lost {
+            return Ok(());
+        }
+        self.forget_uncommitted();
+        self.restoring = None;
+        let identity = self.identity();
+        self.discard_disk(&identity)?;
+        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
+        let of =
+            |it: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| (it.topic().to_owned(), it.partition());
+        let partitions: Vec<(String, i32)> = assignment.elements().into_iter().map(of).collect();
+        self.assign(&partitions)
+    }
+}

@@ -1,0 +1,180 @@
+//! One installation, each part of it a process that can be killed: a broker, the stages, an org.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use rdkafka::ClientConfig;
+use rollbook::demo::conference::People;
+
+use super::org::{ChaosOrg, Trouble};
+use super::plan::Victim;
+use crate::harness::{self, Names, Node, Rollbook};
+
+/// The log is compacted within the run, so that a restore meets what compaction leaves; and a broker that was killed
+/// need not wait long until it is taken for dead, before which it may not come back.
+const SETTINGS: &str = "broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=500
+log.roll.ms=3000
+log.cleaner.backoff.ms=500
+log.cleaner.min.cleanable.ratio=0.01
+log.retention.check.interval.ms=1000
+";
+
+pub struct Site {
+    pub names: Names,
+    pub org: ChaosOrg,
+    /// How often each was killed.
+    pub kills: BTreeMap<Victim, usize>,
+    /// None: somebody else's.
+    broker: Option<Node>,
+    bootstrap: String,
+    folder: PathBuf,
+    stages: BTreeMap<Victim, Rollbook>,
+}
+
+impl Site {
+    pub fn open() -> Self {
+        let names = harness::names("chaos");
+        let folder = harness::folder().join(&names.prefix);
+        let broker = std::env::var_os("KAFKA_BOOTSTRAP").is_none().then(|| {
+            let mut node = Node::format(&folder.join("kafka"), SETTINGS).unwrap_or_else(|why| panic!("{why}"));
+            node.start().and_then(|()| node.await_answer()).unwrap_or_else(|why| panic!("{why}"));
+            node
+        });
+        let bootstrap = broker.as_ref().map_or_else(|| harness::kafka().bootstrap().to_owned(), Node::bootstrap);
+        let org = ChaosOrg::new(&folder);
+        let site = Self { names, org, kills: BTreeMap::new(), broker, bootstrap, folder, stages: BTreeMap::new() };
+        site.names.create_inputs(&site.client());
+        site
+    }
+
+    pub fn people(&self, days: usize, members: usize) -> Vec<People> {
+        (0..days).map(|day| self.org.invite(day, members)).collect()
+    }
+
+    pub fn owns_the_broker(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    pub fn client(&self) -> ClientConfig {
+        harness::plain_client(&self.bootstrap)
+    }
+
+    /// Everything but the second fold.
+    pub fn start(&mut self) {
+        self.org.start();
+        self.start_stage(Victim::Fold);
+        self.start_stage(Victim::Sink);
+    }
+
+    pub fn second_fold(&mut self, wanted: bool) {
+        let there = self.stages.contains_key(&Victim::SecondFold);
+        if wanted && !there {
+            self.start_stage(Victim::SecondFold);
+        } else if !wanted && there {
+            self.end(Victim::SecondFold);
+        }
+    }
+
+    /// Kills all of them, then starts all of them again.
+    pub fn kill(&mut self, victims: &[Victim]) {
+        for victim in victims {
+            self.end(*victim);
+        }
+        for victim in victims {
+            match victim {
+                Victim::Fold | Victim::SecondFold | Victim::Sink => self.start_stage(*victim),
+                Victim::Broker => self.broker_mut().start().unwrap_or_else(|why| panic!("{why}")),
+                Victim::Org => self.org.start(),
+            }
+        }
+    }
+
+    /// Every stage is killed and started again; the second fold stays away.
+    pub fn restart_all(&mut self) {
+        self.second_fold(false);
+        self.kill(&[Victim::Fold, Victim::Sink]);
+    }
+
+    #[track_caller]
+    pub fn await_ready(&mut self, victims: &[Victim]) {
+        for victim in victims {
+            match victim {
+                Victim::Fold | Victim::SecondFold | Victim::Sink => {
+                    self.stages.get_mut(victim).expect("it was started").await_ready();
+                }
+                Victim::Broker => self.broker_mut().await_answer().unwrap_or_else(|why| panic!("{why}")),
+                Victim::Org => self.org.await_ready(),
+            }
+        }
+    }
+
+    pub fn trouble(&self, trouble: &[Trouble]) {
+        for trouble in trouble {
+            self.org.trouble(*trouble);
+        }
+    }
+
+    fn end(&mut self, victim: Victim) {
+        *self.kills.entry(victim).or_default() += 1;
+        match victim {
+            Victim::Fold | Victim::SecondFold | Victim::Sink => {
+                let mut stage = self.stages.remove(&victim).expect("it was started");
+                if let Some(status) = stage.process.exited() {
+                    panic!("{victim:?} ended by itself: {status}\n{}", stage.process.log_tail());
+                }
+                stage.process.kill();
+            }
+            Victim::Broker => self.broker_mut().kill(),
+            Victim::Org => self.org.kill(),
+        }
+    }
+
+    fn broker_mut(&mut self) -> &mut Node {
+        self.broker.as_mut().expect("a broker of somebody else's is left alone")
+    }
+
+    /// Its instance name is stable: it takes the place of the one that was killed.
+    fn start_stage(&mut self, stage: Victim) {
+        let (name, stages) = match stage {
+            Victim::SecondFold => ("two", "fold"),
+            Victim::Sink => ("one", "sink"),
+            Victim::Fold | Victim::Broker | Victim::Org => ("one", "fold"),
+        };
+        let port = harness::free_port();
+        let file = self.folder.join(format!("{stages}-{name}.toml"));
+        fs::write(&file, self.config(name, port)).expect("the target folder is writable");
+        let process = Rollbook::start_stages(&format!("chaos-{stages}-{name}"), &file, port, stages);
+        self.stages.insert(stage, process);
+    }
+
+    fn config(&self, instance: &str, port: u16) -> String {
+        let topics = toml::to_string(&self.names.topics).expect("topics are TOML");
+        format!(
+            "application = \"{prefix}\"
+[kafka]
+bootstrap = \"{bootstrap}\"
+instance = \"{instance}\"
+[kafka.properties]
+# a second fold that is gone for good is missed soon
+\"session.timeout.ms\" = \"6000\"
+\"heartbeat.interval.ms\" = \"500\"
+# a broker that is back is noticed soon
+\"reconnect.backoff.max.ms\" = \"500\"
+[topics]
+{topics}[fold]
+commit_interval = \"20ms\"
+commit_interval_behind = \"100ms\"
+[sink]
+backoff_min = \"10ms\"
+backoff_max = \"200ms\"
+{salesforce}[http]
+listen = \"127.0.0.1:{port}\"
+",
+            prefix = self.names.prefix,
+            bootstrap = self.bootstrap,
+            salesforce = self.org.section(),
+        )
+    }
+}
