@@ -2,16 +2,18 @@
 //!
 //! View events of about 137 bytes, single-object Avro, over members (100,000) with three entries each, in random order.
 //! No broker: what Kafka costs is measured elsewhere. Made in memory, one commit's worth at a time, outside the clock.
-//! A commit, by default every two million events (two seconds at a million a second, as while behind), derives the rows of every piece that changed, encodes those that differ from what was last sent, and
-//! encodes the state of every changed piece.
+//! A commit, by default every two million events (two seconds at a million a second, as while behind), derives the rows
+//! of every piece that changed, encodes those that differ from what was last sent, and encodes the state of every changed
+//! piece.
+
+mod views;
 
 use std::hint::black_box;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use rollbook::avro::{self, Writer};
 use rollbook::config::{self, Topics};
-use rollbook::event::{Decoded, Decoder, Event, EventKind, Millis, Record, SalesforceId};
+use rollbook::event::{Decoded, Decoder, Event, EventKind, Record};
 use rollbook::fold::Catalogue;
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
@@ -19,9 +21,8 @@ use rollbook::stage::fold::commit::Changes;
 use rollbook::stage::fold::tally::Tally;
 use rollbook::stage::fold::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rollbook::store::Store;
+use views::{ENTRIES, NOON, Views};
 
-const ENTRIES: u32 = 3;
-const NOON: Millis = 1_780_000_000_000;
 const PARTITION: i32 = 0;
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
@@ -31,13 +32,13 @@ fn main() {
     let commit = numbers.get(1).copied().unwrap_or(2_000_000).clamp(1, events.max(1));
     let decoder = Decoder::new(VALUE_BYTES_MAX);
     let members = numbers.get(2).map_or(100_000, |members| u32::try_from(*members).unwrap_or(u32::MAX / ENTRIES));
-    let mut source = Source::new(members.max(1));
+    let mut views = Views::new(members.max(1));
     let mut fold = Fold::default();
     let mut spent = Spent::default();
     let pieces_max = config::Fold::default().commit_pieces_max;
     let mut left = events;
     while left > 0 {
-        let records = source.records(left.min(commit));
+        let records: Vec<_> = (0..left.min(commit)).map(|_| views.make().1).collect();
         left -= records.len();
         spent.bytes += records.iter().map(Vec::len).sum::<usize>();
         clock(&mut spent.decode, || {
@@ -132,60 +133,6 @@ impl Written {
             *total += bytes;
         }
     }
-}
-
-/// Makes view events: every member and entry is one play, watched in stretches of ten seconds.
-struct Source {
-    random: fastrand::Rng,
-    stretches: Vec<u32>,
-    made: u64,
-}
-
-impl Source {
-    fn new(members: u32) -> Self {
-        Self { random: fastrand::Rng::with_seed(7), stretches: vec![0; (members * ENTRIES) as usize], made: 0 }
-    }
-
-    fn records(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|_| self.record()).collect()
-    }
-
-    fn record(&mut self) -> Vec<u8> {
-        let place = self.random.usize(..self.stretches.len());
-        let (member, entry) = (place / ENTRIES as usize, place % ENTRIES as usize);
-        let stretch = self.stretches.get_mut(place).expect("a place");
-        // One stretch in sixteen is left out, so that intervals do not all grow into one.
-        *stretch += 1 + u32::from(self.random.u8(..16) == 0);
-        let offset = Millis::from(*stretch) * 10_000;
-        self.made += 1;
-        let live = entry != 0;
-        let mut out = Writer::object(&avro::VIEW);
-        out.option(Some(format!("{:010x}", self.made).as_str()), Writer::text);
-        out.option(Some("kaltura"), Writer::text);
-        out.option(Some(NOON + offset + 10_000), Writer::long);
-        out.option(Some("70103000000cnFXAAY"), Writer::text);
-        let person = SalesforceId::parse(&format!("00Q{member:012}")).expect("an id");
-        out.option(Some(person.as_str()), Writer::text);
-        nulls(&mut out, 5);
-        out.option(Some(format!("1_entry{entry:02}").as_str()), Writer::text);
-        nulls(&mut out, 3);
-        out.long(if live { 1 } else { 2 });
-        out.option(Some(format!("p{place:06}").as_str()), Writer::text);
-        out.option(Some(NOON + offset), Writer::long);
-        out.option(Some(NOON + offset + 10_000), Writer::long);
-        out.option((!live).then_some(offset), Writer::long);
-        out.option((!live).then_some(offset + 10_000), Writer::long);
-        for flag in [self.random.u8(..8) > 0, false, true] {
-            out.option(Some(flag), Writer::bool);
-        }
-        nulls(&mut out, 4);
-        out.long(0);
-        out.0
-    }
-}
-
-fn nulls(out: &mut Writer, count: usize) {
-    (0..count).for_each(|_| out.long(0));
 }
 
 #[derive(Default)]

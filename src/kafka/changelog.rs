@@ -148,11 +148,12 @@ impl Changelog {
         let following = self.finished();
         let deadline = Instant::now() + for_at_most;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.finished() != following {
+            // librdkafka waits for whole milliseconds, and rdkafka would spin through what is left of one.
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            if left == 0 || self.finished() != following {
                 return Ok(());
             }
-            match self.committed.poll(left) {
+            match self.committed.poll(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX))) {
                 None => {}
                 Some(Ok(message)) => {
                     if let Some(progress) = self.partitions.get_mut(&message.partition()) {

@@ -32,9 +32,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Producers that one transaction may wear out. More is no outage: somebody else uses the transactional id.
 const PRODUCERS_MAX: u32 = 5;
-/// Longest wait for delivery reports before looking again whether all are in. rdkafka's own `flush` looks every
-/// 100 ms, which each commit would pay.
-const REPORTS_WITHIN: Duration = Duration::from_millis(1);
+/// Pause before looking again whether the broker has answered for every record. rdkafka's own `flush` looks every 100 ms,
+/// which each commit would pay, and its `poll` spins through the last millisecond of what it is given.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(1);
 
 /// A record to write.
 #[derive(Default)]
@@ -341,14 +341,14 @@ fn retriable(mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), Kaf
 /// Waits until the broker has answered for every record; what it refused fails the transaction at its next step.
 fn deliver(producer: &BaseProducer) -> Result<(), KafkaError> {
     let started = Instant::now();
-    loop {
-        match producer.flush(Duration::ZERO) {
-            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if started.elapsed() < CALL_TIMEOUT => {
-                producer.poll(REPORTS_WITHIN);
-            }
-            result => return result,
+    while producer.in_flight_count() > 0 {
+        if started.elapsed() >= CALL_TIMEOUT {
+            return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut));
         }
+        producer.poll(Duration::ZERO);
+        thread::sleep(ANSWERS_WITHIN);
     }
+    Ok(())
 }
 
 /// An abort waits until the delivery reports of what it throws away are served, and serves none itself: without
@@ -357,7 +357,8 @@ fn abort(producer: &BaseProducer) -> Result<(), KafkaError> {
     let aborted = thread::scope(|scope| {
         let abort = scope.spawn(|| retriable(|| producer.abort_transaction(CALL_TIMEOUT)));
         while !abort.is_finished() {
-            producer.poll(REPORTS_WITHIN);
+            producer.poll(Duration::ZERO);
+            thread::sleep(ANSWERS_WITHIN);
         }
         abort.join().expect("an abort does not panic")
     });

@@ -27,7 +27,7 @@ pub mod http;
 mod inputs;
 mod kafka;
 mod node;
-mod place;
+pub mod place;
 mod process;
 mod registry;
 mod tls;

@@ -22,14 +22,8 @@ const FORMAT_WITHIN: Duration = Duration::from_mins(1);
 const START_WITHIN: Duration = Duration::from_secs(90);
 
 /// Enough for tests, and quick to start.
-const JVM: [&str; 6] = [
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xshare:auto",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-];
+const JVM: [&str; 4] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
+const LOG: [&str; 2] = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"];
 
 /// Killed with the tests, and its data goes with it.
 pub struct Node {
@@ -57,7 +51,7 @@ impl Node {
         let (data, settings) = (folder.join("data"), folder.join("server.properties"));
         let properties = properties(&ports, &certificates, &data) + more;
         fs::write(&settings, properties).map_err(|error| format!("{}: {error}", settings.display()))?;
-        let mut format = java(&libs, "kafka.tools.StorageTool");
+        let mut format = java(&libs, &JVM, "kafka.tools.StorageTool");
         format.args(["format", "--standalone", "--cluster-id", "cm9sbGJvb2stdGVzdHMtMQ", "--config"]).arg(&settings);
         format.args(["--add-scram", &format!("SCRAM-SHA-256=[name={},password={}]", SCRAM.name, SCRAM.password)]);
         process::run("kafka-format", &mut format, FORMAT_WITHIN)?;
@@ -66,7 +60,12 @@ impl Node {
 
     /// Starts it, or starts it again; does not wait.
     pub fn start(&mut self) -> Result<(), String> {
-        let mut server = java(&self.libs, "kafka.Kafka");
+        self.start_on(&JVM)
+    }
+
+    /// Starts it on a Java machine with these options.
+    pub fn start_on(&mut self, jvm: &[&str]) -> Result<(), String> {
+        let mut server = java(&self.libs, jvm, "kafka.Kafka");
         let process = Process::spawn_with_data("kafka", server.arg(&self.settings), &self.data);
         self.process = Some(process.map_err(|error| format!("cannot start `java`: {error}"))?);
         Ok(())
@@ -75,6 +74,12 @@ impl Node {
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// None: it was not started.
+    #[allow(dead_code, reason = "the benchmark against peers keeps its CPU time apart; the tests do not ask")]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 
     pub fn bootstrap(&self) -> String {
@@ -117,9 +122,9 @@ fn fetch(folder: &Path) -> Result<(), String> {
     process::run("mvn-kafka", &mut maven, FETCH_WITHIN)
 }
 
-fn java(libs: &Path, class: &str) -> Command {
+fn java(libs: &Path, jvm: &[&str], class: &str) -> Command {
     let mut java = Command::new("java");
-    java.args(JVM).arg("-cp").arg(libs.join("*")).arg(class);
+    java.args(jvm).args(LOG).arg("-cp").arg(libs.join("*")).arg(class);
     java
 }
 
