@@ -19,7 +19,9 @@ LABEL org.opencontainers.image.title="rollbook" \
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 65532 --no-create-home rollbook
+    && useradd --system --uid 65532 --no-create-home rollbook \
+    # For state.dir; a volume that is mounted here belongs to the user, too.
+    && install -d -o 65532 -m 0700 /var/lib/rollbook
 COPY --from=build /rollbook /usr/local/bin/rollbook
 USER 65532
 EXPOSE 9464

@@ -36,7 +36,7 @@ fn main() {
     drop(store);
 
     let folder = tempfile::tempdir().expect("a folder for the states");
-    let disk = Disk::open(folder.path(), "bench").expect("the folder is writable");
+    let disk = Disk::open(folder.path(), "bench", 1).expect("the folder is writable");
     let identity = Identity { cluster: "bench".to_owned(), topic: "state".to_owned() };
     let (shelf, marker) = disk.shelf(PARTITION, &identity, NOON).expect("an empty disk");
     let mut store = Store::default();

@@ -32,3 +32,4 @@ pub mod metrics;
 pub mod salesforce;
 pub mod stage;
 pub mod store;
+pub mod terminal;

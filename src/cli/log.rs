@@ -12,11 +12,12 @@ use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
+use crate::terminal::LogWriter;
 
 pub(super) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level)?;
     let colours = io::stderr().is_terminal() && format == LogFormat::Text;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter).with_ansi(colours);
     let started = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

@@ -18,6 +18,7 @@ use crate::dead_letter::Stage;
 use crate::http::{Health, Server};
 use crate::metrics::Metrics;
 use crate::stage::{self, Process};
+use crate::terminal;
 
 /// What shells give a command that Ctrl-C ended.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -54,6 +55,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     if stages.contains(&Stage::Sink) {
         config.require_salesforce()?;
     }
+    terminal::show_bars();
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let (stop, stopped) = watch::channel(false);
     let process =

@@ -11,11 +11,12 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, KeyspaceCreateOptions};
 use tracing::{info, warn};
 
-use crate::avro::{Reader, Writer};
-use crate::event::{MemberKey, Millis};
+use crate::event::Millis;
+
+use super::shelf::{Identity, Marker, Shelf};
 
 /// Folders of one application on one machine: processes and threads take the first that is free.
 const SLOTS: usize = 256;
@@ -23,12 +24,14 @@ const SLOTS: usize = 256;
 const CACHE_BYTES: u64 = 32 << 20;
 /// The least that fjall takes. It is read back at every start, so little is better.
 const JOURNAL_BYTES: u64 = 64 << 20;
-/// What a partition collects in memory before it goes to a file.
-const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Sorts before every member.
-const MARKER_KEY: &[u8] = b"\0marker";
-/// Raised when the form of what stands on disk changes.
-const FORMAT: i64 = 1;
+/// What partitions collect in memory, together, before it goes to files; and what one of them may take of it.
+const MEMTABLES_BYTES: u64 = 64 << 20;
+const MEMTABLE_BYTES_MIN: u64 = 256 << 10;
+const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
+/// Names that the database gives to its files.
+const DATABASE_FILE: &str = "version";
+const KEYSPACES_FOLDER: &str = "keyspaces";
+const KEYSPACE_FILE: &str = "current";
 /// Tombstones stay in the changelog for a day at least (`delete.retention.ms`): who was away for longer may have missed
 /// one.
 const MARKER_AGE_MAX: Millis = 20 * 60 * 60 * 1000;
@@ -48,6 +51,8 @@ pub enum DiskError {
     Torn(#[source] fjall::Error),
     #[error("a state on disk is not what this version writes")]
     Content,
+    #[error("states are missing on disk")]
+    Lost,
     #[error("the states on disk know more than the changelog, which is another one then")]
     Foreign,
 }
@@ -55,25 +60,34 @@ pub enum DiskError {
 impl DiskError {
     /// Whether waiting can mend it.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Write(_))
+        match self {
+            Self::Write(_) => true,
+            Self::Folder { source, .. } => full(source),
+            Self::InUse { .. } | Self::Torn(_) | Self::Content | Self::Lost | Self::Foreign => false,
+        }
+    }
+
+    /// What an error of the database means where it opens or makes something: both may write.
+    pub(super) fn of_opening(error: fjall::Error) -> Self {
+        let io = if let fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) = &error {
+            Some(io)
+        } else {
+            None
+        };
+        let passes = matches!(error, fjall::Error::Poisoned | fjall::Error::Locked) || io.is_some_and(full);
+        if passes { Self::Write(error) } else { Self::Torn(error) }
     }
 }
 
-/// Whose states they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub cluster: String,
-    pub topic: String,
+fn full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }
 
-/// What a partition's states on disk answer for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Marker {
-    /// Everything in the changelog below this offset is in the states.
-    pub next_offset: i64,
-    /// Digest of the session catalogue with which every row was derived; 0: rows were still to be derived again.
-    pub catalogue: u64,
-    pub saved_at: Millis,
+/// Calls the database, which may panic where its files are torn.
+pub(super) fn guarded<T>(call: impl FnOnce() -> fjall::Result<T>) -> fjall::Result<T> {
+    // Whatever it leaves behind is thrown away with the database.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_or(Err(fjall::Error::Unrecoverable))
 }
 
 /// The folder of one fold thread.
@@ -81,23 +95,21 @@ pub struct Disk {
     path: PathBuf,
     /// None while it could not be opened again.
     database: Option<Database>,
+    memtable_bytes: u64,
+    /// Stands beside the states of every partition that is used, so that they are known again.
+    token: u64,
     /// Held for as long as the folder is in use.
     _lock: File,
 }
 
-/// The states of one partition.
-#[derive(Clone)]
-pub struct Shelf {
-    keyspace: Keyspace,
-    database: Database,
-    identity: Identity,
-}
-
 impl Disk {
-    /// Opens the first folder of the application that nobody else uses. What cannot be opened is made anew.
-    pub fn open(dir: &Path, application: &str) -> Result<Self, DiskError> {
+    /// Opens the first folder of the application that nobody else uses. What cannot be opened is made anew; a disk that is
+    /// full is opened later.
+    pub fn open(dir: &Path, application: &str, partitions: i32) -> Result<Self, DiskError> {
         let path = dir.join(application);
         let folder = |source| DiskError::Folder { path: path.clone(), source };
+        let share = MEMTABLES_BYTES / u64::try_from(partitions.max(1)).unwrap_or(1);
+        let memtable_bytes = share.clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX);
         for slot in 0..SLOTS {
             let slot = path.join(slot.to_string());
             create_private(&slot).map_err(folder)?;
@@ -105,8 +117,11 @@ impl Disk {
             match lock.try_lock() {
                 Ok(()) => {
                     let path = slot.join("states");
-                    let database = open_or_make(&path)?;
-                    return Ok(Self { path, database: Some(database), _lock: lock });
+                    let mut disk = Self { path, database: None, memtable_bytes, token: fastrand::u64(..), _lock: lock };
+                    return match disk.open_or_make() {
+                        Err(error) if !error.may_pass() => Err(error),
+                        Err(_) | Ok(()) => Ok(disk),
+                    };
                 }
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => return Err(folder(source)),
@@ -115,19 +130,62 @@ impl Disk {
         Err(DiskError::InUse { path })
     }
 
-    /// After a write that failed, the database takes no other. Every shelf of before is void and has been dropped.
+    fn open_or_make(&mut self) -> Result<(), DiskError> {
+        self.reopen().or_else(|error| {
+            if error.may_pass() {
+                return Err(error);
+            }
+            warn!(error = %error, path = %self.path.display(), "the states on disk cannot be opened, they are made anew");
+            self.discard()
+        })
+    }
+
+    /// After a write that failed, the database takes no other. Every shelf of before is void and has been dropped; what is
+    /// still needed of them is to be [reached](Self::reach).
     pub fn reopen(&mut self) -> Result<(), DiskError> {
         self.database = None;
-        self.database = Some(open_or_make(&self.path)?);
+        // What is missing is made anew by the database, without a word.
+        let known = keyspaces_in(&self.path).map_err(|source| self.folder(source))?;
+        if known.is_some() && !self.path.join(DATABASE_FILE).exists() {
+            return Err(DiskError::Lost);
+        }
+        let opened = guarded(|| open(&self.path)).map_err(DiskError::of_opening);
+        if opened.is_err() && known.is_none() {
+            // Half of a new one is no old one that is torn.
+            fs::remove_dir_all(&self.path).or_else(absent).map_err(|source| self.folder(source))?;
+        }
+        let database = opened?;
+        if let Some(known) = known {
+            let names = database.list_keyspace_names();
+            for name in &names {
+                let keyspace = guarded(|| database.keyspace(name, KeyspaceCreateOptions::default));
+                let keyspace = keyspace.map_err(DiskError::of_opening)?;
+                if !known.iter().any(|known| Some(known.as_os_str()) == keyspace.path().file_name()) {
+                    return Err(DiskError::Lost);
+                }
+            }
+            if names.is_empty() {
+                // Its list may be what is missing, and entries of old be found in what is made anew.
+                return Err(DiskError::Lost);
+            }
+        }
+        self.database = Some(database);
         Ok(())
     }
 
     /// Throws everything away. Every shelf of before is void and has been dropped.
     pub fn discard(&mut self) -> Result<(), DiskError> {
         self.database = None;
-        let folder = |source| DiskError::Folder { path: self.path.clone(), source };
-        fs::remove_dir_all(&self.path).or_else(absent).map_err(folder)?;
+        fs::remove_dir_all(&self.path).or_else(absent).map_err(|source| self.folder(source))?;
         self.reopen()
+    }
+
+    fn folder(&self, source: io::Error) -> DiskError {
+        DiskError::Folder { path: self.path.clone(), source }
+    }
+
+    fn database(&self) -> Result<&Database, DiskError> {
+        self.database.as_ref().ok_or(DiskError::Write(fjall::Error::Poisoned))
     }
 
     /// The states of a partition, and what they answer for; None where there are none of use.
@@ -137,42 +195,74 @@ impl Disk {
         identity: &Identity,
         now: Millis,
     ) -> Result<(Shelf, Option<Marker>), DiskError> {
-        let name = format!("p{partition}");
-        let database = self.database.as_ref().ok_or(DiskError::Write(fjall::Error::Poisoned))?;
-        let open = || database.keyspace(&name, options).map_err(DiskError::Torn);
-        let shelf = |keyspace| Shelf { keyspace, database: database.clone(), identity: identity.clone() };
-        let found = shelf(open()?);
-        match found.marker() {
-            Ok(Some(marker)) if now - marker.saved_at < MARKER_AGE_MAX => return Ok((found, Some(marker))),
-            Ok(None) if found.keyspace.is_empty().unwrap_or(false) => return Ok((found, None)),
-            Ok(_) => info!(partition, "the states on disk are too old or of something else, they are made anew"),
-            Err(error) => warn!(partition, error = %error, "the states on disk are torn, they are made anew"),
+        let found = self.keyspace(partition, identity)?;
+        let (shelf, marker) = match found.marker() {
+            Ok(Some(marker)) if now - marker.saved_at < MARKER_AGE_MAX => (found, Some(marker)),
+            Ok(None) if found.is_empty() => (found, None),
+            unusable => {
+                match unusable {
+                    Ok(_) => {
+                        info!(partition, "the states on disk are too old or of something else, they are made anew");
+                    }
+                    Err(error) => warn!(partition, error = %error, "the states on disk are torn, they are made anew"),
+                }
+                found.delete()?;
+                (self.keyspace(partition, identity)?, None)
+            }
+        };
+        shelf.claim(self.token)?;
+        Ok((shelf, marker))
+    }
+
+    /// The states of a partition that were in use before the database was opened again.
+    pub fn reach(&self, partition: i32, identity: &Identity) -> Result<Shelf, DiskError> {
+        if !self.database()?.keyspace_exists(&name(partition)) {
+            return Err(DiskError::Lost);
         }
-        database.delete_keyspace(found.keyspace).map_err(DiskError::Torn)?;
-        Ok((shelf(open()?), None))
+        let shelf = self.keyspace(partition, identity)?;
+        if shelf.claimed_by(self.token)? { Ok(shelf) } else { Err(DiskError::Lost) }
+    }
+
+    fn keyspace(&self, partition: i32, identity: &Identity) -> Result<Shelf, DiskError> {
+        let database = self.database()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
+        let keyspace = guarded(|| database.keyspace(&name(partition), options)).map_err(DiskError::of_opening)?;
+        Ok(Shelf::new(partition, identity, database.clone(), keyspace))
     }
 }
 
-fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+fn name(partition: i32) -> String {
+    format!("p{partition}")
 }
 
-fn open_or_make(path: &Path) -> Result<Database, DiskError> {
+fn open(path: &Path) -> fjall::Result<Database> {
     // One thread beside ours flushes and compacts. No write is synced: what a power cut takes is read from the topic.
-    let open = || {
-        Database::builder(path)
-            .cache_size(CACHE_BYTES)
-            .worker_threads(1)
-            .max_journaling_size(JOURNAL_BYTES)
-            .journal_compression(fjall::CompressionType::None)
-            .open()
-    };
-    open().or_else(|error| {
-        warn!(error = %error, path = %path.display(), "the states on disk cannot be opened, they are made anew");
-        let folder = |source| DiskError::Folder { path: path.to_owned(), source };
-        fs::remove_dir_all(path).or_else(absent).map_err(folder)?;
-        open().map_err(DiskError::Write)
-    })
+    Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .worker_threads(1)
+        .max_journaling_size(JOURNAL_BYTES)
+        .journal_compression(fjall::CompressionType::None)
+        .open()
+}
+
+/// Folders of keyspaces that are whole. None: there is no database.
+fn keyspaces_in(path: &Path) -> io::Result<Option<Vec<std::ffi::OsString>>> {
+    if fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none()) {
+        return Ok(None);
+    }
+    let mut whole = Vec::new();
+    match fs::read_dir(path.join(KEYSPACES_FOLDER)) {
+        Ok(entries) => {
+            for entry in entries {
+                let entry = entry?;
+                if entry.path().join(KEYSPACE_FILE).exists() {
+                    whole.push(entry.file_name());
+                }
+            }
+        }
+        Err(error) => absent(error)?,
+    }
+    Ok(Some(whole))
 }
 
 /// What is not there need not be removed.
@@ -187,73 +277,4 @@ fn create_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
-}
-
-impl Shelf {
-    /// The state of a member, as `blob` wrote it.
-    pub fn get(&self, member: &MemberKey) -> Result<Option<fjall::UserValue>, DiskError> {
-        self.keyspace.get(member.bytes()).map_err(DiskError::Torn)
-    }
-
-    /// Members whose keys begin so, after this one, in order, at most so many.
-    pub fn members(&self, prefix: &[u8], after: &[u8], count: usize) -> Result<Vec<Vec<u8>>, DiskError> {
-        let start = if after.is_empty() { prefix } else { after };
-        let found = self.keyspace.range(start.to_vec()..).map(|item| item.key().map(|key| key.to_vec()));
-        let inside = |key: &Result<Vec<u8>, _>| key.as_ref().map_or(true, |key| key.starts_with(prefix));
-        let wanted = |key: &Result<Vec<u8>, _>| key.as_ref().map_or(true, |key| key != MARKER_KEY && key != after);
-        found.take_while(inside).filter(wanted).take(count).collect::<Result<_, _>>().map_err(DiskError::Torn)
-    }
-
-    /// Writes states, all or none, and with them what they answer for. An empty state is removed.
-    pub fn save<'a>(
-        &self,
-        states: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        marker: Option<Marker>,
-    ) -> Result<(), DiskError> {
-        let mut batch = self.database.batch();
-        for (key, state) in states {
-            if state.is_empty() {
-                batch.remove(&self.keyspace, key);
-            } else {
-                batch.insert(&self.keyspace, key, state);
-            }
-        }
-        if let Some(marker) = marker {
-            batch.insert(&self.keyspace, MARKER_KEY, self.marker_bytes(marker));
-        }
-        batch.commit().map_err(DiskError::Write)
-    }
-
-    fn marker_bytes(&self, marker: Marker) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.long(FORMAT);
-        out.bytes(&crate::avro::STATE.header);
-        out.text(&self.identity.cluster);
-        out.text(&self.identity.topic);
-        out.long(marker.next_offset);
-        out.long(marker.catalogue.cast_signed());
-        out.long(marker.saved_at);
-        out.0
-    }
-
-    /// None: there is none, or it is of another cluster, topic or version.
-    fn marker(&self) -> Result<Option<Marker>, DiskError> {
-        let Some(bytes) = self.keyspace.get(MARKER_KEY).map_err(DiskError::Torn)? else { return Ok(None) };
-        let mut from = Reader(&bytes);
-        let mut read = || {
-            let ours = from.long()? == FORMAT
-                && from.bytes()? == crate::avro::STATE.header
-                && from.text()? == self.identity.cluster
-                && from.text()? == self.identity.topic;
-            let next_offset = if ours { from.long()? } else { return Ok(None) };
-            let (catalogue, saved_at) = (from.long()?.cast_unsigned(), from.long()?);
-            Ok(Some(Marker { next_offset, catalogue, saved_at }))
-        };
-        read().map_err(|_: crate::avro::ReadError| DiskError::Content)
-    }
-
-    /// Bytes on disk.
-    pub fn bytes(&self) -> u64 {
-        self.keyspace.disk_space()
-    }
 }

@@ -8,6 +8,7 @@
 mod blob;
 pub mod disk;
 mod partition;
+mod shelf;
 mod spill;
 mod warm;
 
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 
 use crate::event::Event;
 
-pub use disk::{Disk, DiskError, Identity, Marker, Shelf};
+pub use disk::{Disk, DiskError};
 pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key, write_piece_key};
+pub use shelf::{Identity, Marker, Shelf};
 pub use spill::Snapshot;
 
 /// The aggregates of all partitions that one fold thread owns.
@@ -34,9 +36,14 @@ impl Store {
         self.partitions.iter_mut().map(|(number, partition)| (*number, partition))
     }
 
-    /// Where members of a partition go that memory has no room for.
-    pub fn shelf(&self, partition: i32) -> Option<&Shelf> {
-        self.partitions.get(&partition)?.shelf()
+    /// A partition that is here already.
+    pub fn owned(&mut self, partition: i32) -> Option<&mut Partition> {
+        self.partitions.get_mut(&partition)
+    }
+
+    /// Whether the partition has a place for members that memory has no room for.
+    pub fn shelved(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_some_and(Partition::shelved)
     }
 
     /// Forgets every partition but these.

@@ -7,8 +7,9 @@ use crate::avro::Writer;
 use crate::event::{MemberKey, SalesforceId, SessionKey};
 
 use super::blob;
-use super::disk::{DiskError, Marker, Shelf};
+use super::disk::DiskError;
 use super::partition::{Partition, Stale};
+use super::shelf::{Marker, Shelf};
 
 /// Members that leave memory together: one batch of the disk.
 const EVICTED_TOGETHER: usize = 1_000;
@@ -53,6 +54,7 @@ impl Partition {
     /// is still held whole.
     pub fn put_on(&mut self, shelf: Shelf, marker: Option<Marker>) {
         self.shelf = Some(shelf);
+        self.shelved = true;
         self.complete = marker.is_none();
         if let Some(marker) = marker {
             self.restored_to = marker.next_offset;
@@ -74,10 +76,22 @@ impl Partition {
         self.shelf.as_ref()
     }
 
+    pub fn shelved(&self) -> bool {
+        self.shelved
+    }
+
+    /// Whether there are members that cannot be had now.
+    pub(super) fn out_of_reach(&self) -> bool {
+        self.shelved && self.shelf.is_none() && !self.complete
+    }
+
     /// Sees to it that what the disk holds of the member is in memory.
     pub fn load(&mut self, member: &MemberKey) -> Result<bool, DiskError> {
         if self.complete || self.known(member).is_some() {
             return Ok(false);
+        }
+        if self.out_of_reach() {
+            return Err(DiskError::Write(fjall::Error::Poisoned));
         }
         let Some(state) = self.shelf.as_ref().map(|shelf| shelf.get(member)).transpose()?.flatten() else {
             return Ok(false);
@@ -153,7 +167,7 @@ impl Partition {
                 self.stale.push_back(Stale { member, about, event_at: scan.event_at });
             }
         }
-        if self.shelf.is_none() {
+        if !self.shelved {
             self.stale_on_disk.clear();
         }
         Ok(())

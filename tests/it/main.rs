@@ -5,6 +5,7 @@
 mod chaos;
 mod clients;
 mod config;
+mod damage;
 mod decoding;
 mod demo;
 mod deploy_tree;

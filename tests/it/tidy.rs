@@ -16,7 +16,8 @@ const PURE_ROOMS: [&str; 7] = ["event", "route", "lattice", "fold", "upsert", "d
 const IMPURE: [&str; 9] =
     ["tokio", "rdkafka", "reqwest", "SystemTime", "Instant::now", "std::fs", "std::net", "fastrand", "rand::"];
 /// Rooms of the shell, which the pure ones may not know.
-const SHELL: [&str; 9] = ["cli", "config", "demo", "emulator", "kafka", "metrics", "salesforce", "stage", "store"];
+const SHELL: [&str; 10] =
+    ["cli", "config", "demo", "emulator", "kafka", "metrics", "salesforce", "stage", "store", "terminal"];
 
 /// Put together here, so that this file does not hold them.
 const UNFINISHED: [&str; 5] = [

@@ -6,7 +6,7 @@
 //! offsets were stable could miss a predecessor's last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
@@ -18,6 +18,7 @@ use crate::kafka::topics::Topic;
 use crate::store::{DiskError, RestoreError};
 
 use super::inputs::{carries_events, input_of};
+use super::progress::RestoreProgress;
 use super::worker::{Worker, now};
 use super::{Error, attempt};
 
@@ -33,6 +34,7 @@ impl Worker {
         let owned = self.event_partitions(partitions)?;
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
+        self.saving.retain(&owned);
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
         self.parts.catalogue_follower.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
@@ -40,14 +42,24 @@ impl Worker {
         attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
         attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
         self.assigned = owned;
-        self.open_shelves()?;
-        let known = |partition: &i32| (*partition, self.store.partition(*partition).restored_to);
-        let from: BTreeMap<i32, i64> = self.assigned.clone().iter().map(known).collect();
+        self.taking_over = true;
         self.report_assigned();
         self.parts.health.ready(false, "states are read back");
         self.parts.metrics.state_restoring.set(1);
-        self.restore_started = Instant::now();
+        self.begin_restore()
+    }
+
+    /// States from disk and changelog. While the disk fails it is put off.
+    pub(super) fn begin_restore(&mut self) -> Result<(), Error> {
+        if !self.open_shelves()? {
+            return Ok(());
+        }
+        self.taking_over = false;
+        let known = |partition: &i32| (*partition, self.store.partition(*partition).restored_to);
+        let from: BTreeMap<i32, i64> = self.assigned.clone().iter().map(known).collect();
         let config = &self.parts.config;
+        self.parts.health.ready(false, "states are read back");
+        self.progress = RestoreProgress::start(&self.parts.name);
         self.restoring = Some(attempt("read states back", Changelog::open(config, &config.topics.state, &from))?);
         Ok(())
     }
@@ -146,9 +158,12 @@ impl Worker {
             return Err(Error::Restore { topic, partition, source });
         }
         self.parts.metrics.state_restored_records.inc_by(restored);
+        let mut remaining_of_all = 0;
         for (partition, remaining) in changelog.remaining() {
             self.parts.metrics.restore_remaining(partition).set(remaining);
+            remaining_of_all += remaining;
         }
+        self.progress.report(restored, remaining_of_all.unsigned_abs());
         Ok(false)
     }
 
@@ -168,9 +183,11 @@ impl Worker {
         }
         let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
         attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
-        info!(thread = %self.parts.name, pieces = self.store.pieces(), "states read back, folding");
+        let took = self.progress.end();
+        let (records, pieces) = (self.progress.records(), self.store.pieces());
+        info!(thread = %self.parts.name, records, pieces, seconds = took.as_secs_f64(), "states read back, folding");
         self.parts.metrics.state_restoring.set(0);
-        self.parts.metrics.restore_duration.observe(self.restore_started.elapsed().as_secs_f64());
+        self.parts.metrics.restore_duration.observe(took.as_secs_f64());
         self.parts.health.ready(true, "");
         Ok(())
     }
@@ -182,6 +199,8 @@ impl Worker {
         self.saving.hurry();
         self.flush()?;
         self.restoring = None;
+        self.taking_over = false;
+        self.progress.end();
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();
         for partition in std::mem::take(&mut self.assigned) {

@@ -10,6 +10,7 @@ mod assignment;
 pub mod commit;
 mod headers;
 mod inputs;
+mod progress;
 mod record;
 mod saving;
 mod start;

@@ -4,6 +4,7 @@
 //! committed. It answers for the changelog up to its end before that commit: that the commit was done shows that nobody
 //! else owned the partition by then. An end that is read later may be that of somebody who took the partition over.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
@@ -18,6 +19,8 @@ use super::{Error, attempt};
 
 /// One question for the end of the changelog.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions for the cluster's name, which a broker need not have.
+const CLUSTER_QUESTIONS: usize = 6;
 /// Pause between two tries to write to a disk that does not take it.
 const MEND_EVERY: Duration = Duration::from_secs(1);
 /// Of the memory's budget, what is left after members have moved out, so that they do so in batches.
@@ -38,6 +41,8 @@ pub(super) struct Saving {
     urgent: bool,
     /// Since the disk last refused; none while it does what it should.
     failing: Option<Instant>,
+    /// Whose the states are, once it is known.
+    identity: Option<Identity>,
 }
 
 /// A snapshot of a partition.
@@ -77,6 +82,11 @@ impl Saving {
         self.failing.is_some()
     }
 
+    /// What is still to be saved of other partitions is somebody else's.
+    pub fn retain(&mut self, kept: &BTreeSet<i32>) {
+        self.snapshots.retain(|pending| kept.contains(&pending.partition));
+    }
+
     /// The states are gone, and with them what was to be saved of them.
     pub fn forget(&mut self) {
         self.snapshots.clear();
@@ -84,58 +94,60 @@ impl Saving {
 }
 
 impl Worker {
-    /// Opens what the disk holds of partitions that are taken over.
-    pub(super) fn open_shelves(&mut self) -> Result<(), Error> {
+    /// Opens what the disk holds of partitions that are taken over. False where it cannot be had now: they are taken over
+    /// as soon as it can.
+    pub(super) fn open_shelves(&mut self) -> Result<bool, Error> {
         if self.parts.disk.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let identity = self.identity();
-        loop {
-            let without = |partition: &&i32| self.store.shelf(**partition).is_none();
-            let Some(partition) = self.assigned.iter().find(without).copied() else { return Ok(()) };
-            let Some(disk) = &self.parts.disk else { return Ok(()) };
-            if self.parts.shutdown.requested() {
-                return Ok(());
-            }
+        let mut discarded = false;
+        while !self.saving.failing() {
+            let Some(partition) = self.assigned.iter().copied().find(|it| !self.store.shelved(*it)) else {
+                return Ok(true);
+            };
+            let Some(disk) = &self.parts.disk else { return Ok(true) };
             match disk.shelf(partition, &identity, now()) {
                 Ok((shelf, marker)) => self.store.partition(partition).put_on(shelf, marker),
-                Err(error) if error.may_pass() => {
-                    self.disk_fails(&error);
-                    self.wait_for_disk();
-                }
+                Err(error) if error.may_pass() => self.disk_fails(&error),
+                // One that is empty and torn at once is none.
+                Err(error) if discarded => return Err(error.into()),
                 Err(error) => {
                     warn!(error = %error, partition, "the disk is torn, every state is read from the changelog");
-                    return self.discard_disk(&identity);
+                    discarded = true;
+                    self.discard_disk()?;
                 }
             }
         }
-    }
-
-    /// While partitions are being taken over nothing else can be done.
-    fn wait_for_disk(&mut self) {
-        self.parts.health.beat();
-        std::thread::sleep(MEND_EVERY);
-        match self.reach_shelves() {
-            Ok(()) => self.disk_is_back(),
-            Err(error) => warn!(thread = %self.parts.name, error = %error, "the disk is waited for"),
-        }
+        Ok(false)
     }
 
     /// Nothing on the disk can be trusted: it is made anew, empty.
-    fn discard_disk(&mut self, identity: &Identity) -> Result<(), Error> {
+    fn discard_disk(&mut self) -> Result<(), Error> {
         self.store.clear();
         let Some(disk) = &mut self.parts.disk else { return Ok(()) };
-        disk.discard()?;
-        for partition in &self.assigned {
-            let (shelf, marker) = disk.shelf(*partition, identity, now())?;
-            self.store.partition(*partition).put_on(shelf, marker);
+        match disk.discard() {
+            Ok(()) if self.saving.failing() => self.disk_is_back(),
+            Err(error) if error.may_pass() => self.disk_fails(&error),
+            discarded => discarded?,
         }
         Ok(())
     }
 
-    fn identity(&self) -> Identity {
-        let cluster = self.parts.consumer.client().fetch_cluster_id(WATERMARKS_TIMEOUT);
-        Identity { cluster: cluster.unwrap_or_default(), topic: self.parts.config.topics.state.clone() }
+    fn identity(&mut self) -> Identity {
+        if let Some(known) = &self.saving.identity {
+            return known.clone();
+        }
+        let mut cluster = None;
+        for _ in 0..CLUSTER_QUESTIONS {
+            self.parts.health.beat();
+            cluster = self.parts.consumer.client().fetch_cluster_id(WATERMARKS_TIMEOUT);
+            if cluster.is_some() || self.parts.shutdown.requested() {
+                break;
+            }
+        }
+        let identity = Identity { cluster: cluster.unwrap_or_default(), topic: self.parts.config.topics.state.clone() };
+        self.saving.identity.insert(identity).clone()
     }
 
     /// Whether states take more memory than they may.
@@ -171,7 +183,7 @@ impl Worker {
         let interval = self.parts.config.state.save_interval;
         // The first interval begins with the first commit.
         let due = self.saving.urgent || self.saving.last.get_or_insert_with(Instant::now).elapsed() >= interval;
-        if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() {
+        if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() || self.saving.failing() {
             return;
         }
         self.saving.urgent = false;
@@ -180,10 +192,14 @@ impl Worker {
         let settled = self.store.stale_members() == 0;
         let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
         let topic = &self.parts.config.topics.state;
+        let mut answers = true;
         for (number, partition) in self.store.partitions() {
-            let end = self.parts.ends.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
-            // Without the log's end the states are saved all the same, and the next start reads more than it need.
-            let marker = end.ok().map(|next_offset| Marker { next_offset, catalogue, saved_at });
+            let end = || self.parts.ends.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).ok();
+            // Without the log's end the states are saved all the same, and the next start reads more than it need. A
+            // broker that is away is asked once.
+            let end = if answers { end() } else { None };
+            answers = end.is_some();
+            let marker = end.map(|(_, next_offset)| Marker { next_offset, catalogue, saved_at });
             let states = partition.snapshot(self.saving.commit);
             self.saving.snapshots.push(Pending { partition: number, states, marker });
         }
@@ -207,13 +223,14 @@ impl Worker {
 
     fn try_to_save(&mut self) -> Result<(), DiskError> {
         while let Some(Pending { partition, states, marker }) = self.saving.snapshots.last() {
-            let partition = self.store.partition(*partition);
-            if let Some(shelf) = partition.shelf() {
-                states.save(shelf, *marker)?;
-            }
-            if let Some(marker) = marker {
-                partition.restored_to = marker.next_offset;
-                partition.derived_with = marker.catalogue;
+            if let Some(partition) = self.store.owned(*partition) {
+                if let Some(shelf) = partition.shelf() {
+                    states.save(shelf, *marker)?;
+                }
+                if let Some(marker) = marker {
+                    partition.restored_to = marker.next_offset;
+                    partition.derived_with = marker.catalogue;
+                }
             }
             self.saving.snapshots.pop();
         }
@@ -245,12 +262,20 @@ impl Worker {
             return Ok(());
         }
         self.saving.failing = Some(Instant::now());
-        if let Err(error) = self.reach_shelves().and_then(|()| self.try_to_save()) {
-            warn!(thread = %self.parts.name, error = %error, "the disk is waited for");
-            return Ok(());
+        match self.reach_shelves().and_then(|()| self.try_to_save()) {
+            Ok(()) => self.disk_is_back(),
+            Err(error) if error.may_pass() => {
+                warn!(thread = %self.parts.name, error = %error, "the disk is waited for");
+                return Ok(());
+            }
+            Err(error) => return self.start_over(&error),
         }
-        self.disk_is_back();
-        if self.restoring.is_none() {
+        if self.taking_over {
+            return self.begin_restore();
+        }
+        if self.restoring.is_some() {
+            self.parts.health.ready(false, "states are read back");
+        } else if !self.lost && !self.assigned.is_empty() {
             attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
             self.parts.health.ready(true, "");
         }
@@ -271,8 +296,8 @@ impl Worker {
             partition.let_go();
         }
         disk.reopen()?;
-        for (number, partition) in self.store.partitions() {
-            partition.reach_by(disk.shelf(number, &identity, now())?.0);
+        for (number, partition) in self.store.partitions().filter(|(_, partition)| partition.shelved()) {
+            partition.reach_by(disk.reach(number, &identity)?);
         }
         Ok(())
     }
@@ -288,8 +313,7 @@ impl Worker {
         }
         self.forget_uncommitted();
         self.restoring = None;
-        let identity = self.identity();
-        self.discard_disk(&identity)?;
+        self.discard_disk()?;
         let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
         let of =
             |it: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| (it.topic().to_owned(), it.partition());

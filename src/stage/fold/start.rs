@@ -71,7 +71,7 @@ fn worker(
         partitions,
         consumer: Arc::new(consumer),
         committer,
-        disk: config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application)).transpose()?,
+        disk: config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application, partitions)).transpose()?,
         ends: attempt("make a client", client_config(config).create())?,
         registry: config.registry.as_ref().map(Registry::new).transpose()?,
         runtime: runtime.clone(),

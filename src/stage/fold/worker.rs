@@ -24,6 +24,7 @@ use crate::store::{Disk, Store};
 
 use super::commit::Changes;
 use super::inputs::{NextOffsets, input_of};
+use super::progress::RestoreProgress;
 use super::record::Progress;
 use super::saving::Saving;
 use super::statements::Statements;
@@ -95,7 +96,9 @@ pub struct Worker {
     reported_pieces: i64,
     reported_memory: i64,
     pub(super) reported_assigned: i64,
-    pub(super) restore_started: Instant,
+    /// Partitions are taken over and the disk is waited for.
+    pub(super) taking_over: bool,
+    pub(super) progress: RestoreProgress,
 }
 
 impl Worker {
@@ -118,7 +121,8 @@ impl Worker {
             reported_pieces: 0,
             reported_memory: 0,
             reported_assigned: 0,
-            restore_started: Instant::now(),
+            taking_over: false,
+            progress: RestoreProgress::default(),
         }
     }
 

@@ -14,7 +14,7 @@ const MEMBERS: usize = 200;
 
 /// A later copy of every third record, and all events in a random order. Statements of the catalogue keep theirs:
 /// between a statement and its tombstone the order of the partition decides.
-fn storm(seed: u64, conference: &Conference) -> Vec<Record> {
+pub fn storm(seed: u64, conference: &Conference) -> Vec<Record> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut events, sessions): (Vec<Record>, Vec<Record>) =
         conference.records.iter().cloned().partition(|record| record.feed != Feed::Sessions);
@@ -33,7 +33,7 @@ fn storm(seed: u64, conference: &Conference) -> Vec<Record> {
 }
 
 #[track_caller]
-fn org_equals_the_reference(world: &World, conference: &Conference) {
+pub fn org_equals_the_reference(world: &World, conference: &Conference) {
     world.settle();
     world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
 }

@@ -6,9 +6,11 @@
 mod bad_records;
 mod conference;
 mod encodings;
+mod full_disk;
 mod instances;
 mod outages;
 mod payload;
 mod rows_refused;
+mod state_on_disk;
 mod statuses;
 mod world;
