@@ -11,6 +11,7 @@ use rdkafka::consumer::Consumer;
 use tracing::{error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kafka::membership::listed;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
 use super::worker::{Worker, now};
@@ -75,6 +76,11 @@ impl Saving {
 
     pub fn failing(&self) -> bool {
         self.failing.is_some()
+    }
+
+    /// A partition is given up.
+    pub fn forget_partition(&mut self, partition: i32) {
+        self.snapshots.retain(|pending| pending.partition != partition);
     }
 
     /// The states are gone, and with them what was to be saved of them.
@@ -181,6 +187,9 @@ impl Worker {
         let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
         let topic = &self.parts.config.topics.state;
         for (number, partition) in self.store.partitions() {
+            if self.reading_back.contains(&number) {
+                continue;
+            }
             let end = self.parts.consumer.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);
             // Without the log's end the states are saved all the same, and the next start reads more than it need.
             let marker = end.ok().map(|next_offset| Marker { next_offset, catalogue, saved_at });
@@ -290,10 +299,11 @@ impl Worker {
         self.restoring = None;
         let identity = self.identity();
         self.discard_disk(&identity)?;
+        if self.incremental() {
+            self.skipped = true;
+            return self.gain(&[]);
+        }
         let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
-        let of =
-            |it: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| (it.topic().to_owned(), it.partition());
-        let partitions: Vec<(String, i32)> = assignment.elements().into_iter().map(of).collect();
-        self.assign(&partitions)
+        self.assign(&listed(&assignment))
     }
 }
