@@ -12,6 +12,7 @@ mod emulator;
 mod evolution;
 mod examples;
 mod fold_stage;
+mod fencing;
 mod frozen;
 mod golden;
 mod harness;

@@ -26,6 +26,10 @@ impl Worker {
 
     /// Takes over partitions beside those that are owned.
     pub(super) fn gain(&mut self, gained: &[TopicPartition]) -> Result<(), Error> {
+        if gained.is_empty() && !self.skipped && !self.lost {
+            // Something was given up, or nothing is left to give.
+            return attempt("take over nothing", self.parts.consumer.incremental_assign(&TopicPartitionList::new()));
+        }
         let mut kept = self.owned()?;
         let mut gained = gained.to_vec();
         if self.skipped || self.lost {

@@ -6,6 +6,7 @@
 mod bad_records;
 mod conference;
 mod encodings;
+mod halves;
 mod handover;
 mod instances;
 mod outages;
