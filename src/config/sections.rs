@@ -15,8 +15,8 @@ fn rsa(key: &PKey<Private>) -> bool {
     key.id() == Id::RSA
 }
 
-fn group_protocol(text: String) -> Option<GroupProtocol> {
-    match text.as_str() {
+fn group_protocol(text: &str) -> Option<GroupProtocol> {
+    match text {
         "classic" => Some(GroupProtocol::Classic),
         "consumer" => Some(GroupProtocol::Consumer),
         _ => None,
@@ -136,7 +136,9 @@ impl Check<'_> {
         let fold = Fold {
             threads: self.number("fold.threads", raw.threads, default.threads, 1..=256),
             group_protocol: self
-                .field("fold.group_protocol", raw.group_protocol, "\"classic\" or \"consumer\"", group_protocol)
+                .field("fold.group_protocol", raw.group_protocol, "\"classic\" or \"consumer\"", |text| {
+                    group_protocol(&text)
+                })
                 .unwrap_or(default.group_protocol),
             commit_interval: self.duration("fold.commit_interval", raw.commit_interval, default.commit_interval),
             commit_interval_behind: self.duration(

@@ -2,6 +2,7 @@
 //! that hand-overs stand on.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
@@ -10,6 +11,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use rollbook::config::Config;
 use rollbook::kafka::membership::{Membership, Rebalance, leave};
+use rollbook::kafka::transaction::{Committed, Committer, Records, Transaction};
 use rollbook::kafka::{group_consumer, transactional_producer};
 
 use crate::harness::{self, Names, PARTITIONS};
@@ -43,15 +45,43 @@ fn consumer_the_group_refuses_the_transaction_of_a_former_owner() {
     assert_eq!(of_the_dead, Err(RDKafkaErrorCode::UnknownMemberId), "it is no member any more");
 }
 
+#[test]
+fn consumer_who_keeps_a_partition_commits_it_with_the_epoch_of_now() {
+    let names = harness::names("epoch");
+    harness::create(&harness::kafka().client(), &[&names.topics.views], PARTITIONS, &[]);
+    let config = config(&names);
+    let one = Member::join(&config, "one");
+    one.owns(2, &[]);
+    let before = || one.consumer.group_metadata();
+    let (first, second) = (before(), before());
+    let two = Member::join(&config, "two");
+    one.owns(1, &[&two]);
+    two.owns(1, &[&one]);
+
+    let producer = transactional_producer(&config, &names.prefix, || false).expect("it starts").expect("it starts");
+    let topics = config.topics.clone();
+    let mut committer = Committer::start(producer, || Ok(None), topics, "epoch").expect("a thread can be started");
+    let mut commits = |group: Option<ConsumerGroupMetadata>, member| {
+        let next_offsets = offset(&names, one.first());
+        let group = group.expect("it has a group");
+        committer.send(Transaction { records: Records::default(), next_offsets, group, member });
+        committer.wait(|| ()).expect("it was sent")
+    };
+    let asked = commits(first, Some(Arc::clone(&one.consumer)));
+    assert!(matches!(asked, Committed::Done { aborts: 1, .. }), "{asked:?}");
+    let not_asked = commits(second, None);
+    assert!(matches!(not_asked, Committed::MembershipLost), "{not_asked:?}");
+}
+
 struct Member {
-    consumer: BaseConsumer<Membership>,
+    consumer: Arc<BaseConsumer<Membership>>,
 }
 
 impl Member {
     fn join(config: &Config, name: &str) -> Self {
         let consumer = group_consumer(config, "fold", name).expect("its settings are right");
         consumer.subscribe(&[&config.topics.views]).expect("it can subscribe");
-        Self { consumer }
+        Self { consumer: Arc::new(consumer) }
     }
 
     /// Polls, and answers the group.
@@ -98,8 +128,7 @@ fn commit(
     partition: i32,
     group: &ConsumerGroupMetadata,
 ) -> Result<(), RDKafkaErrorCode> {
-    let mut offsets = TopicPartitionList::new();
-    offsets.add_partition_offset(&names.topics.views, partition, Offset::Offset(0)).expect("the offset is valid");
+    let offsets = offset(names, partition);
     producer.begin_transaction().expect("none is open");
     let sent = producer.send_offsets_to_transaction(&offsets, group, WITHIN);
     match sent.and_then(|()| producer.commit_transaction(WITHIN)) {
@@ -109,6 +138,12 @@ fn commit(
             Err(code(&error))
         }
     }
+}
+
+fn offset(names: &Names, partition: i32) -> TopicPartitionList {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(&names.topics.views, partition, Offset::Offset(0)).expect("the offset is valid");
+    offsets
 }
 
 fn code(error: &KafkaError) -> RDKafkaErrorCode {

@@ -58,7 +58,7 @@ impl Worker {
     pub(super) fn give_up(&mut self, revoked: &[TopicPartition]) -> Result<(), Error> {
         let numbers = self.event_partitions(revoked)?;
         info!(thread = %self.parts.name, partitions = ?numbers, "partitions revoked");
-        self.saving.hurry();
+        self.saving.hurry_for(&numbers);
         self.flush()?;
         for (topic, partition) in revoked {
             if let Some(input) = input_of(topic, &self.parts.config.topics) {

@@ -4,6 +4,7 @@
 //! committed. It answers for the changelog up to its end before that commit: that the commit was done shows that nobody
 //! else owned the partition by then. An end that is read later may be that of somebody who took the partition over.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
@@ -37,6 +38,8 @@ pub(super) struct Saving {
     last: Option<Instant>,
     /// The next commit takes one, whenever the last was.
     urgent: bool,
+    /// The next commit takes one of these partitions, which are given up.
+    leaving: BTreeSet<i32>,
     /// Since the disk last refused; none while it does what it should.
     failing: Option<Instant>,
 }
@@ -53,6 +56,11 @@ impl Saving {
     /// The next commit may be the last.
     pub fn hurry(&mut self) {
         self.urgent = true;
+    }
+
+    /// The next commit may be the last of these partitions.
+    pub fn hurry_for(&mut self, partitions: &BTreeSet<i32>) {
+        self.leaving.clone_from(partitions);
     }
 
     /// Nothing was committed, so that nothing shows who owns the partitions.
@@ -177,17 +185,21 @@ impl Worker {
         let interval = self.parts.config.state.save_interval;
         // The first interval begins with the first commit.
         let due = self.saving.urgent || self.saving.last.get_or_insert_with(Instant::now).elapsed() >= interval;
-        if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() {
+        let leaving = std::mem::take(&mut self.saving.leaving);
+        let wanted = due || !leaving.is_empty();
+        if self.parts.disk.is_none() || !wanted || !self.saving.snapshots.is_empty() {
             return;
         }
-        self.saving.urgent = false;
-        self.saving.last = Some(Instant::now());
+        if due {
+            self.saving.urgent = false;
+            self.saving.last = Some(Instant::now());
+        }
         // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
         let settled = self.store.stale_members() == 0;
         let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
         let topic = &self.parts.config.topics.state;
         for (number, partition) in self.store.partitions() {
-            if self.reading_back.contains(&number) {
+            if self.reading_back.contains(&number) || !(due || leaving.contains(&number)) {
                 continue;
             }
             let end = self.parts.consumer.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).map(|(_, end)| end);

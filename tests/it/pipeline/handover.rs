@@ -43,6 +43,27 @@ fn consumer_a_frozen_instance_that_wakes_up_changes_nothing() {
     drop(two);
 }
 
+#[test]
+fn a_group_changes_its_protocol_one_instance_at_a_time() {
+    let mut world = world("changes", "classic");
+    let conference = world.conference(24, 60);
+    let mut chunks = conference.records.chunks(conference.records.len() / 3 + 1);
+    let mut one = world.start("one").ready();
+    world.send(chunks.next().expect("there are three"));
+    world.group_protocol = "consumer";
+    let two = world.start("two").ready();
+    says(&two, "one partition", || partitions(&two).len() == 1);
+    says(&one, "the other one", || partitions(&one).len() == 1);
+    world.send(chunks.next().expect("there are three"));
+    one.process.signal("TERM");
+    let status = one.process.wait(WITHIN).unwrap_or_else(|why| panic!("it does not leave: {why}"));
+    assert!(status.success(), "{}", one.process.log_tail());
+    let one = world.start("one").ready();
+    says(&one, "its partition", || partitions(&one).len() == 1);
+    world.send(chunks.next().expect("there are three"));
+    right(&world, &conference);
+}
+
 fn comings_and_goings(world: &World) {
     let conference = world.conference(21, 60);
     let mut chunks = conference.records.chunks(conference.records.len() / 5 + 1);
