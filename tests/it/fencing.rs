@@ -108,7 +108,9 @@ impl Member {
     fn owns(&self, count: usize, others: &[&Self]) {
         harness::until(&format!("{count} partitions"), WITHIN, || {
             self.turn();
-            others.iter().for_each(|other| other.turn());
+            for other in others {
+                other.turn();
+            }
             let owned = self.consumer.assignment().expect("it is known").count();
             if owned == count { Ok(()) } else { Err(format!("{owned} are owned")) }
         });
