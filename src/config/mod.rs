@@ -95,6 +95,8 @@ pub struct Registry {
 pub struct Fold {
     /// Consumer threads of this instance. Default 1: one core folds more than most brokers deliver.
     pub threads: usize,
+    /// How partitions change hands. Default classic: every broker has it.
+    pub group_protocol: GroupProtocol,
     /// Commit interval when caught up. Default 100 ms: what the end-to-end latency at light load is made of.
     #[serde(serialize_with = "effective::duration")]
     pub commit_interval: Duration,
@@ -106,6 +108,16 @@ pub struct Fold {
     pub commit_pieces_max: usize,
     /// Larger values, in bytes, are refused. Default 1000000: Kafka's own default limit for a record is just above.
     pub value_bytes_max: usize,
+}
+
+/// What the members of the fold's group speak with the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// Everybody gives up every partition at each change; static membership.
+    Classic,
+    /// KIP-848, Kafka 4: only what moves is given up.
+    Consumer,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -207,6 +219,7 @@ impl Default for Fold {
     fn default() -> Self {
         Self {
             threads: 1,
+            group_protocol: GroupProtocol::Classic,
             commit_interval: Duration::from_millis(100),
             commit_interval_behind: Duration::from_secs(2),
             commit_pieces_max: 400_000,

@@ -9,10 +9,18 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::parse::{Check, NAME, host_port, name, property_text};
 use super::raw::{self, Leaf};
-use super::{Auth, Fold, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties};
+use super::{Auth, Fold, GroupProtocol, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties};
 
 fn rsa(key: &PKey<Private>) -> bool {
     key.id() == Id::RSA
+}
+
+fn group_protocol(text: &str) -> Option<GroupProtocol> {
+    match text {
+        "classic" => Some(GroupProtocol::Classic),
+        "consumer" => Some(GroupProtocol::Consumer),
+        _ => None,
+    }
 }
 
 /// The first version whose collections can be upserted.
@@ -127,6 +135,11 @@ impl Check<'_> {
         let default = Fold::default();
         let fold = Fold {
             threads: self.number("fold.threads", raw.threads, default.threads, 1..=256),
+            group_protocol: self
+                .field("fold.group_protocol", raw.group_protocol, "\"classic\" or \"consumer\"", |text| {
+                    group_protocol(&text)
+                })
+                .unwrap_or(default.group_protocol),
             commit_interval: self.duration("fold.commit_interval", raw.commit_interval, default.commit_interval),
             commit_interval_behind: self.duration(
                 "fold.commit_interval_behind",

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::statistics::Partition;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Statistics, TopicPartitionList};
@@ -17,11 +17,12 @@ use tracing::warn;
 /// A topic's partition.
 pub type TopicPartition = (String, i32);
 
-/// What the group decided; the loop must answer with `assign` or `unassign`.
+/// What the group decided; the loop must answer by assigning or unassigning. By the classic protocol the whole assignment,
+/// by the consumer protocol (KIP-848) what is added to it and what is taken from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebalance {
     Assigned(Vec<TopicPartition>),
-    Revoked,
+    Revoked(Vec<TopicPartition>),
 }
 
 /// Records behind the end, of one partition.
@@ -40,6 +41,11 @@ pub struct Membership {
     leaving: AtomicBool,
 }
 
+/// What a list of librdkafka's names.
+pub fn listed(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
+    partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
 /// To be called before a group consumer is dropped: nobody takes rebalances any more, and a consumer that is closed
 /// waits for the acknowledgement of its last one. So they are acknowledged at once from now on, and so is one that
 /// has been noted and not been taken.
@@ -49,7 +55,11 @@ pub fn leave(consumer: &BaseConsumer<Membership>) {
 }
 
 fn give_up(consumer: &BaseConsumer<Membership>) {
-    if let Err(error) = consumer.unassign() {
+    let given_up = match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.assignment().and_then(|all| consumer.incremental_unassign(&all)),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+    };
+    if let Err(error) = given_up {
         warn!(error = %error, "partitions were not given up; the group takes them after the session timeout");
     }
 }
@@ -101,13 +111,11 @@ impl ConsumerContext for Membership {
         if self.leaving.load(Ordering::Acquire) {
             return give_up(consumer);
         }
+        let partitions = listed(partitions);
         let rebalance = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            let of = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-                (element.topic().to_owned(), element.partition())
-            };
-            Rebalance::Assigned(partitions.elements().into_iter().map(of).collect())
+            Rebalance::Assigned(partitions)
         } else {
-            Rebalance::Revoked
+            Rebalance::Revoked(partitions)
         };
         self.rebalances.lock().expect("no holder of the lock panics").push_back(rebalance);
     }

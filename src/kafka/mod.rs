@@ -19,7 +19,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use secrecy::ExposeSecret;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, GroupProtocol};
 
 use membership::Membership;
 
@@ -70,17 +70,25 @@ pub fn set_session_timeout(client: &mut ClientConfig) {
 pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult<BaseConsumer<Membership>> {
     let mut client = client_config(config);
     client.set("group.id", format!("{}-{group}", config.application));
-    if !config.kafka.properties.contains_key("session.timeout.ms") {
-        client.set("session.timeout.ms", SESSION_TIMEOUT_MS);
+    match config.fold.group_protocol {
+        GroupProtocol::Classic => {
+            client.set("partition.assignment.strategy", "range");
+            set_session_timeout(&mut client);
+            if let Some(instance) = &config.kafka.instance {
+                client.set("group.instance.id", format!("{instance}-{member}"));
+            }
+        }
+        // No static member: the group refuses one that comes back before the broker misses it, and librdkafka takes
+        // the refusal for the end. Timeouts are the broker's, and librdkafka takes none.
+        GroupProtocol::Consumer => {
+            client.set("group.protocol", "consumer").set("group.remote.assignor", "range");
+            client.remove("session.timeout.ms");
+            client.remove("heartbeat.interval.ms");
+        }
     }
-    if let Some(instance) = &config.kafka.instance {
-        client.set("group.instance.id", format!("{instance}-{member}"));
-    }
-    set_session_timeout(&mut client);
     client.set("enable.auto.commit", "false");
     client.set("auto.offset.reset", "earliest");
     client.set("isolation.level", "read_committed");
-    client.set("partition.assignment.strategy", "range");
     // The default of a second stalls a drain whenever the local queue was full.
     client.set("fetch.queue.backoff.ms", "1");
     client.set("statistics.interval.ms", "1000");

@@ -9,17 +9,19 @@
 //! by the group, which refuses the offsets of a former member whatever producer they come from.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tracing::warn;
 
+use super::membership::Membership;
 use super::topics::Topic;
 use crate::avro::Writer;
 use crate::config::Topics;
@@ -28,6 +30,8 @@ use crate::config::Topics;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause before an aborted transaction is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The same where only the member's epoch was over; the next one comes with an answer that is under way.
+const EPOCH_PAUSE: Duration = Duration::from_millis(10);
 /// How often a long wait says that it is alive.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Producers that one transaction may wear out. More is no outage: somebody else uses the transactional id.
@@ -129,6 +133,20 @@ pub struct Transaction {
     /// Offsets to resume at, by input partition.
     pub next_offsets: TopicPartitionList,
     pub group: ConsumerGroupMetadata,
+    /// By the consumer protocol the epoch of a member moves on while it keeps its partitions: then it is asked for the new
+    /// one. None: the classic protocol, where a generation that is over has taken the partitions with it.
+    pub member: Option<Arc<BaseConsumer<Membership>>>,
+}
+
+impl Transaction {
+    /// Takes the epoch of now. False where the partitions are lost. Asked in this order: as long as they are not lost, no
+    /// later epoch than that of their owner can have been answered. What the loop has been told to give up it gives up
+    /// after the commit in flight, so that they all are still this member's.
+    fn next_epoch(&mut self) -> bool {
+        let Some(member) = &self.member else { return false };
+        self.group = member.group_metadata().expect("the consumer has a group id");
+        !member.assignment_lost()
+    }
 }
 
 /// How a transaction ended.
@@ -167,8 +185,11 @@ impl Committer {
         thread::Builder::new().name(format!("{name}-commit")).spawn(move || {
             let mut producer = producer;
             for transaction in inbox {
-                let committed = commit(&mut producer, &renew, &topics, &transaction);
-                let mut records = transaction.records;
+                let mut transaction = transaction;
+                let committed = commit(&mut producer, &renew, &topics, &mut transaction);
+                // The loop closes the consumer when it has the result: nothing else may hold it then.
+                let Transaction { mut records, next_offsets: _, group: _, member } = transaction;
+                drop(member);
                 records.clear();
                 if outbox.send((committed, records)).is_err() {
                     break;
@@ -232,6 +253,8 @@ impl Committer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
     Again,
+    /// The group has moved on, perhaps with this member.
+    EpochOver,
     MembershipLost,
     /// Another producer may do it.
     Fenced,
@@ -242,7 +265,7 @@ fn commit(
     producer: &mut BaseProducer,
     renew: impl Fn() -> KafkaResult<Option<BaseProducer>>,
     topics: &Topics,
-    transaction: &Transaction,
+    transaction: &mut Transaction,
 ) -> Committed {
     let started = Instant::now();
     let (mut aborts, mut producers) = (0, 1);
@@ -252,7 +275,7 @@ fn commit(
         };
         warn!(error = %error, aborts, "transaction failed, aborting it");
         let (failure, error) = match classify(&error) {
-            failure @ (Failure::Again | Failure::MembershipLost) => match abort(producer) {
+            failure @ (Failure::Again | Failure::EpochOver | Failure::MembershipLost) => match abort(producer) {
                 Ok(()) => (failure, error),
                 Err(error) if classify(&error) == Failure::Fenced => (Failure::Fenced, error),
                 Err(error) => return Committed::Fatal(error),
@@ -260,14 +283,16 @@ fn commit(
             failure @ (Failure::Fenced | Failure::Fatal) => (failure, error),
         };
         match failure {
-            Failure::Again => {}
-            Failure::MembershipLost => return Committed::MembershipLost,
+            Failure::Again => thread::sleep(RETRY_PAUSE),
+            Failure::EpochOver if transaction.next_epoch() => thread::sleep(EPOCH_PAUSE),
+            Failure::EpochOver | Failure::MembershipLost => return Committed::MembershipLost,
             Failure::Fenced if producers < PRODUCERS_MAX => match renew() {
                 // Its start aborted what the old one left, or waited for its commit. Crash-like in the second case:
                 // the same records are written once more, which changes no state; dead letters are there twice.
                 Ok(Some(renewed)) => {
                     *producer = renewed;
                     producers += 1;
+                    thread::sleep(RETRY_PAUSE);
                 }
                 Ok(None) => return Committed::MembershipLost,
                 Err(error) => return Committed::Fatal(error),
@@ -275,7 +300,6 @@ fn commit(
             Failure::Fenced | Failure::Fatal => return Committed::Fatal(error),
         }
         aborts += 1;
-        thread::sleep(RETRY_PAUSE);
     }
 }
 
@@ -371,8 +395,10 @@ fn abort(producer: &BaseProducer) -> Result<(), KafkaError> {
 
 fn classify(error: &KafkaError) -> Failure {
     match error.rdkafka_error_code() {
+        // Brokers say the first in place of the second where a transaction's offsets are of a former epoch.
+        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::StaleMemberEpoch) => Failure::EpochOver,
         Some(
-            RDKafkaErrorCode::IllegalGeneration
+            RDKafkaErrorCode::FencedMemberEpoch
             | RDKafkaErrorCode::UnknownMemberId
             | RDKafkaErrorCode::FencedInstanceId
             | RDKafkaErrorCode::RebalanceInProgress,
@@ -393,7 +419,6 @@ fn classify(error: &KafkaError) -> Failure {
 #[cfg(test)]
 mod tests {
     use rdkafka::ClientConfig;
-    use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -429,7 +454,7 @@ mod tests {
         let group = consumer.group_metadata().unwrap();
         let mut records = Records::default();
         records.push(Topic::State, record());
-        Transaction { records, next_offsets: TopicPartitionList::new(), group }
+        Transaction { records, next_offsets: TopicPartitionList::new(), group, member: None }
     }
 
     #[test]

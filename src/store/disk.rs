@@ -36,6 +36,14 @@ const KEYSPACE_FILE: &str = "current";
 /// one.
 const MARKER_AGE_MAX: Millis = 20 * 60 * 60 * 1000;
 
+/// Of a name.
+const NAME_LEN: usize = 16;
+
+/// A name that nobody else has.
+pub fn random_name() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
 /// Why the disk does not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -128,6 +136,18 @@ impl Disk {
             }
         }
         Err(DiskError::InUse { path })
+    }
+
+    /// A name that nobody else has as long as the folder is in use, and that the next one to use it has again.
+    pub fn name(&self) -> Result<String, DiskError> {
+        let file = self.path.with_file_name("name");
+        let of_before = fs::read_to_string(&file).unwrap_or_default();
+        if of_before.len() == NAME_LEN && of_before.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(of_before);
+        }
+        let name = random_name();
+        fs::write(&file, &name).map_err(|source| DiskError::Folder { path: file, source })?;
+        Ok(name)
     }
 
     fn open_or_make(&mut self) -> Result<(), DiskError> {

@@ -12,6 +12,7 @@ mod deploy_tree;
 mod emulator;
 mod evolution;
 mod examples;
+mod fencing;
 mod fold_stage;
 mod frozen;
 mod golden;

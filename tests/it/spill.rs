@@ -267,3 +267,16 @@ fn what_goes_to_disk_and_comes_back_is_what_it_was() {
     }
     assert!(loaded > 500 && evicted > 500, "{loaded} came and {evicted} went");
 }
+
+#[test]
+fn folders_in_use_have_names_of_their_own_and_keep_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Disk::open(dir.path(), "rollbook", 1).unwrap();
+    let (one, two) = (open(), open());
+    let names = [one.name().unwrap(), two.name().unwrap()];
+    assert_ne!(names[0], names[1], "they would fence each other");
+    drop(one);
+    let mut again = open();
+    again.discard().unwrap();
+    assert_eq!(again.name().unwrap(), names[0]);
+}

@@ -6,6 +6,7 @@
 //! offsets were stable could miss a predecessor's last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -24,8 +25,12 @@ use super::{Error, attempt};
 
 /// One try to read committed offsets.
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two tries; a member whose epoch moves on is refused at once.
+const OFFSETS_PAUSE: Duration = Duration::from_millis(20);
 /// States read back before the loop looks at anything else.
 const RESTORE_FOR: Duration = Duration::from_millis(200);
+/// The same where other partitions are folded meanwhile.
+const RESTORE_FOR_BESIDE: Duration = Duration::from_millis(10);
 /// Pause between two looks whether the catalogue is known, too.
 const CATALOGUE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -41,9 +46,15 @@ impl Worker {
         self.lost = false;
         attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
         attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
+        self.reading_back.clone_from(&owned);
         self.assigned = owned;
-        self.taking_over = true;
         self.report_assigned();
+        self.read_back()
+    }
+
+    /// Begins to read states back, from what is still known of them.
+    pub(super) fn read_back(&mut self) -> Result<(), Error> {
+        self.taking_over = true;
         self.parts.health.ready(false, "states are read back");
         self.parts.metrics.state_restoring.set(1);
         self.begin_restore()
@@ -56,7 +67,7 @@ impl Worker {
         }
         self.taking_over = false;
         let known = |partition: &i32| (*partition, self.store.partition(*partition).restored_to);
-        let from: BTreeMap<i32, i64> = self.assigned.clone().iter().map(known).collect();
+        let from: BTreeMap<i32, i64> = self.reading_back.clone().iter().map(known).collect();
         let config = &self.parts.config;
         self.parts.health.ready(false, "states are read back");
         self.progress = RestoreProgress::start(&self.parts.name);
@@ -65,7 +76,7 @@ impl Worker {
     }
 
     /// The partitions of the event topics: all of them or none for each number.
-    fn event_partitions(&self, partitions: &[TopicPartition]) -> Result<BTreeSet<i32>, Error> {
+    pub(super) fn event_partitions(&self, partitions: &[TopicPartition]) -> Result<BTreeSet<i32>, Error> {
         let topics = &self.parts.config.topics;
         let mut by_input: BTreeMap<Topic, BTreeSet<i32>> = BTreeMap::new();
         for (topic, partition) in partitions {
@@ -84,7 +95,7 @@ impl Worker {
     }
 
     /// Where to resume: committed and stable, else the beginning. None: the shutdown came first.
-    fn stable_offsets(&self, partitions: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
+    pub(super) fn stable_offsets(&self, partitions: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
         let mut wanted = TopicPartitionList::new();
         for (topic, partition) in partitions {
             wanted.add_partition(topic, *partition);
@@ -97,6 +108,7 @@ impl Worker {
                 Ok(offsets) => break offsets,
                 Err(error) => warn!(error = %error, "committed offsets are waited for"),
             }
+            thread::sleep(OFFSETS_PAUSE);
             self.parts.health.beat();
             if self.parts.shutdown.requested() {
                 return Ok(None);
@@ -112,7 +124,7 @@ impl Worker {
     }
 
     /// The metric is the sum over threads.
-    fn report_assigned(&mut self) {
+    pub(super) fn report_assigned(&mut self) {
         let assigned = i64::try_from(self.assigned.len()).unwrap_or(i64::MAX);
         self.parts.metrics.assigned_partitions.add(assigned - self.reported_assigned);
         self.reported_assigned = assigned;
@@ -120,10 +132,13 @@ impl Worker {
 
     /// Reads states back for a while. True where the inputs flow again, so that nothing hinders a commit.
     pub(super) fn restore(&mut self) -> Result<bool, Error> {
+        let beside = self.incremental();
         let Some(changelog) = &mut self.restoring else { return Ok(true) };
         let read_back = changelog.finished();
-        // Serves rebalances; the inputs are paused, so that no record comes.
-        self.parts.consumer.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
+        if !beside {
+            // Serves rebalances; the inputs are paused, so that no record comes.
+            self.parts.consumer.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
+        }
         if read_back {
             if self.parts.catalogue_follower.caught_up() {
                 self.resume()?;
@@ -133,7 +148,7 @@ impl Worker {
         let mut failed = None;
         let mut restored = 0;
         let store = &mut self.store;
-        let read = changelog.read(RESTORE_FOR, |change| {
+        let read = changelog.read(if beside { RESTORE_FOR_BESIDE } else { RESTORE_FOR }, |change| {
             restored += 1;
             let partition = store.partition(change.partition);
             let result = match change.value {
@@ -169,6 +184,7 @@ impl Worker {
 
     fn resume(&mut self) -> Result<(), Error> {
         let Some(changelog) = self.restoring.take() else { return Ok(()) };
+        self.reading_back.clear();
         let derivation = self.derivation();
         for (partition, next_offset) in changelog.next_offsets() {
             let state = self.store.partition(partition);
@@ -201,6 +217,7 @@ impl Worker {
         self.restoring = None;
         self.taking_over = false;
         self.progress.end();
+        self.reading_back.clear();
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();
         for partition in std::mem::take(&mut self.assigned) {

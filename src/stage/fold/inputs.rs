@@ -1,5 +1,7 @@
 //! The topics that the fold reads, and how far each of their partitions has been folded.
 
+use std::collections::BTreeMap;
+
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -48,9 +50,10 @@ pub struct NextOffsets {
     /// By partition and input; -1: not moved.
     offsets: Vec<[i64; INPUTS]>,
     moved: bool,
-    /// An offset that is committed already. A commit to which no input has moved says it again: the group refuses
-    /// a former member by the offsets of its transaction alone, and lets one without offsets through.
-    fence: Option<(Topic, i32, i64)>,
+    /// Offsets that are committed already, of what is assigned. A commit to which no input has moved says one of them
+    /// again: the group refuses a former member by the offsets of its transaction alone, and lets one without offsets
+    /// through. Never one of a partition that was given up: the group takes whatever a member says of it.
+    committed: BTreeMap<(i32, Topic), i64>,
 }
 
 impl NextOffsets {
@@ -69,15 +72,29 @@ impl NextOffsets {
         self.moved
     }
 
-    /// Partitions are taken over at these offsets.
+    /// Partitions are taken over at these offsets, and no others are owned.
     pub fn begin(&mut self, assigned: &TopicPartitionList, topics: &Topics) {
         self.clear();
-        self.fence = assigned.elements().iter().find_map(|element| {
-            let input = input_of(element.topic(), topics)?;
+        self.gain(assigned, topics);
+    }
+
+    /// Partitions are taken over at these offsets, beside others.
+    pub fn gain(&mut self, gained: &TopicPartitionList, topics: &Topics) {
+        for element in gained.elements() {
+            let Some(input) = input_of(element.topic(), topics) else { continue };
             // Nothing committed yet: 0 means the beginning as well, wherever the log begins.
             let offset = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
-            Some((input, element.partition(), offset))
-        });
+            self.committed.insert((element.partition(), input), offset);
+        }
+    }
+
+    /// A partition belongs to somebody else.
+    pub fn give_up(&mut self, input: Topic, partition: i32) {
+        self.committed.remove(&(partition, input));
+        let slot = usize::try_from(partition).ok().and_then(|partition| self.offsets.get_mut(partition));
+        if let Some(slot) = slot.and_then(|inputs| inputs.get_mut(index_of(input))) {
+            *slot = -1;
+        }
     }
 
     pub fn clear(&mut self) {
@@ -87,19 +104,20 @@ impl NextOffsets {
     /// What moved, for a commit; never empty while partitions are assigned.
     pub fn take(&mut self, topics: &Topics) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
-        let mut last = None;
         for (partition, inputs) in (0..).zip(&self.offsets) {
             for (input, next_offset) in Topic::CONSUMED.into_iter().zip(inputs) {
                 if *next_offset >= 0 {
                     list.add_partition_offset(input.name(topics), partition, Offset::Offset(*next_offset))?;
-                    last = Some((input, partition, *next_offset));
+                    self.committed.insert((partition, input), *next_offset);
                 }
             }
         }
-        if let (None, Some((input, partition, offset))) = (last, self.fence) {
-            list.add_partition_offset(input.name(topics), partition, Offset::Offset(offset))?;
+        if list.count() == 0
+            && let Some(((partition, input), offset)) = self.committed.first_key_value()
+        {
+            list.add_partition_offset(input.name(topics), *partition, Offset::Offset(*offset))?;
         }
-        *self = Self { fence: last.or(self.fence), ..Self::default() };
+        *self = Self { committed: std::mem::take(&mut self.committed), ..Self::default() };
         Ok(list)
     }
 }
@@ -124,6 +142,9 @@ mod tests {
         next.advance(Topic::Views, 1, 9);
         assert_eq!(listed(&next.take(&topics).unwrap()), [(topics.views.clone(), 1, Offset::Offset(9))]);
         assert_eq!(listed(&next.take(&topics).unwrap()), [(topics.views.clone(), 1, Offset::Offset(9))]);
+        next.give_up(Topic::Views, 1);
+        assert_eq!(next.take(&topics).unwrap().count(), 0, "the next owner's offset is not said again");
+        next.begin(&assigned, &topics);
         next.clear();
         assert_eq!(next.take(&topics).unwrap().count(), 0);
     }

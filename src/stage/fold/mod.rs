@@ -9,6 +9,7 @@
 mod assignment;
 pub mod commit;
 mod headers;
+mod incremental;
 mod inputs;
 mod progress;
 mod record;

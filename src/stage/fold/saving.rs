@@ -12,6 +12,7 @@ use rdkafka::consumer::Consumer;
 use tracing::{error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kafka::membership::listed;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
 use super::worker::{Worker, now};
@@ -39,6 +40,8 @@ pub(super) struct Saving {
     last: Option<Instant>,
     /// The next commit takes one, whenever the last was.
     urgent: bool,
+    /// The next commit takes one of these partitions, which are given up.
+    leaving: BTreeSet<i32>,
     /// Since the disk last refused; none while it does what it should.
     failing: Option<Instant>,
     /// Whose the states are, once it is known.
@@ -57,6 +60,11 @@ impl Saving {
     /// The next commit may be the last.
     pub fn hurry(&mut self) {
         self.urgent = true;
+    }
+
+    /// The next commit may be the last of these partitions.
+    pub fn hurry_for(&mut self, partitions: &BTreeSet<i32>) {
+        self.leaving.clone_from(partitions);
     }
 
     /// Nothing was committed, so that nothing shows who owns the partitions.
@@ -85,6 +93,11 @@ impl Saving {
     /// What is still to be saved of other partitions is somebody else's.
     pub fn retain(&mut self, kept: &BTreeSet<i32>) {
         self.snapshots.retain(|pending| kept.contains(&pending.partition));
+    }
+
+    /// A partition is given up.
+    pub fn forget_partition(&mut self, partition: i32) {
+        self.snapshots.retain(|pending| pending.partition != partition);
     }
 
     /// The states are gone, and with them what was to be saved of them.
@@ -183,17 +196,24 @@ impl Worker {
         let interval = self.parts.config.state.save_interval;
         // The first interval begins with the first commit.
         let due = self.saving.urgent || self.saving.last.get_or_insert_with(Instant::now).elapsed() >= interval;
-        if self.parts.disk.is_none() || !due || !self.saving.snapshots.is_empty() || self.saving.failing() {
+        let leaving = std::mem::take(&mut self.saving.leaving);
+        let wanted = (due || !leaving.is_empty()) && !self.saving.failing();
+        if self.parts.disk.is_none() || !wanted || !self.saving.snapshots.is_empty() {
             return;
         }
-        self.saving.urgent = false;
-        self.saving.last = Some(Instant::now());
+        if due {
+            self.saving.urgent = false;
+            self.saving.last = Some(Instant::now());
+        }
         // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
         let settled = self.store.stale_members() == 0;
         let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
         let topic = &self.parts.config.topics.state;
         let mut answers = true;
         for (number, partition) in self.store.partitions() {
+            if self.reading_back.contains(&number) || !(due || leaving.contains(&number)) {
+                continue;
+            }
             let end = || self.parts.ends.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).ok();
             // Without the log's end the states are saved all the same, and the next start reads more than it need. A
             // broker that is away is asked once.
@@ -314,10 +334,11 @@ impl Worker {
         self.forget_uncommitted();
         self.restoring = None;
         self.discard_disk()?;
+        if self.incremental() {
+            self.skipped = true;
+            return self.gain(&[]);
+        }
         let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
-        let of =
-            |it: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| (it.topic().to_owned(), it.partition());
-        let partitions: Vec<(String, i32)> = assignment.elements().into_iter().map(of).collect();
-        self.assign(&partitions)
+        self.assign(&listed(&assignment))
     }
 }

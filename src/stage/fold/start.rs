@@ -13,6 +13,7 @@ use crate::kafka::{client_config, group_consumer, transactional_producer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueReader, Follower};
 use crate::store::Disk;
+use crate::store::disk::random_name;
 
 use super::worker::{Worker, WorkerParts};
 use super::{Error, attempt};
@@ -53,7 +54,14 @@ fn worker(
     (catalogue, catalogue_follower): (Catalogue, Follower),
 ) -> Result<Option<Worker>, Error> {
     let config = &shared.config;
-    let instance = config.kafka.instance.clone().unwrap_or_else(random_instance);
+    let disk = config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application, partitions)).transpose()?;
+    // A broker keeps a transactional id for days: a new one at every start would pile up there, and leave the
+    // transaction of before open until it times out. Two instances of one id would fence each other.
+    let instance = match (&config.kafka.instance, &disk) {
+        (Some(instance), _) => instance.clone(),
+        (None, Some(disk)) => disk.name()?,
+        (None, None) => random_name(),
+    };
     let transactional_id = format!("{}-{instance}-{name}", config.application);
     let producer = {
         let (config, shutdown) = (Arc::clone(config), shared.shutdown.clone());
@@ -71,7 +79,7 @@ fn worker(
         partitions,
         consumer: Arc::new(consumer),
         committer,
-        disk: config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application, partitions)).transpose()?,
+        disk,
         ends: attempt("make a client", client_config(config).create())?,
         registry: config.registry.as_ref().map(Registry::new).transpose()?,
         runtime: runtime.clone(),
@@ -81,11 +89,6 @@ fn worker(
         health: shared.health.pulse(name),
         shutdown: shared.shutdown.clone(),
     })))
-}
-
-/// Two instances without a name must not fence each other.
-fn random_instance() -> String {
-    format!("{:016x}", fastrand::u64(..))
 }
 
 fn spawn(name: String, work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<Ended, Error> {

@@ -76,8 +76,12 @@ pub struct Worker {
     pub(super) store: Store,
     /// Partitions that are folded.
     pub(super) assigned: BTreeSet<i32>,
-    /// Set while states are read back; the inputs are paused.
+    /// Set while states are read back; the inputs of their partitions are paused.
     pub(super) restoring: Option<Changelog>,
+    /// Partitions whose states are being read back.
+    pub(super) reading_back: BTreeSet<i32>,
+    /// Records were read and not folded, of partitions that may stay.
+    pub(super) skipped: bool,
     /// The group has given the partitions to others and the rebalance that says so is still to come. Nothing is
     /// folded until then: the states are gone, and offsets must not move over what was folded into them.
     pub(super) lost: bool,
@@ -109,6 +113,8 @@ impl Worker {
             store: Store::default(),
             assigned: BTreeSet::new(),
             restoring: None,
+            reading_back: BTreeSet::new(),
+            skipped: false,
             lost: false,
             next_offsets: NextOffsets::default(),
             records: Records::default(),
@@ -142,7 +148,13 @@ impl Worker {
                 self.mend_disk()?;
                 continue;
             }
-            let idle = if self.restoring.is_some() { self.restore()? } else { self.fold_some()? };
+            let mut idle = true;
+            if self.restoring.is_some() {
+                idle = self.restore()?;
+            }
+            if self.restoring.is_none() || self.incremental() {
+                idle = self.fold_some()?;
+            }
             if self.commit_due(idle) {
                 self.commit()?;
             }
@@ -162,8 +174,10 @@ impl Worker {
     fn rebalance(&mut self, rebalance: Rebalance) -> Result<(), Error> {
         self.parts.metrics.rebalances.inc();
         match rebalance {
+            Rebalance::Assigned(gained) if self.incremental() => self.gain(&gained),
+            Rebalance::Revoked(revoked) if self.incremental() => self.give_up(&revoked),
             Rebalance::Assigned(partitions) => self.assign(&partitions),
-            Rebalance::Revoked => self.revoke(),
+            Rebalance::Revoked(_) => self.revoke(),
         }
     }
 
@@ -185,8 +199,8 @@ impl Worker {
         }
         // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
         // partitions that have left are somebody else's.
-        if news && self.restoring.is_none() {
-            for partition in &self.assigned {
+        if news {
+            for partition in self.assigned.difference(&self.reading_back) {
                 self.store.partition(*partition).derive_again(&about, at);
             }
         }
@@ -197,16 +211,21 @@ impl Worker {
     fn fold_some(&mut self) -> Result<bool, Error> {
         // The record is borrowed from the consumer, the rest of the worker is changed by it.
         let consumer = Arc::clone(&self.parts.consumer);
-        let mut wait = self.poll_for();
+        let mut wait = if self.restoring.is_some() { POLL_FOR_IN_FLIGHT } else { self.poll_for() };
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         for _ in 0..BATCHES_PER_TURN {
             let idle = poll_batch(&consumer, wait, &mut batch)?;
-            if self.lost || consumer.context().rebalance_pending() {
+            let rebalancing = consumer.context().rebalance_pending();
+            if self.lost || (rebalancing && !self.incremental()) {
                 // The partitions may be revoked; their next owner folds the records.
                 return Ok(false);
             }
             if let Progress::Left = self.records(&consumer, &batch)? {
                 // What follows in its partition must not move the offset over it.
+                self.skipped = true;
+                return Ok(false);
+            }
+            if rebalancing {
                 return Ok(false);
             }
             if idle {
@@ -293,7 +312,8 @@ impl Worker {
             self.save_snapshots();
             return Ok(());
         }
-        self.parts.committer.send(Transaction { records, next_offsets, group });
+        let member = self.incremental().then(|| Arc::clone(&self.parts.consumer));
+        self.parts.committer.send(Transaction { records, next_offsets, group, member });
         Ok(())
     }
 

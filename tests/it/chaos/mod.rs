@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Counters end with their process, so the conservation equation is checked by what is durable: offsets, dead letters,
-//! re-keyed records, outcomes, and the whole org. `ROLLBOOK_CHAOS_KILLS` and `ROLLBOOK_CHAOS_SEED` choose another run;
-//! with `KAFKA_BOOTSTRAP` the broker is somebody else's and is left alone.
+//! re-keyed records, outcomes, and the whole org. `ROLLBOOK_CHAOS_KILLS` and `ROLLBOOK_CHAOS_SEED` choose another run,
+//! `ROLLBOOK_CHAOS_GROUP_PROTOCOL=consumer` the fold's other group protocol; with `KAFKA_BOOTSTRAP` the broker is somebody
+//! else's and is left alone.
 
 mod feeder;
 mod org;
@@ -60,7 +61,7 @@ fn no_kill_changes_an_answer() {
     let (seed, kills) = (setting("ROLLBOOK_CHAOS_SEED", SEED), setting("ROLLBOOK_CHAOS_KILLS", KILLS));
     let _seed = Seed { seed, kills };
     let started = Instant::now();
-    let mut site = Site::open();
+    let mut site = Site::open(setting("ROLLBOOK_CHAOS_GROUP_PROTOCOL", "classic".to_owned()));
     let storm = Storm::brew(seed, kills, &site.people(storm::days(kills), storm::MEMBERS));
     let plan = plan::plan(seed, kills, site.owns_the_broker());
 

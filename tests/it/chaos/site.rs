@@ -29,12 +29,13 @@ pub struct Site {
     /// None: somebody else's.
     broker: Option<Node>,
     bootstrap: String,
+    group_protocol: String,
     folder: PathBuf,
     stages: BTreeMap<Victim, Rollbook>,
 }
 
 impl Site {
-    pub fn open() -> Self {
+    pub fn open(group_protocol: String) -> Self {
         let names = harness::names("chaos");
         let folder = harness::folder().join(&names.prefix);
         let broker = std::env::var_os("KAFKA_BOOTSTRAP").is_none().then(|| {
@@ -44,7 +45,8 @@ impl Site {
         });
         let bootstrap = broker.as_ref().map_or_else(|| harness::kafka().bootstrap().to_owned(), Node::bootstrap);
         let org = ChaosOrg::new(&folder);
-        let site = Self { names, org, kills: BTreeMap::new(), broker, bootstrap, folder, stages: BTreeMap::new() };
+        let (kills, stages) = (BTreeMap::new(), BTreeMap::new());
+        let site = Self { names, org, kills, broker, bootstrap, group_protocol, folder, stages };
         site.names.create_inputs(&site.client());
         site
     }
@@ -164,6 +166,7 @@ instance = \"{instance}\"
 \"reconnect.backoff.max.ms\" = \"500\"
 [topics]
 {topics}[fold]
+group_protocol = \"{group_protocol}\"
 commit_interval = \"20ms\"
 commit_interval_behind = \"100ms\"
 [sink]
@@ -174,6 +177,7 @@ listen = \"127.0.0.1:{port}\"
 ",
             prefix = self.names.prefix,
             bootstrap = self.bootstrap,
+            group_protocol = self.group_protocol,
             salesforce = self.org.section(),
         )
     }

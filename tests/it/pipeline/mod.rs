@@ -7,6 +7,8 @@ mod bad_records;
 mod conference;
 mod encodings;
 mod full_disk;
+mod halves;
+mod handover;
 mod instances;
 mod outages;
 mod payload;

@@ -25,6 +25,8 @@ pub struct World {
     /// Between Rollbook and the org.
     pub salesforce: Gate,
     kafka: Connection,
+    /// What the fold's group speaks.
+    pub group_protocol: &'static str,
     /// Sections of the configuration file that only some tests need.
     pub sections: String,
 }
@@ -47,7 +49,8 @@ impl World {
         let org = harness::http::block_on(Emulator::start(options)).expect("loopback has a free port");
         let names = harness::names(test);
         let salesforce = Gate::open_to(org.address());
-        let world = Self { names, org, salesforce, kafka, sections: sections.to_owned() };
+        let sections = sections.to_owned();
+        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", sections };
         world.names.create_inputs(&world.client());
         world
     }
@@ -93,6 +96,7 @@ instance = \"{instance}\"
 \"heartbeat.interval.ms\" = \"500\"
 {properties}[topics]
 {topics}[fold]
+group_protocol = \"{group_protocol}\"
 commit_interval = \"20ms\"
 commit_interval_behind = \"100ms\"
 [sink]
@@ -112,6 +116,7 @@ listen = \"127.0.0.1:{port}\"
             bootstrap = self.kafka.bootstrap,
             properties = self.properties(),
             topics = self.topics(),
+            group_protocol = self.group_protocol,
             salesforce = self.salesforce.address(),
             client_id = credentials.client_id,
             secret = secret.display(),
