@@ -101,6 +101,10 @@ impl Store {
         self.partitions.values().map(Partition::pieces).sum()
     }
 
+    pub fn unsaved_members(&self) -> usize {
+        self.partitions.values().map(Partition::unsaved_members).sum()
+    }
+
     pub fn dirty_pieces(&self) -> usize {
         self.partitions.values().map(Partition::dirty_pieces).sum()
     }

@@ -100,6 +100,11 @@ impl Partition {
         Ok(true)
     }
 
+    /// How many members differ from the disk, or did when it was last looked at.
+    pub fn unsaved_members(&self) -> usize {
+        self.unsaved.len()
+    }
+
     /// Everything that differs from the disk. The commit that is made now carries the last of it; none of these members
     /// may leave before the snapshot is written.
     pub fn snapshot(&mut self, commit: u64) -> Snapshot {

@@ -140,8 +140,8 @@ pub(super) fn write_row<const N: usize>(
     Derived::Row
 }
 
-/// Hash of a row, from its record without the time. Stable over versions: it is kept in the state, and a row is sent when
-/// it differs. Never 0, which stands for "nothing sent".
+/// Hash of a row, from its record without the time. It is kept in the state, and a row is sent when it differs: where
+/// the schema of rows changes, each is sent once more. Never 0, which stands for "nothing sent".
 pub fn row_hash(record: &[u8]) -> u64 {
     xxh3_64(record.get(avro::HEADER_LEN..).unwrap_or_default()).max(1)
 }

@@ -76,6 +76,8 @@ impl Worker {
         self.unassign(revoked)?;
         if self.assigned.is_empty() {
             self.restoring = None;
+            self.taking_over = false;
+            self.progress.end();
             self.parts.health.ready(false, "no partitions are assigned");
             return Ok(());
         }

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::{Message, TopicPartitionList};
 use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, Stage};
@@ -21,7 +21,7 @@ use crate::stage::catalogue::CatalogueChange;
 use crate::store::DiskError;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
-use super::inputs::{input_of, kind_of};
+use super::inputs::{carries_events, input_of, kind_of};
 use super::worker::{Worker, now};
 use super::{Error, attempt};
 
@@ -224,8 +224,9 @@ impl Worker {
             self.decoder.learn(id, schema.as_deref());
             return Ok(Progress::Done);
         }
+        let before = self.starts_over;
         self.flush()?;
-        if self.lost {
+        if self.lost || before != self.starts_over {
             return Ok(Progress::Left);
         }
         let assignment = attempt("list the assignment", consumer.assignment())?;
@@ -233,7 +234,15 @@ impl Worker {
         self.parts.metrics.waiting(Dependency::Registry).set(1);
         let learned = self.ask_until_answered(consumer, id);
         self.parts.metrics.waiting(Dependency::Registry).set(0);
-        attempt("resume partitions", consumer.resume(&assignment))?;
+        // Those whose states are being read back stay paused until they are.
+        let mut read_back = TopicPartitionList::new();
+        for element in assignment.elements() {
+            let events = input_of(element.topic(), &self.parts.config.topics).is_some_and(carries_events);
+            if !events || !self.reading_back.contains(&element.partition()) {
+                read_back.add_partition(element.topic(), element.partition());
+            }
+        }
+        attempt("resume partitions", consumer.resume(&read_back))?;
         Ok(if learned { Progress::Done } else { Progress::Left })
     }
 

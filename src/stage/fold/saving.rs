@@ -35,7 +35,7 @@ pub(super) struct Saving {
     /// Number of the newest commit that is done.
     committed: u64,
     /// What is to be written when the commit is done.
-    snapshots: Vec<Pending>,
+    pub(super) snapshots: Vec<Pending>,
     /// When the last snapshot was taken.
     last: Option<Instant>,
     /// The next commit takes one, whenever the last was.
@@ -49,7 +49,7 @@ pub(super) struct Saving {
 }
 
 /// A snapshot of a partition.
-struct Pending {
+pub(super) struct Pending {
     partition: i32,
     states: Snapshot,
     /// None: the commit shows nothing of what the states answer for.
@@ -123,6 +123,11 @@ impl Worker {
             match disk.shelf(partition, &identity, now()) {
                 Ok((shelf, marker)) => self.store.partition(partition).put_on(shelf, marker),
                 Err(error) if error.may_pass() => self.disk_fails(&error),
+                // States of partitions that are kept would go with it, and nobody would read them back.
+                Err(error) if self.reading_back != self.assigned => {
+                    self.start_over(&error)?;
+                    return Ok(false);
+                }
                 // One that is empty and torn at once is none.
                 Err(error) if discarded => return Err(error.into()),
                 Err(error) => {
@@ -189,6 +194,16 @@ impl Worker {
             }
             Err(error) => self.start_over(&error),
         }
+    }
+
+    /// Whether the commit before partitions are given up has something to save, if nothing else.
+    pub(super) fn anything_to_save(&mut self) -> bool {
+        let wanted = self.saving.urgent || !self.saving.leaving.is_empty();
+        wanted
+            && self.parts.disk.is_some()
+            && !self.lost
+            && self.restoring.is_none()
+            && self.store.unsaved_members() > 0
     }
 
     /// What is to be saved with the commit that is being made, if it is time.
@@ -278,7 +293,9 @@ impl Worker {
             let back = rdkafka::Offset::Offset(record.offset());
             attempt("read a record again", self.parts.consumer.seek(&topic, partition, back, WATERMARKS_TIMEOUT))?;
         }
-        if self.saving.failing.is_some_and(|since| since.elapsed() < MEND_EVERY) {
+        // What is to be saved with a commit waits for its end: it may still be refused.
+        let waits = self.saving.failing.is_some_and(|since| since.elapsed() < MEND_EVERY);
+        if waits || self.parts.committer.in_flight() {
             return Ok(());
         }
         self.saving.failing = Some(Instant::now());
@@ -333,6 +350,7 @@ impl Worker {
         }
         self.forget_uncommitted();
         self.restoring = None;
+        self.starts_over += 1;
         self.discard_disk()?;
         if self.incremental() {
             self.skipped = true;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use crate::fold::Catalogue;
 use crate::kafka::registry::Registry;
@@ -59,7 +60,10 @@ fn worker(
     // transaction of before open until it times out. Two instances of one id would fence each other.
     let instance = match (&config.kafka.instance, &disk) {
         (Some(instance), _) => instance.clone(),
-        (None, Some(disk)) => disk.name()?,
+        (None, Some(disk)) => disk.name().unwrap_or_else(|error| {
+            warn!(error = %error, "the instance's name is not kept");
+            random_name()
+        }),
         (None, None) => random_name(),
     };
     let transactional_id = format!("{}-{instance}-{name}", config.application);

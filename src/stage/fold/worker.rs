@@ -82,6 +82,8 @@ pub struct Worker {
     pub(super) reading_back: BTreeSet<i32>,
     /// Records were read and not folded, of partitions that may stay.
     pub(super) skipped: bool,
+    /// How often everything was taken over anew: records that were read before are read again.
+    pub(super) starts_over: u64,
     /// The group has given the partitions to others and the rebalance that says so is still to come. Nothing is
     /// folded until then: the states are gone, and offsets must not move over what was folded into them.
     pub(super) lost: bool,
@@ -115,6 +117,7 @@ impl Worker {
             restoring: None,
             reading_back: BTreeSet::new(),
             skipped: false,
+            starts_over: 0,
             lost: false,
             next_offsets: NextOffsets::default(),
             records: Records::default(),
@@ -220,9 +223,10 @@ impl Worker {
                 // The partitions may be revoked; their next owner folds the records.
                 return Ok(false);
             }
+            let before = self.starts_over;
             if let Progress::Left = self.records(&consumer, &batch)? {
                 // What follows in its partition must not move the offset over it.
-                self.skipped = true;
+                self.skipped |= before == self.starts_over;
                 return Ok(false);
             }
             if rebalancing {
@@ -304,7 +308,9 @@ impl Worker {
         self.committing = std::mem::take(&mut self.tally);
         self.statements.commit();
         self.last_commit = Instant::now();
-        if records.is_empty() && !moved {
+        // Offsets that are committed once more show who owns the partitions, which a snapshot waits for.
+        let proves = !self.saving.snapshots.is_empty() && next_offsets.count() > 0;
+        if records.is_empty() && !moved && !proves {
             // Rows were derived again and are what they were.
             std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
             self.saving.committed();
@@ -344,7 +350,7 @@ impl Worker {
     /// Commits everything that was folded and waits for it.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.wait_for_commit()?;
-        if self.next_offsets.moved() || !self.records.is_empty() {
+        if self.next_offsets.moved() || !self.records.is_empty() || self.anything_to_save() {
             self.commit()?;
             self.wait_for_commit()?;
         }
@@ -364,6 +370,8 @@ impl Worker {
     fn lose(&mut self) {
         warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
         self.lost = true;
+        self.restoring = None;
+        self.reading_back.clear();
         self.parts.health.ready(false, "the consumer group is joined again");
         self.forget_uncommitted();
     }
