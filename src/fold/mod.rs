@@ -100,12 +100,6 @@ impl Aggregate {
         self.entries.is_empty() && self.member.holds_nothing()
     }
 
-    /// What it holds is written elsewhere.
-    pub fn clean(&mut self) {
-        self.member.dirty = false;
-        self.entries.values_mut().for_each(|(_, piece)| piece.dirty = false);
-    }
-
     /// Bytes of its pieces' records, as far as they have been written or read.
     pub fn records_len(&self) -> usize {
         let entries = self.entries.iter().map(|(_, piece)| piece.record_len);

@@ -51,7 +51,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Aggregate, DiskError> {
             (Piece::Member(_), _) => return Err(DiskError::Content),
         }
     }
-    aggregate.clean();
     Ok(aggregate)
 }
 

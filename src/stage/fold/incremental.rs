@@ -5,8 +5,6 @@
 //! of a partition that was given up leave memory, unlike those of the classic protocol: a commit of what stays would
 //! save them to disk as if they were up to date. The disk has them as of the last commit.
 
-use std::collections::BTreeSet;
-
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use tracing::info;
@@ -65,12 +63,10 @@ impl Worker {
                 self.parts.metrics.forget_partition(input, *partition);
             }
         }
-        let leaves = |numbers: &BTreeSet<i32>, partition: &i32| !numbers.contains(partition);
-        self.assigned.retain(|partition| leaves(&numbers, partition));
-        self.reading_back.retain(|partition| leaves(&numbers, partition));
-        for partition in numbers {
-            self.saving.forget_partition(partition);
-        }
+        let stays = |partition: &i32| !numbers.contains(partition);
+        self.assigned.retain(stays);
+        self.reading_back.retain(stays);
+        self.saving.retain(&self.assigned);
         self.store.retain(&self.assigned.iter().copied().collect::<Vec<_>>());
         self.report_assigned();
         self.unassign(revoked)?;

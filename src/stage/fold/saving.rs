@@ -35,7 +35,7 @@ pub(super) struct Saving {
     /// Number of the newest commit that is done.
     committed: u64,
     /// What is to be written when the commit is done.
-    pub(super) snapshots: Vec<Pending>,
+    snapshots: Vec<Pending>,
     /// When the last snapshot was taken.
     last: Option<Instant>,
     /// The next commit takes one, whenever the last was.
@@ -49,7 +49,7 @@ pub(super) struct Saving {
 }
 
 /// A snapshot of a partition.
-pub(super) struct Pending {
+struct Pending {
     partition: i32,
     states: Snapshot,
     /// None: the commit shows nothing of what the states answer for.
@@ -65,6 +65,11 @@ impl Saving {
     /// The next commit may be the last of these partitions.
     pub fn hurry_for(&mut self, partitions: &BTreeSet<i32>) {
         self.leaving.clone_from(partitions);
+    }
+
+    /// Whether the commit that is being made carries a snapshot.
+    pub fn waits_for_commit(&self) -> bool {
+        !self.snapshots.is_empty()
     }
 
     /// Nothing was committed, so that nothing shows who owns the partitions.
@@ -93,11 +98,6 @@ impl Saving {
     /// What is still to be saved of other partitions is somebody else's.
     pub fn retain(&mut self, kept: &BTreeSet<i32>) {
         self.snapshots.retain(|pending| kept.contains(&pending.partition));
-    }
-
-    /// A partition is given up.
-    pub fn forget_partition(&mut self, partition: i32) {
-        self.snapshots.retain(|pending| pending.partition != partition);
     }
 
     /// The states are gone, and with them what was to be saved of them.

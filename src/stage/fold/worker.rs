@@ -309,7 +309,7 @@ impl Worker {
         self.statements.commit();
         self.last_commit = Instant::now();
         // Offsets that are committed once more show who owns the partitions, which a snapshot waits for.
-        let proves = !self.saving.snapshots.is_empty() && next_offsets.count() > 0;
+        let proves = self.saving.waits_for_commit() && next_offsets.count() > 0;
         if records.is_empty() && !moved && !proves {
             // Rows were derived again and are what they were.
             std::mem::take(&mut self.committing).add_to(&self.parts.metrics);
