@@ -5,18 +5,17 @@
 //! state that the committed offsets answer for is missed.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::warn;
 
 use crate::config::Config;
 
+use super::clock::Clock;
 use super::{ToTheEnd, client_config};
 
 /// One call for the ends of a partition.
@@ -26,13 +25,79 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// would be a part of every hand-over.
 const END_NOTICED_WITHIN_MS: &str = "100";
 
-/// A reader of some partitions of one topic.
-pub struct Changelog {
-    topic: String,
+/// What reading a topic takes of Kafka. A trait, so that restores are driven by a simulated broker as well.
+pub trait Log: Clock {
+    type Message<'m>: Message
+    where
+        Self: 'm;
+
+    /// How many partitions there are, from 0 on.
+    fn partitions(&self, topic: &str) -> KafkaResult<i32>;
+    /// The beginning and the end of a partition, whatever is committed.
+    fn ends(&self, topic: &str, partition: i32) -> KafkaResult<(i64, i64)>;
+    /// Below this no transaction is open.
+    fn stable_end(&self, topic: &str, partition: i32) -> KafkaResult<i64>;
+    fn assign(&self, assignment: &TopicPartitionList) -> KafkaResult<()>;
+    /// Committed records, and an error at each end.
+    fn poll(&self, wait: Duration) -> Option<KafkaResult<Self::Message<'_>>>;
+}
+
+/// The log by librdkafka.
+pub struct TopicLog {
     /// Sees committed records only.
     committed: BaseConsumer<ToTheEnd>,
     /// Sees the log's end whatever is committed.
     log: BaseConsumer<ToTheEnd>,
+}
+
+impl TopicLog {
+    pub fn new(config: &Config) -> KafkaResult<Self> {
+        let mut client = client_config(config);
+        // `assign` needs a group id; nothing is ever committed to it.
+        client.set("group.id", format!("{}-changelog", config.application));
+        client.set("enable.auto.commit", "false");
+        client.set("enable.partition.eof", "true");
+        client.set("auto.offset.reset", "earliest");
+        client.set("fetch.queue.backoff.ms", "1");
+        client.set("fetch.wait.max.ms", END_NOTICED_WITHIN_MS);
+        let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
+        let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
+        Ok(Self { committed, log })
+    }
+}
+
+impl Clock for TopicLog {}
+
+impl Log for TopicLog {
+    type Message<'m> = BorrowedMessage<'m>;
+
+    fn partitions(&self, topic: &str) -> KafkaResult<i32> {
+        let metadata = self.log.fetch_metadata(Some(topic), WATERMARKS_TIMEOUT)?;
+        let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+        Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
+    }
+
+    fn ends(&self, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
+        self.log.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT)
+    }
+
+    fn stable_end(&self, topic: &str, partition: i32) -> KafkaResult<i64> {
+        self.committed.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).map(|(_, end)| end)
+    }
+
+    fn assign(&self, assignment: &TopicPartitionList) -> KafkaResult<()> {
+        self.committed.assign(assignment)
+    }
+
+    fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.committed.poll(wait)
+    }
+}
+
+/// A reader of some partitions of one topic.
+pub struct Changelog<L> {
+    topic: String,
+    log: L,
     partitions: BTreeMap<i32, Progress>,
     beyond_end: bool,
 }
@@ -66,40 +131,23 @@ pub struct Change<'a> {
     pub timestamp: Option<i64>,
 }
 
-impl Changelog {
+impl<L: Log> Changelog<L> {
     /// Reads each partition from the given offset on. Needs no broker to be there yet.
-    pub fn open(config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> Result<Self, KafkaError> {
-        let mut client = client_config(config);
-        // `assign` needs a group id; nothing is ever committed to it.
-        client.set("group.id", format!("{}-changelog", config.application));
-        client.set("enable.auto.commit", "false");
-        client.set("enable.partition.eof", "true");
-        client.set("auto.offset.reset", "earliest");
-        client.set("fetch.queue.backoff.ms", "1");
-        client.set("fetch.wait.max.ms", END_NOTICED_WITHIN_MS);
-        let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
-        let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
+    pub fn open(log: L, topic: &str, from: &BTreeMap<i32, i64>) -> Self {
         let start = |(partition, next_offset): (&i32, &i64)| {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };
-        let partitions = from.iter().map(start).collect();
-        Ok(Self { topic: topic.to_owned(), committed, log, partitions, beyond_end: false })
+        Self { topic: topic.to_owned(), log, partitions: from.iter().map(start).collect(), beyond_end: false }
     }
 
     /// Reads every partition of a topic from its beginning. None: the topic cannot be described yet.
-    pub fn open_whole(config: &Config, topic: &str) -> Result<Option<Self>, KafkaError> {
-        let mut changelog = Self::open(config, topic, &BTreeMap::new())?;
-        let metadata = match changelog.log.fetch_metadata(Some(topic), WATERMARKS_TIMEOUT) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                warn!(error = %error, topic, "the topic's partitions are waited for");
-                return Ok(None);
-            }
-        };
-        let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-        let start = |partition: &MetadataPartition| (partition.id(), Progress { next_offset: 0, phase: Phase::Start });
-        changelog.partitions = partitions.map(start).collect();
-        Ok((!changelog.partitions.is_empty()).then_some(changelog))
+    pub fn open_whole(log: L, topic: &str) -> Option<Self> {
+        let partitions = log.partitions(topic).unwrap_or_else(|error| {
+            warn!(error = %error, topic, "the topic's partitions are waited for");
+            0
+        });
+        let from = (0..partitions).map(|partition| (partition, 0)).collect();
+        (partitions > 0).then(|| Self::open(log, topic, &from))
     }
 
     /// Whether every partition has been read to the log's end as it was when its reading started.
@@ -131,7 +179,7 @@ impl Changelog {
     pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
         if let Err(error) = self.advance_phases() {
             warn!(error = %error, topic = %self.topic, "the changelog's end is waited for");
-            thread::sleep(for_at_most);
+            self.log.sleep(for_at_most);
             return Ok(());
         }
         self.poll(for_at_most, &mut each)
@@ -146,14 +194,14 @@ impl Changelog {
 
     fn poll(&mut self, for_at_most: Duration, each: &mut impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
         let following = self.finished();
-        let deadline = Instant::now() + for_at_most;
+        let deadline = self.log.now() + for_at_most;
         loop {
             // librdkafka waits for whole milliseconds, and rdkafka would spin through what is left of one.
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let left = deadline.saturating_duration_since(self.log.now()).as_millis();
             if left == 0 || self.finished() != following {
                 return Ok(());
             }
-            match self.committed.poll(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX))) {
+            match self.log.poll(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX))) {
                 None => {}
                 Some(Ok(message)) => {
                     if let Some(progress) = self.partitions.get_mut(&message.partition()) {
@@ -180,13 +228,13 @@ impl Changelog {
         let mut started = false;
         for (partition, progress) in &mut self.partitions {
             if progress.phase == Phase::Start {
-                let (low, end) = self.log.fetch_watermarks(&self.topic, *partition, WATERMARKS_TIMEOUT)?;
+                let (low, end) = self.log.ends(&self.topic, *partition)?;
                 self.beyond_end |= progress.next_offset > end;
                 progress.next_offset = progress.next_offset.max(low);
                 progress.phase = Phase::Unstable { end };
             }
             if let Phase::Unstable { end } = progress.phase {
-                let (_, stable) = self.committed.fetch_watermarks(&self.topic, *partition, WATERMARKS_TIMEOUT)?;
+                let stable = self.log.stable_end(&self.topic, *partition)?;
                 if stable >= end {
                     progress.phase = Phase::Reading { end };
                     started = true;
@@ -204,11 +252,11 @@ impl Changelog {
                 assignment.add_partition_offset(&self.topic, *partition, Offset::Offset(progress.next_offset))?;
             }
         }
-        self.committed.assign(&assignment)
+        self.log.assign(&assignment)
     }
 }
 
-fn change<'a>(message: &'a BorrowedMessage<'_>) -> Change<'a> {
+fn change(message: &impl Message) -> Change<'_> {
     Change {
         partition: message.partition(),
         key: message.key().unwrap_or_default(),

@@ -2,7 +2,10 @@
 
 pub mod admin;
 pub mod changelog;
+pub mod clock;
+pub mod member;
 pub mod membership;
+pub mod producer;
 pub mod registry;
 pub mod scan;
 pub mod send;

@@ -9,25 +9,20 @@
 //! by the group, which refuses the offsets of a former member whatever producer they come from.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tracing::warn;
 
-use super::membership::Membership;
+use super::producer::{Failure, Refused, TransactionalProducer, retriable};
 use super::topics::Topic;
 use crate::avro::Writer;
 use crate::config::Topics;
 
-/// How long one call into librdkafka may take before it is tried again.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause before an aborted transaction is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The same where only the member's epoch was over; the next one comes with an answer that is under way.
@@ -36,10 +31,6 @@ const EPOCH_PAUSE: Duration = Duration::from_millis(10);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Producers that one transaction may wear out. More is no outage: somebody else uses the transactional id.
 const PRODUCERS_MAX: u32 = 5;
-/// Pause before looking again whether the broker has answered for every record. rdkafka's own `flush` looks every 100 ms,
-/// which each commit would pay, and its `poll` spins through the last millisecond of what it is given.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(1);
-
 /// A record to write.
 #[derive(Default)]
 pub struct Outgoing<'a> {
@@ -128,25 +119,18 @@ impl Records {
 const ROOM_MAX: usize = 4;
 
 /// One transaction.
-pub struct Transaction {
+pub struct Transaction<E> {
     pub records: Records,
     /// Offsets to resume at, by input partition.
     pub next_offsets: TopicPartitionList,
-    pub group: ConsumerGroupMetadata,
-    /// By the consumer protocol the epoch of a member moves on while it keeps its partitions: then it is asked for the new
-    /// one. None: the classic protocol, where a generation that is over has taken the partitions with it.
-    pub member: Option<Arc<BaseConsumer<Membership>>>,
+    /// Who commits them.
+    pub epoch: E,
 }
 
-impl Transaction {
-    /// Takes the epoch of now. False where the partitions are lost. Asked in this order: as long as they are not lost, no
-    /// later epoch than that of their owner can have been answered. What the loop has been told to give up it gives up
-    /// after the commit in flight, so that they all are still this member's.
-    fn next_epoch(&mut self) -> bool {
-        let Some(member) = &self.member else { return false };
-        self.group = member.group_metadata().expect("the consumer has a group id");
-        !member.assignment_lost()
-    }
+/// A member of a consumer group at some time, by which the broker knows whether it still is one.
+pub trait Epoch {
+    /// Takes the epoch of now. False where there is none by which the partitions are still the member's.
+    fn renew(&mut self) -> bool;
 }
 
 /// How a transaction ended.
@@ -162,25 +146,41 @@ pub enum Committed {
     Fatal(KafkaError),
 }
 
-/// Handle of the committing thread. At most one transaction is in flight.
-pub struct Committer {
-    transactions: SyncSender<Transaction>,
+/// Carries out transactions, one at a time, while whoever made them goes on.
+pub trait Commits {
+    type Epoch: Epoch;
+
+    fn in_flight(&self) -> bool;
+    /// Hands over a transaction; only while none is in flight.
+    fn send(&mut self, transaction: Transaction<Self::Epoch>);
+    /// The result, if it is there.
+    fn try_result(&mut self) -> Option<Committed>;
+    /// Waits for the transaction in flight, if there is one. A broker that is away makes this long: `alive` is
+    /// called now and then.
+    fn wait(&mut self, alive: impl FnMut()) -> Option<Committed>;
+    /// Empty records with the room of earlier ones.
+    fn take_spare(&mut self) -> Records;
+}
+
+/// Handle of a committing thread.
+pub struct Committer<E> {
+    transactions: SyncSender<Transaction<E>>,
     results: Receiver<(Committed, Records)>,
     in_flight: bool,
     /// The room of the last transaction's records.
     spare: Records,
 }
 
-impl Committer {
+impl<E: Epoch + Send + 'static> Committer<E> {
     /// The producer has a transactional id and has initialised its transactions. `renew` makes another one of the
     /// same id; None: the shutdown came first.
-    pub fn start(
-        producer: BaseProducer,
-        renew: impl Fn() -> KafkaResult<Option<BaseProducer>> + Send + 'static,
+    pub fn start<P: TransactionalProducer<Epoch = E> + Send + 'static>(
+        producer: P,
+        renew: impl Fn() -> KafkaResult<Option<P>> + Send + 'static,
         topics: Topics,
         name: &str,
     ) -> std::io::Result<Self> {
-        let (transactions, inbox) = sync_channel::<Transaction>(1);
+        let (transactions, inbox) = sync_channel::<Transaction<E>>(1);
         let (outbox, results) = sync_channel(1);
         thread::Builder::new().name(format!("{name}-commit")).spawn(move || {
             let mut producer = producer;
@@ -188,8 +188,8 @@ impl Committer {
                 let mut transaction = transaction;
                 let committed = commit(&mut producer, &renew, &topics, &mut transaction);
                 // The loop closes the consumer when it has the result: nothing else may hold it then.
-                let Transaction { mut records, next_offsets: _, group: _, member } = transaction;
-                drop(member);
+                let Transaction { mut records, next_offsets: _, epoch } = transaction;
+                drop(epoch);
                 records.clear();
                 if outbox.send((committed, records)).is_err() {
                     break;
@@ -199,19 +199,27 @@ impl Committer {
         Ok(Self { transactions, results, in_flight: false, spare: Records::default() })
     }
 
-    pub fn in_flight(&self) -> bool {
+    fn ended(&mut self, (committed, room): (Committed, Records)) -> Committed {
+        self.in_flight = false;
+        self.spare = room;
+        committed
+    }
+}
+
+impl<E: Epoch + Send + 'static> Commits for Committer<E> {
+    type Epoch = E;
+
+    fn in_flight(&self) -> bool {
         self.in_flight
     }
 
-    /// Hands over a transaction; only while none is in flight.
-    pub fn send(&mut self, transaction: Transaction) {
+    fn send(&mut self, transaction: Transaction<E>) {
         debug_assert!(!self.in_flight, "one transaction at a time");
         self.in_flight = true;
         self.transactions.send(transaction).expect("the committing thread lives as long as its handle");
     }
 
-    /// The result, if it is there.
-    pub fn try_result(&mut self) -> Option<Committed> {
+    fn try_result(&mut self) -> Option<Committed> {
         match self.results.try_recv() {
             Ok(result) => Some(self.ended(result)),
             Err(TryRecvError::Empty) => None,
@@ -221,20 +229,11 @@ impl Committer {
         }
     }
 
-    fn ended(&mut self, (committed, room): (Committed, Records)) -> Committed {
-        self.in_flight = false;
-        self.spare = room;
-        committed
-    }
-
-    /// Empty records with the room of earlier ones.
-    pub fn take_spare(&mut self) -> Records {
+    fn take_spare(&mut self) -> Records {
         std::mem::take(&mut self.spare)
     }
 
-    /// Waits for the transaction in flight, if there is one. A broker that is away makes this long: `alive` is
-    /// called now and then.
-    pub fn wait(&mut self, mut alive: impl FnMut()) -> Option<Committed> {
+    fn wait(&mut self, mut alive: impl FnMut()) -> Option<Committed> {
         while self.in_flight {
             alive();
             match self.results.recv_timeout(ALIVE_INTERVAL) {
@@ -249,42 +248,34 @@ impl Committer {
     }
 }
 
-/// What an error of a transactional call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    Again,
-    /// The group has moved on, perhaps with this member.
-    EpochOver,
-    MembershipLost,
-    /// Another producer may do it.
-    Fenced,
-    Fatal,
-}
-
-fn commit(
-    producer: &mut BaseProducer,
-    renew: impl Fn() -> KafkaResult<Option<BaseProducer>>,
+/// Until it is done, or cannot be.
+pub(crate) fn commit<P: TransactionalProducer>(
+    producer: &mut P,
+    renew: impl Fn() -> KafkaResult<Option<P>>,
     topics: &Topics,
-    transaction: &mut Transaction,
+    transaction: &mut Transaction<P::Epoch>,
 ) -> Committed {
-    let started = Instant::now();
+    let started = producer.now();
     let (mut aborts, mut producers) = (0, 1);
     loop {
-        let Err(error) = attempt(producer, topics, transaction) else {
-            return Committed::Done { took: started.elapsed(), aborts };
+        let Err(refused) = attempt(producer, topics, transaction) else {
+            let took = producer.now().saturating_duration_since(started);
+            return Committed::Done { took, aborts };
         };
-        warn!(error = %error, aborts, "transaction failed, aborting it");
-        let (failure, error) = match classify(&error) {
-            failure @ (Failure::Again | Failure::EpochOver | Failure::MembershipLost) => match abort(producer) {
-                Ok(()) => (failure, error),
-                Err(error) if classify(&error) == Failure::Fenced => (Failure::Fenced, error),
-                Err(error) => return Committed::Fatal(error),
-            },
-            failure @ (Failure::Fenced | Failure::Fatal) => (failure, error),
+        warn!(error = %refused.error, aborts, "transaction failed, aborting it");
+        let Refused { failure, error } = match refused.failure {
+            Failure::Repeat | Failure::Again | Failure::EpochOver | Failure::MembershipLost => {
+                match retriable(producer, || producer.abort()) {
+                    Ok(()) => refused,
+                    Err(refused) if refused.failure == Failure::Fenced => refused,
+                    Err(Refused { error, .. }) => return Committed::Fatal(error),
+                }
+            }
+            Failure::Fenced | Failure::Fatal => refused,
         };
         match failure {
-            Failure::Again => thread::sleep(RETRY_PAUSE),
-            Failure::EpochOver if transaction.next_epoch() => thread::sleep(EPOCH_PAUSE),
+            Failure::Repeat | Failure::Again => producer.sleep(RETRY_PAUSE),
+            Failure::EpochOver if transaction.epoch.renew() => producer.sleep(EPOCH_PAUSE),
             Failure::EpochOver | Failure::MembershipLost => return Committed::MembershipLost,
             Failure::Fenced if producers < PRODUCERS_MAX => match renew() {
                 // Its start aborted what the old one left, or waited for its commit. Crash-like in the second case:
@@ -292,7 +283,7 @@ fn commit(
                 Ok(Some(renewed)) => {
                     *producer = renewed;
                     producers += 1;
-                    thread::sleep(RETRY_PAUSE);
+                    producer.sleep(RETRY_PAUSE);
                 }
                 Ok(None) => return Committed::MembershipLost,
                 Err(error) => return Committed::Fatal(error),
@@ -303,127 +294,36 @@ fn commit(
     }
 }
 
-fn attempt(producer: &BaseProducer, topics: &Topics, transaction: &Transaction) -> Result<(), KafkaError> {
-    retriable(|| producer.begin_transaction())?;
+fn attempt<P: TransactionalProducer>(
+    producer: &P,
+    topics: &Topics,
+    transaction: &Transaction<P::Epoch>,
+) -> Result<(), Refused> {
+    retriable(producer, || producer.begin())?;
     for (topic, record) in transaction.records.iter() {
-        produce(producer, topic.name(topics), record)?;
+        producer.produce(topic.name(topics), record)?;
     }
     // The records stand in the log before the offsets are pending: whoever fetches these offsets as stable finds
     // every state that they answer for below the end of the changelog.
-    deliver(producer)?;
+    producer.deliver()?;
     // Crash here: the transaction times out or is aborted by its successor; the events are folded again, which is
     // harmless, since the join is idempotent.
-    retriable(|| producer.send_offsets_to_transaction(&transaction.next_offsets, &transaction.group, CALL_TIMEOUT))?;
+    retriable(producer, || producer.send_offsets(&transaction.next_offsets, &transaction.epoch))?;
     // Crash here: as above; pending offsets go with the transaction.
-    retriable(|| producer.commit_transaction(CALL_TIMEOUT))
+    retriable(producer, || producer.commit())
     // Crash here: everything is written; the successor starts from these offsets.
-}
-
-fn produce(producer: &BaseProducer, topic: &str, record: Outgoing<'_>) -> Result<(), KafkaError> {
-    let mut pending: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-    if let Some(partition) = record.partition {
-        pending = pending.partition(partition);
-    }
-    if let Some(key) = record.key {
-        pending = pending.key(key);
-    }
-    if let Some(value) = record.value {
-        pending = pending.payload(value);
-    }
-    if let Some(timestamp) = record.timestamp {
-        pending = pending.timestamp(timestamp);
-    }
-    if let Some(headers) = record.headers {
-        pending = pending.headers(headers);
-    }
-    loop {
-        match producer.send(pending) {
-            Ok(()) => return Ok(()),
-            // The local queue is full: serve deliveries until there is room.
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                pending = back;
-                producer.poll(Duration::from_millis(10));
-            }
-            Err((error, _)) => return Err(error),
-        }
-    }
-}
-
-/// Repeats a call whose error says that the same call may be made again.
-fn retriable(mut call: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
-    loop {
-        match call() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.txn_requires_abort() => {
-                warn!(error = %error, "transactional call is repeated");
-                thread::sleep(RETRY_PAUSE);
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Waits until the broker has answered for every record; what it refused fails the transaction at its next step.
-fn deliver(producer: &BaseProducer) -> Result<(), KafkaError> {
-    let started = Instant::now();
-    while producer.in_flight_count() > 0 {
-        if started.elapsed() >= CALL_TIMEOUT {
-            return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut));
-        }
-        producer.poll(Duration::ZERO);
-        thread::sleep(ANSWERS_WITHIN);
-    }
-    Ok(())
-}
-
-/// An abort waits until the delivery reports of what it throws away are served, and serves none itself: without
-/// somebody who polls meanwhile it would never end.
-fn abort(producer: &BaseProducer) -> Result<(), KafkaError> {
-    let aborted = thread::scope(|scope| {
-        let abort = scope.spawn(|| retriable(|| producer.abort_transaction(CALL_TIMEOUT)));
-        while !abort.is_finished() {
-            producer.poll(Duration::ZERO);
-            thread::sleep(ANSWERS_WITHIN);
-        }
-        abort.join().expect("an abort does not panic")
-    });
-    match aborted {
-        // The transaction had not begun, so that there is nothing to abort.
-        Err(KafkaError::Transaction(error)) if error.code() == RDKafkaErrorCode::State => Ok(()),
-        result => result,
-    }
-}
-
-fn classify(error: &KafkaError) -> Failure {
-    match error.rdkafka_error_code() {
-        // Brokers say the first in place of the second where a transaction's offsets are of a former epoch.
-        Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::StaleMemberEpoch) => Failure::EpochOver,
-        Some(
-            RDKafkaErrorCode::FencedMemberEpoch
-            | RDKafkaErrorCode::UnknownMemberId
-            | RDKafkaErrorCode::FencedInstanceId
-            | RDKafkaErrorCode::RebalanceInProgress,
-        ) => Failure::MembershipLost,
-        Some(
-            RDKafkaErrorCode::Fenced
-            | RDKafkaErrorCode::ProducerFenced
-            | RDKafkaErrorCode::InvalidProducerEpoch
-            | RDKafkaErrorCode::Fatal,
-        ) => Failure::Fenced,
-        // A record that no broker takes would be refused for ever.
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => Failure::Fatal,
-        _ if matches!(error, KafkaError::Transaction(cause) if cause.is_fatal()) => Failure::Fatal,
-        _ => Failure::Again,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::mocking::MockCluster;
-    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
+    use crate::kafka::member::GroupEpoch;
 
     const WITHIN: Duration = Duration::from_secs(20);
 
@@ -449,12 +349,12 @@ mod tests {
         Topics { state: "state".to_owned(), ..Topics::default() }
     }
 
-    fn transaction(client: &ClientConfig) -> Transaction {
+    fn transaction(client: &ClientConfig) -> Transaction<GroupEpoch> {
         let consumer: BaseConsumer = client.clone().set("group.id", "fold").create().unwrap();
         let group = consumer.group_metadata().unwrap();
         let mut records = Records::default();
         records.push(Topic::State, record());
-        Transaction { records, next_offsets: TopicPartitionList::new(), group, member: None }
+        Transaction { records, next_offsets: TopicPartitionList::new(), epoch: GroupEpoch { group, member: None } }
     }
 
     #[test]
@@ -463,11 +363,11 @@ mod tests {
         let producer = producer(&client);
         producer.begin_transaction().unwrap();
         for _ in 0..100 {
-            produce(&producer, "state", record()).unwrap();
+            TransactionalProducer::produce(&producer, "state", record()).unwrap();
         }
         let (ended, end) = sync_channel(1);
-        thread::spawn(move || ended.send(abort(&producer)));
-        assert_eq!(end.recv_timeout(WITHIN).expect("the abort ends"), Ok(()));
+        thread::spawn(move || ended.send(TransactionalProducer::abort(&producer).is_ok()));
+        assert_eq!(end.recv_timeout(WITHIN).expect("the abort ends"), true);
     }
 
     #[test]

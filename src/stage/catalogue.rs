@@ -11,13 +11,13 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::Topics;
 use crate::event::{DecodedSession, Decoder, Millis, Record, Session, SessionKey};
 use crate::fold::Catalogue;
-use crate::kafka::changelog::{Change, Changelog};
+use crate::kafka::changelog::{Change, Changelog, Log};
 
 use super::Shutdown;
 
@@ -83,19 +83,23 @@ impl Follower {
 }
 
 /// The catalogue as it was read at start, and the changes since then.
-pub struct CatalogueReader {
-    changelog: Changelog,
+pub struct CatalogueReader<L> {
+    changelog: Changelog<L>,
     decoder: Decoder,
     catalogue: Catalogue,
     followers: Vec<Sender<Word>>,
     requests: (Sender<Request>, Receiver<Request>),
 }
 
-impl CatalogueReader {
+impl<L: Log> CatalogueReader<L> {
     /// Reads the whole topic. None: the shutdown came first.
-    pub fn load(config: &Config, shutdown: &Shutdown) -> Result<Option<Self>, KafkaError> {
+    pub fn load(
+        log: impl Fn() -> KafkaResult<L>,
+        topics: &Topics,
+        shutdown: &Shutdown,
+    ) -> Result<Option<Self>, KafkaError> {
         let mut changelog = loop {
-            if let Some(changelog) = Changelog::open_whole(config, &config.topics.catalogue)? {
+            if let Some(changelog) = Changelog::open_whole(log()?, &topics.catalogue) {
                 break changelog;
             }
             if shutdown.requested() {

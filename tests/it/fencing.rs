@@ -10,8 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use rollbook::config::Config;
+use rollbook::kafka::member::GroupEpoch;
 use rollbook::kafka::membership::{Membership, Rebalance, leave};
-use rollbook::kafka::transaction::{Committed, Committer, Records, Transaction};
+use rollbook::kafka::transaction::{Commits, Committed, Committer, Records, Transaction};
 use rollbook::kafka::{group_consumer, transactional_producer};
 
 use crate::harness::{self, Names, PARTITIONS};
@@ -64,7 +65,7 @@ fn consumer_an_epoch_that_is_over_is_replaced_by_that_of_now() {
     let mut commits = |partition, group: Option<ConsumerGroupMetadata>, member| {
         let (records, next_offsets) = (Records::default(), offset(&names, partition));
         let group = group.expect("it has a group");
-        committer.send(Transaction { records, next_offsets, group, member });
+        committer.send(Transaction { records, next_offsets, epoch: GroupEpoch { group, member } });
         committer.wait(|| ()).expect("it was sent")
     };
     // A broker may refuse the former epoch here, too; Kafka 4.3.1 does not.

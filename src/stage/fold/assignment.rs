@@ -6,25 +6,21 @@
 //! offsets were stable could miss a predecessor's last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use crate::kafka::changelog::Changelog;
+use crate::kafka::member::Member;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::topics::Topic;
 use crate::store::{DiskError, RestoreError};
 
 use super::inputs::{carries_events, input_of};
 use super::progress::RestoreProgress;
-use super::worker::{Worker, now};
+use super::worker::Worker;
 use super::{Error, attempt};
 
-/// One try to read committed offsets.
-const OFFSETS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two tries; a member whose epoch moves on is refused at once.
 const OFFSETS_PAUSE: Duration = Duration::from_millis(20);
 /// States read back before the loop looks at anything else.
@@ -34,7 +30,7 @@ const RESTORE_FOR_BESIDE: Duration = Duration::from_millis(10);
 /// Pause between two looks whether the catalogue is known, too.
 const CATALOGUE_PAUSE: Duration = Duration::from_millis(5);
 
-impl Worker {
+impl<M: Member> Worker<M> {
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
         let owned = self.event_partitions(partitions)?;
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
@@ -44,8 +40,8 @@ impl Worker {
         self.parts.catalogue_follower.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
         self.lost = false;
-        attempt("take over partitions", self.parts.consumer.assign(&offsets))?;
-        attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
+        attempt("take over partitions", self.parts.member.assign(&offsets))?;
+        attempt("pause partitions", self.parts.member.pause(&offsets))?;
         self.reading_back.clone_from(&owned);
         self.assigned = owned;
         self.report_assigned();
@@ -71,7 +67,8 @@ impl Worker {
         let config = &self.parts.config;
         self.parts.health.ready(false, "states are read back");
         self.progress = RestoreProgress::start(&self.parts.name);
-        self.restoring = Some(attempt("read states back", Changelog::open(config, &config.topics.state, &from))?);
+        self.restoring =
+            Some(attempt("read states back", self.parts.member.changelog(config, &config.topics.state, &from))?);
         Ok(())
     }
 
@@ -102,13 +99,13 @@ impl Worker {
         }
         let offsets = loop {
             // The answer as a whole may be right and that about one partition an error: no offset is not offset 0.
-            let answer = self.parts.consumer.committed_offsets(wanted.clone(), OFFSETS_TIMEOUT);
+            let answer = self.parts.member.committed_offsets(wanted.clone());
             let failed = |offsets: &TopicPartitionList| offsets.elements().iter().find_map(|it| it.error().err());
             match answer.and_then(|offsets| failed(&offsets).map_or(Ok(offsets), Err)) {
                 Ok(offsets) => break offsets,
                 Err(error) => warn!(error = %error, "committed offsets are waited for"),
             }
-            thread::sleep(OFFSETS_PAUSE);
+            self.parts.member.sleep(OFFSETS_PAUSE);
             self.parts.health.beat();
             if self.parts.shutdown.requested() {
                 return Ok(None);
@@ -137,7 +134,7 @@ impl Worker {
         let read_back = changelog.finished();
         if !beside {
             // Serves rebalances; the inputs are paused, so that no record comes.
-            self.parts.consumer.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
+            self.parts.member.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
         }
         if read_back {
             if self.parts.catalogue_follower.caught_up() {
@@ -192,13 +189,13 @@ impl Worker {
             // The catalogue may have changed since the rows were sent. Where it is that of the states on disk, rows may
             // have been sent with another one in between, but only those of members that were read back just now.
             if state.derived_with == derivation {
-                state.derive_unsaved(now());
+                state.derive_unsaved(self.parts.member.wall_clock());
             } else {
-                state.derive_all(now());
+                state.derive_all(self.parts.member.wall_clock());
             }
         }
-        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
-        attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
+        let assignment = attempt("list the assignment", self.parts.member.assignment())?;
+        attempt("resume partitions", self.parts.member.resume(&assignment))?;
         let took = self.progress.end();
         let (records, pieces) = (self.progress.records(), self.store.pieces());
         info!(thread = %self.parts.name, records, pieces, seconds = took.as_secs_f64(), "states read back, folding");
@@ -228,6 +225,6 @@ impl Worker {
         self.report_assigned();
         self.next_offsets.clear();
         self.parts.health.ready(false, "no partitions are assigned");
-        attempt("give up partitions", self.parts.consumer.unassign())
+        attempt("give up partitions", self.parts.member.unassign())
     }
 }

@@ -5,7 +5,7 @@
 //! the one that we add: it would be read as an event of another kind.
 
 use rdkafka::Message;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
 
 use crate::event::{EventKind, Headers as RecordHeaders};
 
@@ -15,20 +15,20 @@ pub const KIND_HEADER: &str = "rollbook.kind";
 const ORIGIN_HEADER: &str = "rollbook.origin";
 
 /// Headers as librdkafka holds them; parsed only if somebody asks.
-pub struct MessageHeaders<'a>(pub &'a BorrowedMessage<'a>);
+pub struct MessageHeaders<'a, M>(pub &'a M);
 
-impl RecordHeaders for MessageHeaders<'_> {
+impl<M: Message> RecordHeaders for MessageHeaders<'_, M> {
     fn get(&self, name: &str) -> Option<&[u8]> {
         first(self.0.headers()?, name)
     }
 }
 
-fn first<'h>(headers: &'h BorrowedHeaders, name: &str) -> Option<&'h [u8]> {
+fn first<'h>(headers: &'h impl Headers, name: &str) -> Option<&'h [u8]> {
     headers.iter().find(|header| header.key.eq_ignore_ascii_case(name))?.value
 }
 
 /// The headers of a re-keyed event: its own, without what an earlier hop said, and ours.
-pub fn rekeyed(own: Option<&BorrowedHeaders>, kind: EventKind, origin: &str) -> OwnedHeaders {
+pub fn rekeyed(own: Option<&impl Headers>, kind: EventKind, origin: &str) -> OwnedHeaders {
     let ours = [(KIND_HEADER, kind.name()), (ORIGIN_HEADER, origin)];
     let said_again = |header: &Header<'_, &[u8]>| ours.iter().any(|(key, _)| header.key.eq_ignore_ascii_case(key));
     let kept = own.into_iter().flat_map(Headers::iter).filter(|header| !said_again(header));

@@ -6,17 +6,17 @@
 //! save them to disk as if they were up to date. The disk has them as of the last commit.
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::Consumer;
 use tracing::info;
 
 use crate::config::GroupProtocol;
+use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
 
 use super::inputs::input_of;
 use super::worker::Worker;
 use super::{Error, attempt};
 
-impl Worker {
+impl<M: Member> Worker<M> {
     /// Whether the group says what changes, not what is.
     pub(super) fn incremental(&self) -> bool {
         self.parts.config.fold.group_protocol == GroupProtocol::Consumer
@@ -26,7 +26,7 @@ impl Worker {
     pub(super) fn gain(&mut self, gained: &[TopicPartition]) -> Result<(), Error> {
         if gained.is_empty() && !self.skipped && !self.lost {
             // Something was given up, or nothing is left to give.
-            return attempt("take over nothing", self.parts.consumer.incremental_assign(&TopicPartitionList::new()));
+            return attempt("take over nothing", self.parts.member.incremental_assign(&TopicPartitionList::new()));
         }
         let mut kept = self.owned()?;
         let mut gained = gained.to_vec();
@@ -43,8 +43,8 @@ impl Worker {
         self.parts.catalogue_follower.catch_up();
         self.next_offsets.gain(&offsets, &self.parts.config.topics);
         (self.lost, self.skipped) = (false, false);
-        attempt("take over partitions", self.parts.consumer.incremental_assign(&offsets))?;
-        attempt("pause partitions", self.parts.consumer.pause(&offsets))?;
+        attempt("take over partitions", self.parts.member.incremental_assign(&offsets))?;
+        attempt("pause partitions", self.parts.member.pause(&offsets))?;
         self.reading_back.extend(self.event_partitions(&gained)?);
         self.assigned = owned;
         self.report_assigned();
@@ -84,7 +84,7 @@ impl Worker {
     }
 
     fn owned(&self) -> Result<Vec<TopicPartition>, Error> {
-        Ok(listed(&attempt("list the assignment", self.parts.consumer.assignment())?))
+        Ok(listed(&attempt("list the assignment", self.parts.member.assignment())?))
     }
 
     fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
@@ -92,7 +92,7 @@ impl Worker {
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
         }
-        attempt("give up partitions", self.parts.consumer.incremental_unassign(&list))
+        attempt("give up partitions", self.parts.member.incremental_unassign(&list))
     }
 
     /// None: the shutdown came first.

@@ -3,8 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::{Message, TopicPartitionList};
 use tracing::warn;
 
@@ -12,7 +11,7 @@ use crate::dead_letter::{DeadLetter, Stage};
 use crate::event::{
     Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
-use crate::kafka::membership::Membership;
+use crate::kafka::member::Member;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 use crate::metrics::{Dependency, RecordOutcome};
@@ -22,7 +21,7 @@ use crate::store::DiskError;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{carries_events, input_of, kind_of};
-use super::worker::{Worker, now};
+use super::worker::Worker;
 use super::{Error, attempt};
 
 /// Pause between two questions to a registry that does not answer.
@@ -44,14 +43,10 @@ enum Read<'m> {
     Foreign,
 }
 
-impl Worker {
+impl<M: Member> Worker<M> {
     /// Decodes and folds records, and moves their partitions' offsets behind them.
-    pub(super) fn records(
-        &mut self,
-        consumer: &BaseConsumer<Membership>,
-        batch: &[BorrowedMessage<'_>],
-    ) -> Result<Progress, Error> {
-        let headers: Vec<MessageHeaders<'_>> = batch.iter().map(MessageHeaders).collect();
+    pub(super) fn records(&mut self, batch: &[M::Message<'_>]) -> Result<Progress, Error> {
+        let headers: Vec<MessageHeaders<'_, M::Message<'_>>> = batch.iter().map(MessageHeaders).collect();
         let mut done = 0;
         while let Some(rest) = headers.get(done..).filter(|rest| !rest.is_empty()) {
             let (read, needed) = self.read(rest);
@@ -65,7 +60,7 @@ impl Worker {
             }
             // What was folded so far is behind the offsets that waiting for the registry commits.
             if let Some(SchemaNeeded { id }) = needed
-                && let Progress::Left = self.learn(consumer, id)?
+                && let Progress::Left = self.learn(id)?
             {
                 return Ok(Progress::Left);
             }
@@ -74,7 +69,7 @@ impl Worker {
     }
 
     /// Decodes, up to a record whose schema the decoder does not know yet.
-    fn read<'m>(&self, batch: &'m [MessageHeaders<'_>]) -> (Vec<Read<'m>>, Option<SchemaNeeded>) {
+    fn read<'m>(&self, batch: &'m [MessageHeaders<'_, M::Message<'_>>]) -> (Vec<Read<'m>>, Option<SchemaNeeded>) {
         let mut read = Vec::with_capacity(batch.len());
         for headers in batch {
             let message = headers.0;
@@ -98,7 +93,7 @@ impl Worker {
     }
 
     /// Brings what the events need into memory, and into the processor's caches.
-    fn bring(&mut self, batch: &[MessageHeaders<'_>], read: &[Read<'_>]) -> Result<(), DiskError> {
+    fn bring(&mut self, batch: &[MessageHeaders<'_, M::Message<'_>>], read: &[Read<'_>]) -> Result<(), DiskError> {
         let events = batch.iter().zip(read).filter_map(|(MessageHeaders(message), read)| match read {
             Read::Event(_, Decoded::Event(event)) => Some((message.partition(), event)),
             Read::Event(..) | Read::Session(_) | Read::Foreign => None,
@@ -109,7 +104,7 @@ impl Worker {
         Ok(())
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>, read: Read<'_>) {
+    fn take(&mut self, message: &M::Message<'_>, read: Read<'_>) {
         let input = match read {
             Read::Event(input, decoded) => {
                 match decoded {
@@ -132,7 +127,7 @@ impl Worker {
         self.next_offsets.advance(input, message.partition(), message.offset() + 1);
     }
 
-    fn accepted(&mut self, message: &BorrowedMessage<'_>, input: Topic, event: &Event<'_>) {
+    fn accepted(&mut self, message: &M::Message<'_>, input: Topic, event: &Event<'_>) {
         let key = event.member.bytes();
         let home = route::partition(&key, self.parts.partitions);
         // The payload decides whose event it is; a key that says otherwise is none.
@@ -151,7 +146,7 @@ impl Worker {
     }
 
     /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
-    fn reroute(&mut self, message: &BorrowedMessage<'_>, home: i32, event: &Event<'_>) {
+    fn reroute(&mut self, message: &M::Message<'_>, home: i32, event: &Event<'_>) {
         let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
         let rekeyed = Outgoing {
             partition: Some(home),
@@ -164,10 +159,10 @@ impl Worker {
     }
 
     /// A statement that is news goes to the catalogue topic, for every instance.
-    fn statement(&mut self, message: &BorrowedMessage<'_>, key: SessionKey, session: Option<Session>) {
+    fn statement(&mut self, message: &M::Message<'_>, key: SessionKey, session: Option<Session>) {
         let value = session.as_ref().map(Session::encode);
         let text = key.to_text();
-        let at = message.timestamp().to_millis().unwrap_or_else(now);
+        let at = message.timestamp().to_millis().unwrap_or_else(|| self.parts.member.wall_clock());
         let before = self.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
         if !self.catalogue_change(CatalogueChange { key: key.clone(), session: session.clone(), at }) {
             self.tally.record(Topic::Sessions, RecordOutcome::Unchanged);
@@ -179,7 +174,7 @@ impl Worker {
         self.records.push(Topic::Catalogue, Outgoing { key, value, timestamp: Some(at), ..Outgoing::default() });
     }
 
-    fn refused(&mut self, message: &BorrowedMessage<'_>, input: Topic, refusal: &Refusal) {
+    fn refused(&mut self, message: &M::Message<'_>, input: Topic, refusal: &Refusal) {
         self.tally.refuse(input, refusal.reason);
         let letter = DeadLetter {
             stage: Stage::Fold,
@@ -200,7 +195,7 @@ impl Worker {
             external_id: None,
             fields: Vec::new(),
             attempts: 1,
-            at: now(),
+            at: self.parts.member.wall_clock(),
         };
         let reason = Header { key: "rollbook.reason", value: Some(refusal.reason.code()) };
         let letter = Outgoing {
@@ -214,12 +209,12 @@ impl Worker {
 
     /// Asks the registry for a schema, as long as it takes. What was folded before is committed first; the inputs
     /// are paused meanwhile, and the consumer polled, so that the group does not give the member up.
-    fn learn(&mut self, consumer: &BaseConsumer<Membership>, id: u32) -> Result<Progress, Error> {
-        let Some(registry) = &self.parts.registry else {
+    fn learn(&mut self, id: u32) -> Result<Progress, Error> {
+        let Some((registry, runtime)) = &self.parts.registry else {
             self.decoder.learn_that_nobody_knows(id);
             return Ok(Progress::Done);
         };
-        let answer = self.parts.runtime.block_on(registry.schema(id));
+        let answer = runtime.block_on(registry.schema(id));
         if let Ok(schema) = answer {
             self.decoder.learn(id, schema.as_deref());
             return Ok(Progress::Done);
@@ -229,10 +224,10 @@ impl Worker {
         if self.lost || before != self.starts_over {
             return Ok(Progress::Left);
         }
-        let assignment = attempt("list the assignment", consumer.assignment())?;
-        attempt("pause partitions", consumer.pause(&assignment))?;
+        let assignment = attempt("list the assignment", self.parts.member.assignment())?;
+        attempt("pause partitions", self.parts.member.pause(&assignment))?;
         self.parts.metrics.waiting(Dependency::Registry).set(1);
-        let learned = self.ask_until_answered(consumer, id);
+        let learned = self.ask_until_answered(id);
         self.parts.metrics.waiting(Dependency::Registry).set(0);
         // Those whose states are being read back stay paused until they are.
         let mut read_back = TopicPartitionList::new();
@@ -242,15 +237,15 @@ impl Worker {
                 read_back.add_partition(element.topic(), element.partition());
             }
         }
-        attempt("resume partitions", consumer.resume(&read_back))?;
+        attempt("resume partitions", self.parts.member.resume(&read_back))?;
         Ok(if learned { Progress::Done } else { Progress::Left })
     }
 
     /// False where a rebalance or the shutdown came first.
-    fn ask_until_answered(&mut self, consumer: &BaseConsumer<Membership>, id: u32) -> bool {
-        let Some(registry) = &self.parts.registry else { return false };
+    fn ask_until_answered(&mut self, id: u32) -> bool {
+        let Some((registry, runtime)) = &self.parts.registry else { return false };
         loop {
-            match self.parts.runtime.block_on(registry.schema(id)) {
+            match runtime.block_on(registry.schema(id)) {
                 Ok(schema) => {
                     self.decoder.learn(id, schema.as_deref());
                     return true;
@@ -259,23 +254,23 @@ impl Worker {
             }
             self.parts.health.beat();
             // Paused, so that no record comes; serves rebalances and is the pause between two questions.
-            consumer.poll(REGISTRY_PAUSE);
-            if consumer.context().rebalance_pending() || self.parts.shutdown.requested() {
+            self.parts.member.poll(REGISTRY_PAUSE);
+            if self.parts.member.rebalance_pending() || self.parts.shutdown.requested() {
                 return false;
             }
         }
     }
 }
 
-fn record_of<'r>(
-    message: &'r BorrowedMessage<'_>,
+fn record_of<'r, R: Message>(
+    message: &'r R,
     kind: Option<EventKind>,
-    headers: &'r MessageHeaders<'_>,
+    headers: &'r MessageHeaders<'_, R>,
 ) -> Record<'r> {
     Record { kind, key: message.key(), value: message.payload(), timestamp: message.timestamp().to_millis(), headers }
 }
 
-fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+fn headers_of(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
     headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }

@@ -8,18 +8,17 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
-use rdkafka::consumer::Consumer;
 use tracing::{error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kafka::member::Member;
 use crate::kafka::membership::listed;
+use crate::kafka::transaction::Commits as _;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
-use super::worker::{Worker, now};
+use super::worker::Worker;
 use super::{Error, attempt};
 
-/// One question for the end of the changelog.
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions for the cluster's name, which a broker need not have.
 const CLUSTER_QUESTIONS: usize = 6;
 /// Pause between two tries to write to a disk that does not take it.
@@ -106,7 +105,7 @@ impl Saving {
     }
 }
 
-impl Worker {
+impl<M: Member> Worker<M> {
     /// Opens what the disk holds of partitions that are taken over. False where it cannot be had now: they are taken over
     /// as soon as it can.
     pub(super) fn open_shelves(&mut self) -> Result<bool, Error> {
@@ -120,7 +119,7 @@ impl Worker {
                 return Ok(true);
             };
             let Some(disk) = &self.parts.disk else { return Ok(true) };
-            match disk.shelf(partition, &identity, now()) {
+            match disk.shelf(partition, &identity, self.parts.member.wall_clock()) {
                 Ok((shelf, marker)) => self.store.partition(partition).put_on(shelf, marker),
                 Err(error) if error.may_pass() => self.disk_fails(&error),
                 // States of partitions that are kept would go with it, and nobody would read them back.
@@ -159,7 +158,7 @@ impl Worker {
         let mut cluster = None;
         for _ in 0..CLUSTER_QUESTIONS {
             self.parts.health.beat();
-            cluster = self.parts.consumer.client().fetch_cluster_id(WATERMARKS_TIMEOUT);
+            cluster = self.parts.member.cluster_id();
             if cluster.is_some() || self.parts.shutdown.requested() {
                 break;
             }
@@ -210,7 +209,9 @@ impl Worker {
     pub(super) fn take_snapshots(&mut self) {
         let interval = self.parts.config.state.save_interval;
         // The first interval begins with the first commit.
-        let due = self.saving.urgent || self.saving.last.get_or_insert_with(Instant::now).elapsed() >= interval;
+        let now = self.parts.member.now();
+        let since = now.saturating_duration_since(*self.saving.last.get_or_insert(now));
+        let due = self.saving.urgent || since >= interval;
         let leaving = std::mem::take(&mut self.saving.leaving);
         let wanted = (due || !leaving.is_empty()) && !self.saving.failing();
         if self.parts.disk.is_none() || !wanted || !self.saving.snapshots.is_empty() {
@@ -218,23 +219,22 @@ impl Worker {
         }
         if due {
             self.saving.urgent = false;
-            self.saving.last = Some(Instant::now());
+            self.saving.last = Some(now);
         }
         // Rows that are still to be derived again are derived after a restart, whatever the catalogue is then.
         let settled = self.store.stale_members() == 0;
-        let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, now());
+        let (catalogue, saved_at) = (if settled { self.derivation() } else { 0 }, self.parts.member.wall_clock());
         let topic = &self.parts.config.topics.state;
         let mut answers = true;
         for (number, partition) in self.store.partitions() {
             if self.reading_back.contains(&number) || !(due || leaving.contains(&number)) {
                 continue;
             }
-            let end = || self.parts.ends.fetch_watermarks(topic, number, WATERMARKS_TIMEOUT).ok();
             // Without the log's end the states are saved all the same, and the next start reads more than it need. A
             // broker that is away is asked once.
-            let end = if answers { end() } else { None };
+            let end = if answers { self.parts.member.log_end(topic, number) } else { None };
             answers = end.is_some();
-            let marker = end.map(|(_, next_offset)| Marker { next_offset, catalogue, saved_at });
+            let marker = end.map(|next_offset| Marker { next_offset, catalogue, saved_at });
             let states = partition.snapshot(self.saving.commit);
             self.saving.snapshots.push(Pending { partition: number, states, marker });
         }
@@ -273,7 +273,7 @@ impl Worker {
     }
 
     fn disk_fails(&mut self, error: &DiskError) {
-        if self.saving.failing.replace(Instant::now()).is_none() {
+        if self.saving.failing.replace(self.parts.member.now()).is_none() {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             error!(thread = %self.parts.name, cause, "{error}; nothing is folded until they can");
             self.parts.metrics.state_disk_failing.inc();
@@ -284,21 +284,21 @@ impl Worker {
     /// Tries again what the disk has refused; until then nothing is folded or committed, and the group knows that the
     /// instance lives.
     pub(super) fn mend_disk(&mut self) -> Result<(), Error> {
-        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
-        attempt("pause partitions", self.parts.consumer.pause(&assignment))?;
+        let assignment = attempt("list the assignment", self.parts.member.assignment())?;
+        attempt("pause partitions", self.parts.member.pause(&assignment))?;
         // Paused, so that no record comes; serves rebalances and is the pause between two tries.
-        if let Some(Ok(record)) = self.parts.consumer.poll(MEND_EVERY) {
+        if let Some(Ok(record)) = self.parts.member.poll(MEND_EVERY) {
             // It was under way: it is read again.
             let (topic, partition) = (record.topic().to_owned(), record.partition());
-            let back = rdkafka::Offset::Offset(record.offset());
-            attempt("read a record again", self.parts.consumer.seek(&topic, partition, back, WATERMARKS_TIMEOUT))?;
+            attempt("read a record again", self.parts.member.seek(&topic, partition, record.offset()))?;
         }
         // What is to be saved with a commit waits for its end: it may still be refused.
-        let waits = self.saving.failing.is_some_and(|since| since.elapsed() < MEND_EVERY);
+        let now = self.parts.member.now();
+        let waits = self.saving.failing.is_some_and(|since| now.saturating_duration_since(since) < MEND_EVERY);
         if waits || self.parts.committer.in_flight() {
             return Ok(());
         }
-        self.saving.failing = Some(Instant::now());
+        self.saving.failing = Some(self.parts.member.now());
         match self.reach_shelves().and_then(|()| self.try_to_save()) {
             Ok(()) => self.disk_is_back(),
             Err(error) if error.may_pass() => {
@@ -313,7 +313,7 @@ impl Worker {
         if self.restoring.is_some() {
             self.parts.health.ready(false, "states are read back");
         } else if !self.lost && !self.assigned.is_empty() {
-            attempt("resume partitions", self.parts.consumer.resume(&assignment))?;
+            attempt("resume partitions", self.parts.member.resume(&assignment))?;
             self.parts.health.ready(true, "");
         }
         Ok(())
@@ -356,7 +356,7 @@ impl Worker {
             self.skipped = true;
             return self.gain(&[]);
         }
-        let assignment = attempt("list the assignment", self.parts.consumer.assignment())?;
+        let assignment = attempt("list the assignment", self.parts.member.assignment())?;
         self.assign(&listed(&assignment))
     }
 }

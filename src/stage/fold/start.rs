@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::fold::Catalogue;
+use crate::kafka::changelog::TopicLog;
+use crate::kafka::member::GroupMember;
 use crate::kafka::registry::Registry;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Committer;
-use crate::kafka::{client_config, group_consumer, transactional_producer};
+use crate::kafka::{group_consumer, transactional_producer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueReader, Follower};
 use crate::store::Disk;
@@ -25,7 +27,7 @@ pub type Ended = oneshot::Receiver<Result<(), Error>>;
 /// Reads the catalogue and starts the threads. Blocks while Kafka is waited for; an empty list: the shutdown came
 /// first.
 pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle) -> Result<Vec<Ended>, Error> {
-    let read = CatalogueReader::load(&shared.config, &shared.shutdown);
+    let read = CatalogueReader::load(|| TopicLog::new(&shared.config), &shared.config.topics, &shared.shutdown);
     let Some(mut catalogue) = attempt("read the session catalogue", read)? else { return Ok(Vec::new()) };
     let mut workers = Vec::new();
     for thread in 0..shared.config.fold.threads {
@@ -53,7 +55,7 @@ fn worker(
     partitions: i32,
     runtime: &tokio::runtime::Handle,
     (catalogue, catalogue_follower): (Catalogue, Follower),
-) -> Result<Option<Worker>, Error> {
+) -> Result<Option<Worker<GroupMember>>, Error> {
     let config = &shared.config;
     let disk = config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application, partitions)).transpose()?;
     // A broker keeps a transactional id for days: a new one at every start would pile up there, and leave the
@@ -77,16 +79,15 @@ fn worker(
     let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
     let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
     attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
+    let registry = config.registry.as_ref().map(Registry::new).transpose()?;
     Ok(Some(Worker::new(WorkerParts {
         name: name.to_owned(),
         config: Arc::clone(config),
         partitions,
-        consumer: Arc::new(consumer),
+        member: Arc::new(attempt("make a client", GroupMember::new(consumer, config))?),
         committer,
         disk,
-        ends: attempt("make a client", client_config(config).create())?,
-        registry: config.registry.as_ref().map(Registry::new).transpose()?,
-        runtime: runtime.clone(),
+        registry: registry.map(|registry| (registry, runtime.clone())),
         catalogue,
         catalogue_follower,
         metrics: Arc::clone(&shared.metrics),

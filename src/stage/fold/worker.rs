@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -14,9 +12,10 @@ use crate::event::{Decoder, Millis};
 use crate::fold::Catalogue;
 use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
-use crate::kafka::membership::{Membership, Rebalance, leave};
+use crate::kafka::member::Member;
+use crate::kafka::membership::Rebalance;
 use crate::kafka::registry::Registry;
-use crate::kafka::transaction::{Committed, Committer, Records, Transaction};
+use crate::kafka::transaction::{Commits, Committed, Records, Transaction};
 use crate::metrics::{CommitResult, Metrics};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange, Follower};
@@ -50,19 +49,17 @@ const POLL_FOR_MIN: Duration = Duration::from_millis(1);
 const UNKNOWN_KEPT: Duration = Duration::from_secs(5);
 
 /// What a fold thread is made of.
-pub struct WorkerParts {
+pub struct WorkerParts<M: Member> {
     pub name: String,
     pub config: Arc<Config>,
     /// Of every topic that carries events.
     pub partitions: i32,
-    pub consumer: Arc<BaseConsumer<Membership>>,
-    pub committer: Committer,
-    pub registry: Option<Registry>,
-    pub runtime: tokio::runtime::Handle,
+    pub member: Arc<M>,
+    pub committer: M::Committer,
+    /// With what waits for its answers.
+    pub registry: Option<(Registry, tokio::runtime::Handle)>,
     /// None: states are held in memory whole.
     pub disk: Option<Disk>,
-    /// Asks for ends of logs. A question on the consumer's own connection waits behind its fetches, half a second each.
-    pub ends: BaseConsumer,
     pub catalogue: Catalogue,
     pub catalogue_follower: Follower,
     pub metrics: Arc<Metrics>,
@@ -70,14 +67,14 @@ pub struct WorkerParts {
     pub shutdown: Shutdown,
 }
 
-pub struct Worker {
-    pub(super) parts: WorkerParts,
+pub struct Worker<M: Member> {
+    pub(super) parts: WorkerParts<M>,
     pub(super) decoder: Decoder,
     pub(super) store: Store,
     /// Partitions that are folded.
     pub(super) assigned: BTreeSet<i32>,
     /// Set while states are read back; the inputs of their partitions are paused.
-    pub(super) restoring: Option<Changelog>,
+    pub(super) restoring: Option<Changelog<M::Log>>,
     /// Partitions whose states are being read back.
     pub(super) reading_back: BTreeSet<i32>,
     /// Records were read and not folded, of partitions that may stay.
@@ -107,8 +104,9 @@ pub struct Worker {
     pub(super) progress: RestoreProgress,
 }
 
-impl Worker {
-    pub fn new(parts: WorkerParts) -> Self {
+impl<M: Member> Worker<M> {
+    pub fn new(parts: WorkerParts<M>) -> Self {
+        let now = parts.member.now();
         Self {
             decoder: Decoder::new(parts.config.fold.value_bytes_max),
             parts,
@@ -125,8 +123,8 @@ impl Worker {
             statements: Statements::default(),
             saving: Saving::default(),
             committing: Tally::default(),
-            last_commit: Instant::now(),
-            unknown_forgotten: Instant::now(),
+            last_commit: now,
+            unknown_forgotten: now,
             reported_pieces: 0,
             reported_memory: 0,
             reported_assigned: 0,
@@ -140,7 +138,7 @@ impl Worker {
         self.report_sessions();
         while !self.parts.shutdown.requested() {
             self.parts.health.beat();
-            while let Some(rebalance) = self.parts.consumer.context().next_rebalance() {
+            while let Some(rebalance) = self.parts.member.next_rebalance() {
                 self.rebalance(rebalance)?;
             }
             self.catalogue_changes();
@@ -162,8 +160,8 @@ impl Worker {
                 self.commit()?;
             }
             self.make_room()?;
-            if self.unknown_forgotten.elapsed() >= UNKNOWN_KEPT {
-                self.unknown_forgotten = Instant::now();
+            if self.since(self.unknown_forgotten) >= UNKNOWN_KEPT {
+                self.unknown_forgotten = self.parts.member.now();
                 self.decoder.forget_unknown();
             }
             self.report();
@@ -212,19 +210,19 @@ impl Worker {
 
     /// Folds what is ready, up to a bound. True where nothing is left to fold.
     fn fold_some(&mut self) -> Result<bool, Error> {
-        // The record is borrowed from the consumer, the rest of the worker is changed by it.
-        let consumer = Arc::clone(&self.parts.consumer);
+        // The record is borrowed from the member, the rest of the worker is changed by it.
+        let member = Arc::clone(&self.parts.member);
         let mut wait = if self.restoring.is_some() { POLL_FOR_IN_FLIGHT } else { self.poll_for() };
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         for _ in 0..BATCHES_PER_TURN {
-            let idle = poll_batch(&consumer, wait, &mut batch)?;
-            let rebalancing = consumer.context().rebalance_pending();
+            let idle = poll_batch(&*member, wait, &mut batch)?;
+            let rebalancing = member.rebalance_pending();
             if self.lost || (rebalancing && !self.incremental()) {
                 // The partitions may be revoked; their next owner folds the records.
                 return Ok(false);
             }
             let before = self.starts_over;
-            if let Progress::Left = self.records(&consumer, &batch)? {
+            if let Progress::Left = self.records(&batch)? {
                 // What follows in its partition must not move the offset over it.
                 self.skipped |= before == self.starts_over;
                 return Ok(false);
@@ -241,12 +239,16 @@ impl Worker {
         Ok(false)
     }
 
+    fn since(&self, then: Instant) -> Duration {
+        self.parts.member.now().saturating_duration_since(then)
+    }
+
     /// How long a record is waited for; no longer than until a commit is due.
     fn poll_for(&self) -> Duration {
         if self.parts.committer.in_flight() {
             POLL_FOR_IN_FLIGHT
         } else if self.anything_to_commit() {
-            let left = self.parts.config.fold.commit_interval.saturating_sub(self.last_commit.elapsed());
+            let left = self.parts.config.fold.commit_interval.saturating_sub(self.since(self.last_commit));
             // The consumer waits whole milliseconds; less than one would be none, again and again.
             left.min(POLL_FOR).max(POLL_FOR_MIN)
         } else {
@@ -259,7 +261,7 @@ impl Worker {
             return false;
         }
         let fold = &self.parts.config.fold;
-        let since = self.last_commit.elapsed();
+        let since = self.since(self.last_commit);
         since >= fold.commit_interval_behind
             || (idle && since >= fold.commit_interval)
             || self.store.dirty_pieces() >= fold.commit_pieces_max.min(self.pieces_for_memory())
@@ -282,8 +284,8 @@ impl Worker {
     fn commit(&mut self) -> Result<(), Error> {
         // Asked in this order: if the membership is lost after the first question, the broker refuses the commit, and
         // if before, librdkafka may have forgotten the member already, whose commit would not be refused.
-        let group = self.parts.consumer.group_metadata().expect("the consumer has a group id");
-        if self.parts.consumer.assignment_lost() {
+        let epoch = self.parts.member.epoch(self.incremental());
+        if self.parts.member.assignment_lost() {
             self.lose();
             return Ok(());
         }
@@ -295,7 +297,7 @@ impl Worker {
             catalogue: &self.parts.catalogue,
             tally: &mut self.tally,
             records: &mut records,
-            now: now(),
+            now: self.parts.member.wall_clock(),
             commit,
         }
         .collect(&mut self.store);
@@ -307,7 +309,7 @@ impl Worker {
         let next_offsets = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
         self.committing = std::mem::take(&mut self.tally);
         self.statements.commit();
-        self.last_commit = Instant::now();
+        self.last_commit = self.parts.member.now();
         // Offsets that are committed once more show who owns the partitions, which a snapshot waits for.
         let proves = self.saving.waits_for_commit() && next_offsets.count() > 0;
         if records.is_empty() && !moved && !proves {
@@ -318,8 +320,7 @@ impl Worker {
             self.save_snapshots();
             return Ok(());
         }
-        let member = self.incremental().then(|| Arc::clone(&self.parts.consumer));
-        self.parts.committer.send(Transaction { records, next_offsets, group, member });
+        self.parts.committer.send(Transaction { records, next_offsets, epoch });
         Ok(())
     }
 
@@ -331,7 +332,7 @@ impl Worker {
                 metrics.commit_duration.observe(took.as_secs_f64());
                 metrics.commits(CommitResult::Committed).inc();
                 metrics.commits(CommitResult::Aborted).inc_by(aborts);
-                metrics.last_commit_timestamp.set(seconds(now()));
+                metrics.last_commit_timestamp.set(seconds(self.parts.member.wall_clock()));
                 tally.add_to(metrics);
                 self.statements.done();
                 self.saving.committed();
@@ -394,7 +395,7 @@ impl Worker {
 
     fn report(&mut self) {
         let metrics = &self.parts.metrics;
-        for lag in self.parts.consumer.context().take_lags() {
+        for lag in self.parts.member.take_lags() {
             if let Some(input) = input_of(&lag.topic, &self.parts.config.topics) {
                 metrics.consumer_lag(input, lag.partition).set(lag.records);
             }
@@ -408,20 +409,20 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl<M: Member> Drop for Worker<M> {
     fn drop(&mut self) {
-        leave(&self.parts.consumer);
+        self.parts.member.leave();
     }
 }
 
 /// Takes what is ready, up to a bound, and waits for the first of it only. True where nothing is left.
-fn poll_batch<'c>(
-    consumer: &'c BaseConsumer<Membership>,
+fn poll_batch<'m, M: Member>(
+    member: &'m M,
     mut wait: Duration,
-    batch: &mut Vec<BorrowedMessage<'c>>,
+    batch: &mut Vec<M::Message<'m>>,
 ) -> Result<bool, Error> {
     while batch.len() < BATCH_RECORDS {
-        match consumer.poll(wait) {
+        match member.poll(wait) {
             None => return Ok(true),
             Some(Ok(message)) => batch.push(message),
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
@@ -444,11 +445,6 @@ fn poll_batch<'c>(
 fn never_mended(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     matches!(code, Some(RDKafkaErrorCode::InvalidSessionTimeout | RDKafkaErrorCode::InconsistentGroupProtocol))
-}
-
-/// The wall clock, for timestamps of what this thread writes; no computed value depends on it.
-pub(super) fn now() -> Millis {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 fn seconds(at: Millis) -> f64 {

@@ -1,0 +1,174 @@
+//! What a loop asks of Kafka as a member of a consumer group. A trait, so that the same loop runs in a simulation, where
+//! a broker can be made to answer at the worst moment; on librdkafka it is these calls and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::changelog::{Changelog, Log, TopicLog};
+use super::client_config;
+use super::clock::Clock;
+use super::membership::{Lag, Membership, Rebalance, leave};
+use super::transaction::{Commits, Committer, Epoch};
+use crate::config::Config;
+
+/// A call that waits for a broker waits so long.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub trait Member: Clock {
+    type Message<'m>: Message
+    where
+        Self: 'm;
+    type Log: Log;
+    type Committer: Commits<Epoch = Self::Epoch>;
+    type Epoch: Epoch;
+
+    fn next_rebalance(&self) -> Option<Rebalance>;
+    fn rebalance_pending(&self) -> bool;
+    /// Lags as of the last statistics; empty if they were taken already.
+    fn take_lags(&self) -> Vec<Lag>;
+    fn poll(&self, wait: Duration) -> Option<KafkaResult<Self::Message<'_>>>;
+    fn assignment(&self) -> KafkaResult<TopicPartitionList>;
+    fn assignment_lost(&self) -> bool;
+    fn assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()>;
+    fn unassign(&self) -> KafkaResult<()>;
+    fn incremental_assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()>;
+    fn incremental_unassign(&self, partitions: &TopicPartitionList) -> KafkaResult<()>;
+    fn pause(&self, partitions: &TopicPartitionList) -> KafkaResult<()>;
+    fn resume(&self, partitions: &TopicPartitionList) -> KafkaResult<()>;
+    fn seek(&self, topic: &str, partition: i32, offset: i64) -> KafkaResult<()>;
+    /// Offsets that are committed and stable; an error where a transaction about one of them is still open.
+    fn committed_offsets(&self, partitions: TopicPartitionList) -> KafkaResult<TopicPartitionList>;
+    /// The member as of now. `renewable`: by the consumer protocol the epoch of a member moves on while it keeps its
+    /// partitions; then it can be asked for the new one.
+    fn epoch(&self, renewable: bool) -> Self::Epoch;
+    fn cluster_id(&self) -> Option<String>;
+    /// The end of a log, whatever is committed. None: no broker answers.
+    fn log_end(&self, topic: &str, partition: i32) -> Option<i64>;
+    /// Reads a compacted topic's partitions from the given offsets on.
+    fn changelog(&self, config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<Self::Log>>;
+    /// To be called before it is dropped.
+    fn leave(&self);
+}
+
+/// A member by librdkafka.
+pub struct GroupMember {
+    consumer: Arc<BaseConsumer<Membership>>,
+    /// Asks for ends of logs. A question on the consumer's own connection waits behind its fetches, half a second each.
+    ends: BaseConsumer,
+}
+
+impl GroupMember {
+    pub fn new(consumer: BaseConsumer<Membership>, config: &Config) -> KafkaResult<Self> {
+        Ok(Self { consumer: Arc::new(consumer), ends: client_config(config).create()? })
+    }
+}
+
+impl Clock for GroupMember {}
+
+impl Member for GroupMember {
+    type Message<'m> = BorrowedMessage<'m>;
+    type Log = TopicLog;
+    type Committer = Committer<GroupEpoch>;
+    type Epoch = GroupEpoch;
+
+    fn next_rebalance(&self) -> Option<Rebalance> {
+        self.consumer.context().next_rebalance()
+    }
+
+    fn rebalance_pending(&self) -> bool {
+        self.consumer.context().rebalance_pending()
+    }
+
+    fn take_lags(&self) -> Vec<Lag> {
+        self.consumer.context().take_lags()
+    }
+
+    fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.consumer.poll(wait)
+    }
+
+    fn assignment(&self) -> KafkaResult<TopicPartitionList> {
+        self.consumer.assignment()
+    }
+
+    fn assignment_lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    fn assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.assign(partitions)
+    }
+
+    fn unassign(&self) -> KafkaResult<()> {
+        self.consumer.unassign()
+    }
+
+    fn incremental_assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.incremental_assign(partitions)
+    }
+
+    fn incremental_unassign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.incremental_unassign(partitions)
+    }
+
+    fn pause(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.pause(partitions)
+    }
+
+    fn resume(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.consumer.resume(partitions)
+    }
+
+    fn seek(&self, topic: &str, partition: i32, offset: i64) -> KafkaResult<()> {
+        self.consumer.seek(topic, partition, Offset::Offset(offset), CALL_TIMEOUT)
+    }
+
+    fn committed_offsets(&self, partitions: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+        self.consumer.committed_offsets(partitions, CALL_TIMEOUT)
+    }
+
+    fn epoch(&self, renewable: bool) -> GroupEpoch {
+        let group = self.consumer.group_metadata().expect("the consumer has a group id");
+        GroupEpoch { group, member: renewable.then(|| Arc::clone(&self.consumer)) }
+    }
+
+    fn cluster_id(&self) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(CALL_TIMEOUT)
+    }
+
+    fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.ends.fetch_watermarks(topic, partition, CALL_TIMEOUT).ok().map(|(_, end)| end)
+    }
+
+    fn changelog(&self, config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<TopicLog>> {
+        Ok(Changelog::open(TopicLog::new(config)?, topic, from))
+    }
+
+    fn leave(&self) {
+        leave(&self.consumer);
+    }
+}
+
+/// A member of a consumer group at some time.
+pub struct GroupEpoch {
+    pub group: ConsumerGroupMetadata,
+    /// None: the classic protocol, where a generation that is over has taken the partitions with it.
+    pub member: Option<Arc<BaseConsumer<Membership>>>,
+}
+
+impl Epoch for GroupEpoch {
+    /// Asked in this order: as long as the partitions are not lost, no later epoch than that of their owner can have been
+    /// answered. What the loop has been told to give up it gives up after the commit in flight, so that they all are
+    /// still this member's.
+    fn renew(&mut self) -> bool {
+        let Some(member) = &self.member else { return false };
+        self.group = member.group_metadata().expect("the consumer has a group id");
+        !member.assignment_lost()
+    }
+}
