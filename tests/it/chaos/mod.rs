@@ -73,6 +73,7 @@ fn no_kill_changes_an_answer() {
     }
     let places = feeder.finish();
     let fed = started.elapsed();
+    site.await_all();
 
     let verdict = Verdict { seed, site: &site, storm: &storm, places: &places };
     verdict.settles();
@@ -83,8 +84,10 @@ fn no_kill_changes_an_answer() {
     verdict.settles();
     verdict.org_is_right();
     let conserved = verdict.everything_is_conserved();
-    let (kills, took) = (site.kills, started.elapsed());
-    println!("seed {seed}: {kills:?}, {conserved:?}; fed and killed in {fed:.1?}, {took:.1?} in all");
+    let (kills, fenced, took) = (site.kills, site.fenced, started.elapsed());
+    println!(
+        "seed {seed}: {kills:?}, fenced by mistake {fenced}, {conserved:?}; fed and killed in {fed:.1?}, {took:.1?} in all"
+    );
 }
 
 /// Lets trouble come, waits for the moment, kills, and starts again.

@@ -26,6 +26,8 @@ pub struct Site {
     pub org: ChaosOrg,
     /// How often each was killed.
     pub kills: BTreeMap<Victim, usize>,
+    /// How often a stage ended by itself, as it should, because the group took it for another, and was started again.
+    pub fenced: usize,
     /// None: somebody else's.
     broker: Option<Node>,
     bootstrap: String,
@@ -46,7 +48,7 @@ impl Site {
         let bootstrap = broker.as_ref().map_or_else(|| harness::kafka().bootstrap().to_owned(), Node::bootstrap);
         let org = ChaosOrg::new(&folder);
         let (kills, stages) = (BTreeMap::new(), BTreeMap::new());
-        let site = Self { names, org, kills, broker, bootstrap, group_protocol, folder, stages };
+        let site = Self { names, org, kills, fenced: 0, broker, bootstrap, group_protocol, folder, stages };
         site.names.create_inputs(&site.client());
         site
     }
@@ -104,10 +106,42 @@ impl Site {
         for victim in victims {
             match victim {
                 Victim::Fold | Victim::SecondFold | Victim::Sink => {
-                    self.stages.get_mut(victim).expect("it was started").await_ready();
+                    self.await_stage(*victim);
                 }
                 Victim::Broker => self.broker_mut().await_answer().unwrap_or_else(|why| panic!("{why}")),
                 Victim::Org => self.org.await_ready(),
+            }
+        }
+    }
+
+    /// Every part that there is.
+    #[track_caller]
+    pub fn await_all(&mut self) {
+        let stages: Vec<Victim> = self.stages.keys().copied().collect();
+        self.await_ready(&stages);
+        self.await_ready(&[Victim::Org]);
+    }
+
+    /// Whatever keeps processes running starts one again that was fenced by mistake.
+    #[track_caller]
+    fn await_stage(&mut self, victim: Victim) {
+        loop {
+            let stage = self.stages.get_mut(&victim).expect("it was started");
+            match stage.ready_or_why_not() {
+                Ok(()) => return,
+                Err(_)
+                    if self.owns_the_broker()
+                        && self.stages.get_mut(&victim).is_some_and(Rollbook::ended_as_fenced) =>
+                {
+                    self.fenced += 1;
+                    self.start_stage(victim);
+                }
+                Err(why) => {
+                    panic!(
+                        "{victim:?} is not ready: {why}\n{}",
+                        self.stages.get(&victim).map_or_else(String::new, |it| it.process.log_tail())
+                    );
+                }
             }
         }
     }
@@ -123,7 +157,9 @@ impl Site {
         match victim {
             Victim::Fold | Victim::SecondFold | Victim::Sink => {
                 let mut stage = self.stages.remove(&victim).expect("it was started");
-                if let Some(status) = stage.process.exited() {
+                if self.broker.is_some() && stage.ended_as_fenced() {
+                    self.fenced += 1;
+                } else if let Some(status) = stage.process.exited() {
                     panic!("{victim:?} ended by itself: {status}\n{}", stage.process.log_tail());
                 }
                 stage.process.kill();

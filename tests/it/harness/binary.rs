@@ -49,6 +49,12 @@ impl Rollbook {
 
     #[track_caller]
     pub fn await_ready(&mut self) {
+        if let Err(why) = self.ready_or_why_not() {
+            panic!("`rollbook run` is not ready: {why}\n{}", self.process.log_tail());
+        }
+    }
+
+    pub fn ready_or_why_not(&mut self) -> Result<(), String> {
         let ready = wait::poll(READY_WITHIN, || {
             if let Some(status) = self.process.exited() {
                 return Ok(Err(format!("it ended: {status}")));
@@ -56,9 +62,14 @@ impl Rollbook {
             let answer = self.get("/readyz")?;
             if answer.status == 200 { Ok(Ok(())) } else { Err(format!("{}: {}", answer.status, answer.body)) }
         });
-        if let Err(why) = ready.flatten() {
-            panic!("`rollbook run` is not ready: {why}\n{}", self.process.log_tail());
-        }
+        ready.flatten()
+    }
+
+    /// Whether it has ended because the group takes another member for the one of its name. A broker that dies between
+    /// the answers to a member's two requests to join may say so to the only one there is.
+    pub fn ended_as_fenced(&mut self) -> bool {
+        self.process.exited().is_some()
+            && self.process.log().contains("(Fatal) Message consumption error: FencedInstanceId")
     }
 
     #[track_caller]
