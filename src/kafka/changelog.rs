@@ -140,14 +140,18 @@ impl<L: Log> Changelog<L> {
         Self { topic: topic.to_owned(), log, partitions: from.iter().map(start).collect(), beyond_end: false }
     }
 
-    /// Reads every partition of a topic from its beginning. None: the topic cannot be described yet.
-    pub fn open_whole(log: L, topic: &str) -> Option<Self> {
+    /// Reads every partition of a topic from its beginning. None, after the pause: the topic cannot be described yet.
+    pub fn open_whole(log: L, topic: &str, pause: Duration) -> Option<Self> {
         let partitions = log.partitions(topic).unwrap_or_else(|error| {
             warn!(error = %error, topic, "the topic's partitions are waited for");
             0
         });
+        if partitions == 0 {
+            log.sleep(pause);
+            return None;
+        }
         let from = (0..partitions).map(|partition| (partition, 0)).collect();
-        (partitions > 0).then(|| Self::open(log, topic, &from))
+        Some(Self::open(log, topic, &from))
     }
 
     /// Whether every partition has been read to the log's end as it was when its reading started.

@@ -367,7 +367,7 @@ mod tests {
         }
         let (ended, end) = sync_channel(1);
         thread::spawn(move || ended.send(TransactionalProducer::abort(&producer).is_ok()));
-        assert_eq!(end.recv_timeout(WITHIN).expect("the abort ends"), true);
+        assert!(end.recv_timeout(WITHIN).expect("the abort ends"));
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl<L: Log> CatalogueReader<L> {
         shutdown: &Shutdown,
     ) -> Result<Option<Self>, KafkaError> {
         let mut changelog = loop {
-            if let Some(changelog) = Changelog::open_whole(log()?, &topics.catalogue) {
+            if let Some(changelog) = Changelog::open_whole(log()?, &topics.catalogue, READ_FOR) {
                 break changelog;
             }
             if shutdown.requested() {

@@ -14,6 +14,8 @@ mod inputs;
 mod progress;
 mod record;
 mod saving;
+#[cfg(test)]
+mod simulation;
 mod start;
 mod statements;
 pub mod tally;

@@ -1,0 +1,77 @@
+//! What producers send: events of few members, so that they meet, sent twice, to the wrong partition, or broken.
+
+use crate::event::{EventKind, MemberKey, Millis, SalesforceId, Session, SessionKey};
+use crate::kafka::topics::Topic;
+use crate::route;
+
+use super::kafka::NOON;
+use super::log::Entry;
+
+pub const PARTITIONS: i32 = 2;
+const CAMPAIGNS: [&str; 2] = ["70103000000cnFXAAY", "70103000000cnFYAAY"];
+const PEOPLE: u32 = 6;
+
+/// A record and where it goes.
+#[derive(Clone)]
+pub struct Sent {
+    pub input: Topic,
+    pub partition: i32,
+    pub entry: Entry,
+}
+
+pub fn record(rng: &mut fastrand::Rng, number: usize, at: Millis) -> Sent {
+    if rng.u8(..12) == 0 { statement(rng, number, at) } else { event(rng, number, at) }
+}
+
+fn event(rng: &mut fastrand::Rng, number: usize, sent_at: Millis) -> Sent {
+    let campaign = CAMPAIGNS[rng.usize(..CAMPAIGNS.len())];
+    let person = format!("00Q{:012}", rng.u32(..PEOPLE));
+    let entry_id = rng.u8(..3);
+    let at = NOON - rng.i64(0..100_000) * 1_000;
+    let head = format!(
+        r#""event_id":"{number}","source":"s","occurred_at":{at},"campaign_id":"{campaign}","lead_id":"{person}","entry_id":"1_e{entry_id}""#
+    );
+    let (kind, json) = match rng.u8(..5) {
+        0 => (EventKind::Registration, format!(r#"{{{head},"action":"REGISTERED"}}"#)),
+        1 => (EventKind::Reaction, format!(r#"{{{head},"reaction":"CLAP"}}"#)),
+        2 => (EventKind::Attendance, format!(r#"{{{head},"action":"JOIN","connection_id":"c{}"}}"#, rng.u8(..2))),
+        3 if rng.u8(..4) == 0 => (EventKind::Reaction, "{ this is no event".to_owned()),
+        _ => {
+            let end = at + rng.i64(0..50_000);
+            let mode = if rng.bool() { "LIVE" } else { "REPLAY" };
+            let view = format!(r#""mode":"{mode}","started_at":{at},"ended_at":{end},"play_id":"p{}""#, rng.u8(..5));
+            (EventKind::View, format!("{{{head},{view}}}"))
+        }
+    };
+    let parse = |id: &str| SalesforceId::parse(id).expect("it is one");
+    let key = MemberKey { campaign: parse(campaign), person: parse(&person) }.bytes();
+    let home = route::partition(&key, PARTITIONS);
+    let astray = rng.u8(..8) == 0;
+    let partition = if astray { (home + 1) % PARTITIONS } else { home };
+    Sent { input: input(kind), partition, entry: Entry::new(Some(&key), Some(json.as_bytes()), sent_at) }
+}
+
+fn input(kind: EventKind) -> Topic {
+    match kind {
+        EventKind::Registration => Topic::Registrations,
+        EventKind::Attendance => Topic::Attendance,
+        EventKind::Poll => Topic::Polls,
+        EventKind::Reaction => Topic::Reactions,
+        EventKind::View => Topic::Views,
+    }
+}
+
+/// A statement of the catalogue, newer or older than what was said, or that nothing is known.
+fn statement(rng: &mut fastrand::Rng, number: usize, at: Millis) -> Sent {
+    let campaign = SalesforceId::parse(CAMPAIGNS[rng.usize(..CAMPAIGNS.len())]).expect("it is one");
+    let entry_id = rng.bool().then(|| format!("1_e{}", rng.u8(..3)));
+    let key = SessionKey { campaign, entry_id };
+    let text = key.to_text();
+    let mut session = Session::blank(key, NOON + rng.i64(0..1_000), "s", &number.to_string());
+    session.name = Some(format!("Talk {number}"));
+    session.actual_start = Some(NOON - rng.i64(0..100_000) * 1_000);
+    session.duration_ms = Some(rng.i64(1..50_000));
+    let value = (rng.u8(..5) > 0).then(|| session.encode());
+    let partition = route::partition(text.as_bytes(), PARTITIONS);
+    Sent { input: Topic::Sessions, partition, entry: Entry::new(Some(text.as_bytes()), value.as_deref(), at) }
+}

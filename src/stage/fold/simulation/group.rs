@@ -1,0 +1,113 @@
+//! The simulated broker's side of the fold's group, by the classic protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::kafka::membership::TopicPartition;
+
+use super::turns::Process;
+
+/// Who is silent for so long is no member any more.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Who has not joined again after so long is left behind.
+const REBALANCE_TIMEOUT: Duration = Duration::from_secs(8);
+
+struct Joined {
+    process: usize,
+    /// For the next generation.
+    again: bool,
+    assignment: Vec<TopicPartition>,
+}
+
+/// What a member is told.
+pub enum Standing {
+    Member { generation: i32, assignment: Vec<TopicPartition> },
+    JoinAgain,
+    Gone,
+}
+
+#[derive(Default)]
+pub struct Group {
+    generation: i32,
+    members: BTreeMap<u64, Joined>,
+    named: u64,
+    /// Since members are waited for.
+    rebalancing: Option<Duration>,
+}
+
+impl Group {
+    pub fn join(&mut self, process: usize, member: Option<u64>, now: Duration) -> u64 {
+        let known = member.filter(|member| self.members.contains_key(member));
+        let member = known.unwrap_or_else(|| {
+            self.named += 1;
+            self.named
+        });
+        self.members.insert(member, Joined { process, again: true, assignment: Vec::new() });
+        self.rebalancing.get_or_insert(now);
+        member
+    }
+
+    pub fn leave(&mut self, member: u64, now: Duration) {
+        if self.members.remove(&member).is_some() {
+            self.rebalancing.get_or_insert(now);
+        }
+    }
+
+    pub fn standing(&self, member: u64) -> Standing {
+        let Some(joined) = self.members.get(&member) else { return Standing::Gone };
+        match self.rebalancing {
+            Some(_) => Standing::JoinAgain,
+            None => Standing::Member { generation: self.generation, assignment: joined.assignment.clone() },
+        }
+    }
+
+    /// Whether offsets are taken from this member of this generation. One that says of itself that it is none is let
+    /// through, as Kafka does.
+    pub fn check(&self, member: Option<u64>, generation: i32) -> Result<(), RDKafkaErrorCode> {
+        match member {
+            None if generation < 0 => Ok(()),
+            Some(member) if self.members.contains_key(&member) && generation == self.generation => Ok(()),
+            Some(member) if self.members.contains_key(&member) => Err(RDKafkaErrorCode::IllegalGeneration),
+            _ => Err(RDKafkaErrorCode::UnknownMemberId),
+        }
+    }
+
+    /// Leaves the silent behind, and begins a new generation when everybody is there.
+    pub fn tick(&mut self, now: Duration, process: impl Fn(usize) -> Process, inputs: &[TopicPartition]) {
+        let expired = |joined: &Joined| {
+            let process = process(joined.process);
+            let heard_again = if process.dead { now } else { process.frozen_until.min(now) };
+            process.silent_since.is_some_and(|since| since + SESSION_TIMEOUT <= heard_again)
+        };
+        let late = self.rebalancing.is_some_and(|since| now >= since + REBALANCE_TIMEOUT);
+        let before = self.members.len();
+        self.members.retain(|_, joined| !(expired(joined) || (late && !joined.again)));
+        if self.members.len() < before {
+            self.rebalancing.get_or_insert(now);
+        }
+        if self.rebalancing.is_some() && self.members.values().all(|joined| joined.again) {
+            self.rebalancing = None;
+            self.generation += 1;
+            self.assign(inputs);
+        }
+    }
+
+    /// Kafka's range assignor: of each topic the members have neighbouring partitions.
+    fn assign(&mut self, inputs: &[TopicPartition]) {
+        let topics: BTreeSet<&String> = inputs.iter().map(|(topic, _)| topic).collect();
+        let count = self.members.len();
+        for (place, joined) in self.members.values_mut().enumerate() {
+            joined.again = false;
+            joined.assignment.clear();
+            for topic in &topics {
+                let of_topic: Vec<&TopicPartition> = inputs.iter().filter(|(name, _)| name == *topic).collect();
+                let (each, more) = (of_topic.len() / count, of_topic.len() % count);
+                let start = place * each + place.min(more);
+                let own = of_topic.iter().skip(start).take(each + usize::from(place < more));
+                joined.assignment.extend(own.copied().cloned());
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The simulated Kafka: logs, group, and what goes wrong with them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{OwnedMessage, Timestamp};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::config::Topics;
+use crate::event::Millis;
+use crate::kafka::changelog::Log;
+use crate::kafka::clock::Clock;
+use crate::kafka::membership::TopicPartition;
+use crate::kafka::topics::Topic;
+
+use super::group::Group;
+use super::log::{Entry, Logs};
+use super::turns::Turns;
+
+/// The wall clock when a history begins.
+pub const NOON: Millis = 1_780_000_000_000;
+
+#[derive(Default)]
+pub struct Broker {
+    pub logs: Logs,
+    pub group: Group,
+    /// Nobody gets an answer until then.
+    pub away_until: Duration,
+    /// Nothing goes wrong any more.
+    pub calm: bool,
+}
+
+/// A client's way to the broker.
+#[derive(Clone)]
+pub struct Kafka {
+    pub turns: Arc<Turns>,
+    broker: Arc<Mutex<Broker>>,
+    inputs: Arc<Vec<TopicPartition>>,
+}
+
+impl Kafka {
+    pub fn new(turns: Arc<Turns>, topics: &Topics, partitions: i32) -> Self {
+        let mut broker = Broker::default();
+        for topic in Topic::ALL {
+            broker.logs.create(topic.name(topics), partitions);
+        }
+        let of = |input: Topic| (0..partitions).map(move |partition| (input.name(topics).to_owned(), partition));
+        let inputs = Topic::CONSUMED.into_iter().flat_map(of).collect();
+        Self { turns, broker: Arc::new(Mutex::new(broker)), inputs: Arc::new(inputs) }
+    }
+
+    pub fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker.lock().expect("no holder of the lock panics")
+    }
+
+    pub fn inputs(&self) -> &[TopicPartition] {
+        &self.inputs
+    }
+
+    /// A call: the turn may end, the caller may die, and the broker goes on a little.
+    pub fn call(&self) {
+        self.turns.step();
+        let now = self.turns.now();
+        let mut broker = self.broker();
+        let Broker { logs, group, .. } = &mut *broker;
+        if self.turns.chance(40) {
+            self.turns.random(|rng| logs.tick(now, rng));
+        }
+        group.tick(now, |process| self.turns.process(process), &self.inputs);
+    }
+
+    /// A call that is not answered now and then.
+    pub fn question(&self) -> KafkaResult<()> {
+        self.call();
+        if self.away() || self.mishap(2) {
+            return Err(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown));
+        }
+        Ok(())
+    }
+
+    pub fn away(&self) -> bool {
+        self.turns.now() < self.broker().away_until
+    }
+
+    pub fn mishap(&self, percent: u8) -> bool {
+        !self.broker().calm && self.turns.chance(percent)
+    }
+
+    pub fn wall_clock(&self) -> Millis {
+        NOON + Millis::try_from(self.turns.now().as_millis()).expect("a history is short")
+    }
+
+    /// Appended by somebody else.
+    pub fn append(&self, topic: &str, partition: i32, entry: Entry) {
+        self.broker().logs.partition(topic, partition).append(entry);
+    }
+}
+
+pub fn message((topic, partition): (&str, i32), offset: i64, entry: &Entry) -> OwnedMessage {
+    let Entry { key, value, timestamp, headers, .. } = entry.clone();
+    OwnedMessage::new(value, key, topic.to_owned(), Timestamp::CreateTime(timestamp), partition, offset, headers)
+}
+
+/// A reader of a compacted topic.
+pub struct SimulatedLog {
+    kafka: Kafka,
+    reading: Mutex<Reading>,
+}
+
+#[derive(Default)]
+struct Reading {
+    topic: String,
+    /// Where each partition is read on, and whether its end was reported.
+    positions: BTreeMap<i32, (i64, bool)>,
+}
+
+impl SimulatedLog {
+    pub fn new(kafka: &Kafka) -> Self {
+        Self { kafka: kafka.clone(), reading: Mutex::default() }
+    }
+}
+
+impl Clock for SimulatedLog {
+    fn now(&self) -> Instant {
+        self.kafka.turns.instant()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.kafka.turns.sleep(pause);
+    }
+
+    fn wall_clock(&self) -> Millis {
+        self.kafka.wall_clock()
+    }
+}
+
+impl Log for SimulatedLog {
+    type Message<'m> = OwnedMessage;
+
+    fn partitions(&self, topic: &str) -> KafkaResult<i32> {
+        self.kafka.question()?;
+        Ok(i32::try_from(self.kafka.broker().logs.topic(topic).count()).expect("they are few"))
+    }
+
+    fn ends(&self, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
+        self.kafka.question()?;
+        Ok((0, self.kafka.broker().logs.partition(topic, partition).end()))
+    }
+
+    fn stable_end(&self, topic: &str, partition: i32) -> KafkaResult<i64> {
+        self.kafka.question()?;
+        Ok(self.kafka.broker().logs.partition(topic, partition).stable_end())
+    }
+
+    fn assign(&self, assignment: &TopicPartitionList) -> KafkaResult<()> {
+        let mut reading = self.reading.lock().expect("no holder of the lock panics");
+        reading.positions.clear();
+        for element in assignment.elements() {
+            let Offset::Offset(offset) = element.offset() else { panic!("the reader says where to begin") };
+            element.topic().clone_into(&mut reading.topic);
+            reading.positions.insert(element.partition(), (offset, false));
+        }
+        Ok(())
+    }
+
+    fn poll(&self, wait: Duration) -> Option<KafkaResult<OwnedMessage>> {
+        if self.kafka.question().is_err() {
+            self.kafka.turns.sleep(wait);
+            return Some(Err(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)));
+        }
+        if let Some(found) = self.find() {
+            return Some(found);
+        }
+        self.kafka.turns.sleep(wait.min(self.kafka.turns.random(|rng| Duration::from_millis(rng.u64(1..20)))));
+        None
+    }
+}
+
+impl SimulatedLog {
+    fn find(&self) -> Option<KafkaResult<OwnedMessage>> {
+        let mut reading = self.reading.lock().expect("no holder of the lock panics");
+        let Reading { topic, positions } = &mut *reading;
+        let mut broker = self.kafka.broker();
+        for (partition, (position, ended)) in positions.iter_mut() {
+            let log = broker.logs.partition(topic, *partition);
+            if let Some((offset, entry)) = log.read(*position) {
+                (*position, *ended) = (offset + 1, false);
+                return Some(Ok(message((topic, *partition), offset, entry)));
+            }
+            *position = (*position).max(log.stable_end());
+            if !std::mem::replace(ended, true) {
+                return Some(Err(KafkaError::PartitionEOF(*partition)));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,299 @@
+//! A member of the simulated group, as librdkafka behaves towards its application: a rebalance is told in the middle of
+//! a poll and waits for its acknowledgement; that the membership is lost is noticed at any time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::OwnedMessage;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::config::Config;
+use crate::event::Millis;
+use crate::kafka::changelog::Changelog;
+use crate::kafka::clock::Clock;
+use crate::kafka::member::Member;
+use crate::kafka::membership::{Lag, Rebalance, TopicPartition, listed};
+
+use super::group::Standing;
+use super::kafka::{Kafka, SimulatedLog, message};
+use super::producer::{SimulatedCommitter, SimulatedEpoch};
+
+/// How far the member has come with its group.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Out,
+    Waiting,
+    /// Told what it has, and not acknowledged.
+    Assigning,
+    Settled,
+    /// Told to give it up, and not acknowledged.
+    Revoking,
+}
+
+#[derive(Default)]
+struct Client {
+    member: Option<u64>,
+    generation: i32,
+    phase: Phase,
+    rebalances: VecDeque<Rebalance>,
+    positions: BTreeMap<TopicPartition, i64>,
+    paused: BTreeSet<TopicPartition>,
+    lost: bool,
+}
+
+pub struct SimulatedMember {
+    kafka: Kafka,
+    process: usize,
+    /// Its disk.
+    folder: Option<PathBuf>,
+    client: Mutex<Client>,
+}
+
+impl SimulatedMember {
+    pub fn new(kafka: &Kafka, process: usize, folder: Option<PathBuf>) -> Self {
+        Self { kafka: kafka.clone(), process, folder, client: Mutex::default() }
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().expect("no holder of the lock panics")
+    }
+
+    /// What the group has said meanwhile.
+    fn hear(&self) {
+        // The group has been told by now whether it was silent for too long.
+        self.kafka.turns.change_process(self.process, |process| process.silent_since = None);
+        let client = &mut *self.client();
+        let mut broker = self.kafka.broker();
+        let now = self.kafka.turns.now();
+        let standing = client.member.map_or(Standing::Gone, |member| broker.group.standing(member));
+        match (client.phase, standing) {
+            (Phase::Out, _) | (Phase::Waiting, Standing::Gone) => {
+                client.member = Some(broker.group.join(self.process, client.member, now));
+                client.phase = Phase::Waiting;
+            }
+            (Phase::Waiting, Standing::Member { generation, assignment }) => {
+                client.generation = generation;
+                client.rebalances.push_back(Rebalance::Assigned(assignment));
+                client.phase = Phase::Assigning;
+            }
+            (Phase::Settled, Standing::JoinAgain) => client.revoke(),
+            (Phase::Settled, Standing::Gone) => {
+                client.lose();
+                client.revoke();
+            }
+            (Phase::Waiting | Phase::Assigning | Phase::Settled | Phase::Revoking, _) => {}
+        }
+    }
+
+    /// The heartbeats may have told already that the membership is over.
+    fn hear_of_loss(&self) {
+        let client = &mut *self.client();
+        let gone = |member| matches!(self.kafka.broker().group.standing(member), Standing::Gone);
+        if client.member.is_some_and(gone) && self.kafka.turns.chance(50) {
+            client.lose();
+        }
+    }
+
+    fn next(&self) -> Option<OwnedMessage> {
+        let client = &mut *self.client();
+        let readable: Vec<TopicPartition> =
+            client.positions.keys().filter(|partition| !client.paused.contains(*partition)).cloned().collect();
+        let start = self.kafka.turns.random(|rng| rng.usize(..readable.len().max(1)));
+        let mut broker = self.kafka.broker();
+        readable.iter().cycle().skip(start).take(readable.len()).find_map(|partition| {
+            let position = client.positions.get_mut(partition)?;
+            let (offset, entry) = broker.logs.partition(&partition.0, partition.1).read(*position)?;
+            *position = offset + 1;
+            Some(message((&partition.0, partition.1), offset, entry))
+        })
+    }
+}
+
+impl Client {
+    fn lose(&mut self) {
+        (self.member, self.generation, self.lost) = (None, -1, true);
+    }
+
+    fn revoke(&mut self) {
+        let all = self.positions.keys().cloned().collect();
+        self.rebalances.push_back(Rebalance::Revoked(all));
+        self.phase = Phase::Revoking;
+    }
+
+    fn position(offset: Offset) -> i64 {
+        if let Offset::Offset(offset) = offset { offset } else { 0 }
+    }
+}
+
+impl Clock for SimulatedMember {
+    fn now(&self) -> Instant {
+        self.kafka.turns.instant()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.kafka.turns.sleep(pause);
+    }
+
+    fn wall_clock(&self) -> Millis {
+        self.kafka.wall_clock()
+    }
+}
+
+impl Member for SimulatedMember {
+    type Message<'m> = OwnedMessage;
+    type Log = SimulatedLog;
+    type Committer = SimulatedCommitter;
+    type Epoch = SimulatedEpoch;
+
+    fn next_rebalance(&self) -> Option<Rebalance> {
+        self.kafka.call();
+        self.client().rebalances.pop_front()
+    }
+
+    fn rebalance_pending(&self) -> bool {
+        !self.client().rebalances.is_empty()
+    }
+
+    fn take_lags(&self) -> Vec<Lag> {
+        Vec::new()
+    }
+
+    fn poll(&self, wait: Duration) -> Option<KafkaResult<OwnedMessage>> {
+        self.kafka.call();
+        if self.kafka.away() || self.kafka.mishap(1) {
+            self.kafka.turns.sleep(wait);
+            return Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)));
+        }
+        self.hear();
+        if let Some(message) = self.next() {
+            return Some(Ok(message));
+        }
+        if !wait.is_zero() {
+            let longest = u64::try_from(wait.as_micros()).expect("it is short");
+            self.kafka.turns.sleep(Duration::from_micros(self.kafka.turns.random(|rng| rng.u64(1..=longest))));
+        }
+        None
+    }
+
+    fn assignment(&self) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in self.client().positions.keys() {
+            list.add_partition(topic, *partition);
+        }
+        Ok(list)
+    }
+
+    fn assignment_lost(&self) -> bool {
+        self.kafka.call();
+        self.hear_of_loss();
+        self.client().lost
+    }
+
+    fn assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.kafka.call();
+        let client = &mut *self.client();
+        client.positions.clear();
+        client.paused.clear();
+        for element in partitions.elements() {
+            let partition = (element.topic().to_owned(), element.partition());
+            client.positions.insert(partition, Client::position(element.offset()));
+        }
+        if client.phase == Phase::Assigning {
+            client.phase = Phase::Settled;
+        }
+        Ok(())
+    }
+
+    fn unassign(&self) -> KafkaResult<()> {
+        self.kafka.call();
+        let client = &mut *self.client();
+        client.positions.clear();
+        client.paused.clear();
+        if client.phase == Phase::Revoking {
+            (client.phase, client.lost) = (Phase::Out, false);
+        }
+        Ok(())
+    }
+
+    fn incremental_assign(&self, _: &TopicPartitionList) -> KafkaResult<()> {
+        unreachable!("the classic protocol")
+    }
+
+    fn incremental_unassign(&self, _: &TopicPartitionList) -> KafkaResult<()> {
+        unreachable!("the classic protocol")
+    }
+
+    fn pause(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.client().paused.extend(listed(partitions));
+        Ok(())
+    }
+
+    fn resume(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        let client = &mut *self.client();
+        for partition in listed(partitions) {
+            client.paused.remove(&partition);
+        }
+        Ok(())
+    }
+
+    fn seek(&self, topic: &str, partition: i32, offset: i64) -> KafkaResult<()> {
+        if let Some(position) = self.client().positions.get_mut(&(topic.to_owned(), partition)) {
+            *position = offset;
+        }
+        Ok(())
+    }
+
+    fn committed_offsets(&self, partitions: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+        self.kafka.question()?;
+        let broker = self.kafka.broker();
+        let mut offsets = TopicPartitionList::new();
+        for partition in listed(&partitions) {
+            if broker.logs.unstable(&partition) {
+                return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnstableOffsetCommit));
+            }
+            let offset = broker.logs.offsets.get(&partition).map_or(Offset::Invalid, |offset| Offset::Offset(*offset));
+            offsets.add_partition_offset(&partition.0, partition.1, offset)?;
+        }
+        Ok(offsets)
+    }
+
+    fn epoch(&self, _renewable: bool) -> SimulatedEpoch {
+        self.kafka.call();
+        self.hear_of_loss();
+        let client = self.client();
+        SimulatedEpoch { member: client.member, generation: client.generation }
+    }
+
+    fn cluster_id(&self) -> Option<String> {
+        self.kafka.question().ok().map(|()| "simulated".to_owned())
+    }
+
+    fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.kafka.question().ok()?;
+        Some(self.kafka.broker().logs.partition(topic, partition).end())
+    }
+
+    fn changelog(&self, _: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<SimulatedLog>> {
+        Ok(Changelog::open(SimulatedLog::new(&self.kafka), topic, from))
+    }
+
+    fn leave(&self) {
+        if std::thread::panicking() {
+            // It is killed. What it has not written is lost; what the threads do to the disk from here on is not seen.
+            if let Some(folder) = &self.folder {
+                let _ = std::fs::remove_dir_all(super::dead(folder));
+                super::copy(folder, &super::dead(folder));
+            }
+            return;
+        }
+        self.kafka.call();
+        if let Some(member) = self.client().member {
+            let now = self.kafka.turns.now();
+            self.kafka.broker().group.leave(member, now);
+        }
+    }
+}

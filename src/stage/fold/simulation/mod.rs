@@ -1,0 +1,397 @@
+//! Random histories of fold processes, by seed: killed at any call to the outside, frozen, rebalanced, told lies by a
+//! broker that goes away, loses answers and ends transactions late, and with disks that are lost, old or torn.
+//!
+//! The threads run the stage's own loop, its restore, its commits and its store; what is simulated is the broker, the
+//! clock, and death. A history ends in calm: then Kafka must hold what a fold makes that never failed.
+
+mod feed;
+mod group;
+mod kafka;
+mod log;
+mod member;
+mod producer;
+mod turns;
+mod verdict;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::http::Health;
+use crate::kafka::topics::Topic;
+use crate::metrics::Metrics;
+use crate::stage::Shutdown;
+use crate::stage::catalogue::CatalogueReader;
+use crate::store::Disk;
+
+use super::Error;
+use super::worker::{Worker, WorkerParts};
+use feed::{PARTITIONS, Sent};
+use kafka::{Kafka, SimulatedLog};
+use member::SimulatedMember;
+use producer::SimulatedCommitter;
+use turns::Turns;
+
+/// Places where a process may run, each with its own disk.
+const SLOTS: usize = 2;
+/// Things that happen in one history, one after the other.
+const HAPPENINGS: usize = 30;
+/// A history that has not come to rest after so long never will.
+const CALM_MAX: Duration = Duration::from_mins(2);
+
+/// Histories in a run of the tests.
+const HISTORIES: u64 = 200;
+
+struct Slot {
+    process: usize,
+    shutdown: Shutdown,
+}
+
+struct History {
+    kafka: Kafka,
+    config: Config,
+    /// None: states are held in memory whole.
+    disks: Option<tempfile::TempDir>,
+    slots: Vec<Option<Slot>>,
+    starts: usize,
+    sent: Vec<Sent>,
+}
+
+impl History {
+    fn begin(seed: u64) -> Self {
+        let turns = Turns::begin(seed);
+        let config = config(&turns);
+        let kafka = Kafka::new(Arc::clone(&turns), &config.topics, PARTITIONS);
+        let memory = Path::new("/dev/shm");
+        let disks = turns.chance(25).then(|| {
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
+        });
+        let slots = (0..SLOTS).map(|_| None).collect();
+        Self { kafka, config, disks, slots, starts: 0, sent: Vec::new() }
+    }
+
+    fn folder(&self, slot: usize) -> Option<PathBuf> {
+        Some(self.disks.as_ref()?.path().join(slot.to_string()))
+    }
+
+    fn happen(&mut self) {
+        let turns = Arc::clone(&self.kafka.turns);
+        let slot = turns.random(|rng| rng.usize(..SLOTS));
+        match turns.random(|rng| rng.u8(..20)) {
+            0..6 => self.send(),
+            6..10 => self.start(slot),
+            10..13 => self.change(slot, |turns, process| {
+                let calls = turns.random(|rng| rng.u32(1..300));
+                turns.change_process(process, |process| process.dies_after = Some(calls));
+            }),
+            13 => self.change(slot, |turns, process| {
+                let (now, millis) = (turns.now(), turns.random(|rng| rng.u64(50..5_000)));
+                turns.change_process(process, |process| {
+                    process.frozen_until = now + Duration::from_millis(millis);
+                    process.silent_since = Some(now);
+                });
+            }),
+            14 => self.stop(slot),
+            15 => {
+                let away = turns.random(|rng| Duration::from_millis(rng.u64(10..6_000)));
+                self.kafka.broker().away_until = turns.now() + away;
+            }
+            16 => self.compact(),
+            _ => turns.sleep(turns.random(|rng| Duration::from_millis(rng.u64(1..400)))),
+        }
+        turns.sleep(turns.random(|rng| Duration::from_micros(rng.u64(1..100_000))));
+    }
+
+    fn send(&mut self) {
+        let turns = &self.kafka.turns;
+        for _ in 0..turns.random(|rng| rng.usize(1..25)) {
+            let (number, at) = (self.sent.len(), self.kafka.wall_clock());
+            let sent = turns.random(|rng| match self.sent.len() {
+                0 => feed::record(rng, number, at),
+                known if rng.u8(..6) == 0 => self.sent[rng.usize(..known)].clone(),
+                _ => feed::record(rng, number, at),
+            });
+            self.kafka.append(sent.input.name(&self.config.topics), sent.partition, sent.entry.clone());
+            self.sent.push(sent);
+        }
+    }
+
+    /// A process that is alive.
+    fn change(&self, slot: usize, change: impl FnOnce(&Turns, usize)) {
+        if let Some(slot) = &self.slots[slot] {
+            change(&self.kafka.turns, slot.process);
+        }
+    }
+
+    fn compact(&self) {
+        let topics = &self.config.topics;
+        for topic in [Topic::State, Topic::Upserts, Topic::Catalogue] {
+            for partition in 0..PARTITIONS {
+                self.kafka.broker().logs.partition(topic.name(topics), partition).compact();
+            }
+        }
+    }
+
+    /// Starts a process where none is alive.
+    fn start(&mut self, number: usize) {
+        let turns = Arc::clone(&self.kafka.turns);
+        if let Some(slot) = self.slots[number].take() {
+            if !turns.process(slot.process).dead && !turns.over(slot.process) {
+                self.slots[number] = Some(slot);
+                return;
+            }
+            self.wait_for(slot.process);
+        }
+        let folder = self.folder(number).inspect(|folder| spoil(&turns, folder));
+        let (process, shutdown) = (turns.new_process(), Shutdown::default());
+        self.starts += 1;
+        let fold = Process {
+            kafka: self.kafka.clone(),
+            config: Arc::new(self.config.clone()),
+            number: process,
+            // A place that has a disk keeps its name; without, every process has its own.
+            id: if folder.is_some() { format!("fold-{number}") } else { format!("fold-{}", self.starts) },
+            folder,
+            shutdown: shutdown.clone(),
+        };
+        turns.spawn(process, move || fold.run());
+        self.slots[number] = Some(Slot { process, shutdown });
+    }
+
+    fn stop(&mut self, number: usize) {
+        if let Some(slot) = &self.slots[number] {
+            slot.shutdown.request();
+        }
+    }
+
+    fn wait_for(&self, process: usize) {
+        while !self.kafka.turns.over(process) {
+            self.kafka.turns.sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Nothing goes wrong any more: everything is folded and comes to rest.
+    fn calm_down(&mut self) -> Result<(), String> {
+        let turns = Arc::clone(&self.kafka.turns);
+        {
+            let mut broker = self.kafka.broker();
+            (broker.calm, broker.away_until) = (true, Duration::ZERO);
+        }
+        for slot in self.slots.iter().flatten() {
+            turns.change_process(slot.process, |process| process.dies_after = None);
+        }
+        let end = turns.now() + CALM_MAX;
+        let (mut records, mut quiet) = (-1, 0);
+        // As long as it takes to hear of every statement, and to be asked for another assignment.
+        while quiet < 8 {
+            for slot in 0..SLOTS {
+                self.start(slot);
+            }
+            turns.sleep(Duration::from_millis(500));
+            if let Some(failure) = turns.failure() {
+                return Err(failure);
+            }
+            let folded = self.folded();
+            let written = self.kafka.broker().logs.records();
+            quiet = if folded && written == records { quiet + 1 } else { 0 };
+            records = written;
+            if turns.now() > end {
+                return Err(format!("it does not come to rest, folded: {folded}, written: {written}"));
+            }
+        }
+        for slot in 0..SLOTS {
+            self.stop(slot);
+            if let Some(slot) = self.slots[slot].take() {
+                self.wait_for(slot.process);
+            }
+        }
+        // Ends of transactions are still written.
+        while !self.kafka.broker().logs.settled() {
+            self.kafka.call();
+        }
+        turns.failure().map_or(Ok(()), Err)
+    }
+
+    fn folded(&self) -> bool {
+        let broker = self.kafka.broker();
+        broker.logs.settled()
+            && self.kafka.inputs().iter().all(|(topic, partition)| {
+                let logs = broker.logs.topic(topic);
+                let newest = logs.filter(|(number, _)| number == partition).filter_map(|(_, log)| log.all().last());
+                let committed = broker.logs.offsets.get(&(topic.clone(), *partition)).copied().unwrap_or(0);
+                newest.map(|(offset, _)| offset + 1).all(|end| committed >= end)
+            })
+    }
+}
+
+/// A fold process.
+struct Process {
+    kafka: Kafka,
+    config: Arc<Config>,
+    number: usize,
+    id: String,
+    folder: Option<PathBuf>,
+    shutdown: Shutdown,
+}
+
+impl Process {
+    fn run(self) {
+        let log = || Ok(SimulatedLog::new(&self.kafka));
+        let read = CatalogueReader::load(log, &self.config.topics, &self.shutdown).expect("it never fails for good");
+        let Some(mut reader) = read else { return };
+        let (catalogue, catalogue_follower) = reader.follow();
+        let shutdown = self.shutdown.clone();
+        let threads = Arc::clone(&self.kafka.turns);
+        threads.spawn(self.number, move || reader.run(&shutdown));
+        let disk = self
+            .folder
+            .as_deref()
+            .map(|folder| Disk::open(folder, "fold", PARTITIONS).expect("nobody else has the disk"));
+        let member = SimulatedMember::new(&self.kafka, self.number, self.folder.clone());
+        let worker = Worker::new(WorkerParts {
+            name: self.id.clone(),
+            partitions: PARTITIONS,
+            member: Arc::new(member),
+            committer: SimulatedCommitter::start(&self.kafka, self.number, &self.id, &self.config.topics),
+            registry: None,
+            disk,
+            catalogue,
+            catalogue_follower,
+            metrics: Arc::new(Metrics::new()),
+            health: Health::default().pulse("fold"),
+            shutdown: self.shutdown,
+            config: self.config,
+        });
+        match worker.run() {
+            // An exit that says why; the place is started again.
+            Ok(()) | Err(Error::Transaction(_)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// What a disk may have become since its process died.
+fn spoil(turns: &Turns, folder: &Path) {
+    let (dead, old) = (dead(folder), folder.with_extension("old"));
+    if dead.exists() {
+        let _ = fs::remove_dir_all(folder);
+        fs::rename(&dead, folder).expect("it can be renamed");
+    }
+    match turns.random(|rng| rng.u8(..12)) {
+        0 => drop(fs::remove_dir_all(folder)),
+        1 if old.exists() => {
+            let _ = fs::remove_dir_all(folder);
+            copy(&old, folder);
+        }
+        2 => {
+            let _ = fs::remove_dir_all(&old);
+            copy(folder, &old);
+        }
+        3 => tear(turns, folder),
+        _ => {}
+    }
+}
+
+/// Cuts the end off one of the files.
+fn tear(turns: &Turns, folder: &Path) {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(folder) else { continue };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return;
+    }
+    let torn = &files[turns.random(|rng| rng.usize(..files.len()))];
+    let file = fs::File::options().write(true).open(torn).expect("it can be opened");
+    let len = file.metadata().expect("it is there").len();
+    file.set_len(turns.random(|rng| rng.u64(..=len))).expect("it can be cut");
+}
+
+/// The disk as a kill leaves it, before the process's threads let it go in good order.
+fn dead(folder: &Path) -> PathBuf {
+    folder.with_extension("dead")
+}
+
+fn copy(from: &Path, to: &Path) {
+    let Ok(entries) = fs::read_dir(from) else { return };
+    fs::create_dir_all(to).expect("a folder can be made");
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let to = to.join(path.file_name().expect("an entry has a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            // The database removes files of its own meanwhile.
+            let _ = fs::copy(&path, &to);
+        }
+    }
+}
+
+fn config(turns: &Turns) -> Config {
+    let text = "[kafka]\nbootstrap = \"simulated:9092\"\n";
+    let mut config = Config::parse(text, Path::new("."), &|_| None).expect("it is valid");
+    let millis = |turns: &Turns, range| Duration::from_millis(turns.random(|rng| rng.u64(range)));
+    config.fold.commit_interval = millis(turns, 1..100);
+    config.fold.commit_interval_behind = millis(turns, 100..500);
+    config.state.save_interval = millis(turns, 1..1_000);
+    // From a few members to all of them.
+    config.state.memory_max = turns.random(|rng| rng.usize(5_000..100_000));
+    config
+}
+
+fn live_through(seed: u64) -> Result<(), String> {
+    let mut history = History::begin(seed);
+    for _ in 0..HAPPENINGS {
+        history.happen();
+    }
+    history.calm_down()?;
+    verdict::verdict(&history.kafka, &history.config.topics)
+}
+
+/// A thread of its own for each: it is the history's director.
+fn check(seed: u64) -> Result<(), String> {
+    let lived = thread::spawn(move || live_through(seed)).join();
+    lived.unwrap_or_else(|_| Err("its director panicked".to_owned()))
+}
+
+/// Seeds that have found something are kept here.
+#[test]
+fn histories_that_found_something() {
+    for seed in [] {
+        assert_eq!(check(seed), Ok(()), "seed {seed}");
+    }
+}
+
+/// `ROLLBOOK_HISTORIES=10000 ROLLBOOK_HISTORIES_FROM=1 cargo test --release --lib no_history` lives through others.
+#[test]
+fn no_history_changes_an_answer() {
+    let setting = |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
+    let from = setting("ROLLBOOK_HISTORIES_FROM").unwrap_or(0);
+    let end = from + setting("ROLLBOOK_HISTORIES").unwrap_or(HISTORIES);
+    let next = AtomicU64::new(from);
+    let live_on = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            if let Err(difference) = check(seed) {
+                next.store(end, Ordering::Relaxed);
+                panic!("ROLLBOOK_HISTORIES=1 ROLLBOOK_HISTORIES_FROM={seed} cargo test --lib no_history\n{difference}");
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(live_on);
+        }
+    });
+}

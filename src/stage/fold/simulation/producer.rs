@@ -1,0 +1,252 @@
+//! A transactional producer of the simulated broker, and who commits with it.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::config::Topics;
+use crate::event::Millis;
+use crate::kafka::clock::Clock;
+use crate::kafka::membership::TopicPartition;
+use crate::kafka::producer::{Failure, Refused, TransactionalProducer};
+use crate::kafka::transaction::{Commits, Committed, Epoch, Outgoing, Records, Transaction, commit};
+
+use super::kafka::{Broker, Kafka};
+use super::log::{Entry, ProducerError};
+
+/// Pause while an older transaction's end is written.
+const CONCURRENT_PAUSE: Duration = Duration::from_millis(5);
+/// How often a long wait says that it is alive.
+const ALIVE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Who commits: a member of a generation.
+pub struct SimulatedEpoch {
+    pub member: Option<u64>,
+    pub generation: i32,
+}
+
+impl Epoch for SimulatedEpoch {
+    fn renew(&mut self) -> bool {
+        false
+    }
+}
+
+pub struct SimulatedProducer {
+    kafka: Kafka,
+    id: String,
+    epoch: u32,
+    queue: RefCell<Vec<(TopicPartition, Entry)>>,
+}
+
+impl SimulatedProducer {
+    /// Waits until what an older one left is settled.
+    pub fn start(kafka: &Kafka, id: &str) -> Self {
+        loop {
+            if kafka.question().is_ok() {
+                let started = kafka.broker().logs.start_producer(id);
+                if let Ok(epoch) = started {
+                    return Self { kafka: kafka.clone(), id: id.to_owned(), epoch, queue: RefCell::default() };
+                }
+            }
+            kafka.turns.sleep(CONCURRENT_PAUSE);
+        }
+    }
+
+    /// Makes a request until the end of an older transaction is not in its way.
+    fn request<E: Into<Answer>>(
+        &self,
+        mut request: impl FnMut(&mut Broker, Duration) -> Result<(), E>,
+    ) -> Result<(), Refused> {
+        loop {
+            self.kafka.call();
+            while self.kafka.away() {
+                self.kafka.turns.sleep(CONCURRENT_PAUSE);
+            }
+            let now = self.kafka.turns.now();
+            let answer = request(&mut self.kafka.broker(), now);
+            match answer.map_err(Into::into) {
+                Ok(()) => return Ok(()),
+                Err(Answer::Refused(refused)) => return Err(refused),
+                Err(Answer::Later) => self.kafka.turns.sleep(CONCURRENT_PAUSE),
+            }
+        }
+    }
+
+    /// The answer is lost; whether the request was carried out nobody knows.
+    fn lose_answer(&self) -> Result<(), Refused> {
+        if self.kafka.mishap(5) {
+            return Err(refused(Failure::Repeat, RDKafkaErrorCode::OperationTimedOut));
+        }
+        Ok(())
+    }
+
+    fn key(&self) -> (&str, u32) {
+        (&self.id, self.epoch)
+    }
+}
+
+/// What the broker says where it does not do what it was asked for.
+enum Answer {
+    Refused(Refused),
+    Later,
+}
+
+impl From<ProducerError> for Answer {
+    fn from(error: ProducerError) -> Self {
+        match error {
+            ProducerError::Fenced => Self::Refused(refused(Failure::Fenced, RDKafkaErrorCode::ProducerFenced)),
+            ProducerError::Concurrent => Self::Later,
+        }
+    }
+}
+
+impl From<RDKafkaErrorCode> for Answer {
+    fn from(code: RDKafkaErrorCode) -> Self {
+        let over = code == RDKafkaErrorCode::IllegalGeneration;
+        Self::Refused(refused(if over { Failure::EpochOver } else { Failure::MembershipLost }, code))
+    }
+}
+
+fn refused(failure: Failure, code: RDKafkaErrorCode) -> Refused {
+    Refused { failure, error: KafkaError::MessageProduction(code) }
+}
+
+impl Clock for SimulatedProducer {
+    fn now(&self) -> Instant {
+        self.kafka.turns.instant()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.kafka.turns.sleep(pause);
+    }
+
+    fn wall_clock(&self) -> Millis {
+        self.kafka.wall_clock()
+    }
+}
+
+impl TransactionalProducer for SimulatedProducer {
+    type Epoch = SimulatedEpoch;
+
+    fn begin(&self) -> Result<(), Refused> {
+        self.kafka.call();
+        self.queue.borrow_mut().clear();
+        Ok(())
+    }
+
+    fn produce(&self, topic: &str, record: Outgoing<'_>) -> Result<(), Refused> {
+        let partitions = self.kafka.broker().logs.topic(topic).count();
+        let partitions = i32::try_from(partitions).expect("they are few");
+        let key = record.key.unwrap_or_default();
+        let partition = record.partition.unwrap_or_else(|| crate::route::partition(key, partitions));
+        let timestamp = record.timestamp.unwrap_or_else(|| self.kafka.wall_clock());
+        let mut entry = Entry::new(record.key, record.value, timestamp);
+        entry.headers = record.headers;
+        self.queue.borrow_mut().push(((topic.to_owned(), partition), entry));
+        Ok(())
+    }
+
+    fn deliver(&self) -> Result<(), Refused> {
+        let queue = std::mem::take(&mut *self.queue.borrow_mut());
+        for batch in queue.chunks(4) {
+            if self.kafka.mishap(2) {
+                return Err(refused(Failure::Again, RDKafkaErrorCode::MessageTimedOut));
+            }
+            self.request(|Broker { logs, .. }, now| {
+                batch.iter().try_for_each(|(to, entry)| logs.produce(self.key(), now, to, entry.clone()))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn send_offsets(&self, next_offsets: &TopicPartitionList, epoch: &SimulatedEpoch) -> Result<(), Refused> {
+        self.lose_answer()?;
+        let elements = next_offsets.elements();
+        let offsets = elements.iter().filter_map(|element| {
+            let Offset::Offset(offset) = element.offset() else { return None };
+            Some(((element.topic().to_owned(), element.partition()), offset))
+        });
+        let offsets: Vec<_> = offsets.collect();
+        self.request(|Broker { logs, group, .. }, now| {
+            group.check(epoch.member, epoch.generation)?;
+            Ok::<_, Answer>(logs.add_offsets(self.key(), now, offsets.clone())?)
+        })?;
+        self.lose_answer()
+    }
+
+    fn commit(&self) -> Result<(), Refused> {
+        self.lose_answer()?;
+        self.request(|Broker { logs, .. }, _| logs.end(self.key(), true))?;
+        self.lose_answer()
+    }
+
+    fn abort(&self) -> Result<(), Refused> {
+        self.lose_answer()?;
+        self.request(|Broker { logs, .. }, _| logs.end(self.key(), false))?;
+        self.lose_answer()
+    }
+}
+
+type Ended = Arc<Mutex<Option<(Committed, SimulatedProducer)>>>;
+
+/// Commits in a thread of the same process, by the code that commits in production.
+pub struct SimulatedCommitter {
+    kafka: Kafka,
+    process: usize,
+    id: String,
+    topics: Topics,
+    /// None while it commits.
+    producer: Option<SimulatedProducer>,
+    ended: Ended,
+}
+
+impl SimulatedCommitter {
+    pub fn start(kafka: &Kafka, process: usize, id: &str, topics: &Topics) -> Self {
+        let producer = Some(SimulatedProducer::start(kafka, id));
+        let (id, topics) = (id.to_owned(), topics.clone());
+        Self { kafka: kafka.clone(), process, id, topics, producer, ended: Ended::default() }
+    }
+}
+
+impl Commits for SimulatedCommitter {
+    type Epoch = SimulatedEpoch;
+
+    fn in_flight(&self) -> bool {
+        self.producer.is_none()
+    }
+
+    fn send(&mut self, mut transaction: Transaction<SimulatedEpoch>) {
+        let mut producer = self.producer.take().expect("one transaction at a time");
+        let (kafka, id, topics, ended) =
+            (self.kafka.clone(), self.id.clone(), self.topics.clone(), Arc::clone(&self.ended));
+        self.kafka.turns.spawn(self.process, move || {
+            let renew = || Ok(Some(SimulatedProducer::start(&kafka, &id)));
+            let committed = commit(&mut producer, renew, &topics, &mut transaction);
+            *ended.lock().expect("no holder of the lock panics") = Some((committed, producer));
+        });
+    }
+
+    fn try_result(&mut self) -> Option<Committed> {
+        let (committed, producer) = self.ended.lock().expect("no holder of the lock panics").take()?;
+        self.producer = Some(producer);
+        Some(committed)
+    }
+
+    fn wait(&mut self, mut alive: impl FnMut()) -> Option<Committed> {
+        while self.in_flight() {
+            alive();
+            if let Some(committed) = self.try_result() {
+                return Some(committed);
+            }
+            self.kafka.turns.sleep(ALIVE_INTERVAL);
+        }
+        None
+    }
+
+    fn take_spare(&mut self) -> Records {
+        Records::default()
+    }
+}
