@@ -28,18 +28,25 @@ struct Statement {
     /// None: a tombstone.
     stated: Option<Session>,
     before: Option<Session>,
+    /// It stands in the topic, whoever wrote it.
+    heard: bool,
 }
 
 impl Statements {
     /// The catalogue has followed a statement; `before` is what it said.
     pub fn add(&mut self, key: SessionKey, stated: Option<Session>, before: Option<Session>) {
         self.echoes.entry(key.clone()).or_default().push_back(stated.clone());
-        self.open.push(Statement { key, stated, before });
+        self.open.push(Statement { key, stated, before, heard: false });
     }
 
     /// Whether what was heard is what was said here, come back. Where somebody else speaks about the same, the topic's
     /// order decides for everybody, from there on.
     pub fn echo(&mut self, key: &SessionKey, heard: Option<&Session>) -> bool {
+        // A successor may have read the same record and written it, while the commit here is still to be refused.
+        let mut unheard = self.committing.iter_mut().chain(&mut self.open).filter(|it| !it.heard && it.key == *key);
+        if let Some(statement) = unheard.find(|it| it.stated.as_ref() == heard) {
+            statement.heard = true;
+        }
         let Some(mut awaited) = self.echoes.remove(key) else { return false };
         let echo = awaited.pop_front().is_some_and(|first| first.as_ref() == heard);
         if echo && !awaited.is_empty() {
@@ -63,9 +70,9 @@ impl Statements {
     pub fn take_back(&mut self, catalogue: &mut Catalogue) {
         self.echoes.clear();
         let committing = std::mem::take(&mut self.committing);
-        for Statement { key, stated, before } in committing.into_iter().chain(self.open.drain(..)).rev() {
-            // Something else was heard since then, from the topic: that stands.
-            if catalogue.get(key.campaign, key.entry_id.as_deref()) != stated.as_ref() {
+        for Statement { key, stated, before, heard } in committing.into_iter().chain(self.open.drain(..)).rev() {
+            // It was heard, or something else was since then, from the topic: that stands.
+            if heard || catalogue.get(key.campaign, key.entry_id.as_deref()) != stated.as_ref() {
                 continue;
             }
             catalogue.remove(&key);
@@ -131,6 +138,18 @@ mod tests {
         state(&mut statements, &mut catalogue, session(5));
         assert!(!statements.echo(&key, None));
         assert!(!statements.echo(&key, Some(&session(5))));
+    }
+
+    #[test]
+    fn what_a_successor_has_written_stands() {
+        let (mut catalogue, mut statements) = (Catalogue::default(), Statements::default());
+        let key = session(1).key;
+        state(&mut statements, &mut catalogue, session(1));
+        statements.commit();
+        state(&mut statements, &mut catalogue, session(2));
+        assert!(statements.echo(&key, Some(&session(1))));
+        statements.take_back(&mut catalogue);
+        assert_eq!(catalogue.get(key.campaign, None), Some(&session(1)));
     }
 
     #[test]

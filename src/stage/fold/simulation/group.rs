@@ -1,6 +1,6 @@
 //! The simulated broker's side of the fold's group, by the classic protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -10,9 +10,9 @@ use crate::kafka::membership::TopicPartition;
 use super::turns::Process;
 
 /// Who is silent for so long is no member any more.
-pub const SESSION_TIMEOUT: Duration = Duration::from_secs(1);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Who has not joined again after so long is left behind.
-const REBALANCE_TIMEOUT: Duration = Duration::from_secs(8);
+pub const REBALANCE_TIMEOUT: Duration = Duration::from_secs(8);
 
 struct Joined {
     process: usize,
@@ -76,11 +76,7 @@ impl Group {
 
     /// Leaves the silent behind, and begins a new generation when everybody is there.
     pub fn tick(&mut self, now: Duration, process: impl Fn(usize) -> Process, inputs: &[TopicPartition]) {
-        let expired = |joined: &Joined| {
-            let process = process(joined.process);
-            let heard_again = if process.dead { now } else { process.frozen_until.min(now) };
-            process.silent_since.is_some_and(|since| since + SESSION_TIMEOUT <= heard_again)
-        };
+        let expired = |joined: &Joined| silent(&process(joined.process), now);
         let late = self.rebalancing.is_some_and(|since| now >= since + REBALANCE_TIMEOUT);
         let before = self.members.len();
         self.members.retain(|_, joined| !(expired(joined) || (late && !joined.again)));
@@ -90,24 +86,34 @@ impl Group {
         if self.rebalancing.is_some() && self.members.values().all(|joined| joined.again) {
             self.rebalancing = None;
             self.generation += 1;
-            self.assign(inputs);
-        }
-    }
-
-    /// Kafka's range assignor: of each topic the members have neighbouring partitions.
-    fn assign(&mut self, inputs: &[TopicPartition]) {
-        let topics: BTreeSet<&String> = inputs.iter().map(|(topic, _)| topic).collect();
-        let count = self.members.len();
-        for (place, joined) in self.members.values_mut().enumerate() {
-            joined.again = false;
-            joined.assignment.clear();
-            for topic in &topics {
-                let of_topic: Vec<&TopicPartition> = inputs.iter().filter(|(name, _)| name == *topic).collect();
-                let (each, more) = (of_topic.len() / count, of_topic.len() % count);
-                let start = place * each + place.min(more);
-                let own = of_topic.iter().skip(start).take(each + usize::from(place < more));
-                joined.assignment.extend(own.copied().cloned());
+            let assignments = ranges(inputs, self.members.len());
+            for (joined, assignment) in self.members.values_mut().zip(assignments) {
+                (joined.again, joined.assignment) = (false, assignment);
             }
         }
     }
+}
+
+/// Whether a process was silent for too long, whatever it says now.
+pub fn silent(process: &Process, now: Duration) -> bool {
+    let heard_again = if process.dead { now } else { process.frozen_until.min(now) };
+    process.silent_since.is_some_and(|since| since + SESSION_TIMEOUT <= heard_again)
+}
+
+/// Kafka's range assignor: of each topic the members have neighbouring partitions.
+pub fn ranges(inputs: &[TopicPartition], members: usize) -> Vec<Vec<TopicPartition>> {
+    let mut by_topic: BTreeMap<&str, Vec<&TopicPartition>> = BTreeMap::new();
+    for input in inputs {
+        by_topic.entry(&input.0).or_default().push(input);
+    }
+    let share = |place: usize| {
+        let of_topic = |partitions: &Vec<&TopicPartition>| {
+            let (each, more) = (partitions.len() / members, partitions.len() % members);
+            let start = place * each + place.min(more);
+            let own = partitions.iter().skip(start).take(each + usize::from(place < more));
+            own.map(|partition| (*partition).clone()).collect::<Vec<_>>()
+        };
+        by_topic.values().flat_map(of_topic).collect()
+    };
+    (0..members).map(share).collect()
 }

@@ -15,6 +15,7 @@ use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::topics::Topic;
 
+use super::consumer_group::ConsumerGroup;
 use super::group::Group;
 use super::log::{Entry, Logs};
 use super::turns::Turns;
@@ -26,6 +27,8 @@ pub const NOON: Millis = 1_780_000_000_000;
 pub struct Broker {
     pub logs: Logs,
     pub group: Group,
+    /// The same by the consumer protocol; one of both is used.
+    pub consumers: ConsumerGroup,
     /// Nobody gets an answer until then.
     pub away_until: Duration,
     /// Nothing goes wrong any more.
@@ -64,11 +67,12 @@ impl Kafka {
         self.turns.step();
         let now = self.turns.now();
         let mut broker = self.broker();
-        let Broker { logs, group, .. } = &mut *broker;
+        let Broker { logs, group, consumers, .. } = &mut *broker;
         if self.turns.chance(40) {
             self.turns.random(|rng| logs.tick(now, rng));
         }
         group.tick(now, |process| self.turns.process(process), &self.inputs);
+        consumers.tick(now, |process| self.turns.process(process), &self.inputs);
     }
 
     /// A call that is not answered now and then.

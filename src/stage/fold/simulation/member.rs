@@ -3,23 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::config::Config;
+use crate::config::{Config, GroupProtocol};
 use crate::event::Millis;
 use crate::kafka::changelog::Changelog;
 use crate::kafka::clock::Clock;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{Lag, Rebalance, TopicPartition, listed};
+use crate::kafka::transaction::Epoch;
 
+use super::consumer_group::Told;
 use super::group::Standing;
-use super::kafka::{Kafka, SimulatedLog, message};
-use super::producer::{SimulatedCommitter, SimulatedEpoch};
+use super::kafka::{Broker, Kafka, SimulatedLog, message};
+use super::producer::SimulatedCommitter;
 
 /// How far the member has come with its group.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -48,14 +50,42 @@ struct Client {
 pub struct SimulatedMember {
     kafka: Kafka,
     process: usize,
+    protocol: GroupProtocol,
     /// Its disk.
     folder: Option<PathBuf>,
-    client: Mutex<Client>,
+    client: Arc<Mutex<Client>>,
+}
+
+/// Who commits: a member of a generation, or of an epoch.
+pub struct SimulatedEpoch {
+    member: Option<u64>,
+    generation: i32,
+    protocol: GroupProtocol,
+    now: Option<(Kafka, Arc<Mutex<Client>>)>,
+}
+
+impl SimulatedEpoch {
+    pub fn check(&self, broker: &Broker) -> Result<(), RDKafkaErrorCode> {
+        match self.protocol {
+            GroupProtocol::Classic => broker.group.check(self.member, self.generation),
+            GroupProtocol::Consumer => broker.consumers.check(self.member, self.generation),
+        }
+    }
+}
+
+impl Epoch for SimulatedEpoch {
+    fn renew(&mut self) -> bool {
+        let Some((kafka, client)) = &self.now else { return false };
+        kafka.call();
+        let client = client.lock().expect("no holder of the lock panics");
+        (self.member, self.generation) = (client.member, client.epoch_now(kafka));
+        !client.lost
+    }
 }
 
 impl SimulatedMember {
-    pub fn new(kafka: &Kafka, process: usize, folder: Option<PathBuf>) -> Self {
-        Self { kafka: kafka.clone(), process, folder, client: Mutex::default() }
+    pub fn new(kafka: &Kafka, process: usize, protocol: GroupProtocol, folder: Option<PathBuf>) -> Self {
+        Self { kafka: kafka.clone(), process, protocol, folder, client: Arc::default() }
     }
 
     fn client(&self) -> MutexGuard<'_, Client> {
@@ -66,6 +96,9 @@ impl SimulatedMember {
     fn hear(&self) {
         // The group has been told by now whether it was silent for too long.
         self.kafka.turns.change_process(self.process, |process| process.silent_since = None);
+        if self.protocol == GroupProtocol::Consumer {
+            return self.hear_as_consumer();
+        }
         let client = &mut *self.client();
         let mut broker = self.kafka.broker();
         let now = self.kafka.turns.now();
@@ -89,10 +122,46 @@ impl SimulatedMember {
         }
     }
 
+    fn hear_as_consumer(&self) {
+        let client = &mut *self.client();
+        let mut broker = self.kafka.broker();
+        let now = self.kafka.turns.now();
+        let Some(member) = client.member.filter(|_| !client.lost) else {
+            if client.phase == Phase::Out {
+                client.member = Some(broker.consumers.join(self.process));
+                client.phase = Phase::Settled;
+            } else if client.phase == Phase::Settled {
+                client.revoke();
+            }
+            return;
+        };
+        if client.phase != Phase::Settled {
+            return;
+        }
+        match broker.consumers.heartbeat(member, client.positions.keys().cloned().collect(), now) {
+            Told::Gone => {
+                client.lose();
+                client.revoke();
+            }
+            Told::Revoke(partitions) => {
+                client.rebalances.push_back(Rebalance::Revoked(partitions));
+                client.phase = Phase::Revoking;
+            }
+            Told::Assign(partitions) => {
+                client.rebalances.push_back(Rebalance::Assigned(partitions));
+                client.phase = Phase::Assigning;
+            }
+            Told::Nothing => {}
+        }
+    }
+
     /// The heartbeats may have told already that the membership is over.
     fn hear_of_loss(&self) {
         let client = &mut *self.client();
-        let gone = |member| matches!(self.kafka.broker().group.standing(member), Standing::Gone);
+        let gone = |member| match self.protocol {
+            GroupProtocol::Classic => matches!(self.kafka.broker().group.standing(member), Standing::Gone),
+            GroupProtocol::Consumer => self.kafka.broker().consumers.epoch(member).is_none(),
+        };
         if client.member.is_some_and(gone) && self.kafka.turns.chance(50) {
             client.lose();
         }
@@ -122,6 +191,12 @@ impl Client {
         let all = self.positions.keys().cloned().collect();
         self.rebalances.push_back(Rebalance::Revoked(all));
         self.phase = Phase::Revoking;
+    }
+
+    /// Of a generation, or the newest one that the broker has answered with.
+    fn epoch_now(&self, kafka: &Kafka) -> i32 {
+        let epoch = self.member.and_then(|member| kafka.broker().consumers.epoch(member));
+        epoch.unwrap_or(self.generation)
     }
 
     fn position(offset: Offset) -> i64 {
@@ -219,12 +294,33 @@ impl Member for SimulatedMember {
         Ok(())
     }
 
-    fn incremental_assign(&self, _: &TopicPartitionList) -> KafkaResult<()> {
-        unreachable!("the classic protocol")
+    fn incremental_assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.kafka.call();
+        let client = &mut *self.client();
+        for element in partitions.elements() {
+            let partition = (element.topic().to_owned(), element.partition());
+            client.positions.insert(partition, Client::position(element.offset()));
+        }
+        if client.phase == Phase::Assigning {
+            client.phase = Phase::Settled;
+        }
+        Ok(())
     }
 
-    fn incremental_unassign(&self, _: &TopicPartitionList) -> KafkaResult<()> {
-        unreachable!("the classic protocol")
+    fn incremental_unassign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        self.kafka.call();
+        let client = &mut *self.client();
+        for partition in listed(partitions) {
+            client.positions.remove(&partition);
+            client.paused.remove(&partition);
+        }
+        if client.phase == Phase::Revoking {
+            client.phase = if client.lost { Phase::Out } else { Phase::Settled };
+            client.lost = false;
+            // librdkafka has something new to say after every step, if it is nothing.
+            client.rebalances.push_back(Rebalance::Assigned(Vec::new()));
+        }
+        Ok(())
     }
 
     fn pause(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
@@ -261,11 +357,13 @@ impl Member for SimulatedMember {
         Ok(offsets)
     }
 
-    fn epoch(&self, _renewable: bool) -> SimulatedEpoch {
+    fn epoch(&self, renewable: bool) -> SimulatedEpoch {
         self.kafka.call();
         self.hear_of_loss();
         let client = self.client();
-        SimulatedEpoch { member: client.member, generation: client.generation }
+        let generation = client.epoch_now(&self.kafka);
+        let now = renewable.then(|| (self.kafka.clone(), Arc::clone(&self.client)));
+        SimulatedEpoch { member: client.member, generation, protocol: self.protocol, now }
     }
 
     fn cluster_id(&self) -> Option<String> {
@@ -293,7 +391,9 @@ impl Member for SimulatedMember {
         self.kafka.call();
         if let Some(member) = self.client().member {
             let now = self.kafka.turns.now();
-            self.kafka.broker().group.leave(member, now);
+            let mut broker = self.kafka.broker();
+            broker.group.leave(member, now);
+            broker.consumers.leave(member);
         }
     }
 }

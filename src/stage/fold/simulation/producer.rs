@@ -12,27 +12,16 @@ use crate::event::Millis;
 use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::producer::{Failure, Refused, TransactionalProducer};
-use crate::kafka::transaction::{Commits, Committed, Epoch, Outgoing, Records, Transaction, commit};
+use crate::kafka::transaction::{Commits, Committed, Outgoing, Records, Transaction, commit};
 
 use super::kafka::{Broker, Kafka};
 use super::log::{Entry, ProducerError};
+use super::member::SimulatedEpoch;
 
 /// Pause while an older transaction's end is written.
 const CONCURRENT_PAUSE: Duration = Duration::from_millis(5);
 /// How often a long wait says that it is alive.
 const ALIVE_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Who commits: a member of a generation.
-pub struct SimulatedEpoch {
-    pub member: Option<u64>,
-    pub generation: i32,
-}
-
-impl Epoch for SimulatedEpoch {
-    fn renew(&mut self) -> bool {
-        false
-    }
-}
 
 pub struct SimulatedProducer {
     kafka: Kafka,
@@ -170,9 +159,9 @@ impl TransactionalProducer for SimulatedProducer {
             Some(((element.topic().to_owned(), element.partition()), offset))
         });
         let offsets: Vec<_> = offsets.collect();
-        self.request(|Broker { logs, group, .. }, now| {
-            group.check(epoch.member, epoch.generation)?;
-            Ok::<_, Answer>(logs.add_offsets(self.key(), now, offsets.clone())?)
+        self.request(|broker, now| {
+            epoch.check(broker)?;
+            Ok::<_, Answer>(broker.logs.add_offsets(self.key(), now, offsets.clone())?)
         })?;
         self.lose_answer()
     }
