@@ -133,6 +133,18 @@ impl EntryPiece {
         [high, good, fair, low, no, &self.recorded, &self.playhead]
     }
 
+    /// In the same order.
+    pub(super) fn intervals_mut(&mut self) -> [&mut IntervalSet; 7] {
+        let LiveLevels { high, good, fair, low, no } = &mut self.live;
+        [high, good, fair, low, no, &mut self.recorded, &mut self.playhead]
+    }
+
+    /// Whether an event said one of the texts, or the channel's number.
+    pub(super) fn says_something(&self) -> bool {
+        let texts = [&self.entry_name, &self.channel_name, &self.email, &self.user];
+        self.channel_id.get().is_some() || texts.iter().any(|text| text.get().is_some())
+    }
+
     /// Takes note of the bytes of the heap that it holds. Returns by how many they have grown.
     pub fn count_memory(&mut self) -> isize {
         let now = self.heap();

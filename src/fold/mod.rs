@@ -12,10 +12,12 @@
 
 mod catalogue;
 mod connection;
+mod earlier;
 mod entry;
 mod member;
 mod piece;
 mod poll;
+mod stamps;
 
 pub use catalogue::Catalogue;
 pub use connection::{Connection, Pairing};
