@@ -128,7 +128,7 @@ pub struct Metrics {
     /// From the assignment of partitions until their state is complete.
     pub restore_duration: Histogram,
     pub state_entries: IntGauge,
-    /// 1 while at least one assigned partition is not restored.
+    /// Fold threads with an assigned partition that is not restored; see [`Share`].
     pub state_restoring: IntGauge,
     pub state_memory: IntGauge,
     pub state_evicted: IntCounter,
@@ -192,7 +192,7 @@ impl Metrics {
                 RESTORE_SECONDS,
             ),
             state_entries: add.gauge("state_entries", "Pieces of state held by this instance."),
-            state_restoring: add.gauge("state_restoring", "1 while state is restored from the changelog."),
+            state_restoring: add.gauge("state_restoring", "Fold threads that restore state from the changelog."),
             state_memory: add.gauge("state_memory_bytes", "Estimate of the memory that states take."),
             state_evicted: add.counter("state_evicted_members_total", "Members moved from memory to disk."),
             state_loaded: add
@@ -358,6 +358,50 @@ impl Registration<'_> {
     }
 }
 
+/// What one thread adds to a gauge that is the sum over threads: set by each of them, it would be what the last one said.
+/// A thread that ends takes its share back.
+pub struct Share {
+    gauge: IntGauge,
+    share: i64,
+}
+
+impl Share {
+    pub fn of(gauge: &IntGauge) -> Self {
+        Self { gauge: gauge.clone(), share: 0 }
+    }
+
+    pub fn set(&mut self, share: i64) {
+        self.gauge.add(share - self.share);
+        self.share = share;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("rollbook")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_whoever_speaks_last() {
+        let metrics = Metrics::new();
+        let gauge = &metrics.state_restoring;
+        let (mut one, mut two) = (Share::of(gauge), Share::of(gauge));
+        one.set(1);
+        two.set(1);
+        two.set(1);
+        assert_eq!(gauge.get(), 2);
+        two.set(0);
+        assert_eq!(gauge.get(), 1, "the other one is not done");
+        drop(one);
+        assert_eq!(gauge.get(), 0);
+    }
 }

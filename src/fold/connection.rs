@@ -39,6 +39,10 @@ impl Connection {
         self.sets_mut().into_iter().zip(other.sets()).fold(false, |grew, (ours, theirs)| ours.join(theirs) || grew)
     }
 
+    pub(super) fn heap(&self) -> usize {
+        self.sets().iter().map(|times| times.heap()).sum()
+    }
+
     /// In the order of the schema.
     pub(super) fn sets(&self) -> [&TimeSet; 6] {
         [&self.joins, &self.leaves, &self.mic_on, &self.mic_off, &self.cam_on, &self.cam_off]

@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::LazyLock;
 
 use crate::event::{Act, Event, Millis, Reaction, View, email_holds};
+use crate::lattice::heap::{block, block_of, recount};
 use crate::lattice::{Domain, IdSet, IntervalSet, Keyed, Latest, Put, Register, Stamp, ids};
 
 use super::connection::{Connection, Pairing, paired};
@@ -41,8 +42,8 @@ pub struct EntryPiece {
     pub polls_row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
-    /// Length of its last record, for the count of memory. Not part of the lattice.
-    pub record_len: u32,
+    /// Bytes of the heap when it was last written or read. Not part of the lattice.
+    pub memory: u32,
 }
 
 /// Live viewing as it was reported; the levels may overlap.
@@ -126,10 +127,44 @@ impl EntryPiece {
         }
     }
 
-    /// Every set of times.
+    /// Every set of times and, last, of positions; in the order of the schema.
     pub fn intervals(&self) -> [&IntervalSet; 7] {
         let LiveLevels { high, good, fair, low, no } = &self.live;
         [high, good, fair, low, no, &self.recorded, &self.playhead]
+    }
+
+    /// In the same order.
+    pub(super) fn intervals_mut(&mut self) -> [&mut IntervalSet; 7] {
+        let LiveLevels { high, good, fair, low, no } = &mut self.live;
+        [high, good, fair, low, no, &mut self.recorded, &mut self.playhead]
+    }
+
+    /// Whether an event said one of the texts, or the channel's number.
+    pub(super) fn says_something(&self) -> bool {
+        let texts = [&self.entry_name, &self.channel_name, &self.email, &self.user];
+        self.channel_id.get().is_some() || texts.iter().any(|text| text.get().is_some())
+    }
+
+    /// Takes note of the bytes of the heap that it holds. Returns by how many they have grown.
+    pub fn count_memory(&mut self) -> isize {
+        let now = self.heap();
+        recount(&mut self.memory, now)
+    }
+
+    fn heap(&self) -> usize {
+        let text = |register: &Register<String>| register.heap(|text| block(text.capacity()));
+        let poll = |poll: &PollPiece| {
+            let texts = [&poll.answer, &poll.poll_type, &poll.question];
+            texts.map(text).iter().sum::<usize>() + poll.position.heap(|_| 0)
+        };
+        let texts = [&self.entry_name, &self.channel_name, &self.email, &self.user].map(text);
+        texts.iter().sum::<usize>()
+            + self.channel_id.heap(|_| 0)
+            + self.intervals().iter().map(|set| set.heap()).sum::<usize>()
+            + self.plays.heap()
+            + self.reactions.any().map_or(0, ReactionSets::heap)
+            + self.connections.heap(|_, connection| connection.heap())
+            + self.polls.heap(|id, it| block(id.len()) + poll(it))
     }
 
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
@@ -273,6 +308,11 @@ impl From<ReactionSets> for Reactions {
 }
 
 impl Reactions {
+    /// None: there are none.
+    pub(super) fn any(&self) -> Option<&ReactionSets> {
+        self.0.as_deref()
+    }
+
     fn sets_mut(&mut self) -> &mut ReactionSets {
         self.0.get_or_insert_default()
     }
@@ -306,6 +346,10 @@ impl ReactionSets {
 
     fn join(&mut self, other: &Self) -> bool {
         self.all_mut().into_iter().zip(other.all()).fold(false, |grew, (ours, theirs)| ours.join(theirs) || grew)
+    }
+
+    fn heap(&self) -> usize {
+        block_of::<Self>(1) + self.all().iter().map(|ids| ids.heap()).sum::<usize>()
     }
 
     /// In the order of the schema.

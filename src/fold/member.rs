@@ -7,6 +7,7 @@
 //! exactly if M is. So M alone gives participated, attended or nothing, as all of them together would.
 
 use crate::event::{Act, Event, Millis, RegistrationAction, VisitPhase};
+use crate::lattice::heap::recount;
 use crate::lattice::{Keyed, Latest, Name};
 
 /// Kinds of facts. Those after `Unblocked` serve other ladders than `kaltura`.
@@ -82,8 +83,8 @@ pub struct MemberPiece {
     pub row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
-    /// Length of its last record, for the count of memory. Not part of the lattice.
-    pub record_len: u32,
+    /// Bytes of the heap when it was last written or read. Not part of the lattice.
+    pub memory: u32,
 }
 
 impl MemberPiece {
@@ -114,6 +115,12 @@ impl MemberPiece {
 
     pub(super) fn holds_nothing(&self) -> bool {
         self.facts.is_empty() && self.presences.is_empty() && self.row_hash == 0
+    }
+
+    /// See [`EntryPiece::count_memory`](super::EntryPiece::count_memory).
+    pub fn count_memory(&mut self) -> isize {
+        let now = self.facts.heap(|_, _| 0) + self.presences.heap(|entry, _| Name::heap(entry.len()));
+        recount(&mut self.memory, now)
     }
 
     /// Touches the piece's list; see `store/warm.rs`.

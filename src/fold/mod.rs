@@ -12,10 +12,12 @@
 
 mod catalogue;
 mod connection;
+mod earlier;
 mod entry;
 mod member;
 mod piece;
 mod poll;
+mod stamps;
 
 pub use catalogue::Catalogue;
 pub use connection::{Connection, Pairing};
@@ -25,6 +27,7 @@ pub use piece::{Piece, decode_piece};
 pub use poll::PollPiece;
 
 use crate::event::Event;
+use crate::lattice::heap::block_of;
 use crate::lattice::{Keyed, Name, Put};
 
 /// Everything known of one member.
@@ -100,10 +103,15 @@ impl Aggregate {
         self.entries.is_empty() && self.member.holds_nothing()
     }
 
-    /// Bytes of its pieces' records, as far as they have been written or read.
-    pub fn records_len(&self) -> usize {
-        let entries = self.entries.iter().map(|(_, piece)| piece.record_len);
-        entries.chain([self.member.record_len]).map(|len| len as usize).sum()
+    /// Bytes of the heap, as far as its pieces have been counted.
+    pub fn memory(&self) -> usize {
+        let entries = self.entries.iter().map(|(id, piece)| Self::entry_memory(id) + piece.memory as usize);
+        self.member.memory as usize + entries.sum::<usize>()
+    }
+
+    /// Bytes of an entry, beside what its piece counts: the piece, and its place in the list.
+    pub fn entry_memory(id: &str) -> usize {
+        block_of::<EntryPiece>(1) + block_of::<(Name, Box<EntryPiece>)>(1) + Name::heap(id.len())
     }
 
     pub fn entry(&self, id: &str) -> Option<&EntryPiece> {

@@ -1,16 +1,24 @@
 //! A piece of an aggregate to the record of `rollbook.state`, and back.
 //!
+//! A piece is written at every commit that changes it, and read at every start: it says nothing twice. Times are written
+//! since the last sign of life, which is near to most of them, and stamps once ([`Stamps`]).
+//!
 //! Canonical: pieces that hold the same facts (and the same notes of the caller) encode to the same bytes. Reading goes
 //! through the joins, so that no bytes can make a state that breaks their invariants.
 
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::event::Millis;
-use crate::lattice::{IdSet, IntervalSet, Latest, Register, Stamp, TimeSet};
+use crate::lattice::{IdSet, IntervalSet, Latest, Register, TimeSet};
 
 use super::connection::Connection;
+use super::earlier;
 use super::entry::{EntryPiece, ReactionSets};
 use super::member::{FactKind, MemberPiece};
 use super::poll::PollPiece;
+use super::stamps::Stamps;
+
+/// Place of today's pieces of entries in the schema's union.
+const ENTRY_BRANCH: i64 = 2;
 
 /// A piece read back. Which entry an entry's piece belongs to stands in the record's key.
 #[derive(Clone, Debug)]
@@ -21,9 +29,14 @@ pub enum Piece {
 
 /// Reads a record of `rollbook.state`, single-object header included.
 pub fn decode_piece(record: &[u8]) -> Result<Piece, ReadError> {
-    let mut from = Reader::object(&avro::STATE, record)?;
+    let mut from = Reader::object(&avro::STATE, record).or_else(|_| Reader::object(&earlier::FIRST, record))?;
     let member = from.option(read_member)?;
-    let entry = from.option(read_entry)?;
+    let entry = match from.long()? {
+        0 => None,
+        1 => Some(earlier::read_entry(&mut from)?),
+        ENTRY_BRANCH => Some(read_entry(&mut from)?),
+        _ => return Err(ReadError::Branch),
+    };
     if !from.0.is_empty() {
         return Err(ReadError::Length);
     }
@@ -93,145 +106,145 @@ impl EntryPiece {
     pub fn write(&self, out: &mut Writer) {
         out.0.extend_from_slice(&avro::STATE.header);
         out.option(None::<()>, |_, ()| ());
-        out.option(Some(self), write_entry);
+        out.long(ENTRY_BRANCH);
+        write_entry(out, self);
     }
 }
 
 fn write_entry(out: &mut Writer, piece: &EntryPiece) {
+    let base = piece.last_sign_at.0;
+    let mut stamps = Stamps::since(base);
     out.bool(piece.counted);
-    out.long(piece.last_sign_at.0);
-    write_register(out, &piece.entry_name, write_text);
-    write_register(out, &piece.channel_id, |out, value| out.long(*value));
-    for text in [&piece.channel_name, &piece.email, &piece.user] {
-        write_register(out, text, write_text);
-    }
-    for set in piece.intervals() {
-        write_intervals(out, set);
-    }
-    write_ids(out, &piece.plays);
-    for ids in piece.reactions.all() {
-        write_ids(out, ids);
-    }
-    out.array(piece.connections.iter(), |out, (id, connection)| {
-        out.long(id.cast_signed());
-        for times in connection.sets() {
-            write_times(out, times);
+    out.long(base);
+    out.option(piece.says_something().then_some(piece), |out, piece| {
+        write_text(out, &mut stamps, &piece.entry_name);
+        write_number(out, &mut stamps, &piece.channel_id);
+        for text in [&piece.channel_name, &piece.email, &piece.user] {
+            write_text(out, &mut stamps, text);
         }
     });
-    out.array(piece.polls.iter(), |out, (id, poll)| write_poll(out, id, poll));
-    out.long(piece.engagement_row_hash.cast_signed());
-    out.long(piece.polls_row_hash.cast_signed());
+    for (set, base) in piece.intervals().into_iter().zip(bases(base)) {
+        write_intervals(out, set, base);
+    }
+    write_ids(out, &piece.plays);
+    out.option(piece.reactions.any(), |out, sets| sets.all().iter().for_each(|ids| write_ids(out, ids)));
+    out.array(piece.connections.iter(), |out, (id, connection)| {
+        write_hash(out, *id);
+        for times in connection.sets() {
+            write_times(out, times, base);
+        }
+    });
+    out.array(piece.polls.iter(), |out, (id, poll)| {
+        out.text(id);
+        out.long(poll.first_at.0.wrapping_sub(base));
+        for text in [&poll.answer, &poll.poll_type, &poll.question] {
+            write_text(out, &mut stamps, text);
+        }
+        write_number(out, &mut stamps, &poll.position);
+    });
+    write_hash(out, piece.engagement_row_hash);
+    write_hash(out, piece.polls_row_hash);
 }
 
-fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError> {
-    let mut piece = EntryPiece { counted: from.bool()?, last_sign_at: Latest(from.long()?), ..EntryPiece::default() };
-    piece.entry_name = read_register(from, read_text)?;
-    piece.channel_id = read_register(from, Reader::long)?;
-    for text in [&mut piece.channel_name, &mut piece.email, &mut piece.user] {
-        *text = read_register(from, read_text)?;
-    }
-    let live = &mut piece.live;
-    for set in [
-        &mut live.high,
-        &mut live.good,
-        &mut live.fair,
-        &mut live.low,
-        &mut live.no,
-        &mut piece.recorded,
-        &mut piece.playhead,
-    ] {
-        *set = read_intervals(from)?;
+fn read_entry<'a>(from: &mut Reader<'a>) -> Result<EntryPiece, ReadError> {
+    let (counted, base) = (from.bool()?, from.long()?);
+    let mut piece = EntryPiece { counted, last_sign_at: Latest(base), ..EntryPiece::default() };
+    let mut stamps = Stamps::since(base);
+    from.option(|from| {
+        read_text(from, &mut stamps, &mut piece.entry_name)?;
+        read_number(from, &mut stamps, &mut piece.channel_id)?;
+        for text in [&mut piece.channel_name, &mut piece.email, &mut piece.user] {
+            read_text(from, &mut stamps, text)?;
+        }
+        Ok(())
+    })?;
+    for (set, base) in piece.intervals_mut().into_iter().zip(bases(base)) {
+        *set = read_intervals(from, base)?;
     }
     piece.plays = read_ids(from)?;
     let mut reactions = ReactionSets::default();
-    for ids in reactions.all_mut() {
-        *ids = read_ids(from)?;
-    }
+    from.option(|from| {
+        for ids in reactions.all_mut() {
+            *ids = read_ids(from)?;
+        }
+        Ok(())
+    })?;
     piece.reactions = reactions.into();
     from.array(|from| {
-        let id = from.long()?.cast_unsigned();
+        let id = read_hash(from)?;
         let mut connection = Connection::default();
         for times in connection.sets_mut() {
-            *times = read_times(from)?;
+            *times = read_times(from, base)?;
         }
         piece.connections.at(&id, |id| *id).join(&connection);
         Ok(())
     })?;
-    from.array(|from| {
+    from.array(|from: &mut Reader<'a>| {
         let id = from.text()?;
-        let poll = read_poll(from)?;
+        let mut poll = PollPiece::default();
+        poll.first_at.join(base.wrapping_add(from.long()?));
+        for text in [&mut poll.answer, &mut poll.poll_type, &mut poll.question] {
+            read_text(from, &mut stamps, text)?;
+        }
+        read_number(from, &mut stamps, &mut poll.position)?;
         piece.polls.at(id, |id| id.into()).join(poll);
         Ok(())
     })?;
-    piece.engagement_row_hash = from.long()?.cast_unsigned();
-    piece.polls_row_hash = from.long()?.cast_unsigned();
+    piece.engagement_row_hash = read_hash(from)?;
+    piece.polls_row_hash = read_hash(from)?;
     Ok(piece)
 }
 
-fn write_poll(out: &mut Writer, id: &str, poll: &PollPiece) {
-    out.text(id);
-    out.long(poll.first_at.0);
-    let (stamp, answer) = poll.answer.stated().expect("every event of a poll states an answer");
-    write_statement(out, stamp, answer, write_text);
-    write_register(out, &poll.poll_type, write_text);
-    write_register(out, &poll.question, write_text);
-    write_register(out, &poll.position, |out, value| out.long(*value));
+/// What the intervals are written since, in their order: the last of them are positions, and no times.
+fn bases(times: Millis) -> [i64; 7] {
+    [times, times, times, times, times, times, 0]
 }
 
-fn read_poll(from: &mut Reader<'_>) -> Result<PollPiece, ReadError> {
-    let mut poll = PollPiece::default();
-    poll.first_at.join(from.long()?);
-    read_statement(from, &mut poll.answer, read_text)?;
-    poll.poll_type = read_register(from, read_text)?;
-    poll.question = read_register(from, read_text)?;
-    poll.position = read_register(from, Reader::long)?;
-    Ok(poll)
+fn write_text<'a>(out: &mut Writer, stamps: &mut Stamps<'a>, register: &'a Register<String>) {
+    stamps.write(out, register.stated(), |out, text| out.text(text));
 }
 
-#[expect(clippy::ptr_arg, reason = "the type of a register's value")]
-fn write_text(out: &mut Writer, text: &String) {
-    out.text(text);
-}
-
-fn read_text(from: &mut Reader<'_>) -> Result<String, ReadError> {
-    Ok(from.text()?.to_owned())
-}
-
-fn write_register<V: Ord>(out: &mut Writer, register: &Register<V>, value: impl Fn(&mut Writer, &V)) {
-    out.option(register.stated(), |out, (stamp, stated)| write_statement(out, stamp, stated, value));
-}
-
-fn write_statement<V>(out: &mut Writer, stamp: Stamp<'_>, stated: &V, value: impl Fn(&mut Writer, &V)) {
-    out.long(stamp.at);
-    out.text(stamp.source);
-    out.text(stamp.event_id);
-    value(out, stated);
-}
-
-fn read_register<'a, V: Ord + Clone + Default>(
+fn read_text<'a>(
     from: &mut Reader<'a>,
-    value: impl Fn(&mut Reader<'a>) -> Result<V, ReadError>,
-) -> Result<Register<V>, ReadError> {
-    let mut register = Register::default();
-    from.option(|from| read_statement(from, &mut register, value))?;
-    Ok(register)
-}
-
-fn read_statement<'a, V: Ord + Clone>(
-    from: &mut Reader<'a>,
-    register: &mut Register<V>,
-    value: impl Fn(&mut Reader<'a>) -> Result<V, ReadError>,
+    stamps: &mut Stamps<'a>,
+    register: &mut Register<String>,
 ) -> Result<(), ReadError> {
-    let stamp = Stamp { at: from.long()?, source: from.text()?, event_id: from.text()? };
-    register.put(stamp, &value(from)?);
-    Ok(())
+    stamps.read(from, |from, stamp| {
+        register.put(stamp, from.text()?);
+        Ok(())
+    })
 }
 
-/// As gaps: the first start, its length, the gap to the next start, its length, …
-fn write_intervals(out: &mut Writer, set: &IntervalSet) {
+fn write_number<'a>(out: &mut Writer, stamps: &mut Stamps<'a>, register: &'a Register<i64>) {
+    stamps.write(out, register.stated(), |out, number| out.long(*number));
+}
+
+fn read_number<'a>(
+    from: &mut Reader<'a>,
+    stamps: &mut Stamps<'a>,
+    register: &mut Register<i64>,
+) -> Result<(), ReadError> {
+    stamps.read(from, |from, stamp| {
+        register.put(stamp, &from.long()?);
+        Ok(())
+    })
+}
+
+/// 0 stands for none.
+fn write_hash(out: &mut Writer, hash: u64) {
+    out.option((hash != 0).then_some(hash), |out, hash| out.0.extend_from_slice(&hash.to_be_bytes()));
+}
+
+fn read_hash(from: &mut Reader<'_>) -> Result<u64, ReadError> {
+    let hash = from.option(|from| from.take(size_of::<u64>())?.first_chunk().copied().ok_or(ReadError::Short))?;
+    Ok(hash.map_or(0, u64::from_be_bytes))
+}
+
+/// As gaps: the first start since `base`, its length, the gap to the next start, its length, …
+fn write_intervals(out: &mut Writer, set: &IntervalSet, base: i64) {
     if !set.is_empty() {
         out.length(2 * set.iter().len());
-        let mut last = 0;
+        let mut last = base;
         for bound in set.iter().flat_map(|(start, end)| [start, end]) {
             // Wraps for intervals longer than 63 bits, and wraps back where it is read.
             out.long(bound.wrapping_sub(last));
@@ -241,9 +254,9 @@ fn write_intervals(out: &mut Writer, set: &IntervalSet) {
     out.long(0);
 }
 
-fn read_intervals(from: &mut Reader<'_>) -> Result<IntervalSet, ReadError> {
+pub(super) fn read_intervals(from: &mut Reader<'_>, base: i64) -> Result<IntervalSet, ReadError> {
     let mut set = IntervalSet::default();
-    let mut last: i64 = 0;
+    let mut last = base;
     let mut open = None;
     from.array(|from| {
         last = last.wrapping_add(from.long()?);
@@ -258,17 +271,17 @@ fn read_intervals(from: &mut Reader<'_>) -> Result<IntervalSet, ReadError> {
     if open.is_some() { Err(ReadError::Length) } else { Ok(set) }
 }
 
-fn write_times(out: &mut Writer, times: &TimeSet) {
-    let mut last = 0;
+fn write_times(out: &mut Writer, times: &TimeSet, base: Millis) {
+    let mut last = base;
     out.array(times.iter(), |out, at| {
         out.long(at.wrapping_sub(last));
         last = at;
     });
 }
 
-fn read_times(from: &mut Reader<'_>) -> Result<TimeSet, ReadError> {
+pub(super) fn read_times(from: &mut Reader<'_>, base: Millis) -> Result<TimeSet, ReadError> {
     let mut times = Vec::new();
-    let mut last: Millis = 0;
+    let mut last = base;
     from.array(|from| {
         last = last.wrapping_add(from.long()?);
         times.push(last);
@@ -284,7 +297,7 @@ fn write_ids(out: &mut Writer, ids: &IdSet) {
     }
 }
 
-fn read_ids(from: &mut Reader<'_>) -> Result<IdSet, ReadError> {
+pub(super) fn read_ids(from: &mut Reader<'_>) -> Result<IdSet, ReadError> {
     let (ids, rest) = from.bytes()?.as_chunks();
     if !rest.is_empty() {
         return Err(ReadError::Length);

@@ -1,7 +1,10 @@
 //! A short list that keeps a single item in place.
 //!
 //! Most sets of a piece hold nothing or one thing: one play, one stretch of viewing. A vector would put that one thing
-//! elsewhere in memory, and with a million pieces every such detour is a wait for the memory.
+//! elsewhere in memory, and with a million pieces every such detour is a wait for the memory. Nor does a list of two have
+//! the room for four that a vector would begin with.
+
+use super::heap::block_of;
 
 /// Invariant: one item is never `Many`. As large as a vector.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +39,26 @@ impl<T: Copy> Few<T> {
     pub fn insert(&mut self, place: usize, item: T) {
         match self {
             Self::Nothing => *self = Self::One(item),
-            Self::One(_) => self.change(|items| items.insert(place, item)),
-            Self::Many(items) => items.insert(place, item),
+            Self::One(first) => {
+                let mut items = Vec::with_capacity(2);
+                items.push(*first);
+                items.insert(place, item);
+                *self = Self::Many(items);
+            }
+            Self::Many(items) => {
+                if items.len() == items.capacity() {
+                    items.reserve_exact(1 + items.len() / 2);
+                }
+                items.insert(place, item);
+            }
+        }
+    }
+
+    /// Bytes of the heap.
+    pub fn heap(&self) -> usize {
+        match self {
+            Self::Nothing | Self::One(_) => 0,
+            Self::Many(items) => block_of::<T>(items.capacity()),
         }
     }
 

@@ -64,6 +64,8 @@ enum Repr {
 
 /// Longest list: moving half of it costs what a search in a tree costs.
 const LIST_MAX: usize = 1_024;
+/// Of an id in a tree.
+const TREE_ID_BYTES: usize = 18;
 
 impl Default for IdSet {
     fn default() -> Self {
@@ -111,6 +113,14 @@ impl IdSet {
         u64::from(matches!(&self.0, Repr::List(ids) if ids.is_many()))
     }
 
+    /// Bytes of the heap. The nodes of a tree that grows in disorder are two thirds full, of hashes and of pointers.
+    pub fn heap(&self) -> usize {
+        match &self.0 {
+            Repr::List(ids) => ids.heap(),
+            Repr::Tree(ids) => ids.len() * TREE_ID_BYTES,
+        }
+    }
+
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::List(ids) => ids.as_slice().len(),
@@ -145,6 +155,7 @@ impl FromIterator<u64> for IdSet {
         let mut ids: Vec<u64> = ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
+        ids.shrink_to_fit();
         let large = ids.len() > LIST_MAX;
         Self(if large { Repr::Tree(Box::new(ids.into_iter().collect())) } else { Repr::List(ids.into()) })
     }

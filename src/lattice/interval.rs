@@ -46,6 +46,11 @@ impl IntervalSet {
         true
     }
 
+    /// Bytes of the heap.
+    pub fn heap(&self) -> usize {
+        self.0.heap()
+    }
+
     /// Touches the set itself.
     pub fn warm(&self) -> u64 {
         u64::from(self.0.is_many())

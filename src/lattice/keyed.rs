@@ -1,17 +1,21 @@
 //! A map of joinable values by key, sorted.
 //!
 //! A member has few entries, an entry few connections and polls: a sorted vector finds them faster than a tree and
-//! takes half the room. Iteration order is the key's, so that equal maps encode to equal bytes.
+//! takes half the room. It has room for what it holds and no more: most have one key, and a vector that grows by doubling
+//! begins with room for four. Iteration order is the key's, so that equal maps encode to equal bytes.
 
 use std::borrow::Borrow;
+use std::mem;
+
+use super::heap::block_of;
 
 /// Invariant: ascending by key, each key once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyed<K, V>(Vec<(K, V)>);
+pub struct Keyed<K, V>(Box<[(K, V)]>);
 
 impl<K, V> Default for Keyed<K, V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Box::default())
     }
 }
 
@@ -34,10 +38,35 @@ impl<K: Ord, V: Default> Keyed<K, V> {
         K: Borrow<Q>,
     {
         let place = self.place(key).unwrap_or_else(|place| {
-            self.0.insert(place, (own(key), V::default()));
+            self.insert(place, (own(key), V::default()));
             place
         });
         &mut self.0.get_mut(place).expect("found or just put there").1
+    }
+
+    /// Joins one value; one whose key is new is kept as it is. Returns the key's value.
+    pub fn join_at<Q: Ord + ?Sized>(
+        &mut self,
+        key: &Q,
+        value: V,
+        own: impl FnOnce(&Q) -> K,
+        join: impl FnOnce(&mut V, V),
+    ) -> &mut V
+    where
+        K: Borrow<Q>,
+    {
+        let (place, left) = match self.place(key) {
+            Ok(place) => (place, Some(value)),
+            Err(place) => {
+                self.insert(place, (own(key), value));
+                (place, None)
+            }
+        };
+        let ours = &mut self.0.get_mut(place).expect("found or just put there").1;
+        if let Some(value) = left {
+            join(ours, value);
+        }
+        ours
     }
 
     /// Touches the first and the last key.
@@ -56,6 +85,19 @@ impl<K: Ord, V: Default> Keyed<K, V> {
         self.0.binary_search_by(|(known, _)| known.borrow().cmp(key))
     }
 
+    fn insert(&mut self, place: usize, item: (K, V)) {
+        self.change(|items| {
+            items.reserve_exact(1);
+            items.insert(place, item);
+        });
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Vec<(K, V)>)) {
+        let mut items = mem::take(&mut self.0).into_vec();
+        change(&mut items);
+        self.0 = items.into_boxed_slice();
+    }
+
     /// Joins the values key by key. Returns whether a key was new or a value changed.
     pub fn join(&mut self, other: Self, mut join: impl FnMut(&mut V, V) -> bool) -> bool {
         let mut changed = false;
@@ -66,7 +108,7 @@ impl<K: Ord, V: Default> Keyed<K, V> {
                     changed |= join(ours, value);
                 }
                 Err(place) => {
-                    self.0.insert(place, (key, value));
+                    self.insert(place, (key, value));
                     changed = true;
                 }
             }
@@ -89,8 +131,13 @@ impl<K: Ord, V: Default> Keyed<K, V> {
         K: Borrow<Q>,
     {
         if let Ok(place) = self.place(key) {
-            self.0.remove(place);
+            self.change(|items| drop(items.remove(place)));
         }
+    }
+
+    /// Bytes of the heap, where each item has so many of its own.
+    pub fn heap(&self, own: impl Fn(&K, &V) -> usize) -> usize {
+        block_of::<(K, V)>(self.0.len()) + self.iter().map(|(key, value)| own(key, value)).sum::<usize>()
     }
 
     pub fn len(&self) -> usize {

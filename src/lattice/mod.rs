@@ -8,6 +8,7 @@
 //! Counters that add would be shorter, but a record that is delivered twice would count twice.
 
 mod few;
+pub mod heap;
 pub mod ids;
 pub mod interval;
 pub mod keyed;

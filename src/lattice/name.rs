@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 
+use super::heap::block;
 use super::keyed::Warm;
 
 /// What fits beside a length into the room of a `String`.
@@ -25,6 +26,11 @@ enum Repr {
 
 impl Name {
     pub const EMPTY: Self = Self(Repr::Short(0, [0; SHORT]));
+
+    /// Bytes of the heap that a text of so many takes as a name.
+    pub fn heap(len: usize) -> usize {
+        if len > SHORT { block(len) } else { 0 }
+    }
 
     fn as_bytes(&self) -> &[u8] {
         match &self.0 {

@@ -8,6 +8,7 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::ops::BitOrAssign;
 
+use super::heap::{block, block_of};
 use crate::event::Millis;
 
 /// When a statement was made, and by which event.
@@ -25,14 +26,16 @@ pub struct Register<V>(Option<Box<Stated<V>>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stated<V> {
     at: Millis,
-    source: String,
-    event_id: String,
+    /// Source and event id, end to end: one block of memory instead of two.
+    by: String,
+    source_len: usize,
     value: V,
 }
 
 impl<V> Stated<V> {
     fn stamp(&self) -> Stamp<'_> {
-        Stamp { at: self.at, source: &self.source, event_id: &self.event_id }
+        let (source, event_id) = self.by.split_at(self.source_len);
+        Stamp { at: self.at, source, event_id }
     }
 }
 
@@ -59,16 +62,17 @@ impl<V: Ord> Register<V> {
         V: Borrow<B>,
     {
         let Some(stated) = &mut self.0 else {
-            let (source, event_id) = (stamp.source.to_owned(), stamp.event_id.to_owned());
-            self.0 = Some(Box::new(Stated { at: stamp.at, source, event_id, value: value.to_owned() }));
+            let (by, source_len) = ([stamp.source, stamp.event_id].concat(), stamp.source.len());
+            self.0 = Some(Box::new(Stated { at: stamp.at, by, source_len, value: value.to_owned() }));
             return Put { changed: true, conflict: false };
         };
         let (newer, greater) = (stamp.cmp(&stated.stamp()), value.cmp(stated.value.borrow()));
         let changed = newer.then(greater) == Ordering::Greater;
         if changed {
             stated.at = stamp.at;
-            stamp.source.clone_into(&mut stated.source);
-            stamp.event_id.clone_into(&mut stated.event_id);
+            stamp.source.clone_into(&mut stated.by);
+            stated.by.push_str(stamp.event_id);
+            stated.source_len = stamp.source.len();
             value.clone_into(&mut stated.value);
         }
         Put { changed, conflict: newer.is_eq() && greater.is_ne() }
@@ -91,6 +95,13 @@ impl<V: Ord> Register<V> {
     /// The newest value.
     pub fn get(&self) -> Option<&V> {
         self.0.as_ref().map(|stated| &stated.value)
+    }
+
+    /// Bytes of the heap, of which the value has so many.
+    pub fn heap(&self, value: impl FnOnce(&V) -> usize) -> usize {
+        let of_statement =
+            |stated: &Stated<V>| block_of::<Stated<V>>(1) + block(stated.by.capacity()) + value(&stated.value);
+        self.0.as_deref().map_or(0, of_statement)
     }
 
     pub fn stated(&self) -> Option<(Stamp<'_>, &V)> {

@@ -1,5 +1,6 @@
 //! Latest time, earliest time, set of times.
 
+use super::few::Few;
 use crate::event::Millis;
 
 /// The latest time seen.
@@ -42,12 +43,12 @@ impl Earliest {
 
 /// A set of times. Invariant: ascending, each time once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TimeSet(Vec<Millis>);
+pub struct TimeSet(Few<Millis>);
 
 impl TimeSet {
     /// Returns whether the time is new.
     pub fn insert(&mut self, at: Millis) -> bool {
-        match self.0.binary_search(&at) {
+        match self.0.as_slice().binary_search(&at) {
             Ok(_) => false,
             Err(place) => {
                 self.0.insert(place, at);
@@ -59,7 +60,7 @@ impl TimeSet {
     /// Union. Returns whether a time was new.
     pub fn join(&mut self, other: &Self) -> bool {
         let mut grew = false;
-        for &at in &other.0 {
+        for at in other.iter() {
             grew |= self.insert(at);
         }
         grew
@@ -67,12 +68,18 @@ impl TimeSet {
 
     /// The first time at `from` or after it.
     pub fn first_since(&self, from: Millis) -> Option<Millis> {
-        self.0.get(self.0.partition_point(|at| *at < from)).copied()
+        let times = self.0.as_slice();
+        times.get(times.partition_point(|at| *at < from)).copied()
     }
 
     /// Ascending.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Millis> + '_ {
-        self.0.iter().copied()
+        self.0.as_slice().iter().copied()
+    }
+
+    /// Bytes of the heap.
+    pub fn heap(&self) -> usize {
+        self.0.heap()
     }
 }
 
@@ -81,7 +88,8 @@ impl FromIterator<Millis> for TimeSet {
         let mut times: Vec<Millis> = times.into_iter().collect();
         times.sort_unstable();
         times.dedup();
-        Self(times)
+        times.shrink_to_fit();
+        Self(times.into())
     }
 }
 

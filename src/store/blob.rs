@@ -2,7 +2,6 @@
 
 use crate::avro::{Reader, Writer};
 use crate::fold::{Aggregate, Piece, decode_piece};
-use crate::lattice::Name;
 
 use super::disk::DiskError;
 
@@ -35,30 +34,36 @@ pub(super) fn read(bytes: &[u8]) -> Result<Aggregate, DiskError> {
     let mut from = Reader(bytes);
     let mut aggregate = Aggregate::default();
     match next(&mut from)? {
-        (Piece::Member(mut member), len) => {
-            member.record_len = len;
+        Piece::Member(mut member) => {
+            member.count_memory();
             aggregate.member = member;
         }
-        (Piece::Entry(_), _) => return Err(DiskError::Content),
+        Piece::Entry(_) => return Err(DiskError::Content),
     }
     while !from.0.is_empty() {
         let entry_id = from.text().map_err(|_| DiskError::Content)?;
         match next(&mut from)? {
-            (Piece::Entry(mut entry), len) => {
-                entry.record_len = len;
-                *aggregate.entries.at(entry_id, |id| Name::from(id)) = entry;
+            Piece::Entry(mut entry) => {
+                entry.count_memory();
+                aggregate.entries.join_at(
+                    entry_id,
+                    entry,
+                    |id| id.into(),
+                    |ours, again| {
+                        ours.join(*again);
+                    },
+                );
             }
-            (Piece::Member(_), _) => return Err(DiskError::Content),
+            Piece::Member(_) => return Err(DiskError::Content),
         }
     }
     Ok(aggregate)
 }
 
-/// A piece and the length of its record.
-fn next(from: &mut Reader<'_>) -> Result<(Piece, u32), DiskError> {
+fn next(from: &mut Reader<'_>) -> Result<Piece, DiskError> {
     let mut read = || {
         let len = u32::from_le_bytes(*from.take(LENGTH_BYTES).ok()?.first_chunk()?);
-        Some((decode_piece(from.take(usize::try_from(len).ok()?).ok()?).ok()?, len))
+        decode_piece(from.take(usize::try_from(len).ok()?).ok()?).ok()
     };
     read().ok_or(DiskError::Content)
 }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::event::Event;
 
-pub use disk::{Disk, DiskError};
+pub use disk::{BESIDE_BYTES, Disk, DiskError};
 pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key, write_piece_key};
 pub use shelf::{Identity, Marker, Shelf};
 pub use spill::Snapshot;

@@ -18,6 +18,7 @@ mod frozen;
 mod golden;
 mod harness;
 mod kafka_broker;
+mod memory;
 mod metrics;
 mod pipeline;
 mod properties;

@@ -241,20 +241,8 @@ fn live_through(seed: u64) -> (u64, usize) {
 }
 
 fn session(key: SessionKey, version: i64) -> Session {
-    Session {
-        key,
-        updated_at: NOON + version,
-        source: "s".to_owned(),
-        event_id: version.to_string(),
-        name: Some(format!("Talk {version}")),
-        channel_id: None,
-        channel_name: None,
-        scheduled_start: None,
-        scheduled_end: None,
-        actual_start: None,
-        actual_end: None,
-        duration_ms: None,
-    }
+    let name = Some(format!("Talk {version}"));
+    Session { name, ..Session::blank(key, NOON + version, "s", &version.to_string()) }
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Records of the state that earlier versions wrote: today's reader makes the same rows of them.
 //!
 //! `tests/data/records/state/{version}.jsonl` holds pieces of a small conference as that version wrote them, in base64, and
-//! the rows that they make. A version that writes another form adds a file; none is ever changed.
+//! the rows that they make; `schemas/earlier/state/{version}.avsc` is what the version wrote by. A version that writes another
+//! form adds both; none is ever changed.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use apache_avro::{Schema, from_avro_datum};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use rollbook::avro::single_object_header;
 use rollbook::event::MemberKey;
 use rollbook::fold::{Aggregate, Catalogue, decode_piece};
 use rollbook::store::parse_piece_key;
@@ -33,16 +36,21 @@ fn rows(member: &MemberKey, aggregate: &Aggregate) -> Value {
 
 #[test]
 fn states_of_every_version_are_read_today() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/records/state");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut versions = 0;
-    for file in fs::read_dir(folder).expect("the folder is there") {
+    for file in fs::read_dir(project.join("schemas/earlier/state")).expect("the folder is there") {
         versions += 1;
-        let text = fs::read_to_string(file.expect("a readable folder").path()).expect("a text");
+        let file = file.expect("a readable folder").path();
+        let schema = Schema::parse_str(&fs::read_to_string(&file).expect("a text")).expect("a schema");
+        let version = file.file_stem().expect("a name").to_str().expect("a text");
+        let text = fs::read_to_string(project.join(format!("tests/data/records/state/{version}.jsonl")))
+            .unwrap_or_else(|error| panic!("records of version {version}: {error}"));
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).expect("a line is JSON");
             let mut read = None;
             for (key, record) in line["records"].as_object().expect("records by key") {
                 let record = BASE64_STANDARD.decode(record.as_str().expect("a text")).expect("base64");
+                is_of(&schema, &record);
                 let (member, entry_id) = parse_piece_key(key).expect("the key of a piece");
                 let (_, aggregate) = read.get_or_insert_with(|| (member, Aggregate::default()));
                 aggregate.join_piece(entry_id, decode_piece(&record).expect("a state of an earlier version"));
@@ -52,4 +60,11 @@ fn states_of_every_version_are_read_today() {
         }
     }
     assert!(versions > 0, "no version was read");
+}
+
+/// As any reader of Avro sees it.
+fn is_of(schema: &Schema, record: &[u8]) {
+    let mut body = record.strip_prefix(&single_object_header(schema)).expect("a record of this version");
+    let value = from_avro_datum(schema, &mut body, None).expect("a record of the schema");
+    assert!(body.is_empty() && value.validate(schema), "{value:?}");
 }

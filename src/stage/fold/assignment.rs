@@ -52,7 +52,7 @@ impl<M: Member> Worker<M> {
     pub(super) fn read_back(&mut self) -> Result<(), Error> {
         self.taking_over = true;
         self.parts.health.ready(false, "states are read back");
-        self.parts.metrics.state_restoring.set(1);
+        self.restoring_share.set(1);
         self.begin_restore()
     }
 
@@ -199,7 +199,7 @@ impl<M: Member> Worker<M> {
         let took = self.progress.end();
         let (records, pieces) = (self.progress.records(), self.store.pieces());
         info!(thread = %self.parts.name, records, pieces, seconds = took.as_secs_f64(), "states read back, folding");
-        self.parts.metrics.state_restoring.set(0);
+        self.restoring_share.set(0);
         self.parts.metrics.restore_duration.observe(took.as_secs_f64());
         self.parts.health.ready(true, "");
         Ok(())

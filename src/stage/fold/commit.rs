@@ -89,7 +89,7 @@ impl Changes<'_> {
         }
     }
 
-    /// By how much the record of the piece has grown; None where it was not written.
+    /// By how many bytes of memory the piece has grown since it was counted last; None where it was not written.
     fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) -> Option<isize> {
         let (catalogue, piece) = (self.catalogue, &aggregate.member);
         let derive = |out: &mut Writer| upsert::write_member(out, subject.member, piece, catalogue);
@@ -99,8 +99,8 @@ impl Changes<'_> {
         if !sent && !changed {
             return None;
         }
-        let len = self.state(subject, None, |out| aggregate.member.write(out));
-        Some(grown(&mut aggregate.member.record_len, len))
+        self.state(subject, None, |out| aggregate.member.write(out));
+        Some(aggregate.member.count_memory())
     }
 
     /// See [`Self::member`].
@@ -116,8 +116,8 @@ impl Changes<'_> {
         if !engagement_sent && !polls_sent && !changed {
             return None;
         }
-        let len = self.state(subject, Some(entry_id), |out| piece.write(out));
-        Some(grown(&mut piece.record_len, len))
+        self.state(subject, Some(entry_id), |out| piece.write(out));
+        Some(piece.count_memory())
     }
 
     /// Sends a row, or its refusal, if it is not what was last sent. Returns the hash of what now was.
@@ -163,15 +163,13 @@ impl Changes<'_> {
         last_sent
     }
 
-    /// Length of the record.
-    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: impl FnOnce(&mut Writer)) -> u32 {
+    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: impl FnOnce(&mut Writer)) {
         let value = |out: &mut Writer| {
-            let start = out.0.len();
             value(out);
-            u32::try_from(out.0.len() - start).ok()
+            Some(())
         };
         let key = |out: &mut Writer| write_piece_key(out, subject.member, entry_id);
-        self.records.write((Topic::State, subject.partition), value, key).expect("a piece is shorter than 4 GiB")
+        self.records.write((Topic::State, subject.partition), value, key).expect("the value is there");
     }
 
     fn refusal(&mut self, subject: &Subject<'_>, refusal: &RowRefusal) {
@@ -198,12 +196,6 @@ impl Changes<'_> {
         let value = letter.encode();
         self.records.push(Topic::DeadLetters, Outgoing { key: Some(&key), value: Some(&value), ..Outgoing::default() });
     }
-}
-
-/// Takes note of a record's length. Returns by how much it has grown.
-fn grown(len: &mut u32, now: u32) -> isize {
-    let before = std::mem::replace(len, now);
-    (now as usize).cast_signed() - (before as usize).cast_signed()
 }
 
 fn add(grown: Option<isize>, more: Option<isize>) -> Option<isize> {

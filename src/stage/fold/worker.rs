@@ -16,7 +16,7 @@ use crate::kafka::member::Member;
 use crate::kafka::membership::Rebalance;
 use crate::kafka::registry::Registry;
 use crate::kafka::transaction::{Commits, Committed, Records, Transaction};
-use crate::metrics::{CommitResult, Metrics};
+use crate::metrics::{CommitResult, Metrics, Share};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange, Follower};
 use crate::store::{Disk, Store};
@@ -99,6 +99,8 @@ pub struct Worker<M: Member> {
     reported_pieces: i64,
     reported_memory: i64,
     pub(super) reported_assigned: i64,
+    /// 1 while states are read back, or wait to be.
+    pub(super) restoring_share: Share,
     /// Partitions are taken over and the disk is waited for.
     pub(super) taking_over: bool,
     pub(super) progress: RestoreProgress,
@@ -107,6 +109,7 @@ pub struct Worker<M: Member> {
 impl<M: Member> Worker<M> {
     pub fn new(parts: WorkerParts<M>) -> Self {
         let now = parts.member.now();
+        let restoring_share = Share::of(&parts.metrics.state_restoring);
         Self {
             decoder: Decoder::new(parts.config.fold.value_bytes_max),
             parts,
@@ -128,6 +131,7 @@ impl<M: Member> Worker<M> {
             reported_pieces: 0,
             reported_memory: 0,
             reported_assigned: 0,
+            restoring_share,
             taking_over: false,
             progress: RestoreProgress::default(),
         }
@@ -406,6 +410,7 @@ impl<M: Member> Worker<M> {
         let memory = i64::try_from(self.store.memory()).unwrap_or(i64::MAX);
         metrics.state_memory.add(memory - self.reported_memory);
         self.reported_memory = memory;
+        self.restoring_share.set(i64::from(self.taking_over || self.restoring.is_some()));
     }
 }
 

@@ -13,7 +13,7 @@ use rollbook::upsert::Object;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Process, http};
+use crate::harness::{self, Process, http, settings};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 const COLLECTIONS: &str = "/composite/sobjects/";
@@ -175,17 +175,6 @@ impl ChaosOrg {
 
     /// Section of the configuration file.
     pub fn section(&self) -> String {
-        format!(
-            "[salesforce]
-login_url = \"{url}\"
-[salesforce.auth]
-flow = \"client_credentials\"
-client_id = \"{client_id}\"
-client_secret_file = \"{secret}\"
-",
-            url = self.url(),
-            client_id = self.client_id,
-            secret = self.folder.join("client-secret").display(),
-        )
+        settings::salesforce(&self.url(), &self.client_id, &self.folder.join("client-secret"))
     }
 }

@@ -9,7 +9,7 @@ use rollbook::demo::conference::People;
 
 use super::org::{ChaosOrg, Trouble};
 use super::plan::Victim;
-use crate::harness::{self, Names, Node, Rollbook};
+use crate::harness::{self, Names, Node, Rollbook, Settings};
 
 /// The log is compacted within the run, so that a restore meets what compaction leaves; and a broker that was killed
 /// need not wait long until it is taken for dead, before which it may not come back.
@@ -188,33 +188,15 @@ impl Site {
     }
 
     fn config(&self, instance: &str, port: u16) -> String {
-        let topics = toml::to_string(&self.names.topics).expect("topics are TOML");
-        format!(
-            "application = \"{prefix}\"
-[kafka]
-bootstrap = \"{bootstrap}\"
-instance = \"{instance}\"
-[kafka.properties]
-# a second fold that is gone for good is missed soon
-\"session.timeout.ms\" = \"6000\"
-\"heartbeat.interval.ms\" = \"500\"
-# a broker that is back is noticed soon
-\"reconnect.backoff.max.ms\" = \"500\"
-[topics]
-{topics}[fold]
-group_protocol = \"{group_protocol}\"
-commit_interval = \"20ms\"
-commit_interval_behind = \"100ms\"
-[sink]
-backoff_min = \"10ms\"
-backoff_max = \"200ms\"
-{salesforce}[http]
-listen = \"127.0.0.1:{port}\"
-",
-            prefix = self.names.prefix,
-            bootstrap = self.bootstrap,
-            group_protocol = self.group_protocol,
-            salesforce = self.org.section(),
-        )
+        let settings = Settings {
+            names: &self.names,
+            bootstrap: &self.bootstrap,
+            instance,
+            group_protocol: &self.group_protocol,
+            // A broker that is back is noticed soon.
+            properties: "\"reconnect.backoff.max.ms\" = \"500\"\n",
+            port,
+        };
+        settings.text() + &self.org.section()
     }
 }

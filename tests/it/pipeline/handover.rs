@@ -25,22 +25,13 @@ fn consumer_whoever_comes_leaves_or_is_killed_the_answer_is_the_same() {
 }
 
 #[test]
+fn classic_a_frozen_instance_that_wakes_up_changes_nothing() {
+    frozen_and_awake(&world("frozen", "classic"));
+}
+
+#[test]
 fn consumer_a_frozen_instance_that_wakes_up_changes_nothing() {
-    let world = world("frozen", "consumer");
-    let conference = world.conference(22, 60);
-    let thirds = conference.records.len() / 3;
-    let one = world.start("one").ready();
-    world.send(&conference.records[..thirds]);
-    world.settle();
-    one.process.signal("STOP");
-    world.send(&conference.records[thirds..2 * thirds]);
-    let two = world.start("two").ready();
-    world.settle();
-    one.process.signal("CONT");
-    world.send(&conference.records[2 * thirds..]);
-    says(&one, "the first instance to be a member again", || partitions(&one).len() == 1);
-    right(&world, &conference);
-    drop(two);
+    frozen_and_awake(&world("frozen", "consumer"));
 }
 
 #[test]
@@ -88,6 +79,24 @@ fn comings_and_goings(world: &World) {
     send();
     says(&one, "what the killed one had", || partitions(&one).len() == 2);
     right(world, &conference);
+}
+
+fn frozen_and_awake(world: &World) {
+    let conference = world.conference(22, 60);
+    let thirds = conference.records.len() / 3;
+    let one = world.start("one").ready();
+    world.send(&conference.records[..thirds]);
+    world.settle();
+    // Still a member of the group, with partitions and perhaps an open transaction, and not heard of any more.
+    one.process.signal("STOP");
+    world.send(&conference.records[thirds..2 * thirds]);
+    let two = world.start("two").ready();
+    world.settle();
+    one.process.signal("CONT");
+    world.send(&conference.records[2 * thirds..]);
+    says(&one, "the first instance to be a member again", || partitions(&one).len() == 1);
+    right(world, &conference);
+    drop(two);
 }
 
 #[track_caller]

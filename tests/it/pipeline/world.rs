@@ -14,7 +14,7 @@ use rollbook::event::{EventKind, SalesforceId};
 use rollbook::upsert::Object;
 use secrecy::ExposeSecret;
 
-use crate::harness::{self, Gate, Names, PARTITIONS, Record, Rollbook};
+use crate::harness::{self, Gate, Names, Record, Rollbook, Settings, settings};
 
 /// For whatever a test waits for: far more than an idle machine needs.
 pub const WITHIN: Duration = Duration::from_secs(90);
@@ -85,43 +85,17 @@ impl World {
         let secret = folder.join("client-secret");
         fs::write(&secret, credentials.client_secret.expose_secret()).expect("the target folder is writable");
         let file = folder.join(format!("{instance}.toml"));
-        let text = format!(
-            "application = \"{prefix}\"
-[kafka]
-bootstrap = \"{bootstrap}\"
-instance = \"{instance}\"
-[kafka.properties]
-# an instance that was killed is missed soon
-\"session.timeout.ms\" = \"6000\"
-\"heartbeat.interval.ms\" = \"500\"
-{properties}[topics]
-{topics}[fold]
-group_protocol = \"{group_protocol}\"
-commit_interval = \"20ms\"
-commit_interval_behind = \"100ms\"
-[sink]
-backoff_min = \"10ms\"
-backoff_max = \"200ms\"
-attempts_max = 4
-[salesforce]
-login_url = \"http://{salesforce}\"
-[salesforce.auth]
-flow = \"client_credentials\"
-client_id = \"{client_id}\"
-client_secret_file = \"{secret}\"
-[http]
-listen = \"127.0.0.1:{port}\"
-{sections}",
-            prefix = self.names.prefix,
-            bootstrap = self.kafka.bootstrap,
-            properties = self.properties(),
-            topics = self.topics(),
-            group_protocol = self.group_protocol,
-            salesforce = self.salesforce.address(),
-            client_id = credentials.client_id,
-            secret = secret.display(),
-            sections = self.sections,
-        );
+        let settings = Settings {
+            names: &self.names,
+            bootstrap: &self.kafka.bootstrap,
+            instance,
+            group_protocol: self.group_protocol,
+            properties: &self.properties(),
+            port,
+        };
+        let salesforce =
+            settings::salesforce(&format!("http://{}", self.salesforce.address()), &credentials.client_id, &secret);
+        let text = format!("{}attempts_max = 4\n{salesforce}{}", settings.text(), self.sections);
         fs::write(&file, text).expect("the target folder is writable");
         file
     }
@@ -130,26 +104,6 @@ listen = \"127.0.0.1:{port}\"
         let lines: Vec<String> =
             self.kafka.properties.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect();
         lines.concat()
-    }
-
-    fn topics(&self) -> String {
-        let topics = &self.names.topics;
-        let names = [
-            ("registrations", &topics.registrations),
-            ("attendance", &topics.attendance),
-            ("polls", &topics.polls),
-            ("reactions", &topics.reactions),
-            ("views", &topics.views),
-            ("sessions", &topics.sessions),
-            ("resolved", &topics.resolved),
-            ("catalogue", &topics.catalogue),
-            ("state", &topics.state),
-            ("upserts", &topics.upserts),
-            ("outcomes", &topics.outcomes),
-            ("dead_letters", &topics.dead_letters),
-        ];
-        let names = names.map(|(field, name)| format!("{field} = \"{name}\"\n")).concat();
-        format!("{names}partitions = {PARTITIONS}\nreplication_factor = 1\n")
     }
 
     // ---- the org ------------------------------------------------------------------------------------------------

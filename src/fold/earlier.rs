@@ -1,0 +1,79 @@
+//! Pieces of entries as the first version wrote them.
+//!
+//! The changelog keeps a piece until it changes, which may be never: what a version has written is read by all later
+//! ones. Each register says its stamp in full here, times are since 1970, and hashes are numbers.
+
+use std::sync::LazyLock;
+
+use crate::avro::{self, Embedded, ReadError, Reader};
+use crate::lattice::{Latest, Register, Stamp};
+
+use super::connection::Connection;
+use super::entry::{EntryPiece, ReactionSets};
+use super::piece::{read_ids, read_intervals, read_times};
+use super::poll::PollPiece;
+
+/// Without the branch of today's pieces of entries; else the same.
+pub(super) static FIRST: LazyLock<Embedded> =
+    LazyLock::new(|| avro::embed("state/1", include_str!("../../schemas/earlier/state/1.avsc")));
+
+pub(super) fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError> {
+    let mut piece = EntryPiece { counted: from.bool()?, last_sign_at: Latest(from.long()?), ..EntryPiece::default() };
+    read_text(from, &mut piece.entry_name)?;
+    read_number(from, &mut piece.channel_id)?;
+    for text in [&mut piece.channel_name, &mut piece.email, &mut piece.user] {
+        read_text(from, text)?;
+    }
+    for set in piece.intervals_mut() {
+        *set = read_intervals(from, 0)?;
+    }
+    piece.plays = read_ids(from)?;
+    let mut reactions = ReactionSets::default();
+    for ids in reactions.all_mut() {
+        *ids = read_ids(from)?;
+    }
+    piece.reactions = reactions.into();
+    from.array(|from| {
+        let id = from.long()?.cast_unsigned();
+        let mut connection = Connection::default();
+        for times in connection.sets_mut() {
+            *times = read_times(from, 0)?;
+        }
+        piece.connections.at(&id, |id| *id).join(&connection);
+        Ok(())
+    })?;
+    from.array(|from| {
+        let id = from.text()?;
+        let poll = read_poll(from)?;
+        piece.polls.at(id, |id| id.into()).join(poll);
+        Ok(())
+    })?;
+    piece.engagement_row_hash = from.long()?.cast_unsigned();
+    piece.polls_row_hash = from.long()?.cast_unsigned();
+    Ok(piece)
+}
+
+fn read_poll(from: &mut Reader<'_>) -> Result<PollPiece, ReadError> {
+    let mut poll = PollPiece::default();
+    poll.first_at.join(from.long()?);
+    let stamp = read_stamp(from)?;
+    poll.answer.put(stamp, from.text()?);
+    read_text(from, &mut poll.poll_type)?;
+    read_text(from, &mut poll.question)?;
+    read_number(from, &mut poll.position)?;
+    Ok(poll)
+}
+
+fn read_text(from: &mut Reader<'_>, register: &mut Register<String>) -> Result<(), ReadError> {
+    from.option(|from| Ok(register.put(read_stamp(from)?, from.text()?)))?;
+    Ok(())
+}
+
+fn read_number(from: &mut Reader<'_>, register: &mut Register<i64>) -> Result<(), ReadError> {
+    from.option(|from| Ok(register.put(read_stamp(from)?, &from.long()?)))?;
+    Ok(())
+}
+
+fn read_stamp<'a>(from: &mut Reader<'a>) -> Result<Stamp<'a>, ReadError> {
+    Ok(Stamp { at: from.long()?, source: from.text()?, event_id: from.text()? })
+}
