@@ -48,7 +48,7 @@ pub trait Member: Clock {
     /// partitions; then it can be asked for the new one.
     fn epoch(&self, renewable: bool) -> Self::Epoch;
     fn cluster_id(&self) -> Option<String>;
-    /// The end of a log, whatever is committed. None: no broker answers.
+    /// The end of a log, below which no transaction is open. None: no broker answers.
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64>;
     /// Reads a compacted topic's partitions from the given offsets on.
     fn changelog(&self, config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<Self::Log>>;

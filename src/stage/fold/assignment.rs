@@ -18,7 +18,7 @@ use crate::store::{DiskError, RestoreError};
 
 use super::inputs::{carries_events, input_of};
 use super::progress::RestoreProgress;
-use super::worker::Worker;
+use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
 
 /// Pause between two tries; a member whose epoch moves on is refused at once.
@@ -134,7 +134,10 @@ impl<M: Member> Worker<M> {
         let read_back = changelog.finished();
         if !beside {
             // Serves rebalances; the inputs are paused, so that no record comes.
-            self.parts.member.poll(if read_back { CATALOGUE_PAUSE } else { Duration::ZERO });
+            let wait = if read_back { CATALOGUE_PAUSE } else { Duration::ZERO };
+            if let Some(Err(error)) = self.parts.member.poll(wait) {
+                may_pass(error)?;
+            }
         }
         if read_back {
             if self.parts.catalogue_follower.caught_up() {

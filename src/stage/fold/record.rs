@@ -21,7 +21,7 @@ use crate::store::DiskError;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{carries_events, input_of, kind_of};
-use super::worker::Worker;
+use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
 
 /// Pause between two questions to a registry that does not answer.
@@ -238,25 +238,27 @@ impl<M: Member> Worker<M> {
             }
         }
         attempt("resume partitions", self.parts.member.resume(&read_back))?;
-        Ok(if learned { Progress::Done } else { Progress::Left })
+        Ok(if learned? { Progress::Done } else { Progress::Left })
     }
 
     /// False where a rebalance or the shutdown came first.
-    fn ask_until_answered(&mut self, id: u32) -> bool {
-        let Some((registry, runtime)) = &self.parts.registry else { return false };
+    fn ask_until_answered(&mut self, id: u32) -> Result<bool, Error> {
+        let Some((registry, runtime)) = &self.parts.registry else { return Ok(false) };
         loop {
             match runtime.block_on(registry.schema(id)) {
                 Ok(schema) => {
                     self.decoder.learn(id, schema.as_deref());
-                    return true;
+                    return Ok(true);
                 }
                 Err(error) => warn!(error = error.with_causes(), schema_id = id, "the schema registry is waited for"),
             }
             self.parts.health.beat();
             // Paused, so that no record comes; serves rebalances and is the pause between two questions.
-            self.parts.member.poll(REGISTRY_PAUSE);
+            if let Some(Err(error)) = self.parts.member.poll(REGISTRY_PAUSE) {
+                may_pass(error)?;
+            }
             if self.parts.member.rebalance_pending() || self.parts.shutdown.requested() {
-                return false;
+                return Ok(false);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::kafka::membership::listed;
 use crate::kafka::transaction::Commits as _;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
-use super::worker::Worker;
+use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
 
 /// Questions for the cluster's name, which a broker need not have.
@@ -287,10 +287,14 @@ impl<M: Member> Worker<M> {
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;
         attempt("pause partitions", self.parts.member.pause(&assignment))?;
         // Paused, so that no record comes; serves rebalances and is the pause between two tries.
-        if let Some(Ok(record)) = self.parts.member.poll(MEND_EVERY) {
+        match self.parts.member.poll(MEND_EVERY) {
+            None => {}
+            Some(Err(error)) => may_pass(error)?,
             // It was under way: it is read again.
-            let (topic, partition) = (record.topic().to_owned(), record.partition());
-            attempt("read a record again", self.parts.member.seek(&topic, partition, record.offset()))?;
+            Some(Ok(record)) => {
+                let (topic, partition) = (record.topic().to_owned(), record.partition());
+                attempt("read a record again", self.parts.member.seek(&topic, partition, record.offset()))?;
+            }
         }
         // What is to be saved with a commit waits for its end: it may still be refused.
         let now = self.parts.member.now();

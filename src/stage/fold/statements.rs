@@ -42,10 +42,16 @@ impl Statements {
     /// Whether what was heard is what was said here, come back. Where somebody else speaks about the same, the topic's
     /// order decides for everybody, from there on.
     pub fn echo(&mut self, key: &SessionKey, heard: Option<&Session>) -> bool {
-        // A successor may have read the same record and written it, while the commit here is still to be refused.
-        let mut unheard = self.committing.iter_mut().chain(&mut self.open).filter(|it| !it.heard && it.key == *key);
-        if let Some(statement) = unheard.find(|it| it.stated.as_ref() == heard) {
-            statement.heard = true;
+        // A successor may have read the same record and written it, while the commit here is still to be refused. But
+        // what was written here earlier comes back first, and says nothing of the same statement made again.
+        let pending = |it: &Statement| !it.heard && it.key == *key;
+        let outstanding = self.committing.iter().chain(&self.open).filter(|it| pending(it)).count();
+        let of_done = self.echoes.get(key).is_some_and(|awaited| {
+            awaited.len() > outstanding && awaited.front().is_some_and(|first| first.as_ref() == heard)
+        });
+        let mut statements = self.committing.iter_mut().chain(&mut self.open);
+        if !of_done && let Some(same) = statements.find(|it| pending(it) && it.stated.as_ref() == heard) {
+            same.heard = true;
         }
         let Some(mut awaited) = self.echoes.remove(key) else { return false };
         let echo = awaited.pop_front().is_some_and(|first| first.as_ref() == heard);
@@ -150,6 +156,24 @@ mod tests {
         assert!(statements.echo(&key, Some(&session(1))));
         statements.take_back(&mut catalogue);
         assert_eq!(catalogue.get(key.campaign, None), Some(&session(1)));
+    }
+
+    #[test]
+    fn what_comes_back_late_says_nothing_of_the_same_statement_made_again() {
+        let (mut catalogue, mut statements) = (Catalogue::default(), Statements::default());
+        let key = session(5).key;
+        state(&mut statements, &mut catalogue, session(5));
+        statements.commit();
+        statements.done();
+        catalogue.remove(&key);
+        statements.add(key.clone(), None, Some(session(5)));
+        statements.commit();
+        statements.done();
+        assert!(state(&mut statements, &mut catalogue, session(5)));
+        assert!(statements.echo(&key, Some(&session(5))) && statements.echo(&key, None));
+        statements.take_back(&mut catalogue);
+        assert_eq!(catalogue.get(key.campaign, None), None);
+        assert!(state(&mut statements, &mut catalogue, session(5)), "it is still to be written");
     }
 
     #[test]

@@ -376,6 +376,7 @@ impl<M: Member> Worker<M> {
         warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
         self.lost = true;
         self.restoring = None;
+        self.taking_over = false;
         self.reading_back.clear();
         self.parts.health.ready(false, "the consumer group is joined again");
         self.forget_uncommitted();
@@ -430,14 +431,8 @@ fn poll_batch<'m, M: Member>(
         match member.poll(wait) {
             None => return Ok(true),
             Some(Ok(message)) => batch.push(message),
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                return attempt("go on as a member of the consumer group", Err(error));
-            }
-            Some(Err(error)) if never_mended(&error) => {
-                return attempt("take it as a member of the consumer group", Err(error));
-            }
             Some(Err(error)) => {
-                warn!(error = %error, "kafka is waited for");
+                may_pass(error)?;
                 return Ok(false);
             }
         }
@@ -446,10 +441,19 @@ fn poll_batch<'m, M: Member>(
     Ok(false)
 }
 
-/// Whether the group refuses the settings: no wait changes them.
-fn never_mended(error: &KafkaError) -> bool {
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(RDKafkaErrorCode::InvalidSessionTimeout | RDKafkaErrorCode::InconsistentGroupProtocol))
+/// An error of a poll, which is said once, whatever the poll was for: after a fatal one nothing comes any more, and a group
+/// that refuses the settings does so for ever.
+pub(super) fn may_pass(error: KafkaError) -> Result<(), Error> {
+    if let KafkaError::MessageConsumptionFatal(_) = error {
+        return attempt("go on as a member of the consumer group", Err(error));
+    }
+    if let Some(RDKafkaErrorCode::InvalidSessionTimeout | RDKafkaErrorCode::InconsistentGroupProtocol) =
+        error.rdkafka_error_code()
+    {
+        return attempt("take it as a member of the consumer group", Err(error));
+    }
+    warn!(error = %error, "kafka is waited for");
+    Ok(())
 }
 
 fn seconds(at: Millis) -> f64 {

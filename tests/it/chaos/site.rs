@@ -95,10 +95,15 @@ impl Site {
         }
     }
 
-    /// Every stage is killed and started again; the second fold stays away.
-    pub fn restart_all(&mut self) {
+    /// Every stage is killed and started again, with all states to be read from the topics; the second fold stays away.
+    pub fn restart_without_disks(&mut self) {
         self.second_fold(false);
-        self.kill(&[Victim::Fold, Victim::Sink]);
+        self.end(Victim::Fold);
+        self.end(Victim::Sink);
+        let states = harness::folder().join("rollbook").join(&self.names.prefix);
+        fs::remove_dir_all(&states).expect("the folds had states there");
+        self.start_stage(Victim::Fold);
+        self.start_stage(Victim::Sink);
     }
 
     #[track_caller]

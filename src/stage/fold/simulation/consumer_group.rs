@@ -93,13 +93,19 @@ impl ConsumerGroup {
         let before = self.members.len();
         let slow = |it: &Consumer| it.revoking.is_some_and(|since| now >= since + REBALANCE_TIMEOUT);
         self.members.retain(|_, member| !silent(&process(member.process), now) && !slow(member));
-        if !std::mem::take(&mut self.changed) && self.members.len() == before {
-            return;
+        if std::mem::take(&mut self.changed) || self.members.len() < before {
+            self.epoch += 1;
+            let targets = ranges(inputs, self.members.len());
+            for (member, target) in self.members.values_mut().zip(targets) {
+                member.target = target.into_iter().collect();
+            }
         }
-        self.epoch += 1;
-        let targets = ranges(inputs, self.members.len());
-        for (member, target) in self.members.values_mut().zip(targets) {
-            member.target = target.into_iter().collect();
+        // Heartbeats are librdkafka's own thread's: who has nothing to give up moves on whatever its loop does.
+        for member in self.members.values_mut().filter(|member| member.owned.is_subset(&member.target)) {
+            let process = process(member.process);
+            if !process.dead && process.frozen_until <= now {
+                member.epoch = self.epoch;
+            }
         }
     }
 }

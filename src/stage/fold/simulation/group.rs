@@ -7,6 +7,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::kafka::membership::TopicPartition;
 
+use super::seen::{Seen, seen};
 use super::turns::Process;
 
 /// Who is silent for so long is no member any more.
@@ -97,7 +98,11 @@ impl Group {
 /// Whether a process was silent for too long, whatever it says now.
 pub fn silent(process: &Process, now: Duration) -> bool {
     let heard_again = if process.dead { now } else { process.frozen_until.min(now) };
-    process.silent_since.is_some_and(|since| since + SESSION_TIMEOUT <= heard_again)
+    let silent = process.silent_since.is_some_and(|since| since + SESSION_TIMEOUT <= heard_again);
+    if silent {
+        seen(Seen::SessionOver);
+    }
+    silent
 }
 
 /// Kafka's range assignor: of each topic the members have neighbouring partitions.

@@ -10,6 +10,8 @@ use rdkafka::message::OwnedHeaders;
 
 use crate::kafka::membership::TopicPartition;
 
+use super::seen::{Seen, seen};
+
 /// A broker aborts what has been open for so long.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -152,6 +154,13 @@ impl Logs {
         Ok(producer.epoch)
     }
 
+    /// Whoever produces by this id is another one now.
+    pub fn fence(&mut self, id: &str) {
+        if let Some(producer) = self.producers.get_mut(id) {
+            producer.epoch += 1;
+        }
+    }
+
     fn abort_open(&mut self, id: &str) {
         let Some(producer) = self.producers.get_mut(id) else { return };
         if let Some(transaction) = producer.open.take() {
@@ -219,6 +228,7 @@ impl Logs {
         let too_old = |it: &Producer| it.open.as_ref().is_some_and(|open| now >= open.began + TRANSACTION_TIMEOUT);
         let old: Vec<String> = self.producers.iter().filter(|(_, it)| too_old(it)).map(|(id, _)| id.clone()).collect();
         for id in old {
+            seen(Seen::TransactionTimedOut);
             self.abort_open(&id);
         }
         if self.closing.is_empty() {

@@ -22,6 +22,7 @@ use super::consumer_group::Told;
 use super::group::Standing;
 use super::kafka::{Broker, Kafka, SimulatedLog, message};
 use super::producer::SimulatedCommitter;
+use super::seen::{Seen, seen};
 
 /// How far the member has come with its group.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ struct Client {
     positions: BTreeMap<TopicPartition, i64>,
     paused: BTreeSet<TopicPartition>,
     lost: bool,
+    /// Nothing comes any more.
+    fatal: bool,
 }
 
 pub struct SimulatedMember {
@@ -243,6 +246,16 @@ impl Member for SimulatedMember {
             self.kafka.turns.sleep(wait);
             return Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)));
         }
+        if self.client().fatal {
+            self.kafka.turns.sleep(wait);
+            return None;
+        }
+        if !self.kafka.broker().calm && self.kafka.turns.random(|rng| rng.u16(..2_000)) == 0 {
+            // Said once; whoever does not listen waits for ever.
+            seen(Seen::FatalError);
+            self.client().fatal = true;
+            return Some(Err(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId)));
+        }
         self.hear();
         if let Some(message) = self.next() {
             return Some(Ok(message));
@@ -372,7 +385,7 @@ impl Member for SimulatedMember {
 
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
         self.kafka.question().ok()?;
-        Some(self.kafka.broker().logs.partition(topic, partition).end())
+        Some(self.kafka.broker().logs.partition(topic, partition).stable_end())
     }
 
     fn changelog(&self, _: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<SimulatedLog>> {

@@ -11,6 +11,7 @@ mod kafka;
 mod log;
 mod member;
 mod producer;
+mod seen;
 mod turns;
 mod verdict;
 
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use rdkafka::error::KafkaError;
 
 use crate::config::{Config, GroupProtocol};
 use crate::http::Health;
@@ -35,6 +38,7 @@ use feed::{PARTITIONS, Sent};
 use kafka::{Kafka, SimulatedLog};
 use member::SimulatedMember;
 use producer::SimulatedCommitter;
+use seen::{Seen, seen, seen_often};
 use turns::Turns;
 
 /// Places where a process may run, each with its own disk.
@@ -175,20 +179,36 @@ impl History {
         }
     }
 
-    /// Nothing goes wrong any more: everything is folded and comes to rest.
+    /// Nothing goes wrong any more: everything is folded and comes to rest. Then all processes are started anew, and every
+    /// piece is written once more, from whatever they take for its state.
     fn calm_down(&mut self) -> Result<(), String> {
-        let turns = Arc::clone(&self.kafka.turns);
         {
             let mut broker = self.kafka.broker();
             (broker.calm, broker.away_until) = (true, Duration::ZERO);
         }
         for slot in self.slots.iter().flatten() {
-            turns.change_process(slot.process, |process| process.dies_after = None);
+            self.kafka.turns.change_process(slot.process, |process| process.dies_after = None);
         }
+        self.come_to_rest()?;
+        self.stop_all();
+        for words in feed::last_words(self.kafka.wall_clock()) {
+            self.kafka.append(words.input.name(&self.config.topics), words.partition, words.entry);
+        }
+        self.come_to_rest()?;
+        self.stop_all();
+        // Ends of transactions are still written.
+        while !self.kafka.broker().logs.settled() {
+            self.kafka.call();
+        }
+        self.kafka.turns.failure().map_or(Ok(()), Err)
+    }
+
+    fn come_to_rest(&mut self) -> Result<(), String> {
+        let turns = Arc::clone(&self.kafka.turns);
         let end = turns.now() + CALM_MAX;
         let (mut records, mut quiet) = (-1, 0);
         // As long as it takes to hear of every statement, and to be asked for another assignment.
-        while quiet < 8 {
+        while quiet < 6 {
             for slot in 0..SLOTS {
                 self.start(slot);
             }
@@ -204,17 +224,16 @@ impl History {
                 return Err(format!("it does not come to rest, folded: {folded}, written: {written}"));
             }
         }
+        Ok(())
+    }
+
+    fn stop_all(&mut self) {
         for slot in 0..SLOTS {
             self.stop(slot);
             if let Some(slot) = self.slots[slot].take() {
                 self.wait_for(slot.process);
             }
         }
-        // Ends of transactions are still written.
-        while !self.kafka.broker().logs.settled() {
-            self.kafka.call();
-        }
-        turns.failure().map_or(Ok(()), Err)
     }
 
     fn folded(&self) -> bool {
@@ -254,6 +273,7 @@ impl Process {
             .map(|folder| Disk::open(folder, "fold", PARTITIONS).expect("nobody else has the disk"));
         let member =
             SimulatedMember::new(&self.kafka, self.number, self.config.fold.group_protocol, self.folder.clone());
+        let metrics = Arc::new(Metrics::new());
         let worker = Worker::new(WorkerParts {
             name: self.id.clone(),
             partitions: PARTITIONS,
@@ -263,14 +283,18 @@ impl Process {
             disk,
             catalogue,
             catalogue_follower,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&metrics),
             health: Health::default().pulse("fold"),
             shutdown: self.shutdown,
             config: self.config,
         });
-        match worker.run() {
+        let ended = worker.run();
+        seen_often(Seen::Evicted, metrics.state_evicted.get());
+        seen_often(Seen::WarmDisk, metrics.state_loaded.get());
+        match ended {
+            Ok(()) => {}
             // An exit that says why; the place is started again.
-            Ok(()) | Err(Error::Transaction(_)) => {}
+            Err(Error::Transaction(_) | Error::Kafka { source: KafkaError::MessageConsumptionFatal(_), .. }) => {}
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -312,6 +336,7 @@ fn tear(turns: &Turns, folder: &Path) {
     if files.is_empty() {
         return;
     }
+    seen(Seen::TornDisk);
     let torn = &files[turns.random(|rng| rng.usize(..files.len()))];
     let file = fs::File::options().write(true).open(torn).expect("it can be opened");
     let len = file.metadata().expect("it is there").len();
@@ -400,4 +425,8 @@ fn no_history_changes_an_answer() {
             scope.spawn(live_on);
         }
     });
+    if end - from >= HISTORIES {
+        let never = seen::never_seen();
+        assert!(never.is_empty(), "no history has met {never:?}");
+    }
 }

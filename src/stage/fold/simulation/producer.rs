@@ -17,6 +17,7 @@ use crate::kafka::transaction::{Commits, Committed, Outgoing, Records, Transacti
 use super::kafka::{Broker, Kafka};
 use super::log::{Entry, ProducerError};
 use super::member::SimulatedEpoch;
+use super::seen::{Seen, seen};
 
 /// Pause while an older transaction's end is written.
 const CONCURRENT_PAUSE: Duration = Duration::from_millis(5);
@@ -67,6 +68,7 @@ impl SimulatedProducer {
     /// The answer is lost; whether the request was carried out nobody knows.
     fn lose_answer(&self) -> Result<(), Refused> {
         if self.kafka.mishap(5) {
+            seen(Seen::AnswerLost);
             return Err(refused(Failure::Repeat, RDKafkaErrorCode::OperationTimedOut));
         }
         Ok(())
@@ -86,7 +88,10 @@ enum Answer {
 impl From<ProducerError> for Answer {
     fn from(error: ProducerError) -> Self {
         match error {
-            ProducerError::Fenced => Self::Refused(refused(Failure::Fenced, RDKafkaErrorCode::ProducerFenced)),
+            ProducerError::Fenced => {
+                seen(Seen::ProducerFenced);
+                Self::Refused(refused(Failure::Fenced, RDKafkaErrorCode::ProducerFenced))
+            }
             ProducerError::Concurrent => Self::Later,
         }
     }
@@ -95,6 +100,7 @@ impl From<ProducerError> for Answer {
 impl From<RDKafkaErrorCode> for Answer {
     fn from(code: RDKafkaErrorCode) -> Self {
         let over = code == RDKafkaErrorCode::IllegalGeneration;
+        seen(if over { Seen::RefusedEpoch } else { Seen::RefusedMember });
         Self::Refused(refused(if over { Failure::EpochOver } else { Failure::MembershipLost }, code))
     }
 }
@@ -169,6 +175,12 @@ impl TransactionalProducer for SimulatedProducer {
     fn commit(&self) -> Result<(), Refused> {
         self.lose_answer()?;
         self.request(|Broker { logs, .. }, _| logs.end(self.key(), true))?;
+        if self.kafka.mishap(1) {
+            // The broker was away, fences, and has committed all the same.
+            seen(Seen::ProducerFenced);
+            self.kafka.broker().logs.fence(&self.id);
+            return Err(refused(Failure::Fenced, RDKafkaErrorCode::InvalidProducerEpoch));
+        }
         self.lose_answer()
     }
 

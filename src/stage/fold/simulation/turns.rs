@@ -1,6 +1,6 @@
 //! Whose turn it is. Every thread of a history is a real thread that runs the stage's own code, but only one runs at a
 //! time: each call to the outside ends its turn, and the seed says whose is next. So a seed is the same history every
-//! time, and a thread can be stopped, or killed, at any such call. Time passes by the calls and by sleeping.
+//! time (but for what a database's own thread does to a disk), and a thread can be stopped, or killed, at any such call. Time passes by the calls and by sleeping.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use super::seen::{Seen, seen};
 
 /// Of ten calls, so many end a turn.
 const TURNS_OF_TEN: u8 = 3;
@@ -209,6 +211,7 @@ impl Turns {
 
 impl Inner {
     fn kill(&mut self, process: usize, now: Duration) {
+        seen(Seen::Killed);
         let killed = &mut self.processes[process];
         if killed.frozen_until <= now {
             killed.silent_since = Some(now);

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use crate::config::Topics;
 use crate::dead_letter::DeadLetter;
-use crate::event::{Decoded, DecodedSession, Decoder, Headers as _, Record};
+use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers as _, Record};
 use crate::fold::Catalogue;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Records;
@@ -65,6 +65,14 @@ pub fn verdict(kafka: &Kafka, topics: &Topics) -> Result<(), String> {
         let partition = parts.next().and_then(|it| it.parse().ok()).unwrap_or(-1);
         origins.insert((parts.next().unwrap_or_default().to_owned(), partition, offset));
     }
+    let mut catalogue = Catalogue::default();
+    for (_, _, entry) in all(&topics.catalogue) {
+        let record = record_of(&entry, None);
+        follow(&mut catalogue, Decoder::new(1 << 20).decode_session(&record).expect("no schema is needed"));
+    }
+    if catalogue != expected.catalogue {
+        return Err(format!("the catalogue:\nfound    {catalogue:?}\nexpected {:?}", expected.catalogue));
+    }
     same_places("dead letters", &letters, &expected.refused)?;
     same_places("re-keyed records", &origins, &expected.astray)?;
     same("rows", &rows, &expected.rows)?;
@@ -112,6 +120,7 @@ struct Expected {
     astray: Places,
     rows: Rows,
     states: Values,
+    catalogue: Catalogue,
 }
 
 impl Expected {
@@ -125,9 +134,7 @@ impl Expected {
             for (partition, log) in broker.logs.topic(input.name(topics)) {
                 for (offset, entry) in log.all() {
                     let place = (input.name(topics).to_owned(), partition, offset);
-                    let (key, value) = (entry.key.as_deref(), entry.value.as_deref());
-                    let record =
-                        Record { kind: kind_of(input), key, value, timestamp: Some(entry.timestamp), headers: &() };
+                    let record = record_of(entry, kind_of(input));
                     if input == Topic::Sessions {
                         follow(&mut catalogue, decoder.decode_session(&record).expect("no schema is needed"));
                     } else {
@@ -137,6 +144,7 @@ impl Expected {
             }
         }
         expected.derive(topics, &catalogue, &mut store);
+        expected.catalogue = catalogue;
         expected
     }
 
@@ -172,6 +180,11 @@ impl Expected {
             }
         }
     }
+}
+
+fn record_of(entry: &Entry, kind: Option<EventKind>) -> Record<'_> {
+    let (key, value) = (entry.key.as_deref(), entry.value.as_deref());
+    Record { kind, key, value, timestamp: Some(entry.timestamp), headers: &() }
 }
 
 fn follow(catalogue: &mut Catalogue, decoded: DecodedSession) {

@@ -1,0 +1,47 @@
+//! What histories have met, counted over all of them: a simulation in which nothing goes wrong would pass as well.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Clone, Copy, Debug)]
+pub enum Seen {
+    Killed,
+    SessionOver,
+    RefusedMember,
+    RefusedEpoch,
+    TransactionTimedOut,
+    ProducerFenced,
+    AnswerLost,
+    FatalError,
+    WarmDisk,
+    TornDisk,
+    Evicted,
+}
+
+const ALL: [Seen; 11] = [
+    Seen::Killed,
+    Seen::SessionOver,
+    Seen::RefusedMember,
+    Seen::RefusedEpoch,
+    Seen::TransactionTimedOut,
+    Seen::ProducerFenced,
+    Seen::AnswerLost,
+    Seen::FatalError,
+    Seen::WarmDisk,
+    Seen::TornDisk,
+    Seen::Evicted,
+];
+
+static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];
+
+pub fn seen(what: Seen) {
+    seen_often(what, 1);
+}
+
+pub fn seen_often(what: Seen, count: u64) {
+    COUNTS[what as usize].fetch_add(count, Ordering::Relaxed);
+}
+
+/// What no history has met.
+pub fn never_seen() -> Vec<Seen> {
+    ALL.into_iter().filter(|what| COUNTS[*what as usize].load(Ordering::Relaxed) == 0).collect()
+}
