@@ -2,9 +2,9 @@
 //!
 //! Invariants:
 //! - The newest version of a row wins: a version that has not been sent yet is superseded by the next one of its key.
-//! - At most one save is in flight per campaign, hence per row. Salesforce locks the campaign of every row it writes,
-//!   and two saves of one new external id race each other into an error.
-//! - A dependant is sent only with its member's record id.
+//! - At most one save is in flight per campaign and per person, hence per row. Salesforce locks both for every row it
+//!   writes, and two saves of one new external id race each other into an error.
+//! - A dependant is sent only with its member's record id, or behind its member in the same call.
 //! - Every upsert that was read ends in one outcome, and an offset may be committed only when all upserts below it
 //!   have a *recorded* outcome. A superseded version may be passed at once: the version that superseded it has a
 //!   higher offset, so it is read again after a crash.
@@ -12,9 +12,12 @@
 //! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
 //! would wait behind the first row whose campaign is busy.
 
+mod batch;
+mod budget;
 mod end;
 mod memory;
 mod offsets;
+mod pace;
 mod plan;
 mod row;
 mod settle;
@@ -28,8 +31,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+pub use batch::reference;
+pub use budget::Usage;
 pub use memory::Statuses;
-pub use row::{Key, Source};
+pub use row::{Class, Key, Source};
 
 use crate::config;
 use crate::dead_letter::DeadLetter;
@@ -38,9 +43,11 @@ use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::Outcome;
 use crate::salesforce::ROWS_MAX;
 use crate::upsert::Object;
+use budget::Budget;
 use memory::Memory;
 use offsets::Offsets;
-use row::{Class, Version};
+use pace::Pace;
+use row::{Priority, Version};
 
 /// Where an upsert stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,12 +67,9 @@ pub type RequestId = u64;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    Upsert {
-        object: Object,
-        rows: Vec<Map<String, Json>>,
-    },
-    Update {
-        rows: Vec<Map<String, Json>>,
+    /// Collections, one after the other.
+    Save {
+        parts: Vec<Part>,
     },
     FindMembers {
         members: Vec<MemberKey>,
@@ -78,13 +82,22 @@ pub enum Call {
     EnsureStatuses {
         campaign: SalesforceId,
     },
+    /// What is left of the calls of the day.
+    Limits,
+}
+
+/// One collection of a save. A row may refer to one of another part before it by [`reference`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub class: Class,
+    pub rows: Vec<Map<String, Json>>,
 }
 
 /// What became of a call.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// One result for each row, in order.
-    Rows(Vec<RowResult>),
+    /// One answer for each part, in order: a result for each row, or why the part was refused as a whole.
+    Saved(Vec<Result<Vec<RowResult>, Failure>>),
     /// Those that exist.
     Members(Vec<(MemberKey, SalesforceId)>),
     People(Vec<FoundPerson>),
@@ -92,6 +105,7 @@ pub enum Answer {
         statuses: Statuses,
         complete: bool,
     },
+    Limits(Usage),
     Failed(Failure),
 }
 
@@ -123,6 +137,11 @@ pub struct FoundPerson {
 pub enum Effect {
     Settled(Box<Settled>),
     Retried(Retry),
+    /// A row is halted for this code. Told again whenever it is tried in vain.
+    Held {
+        code: String,
+        hint: &'static str,
+    },
 }
 
 /// An upsert's end: to be recorded, after which [`Outbox::recorded`] is called.
@@ -150,6 +169,9 @@ pub struct Settings {
     pub attempts_max: u32,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+    /// How long a save that is not full waits for company while another is under way.
+    pub batch_wait: Duration,
+    pub budget_reserve_percent: u8,
 }
 
 impl From<&config::Sink> for Settings {
@@ -160,6 +182,8 @@ impl From<&config::Sink> for Settings {
             attempts_max: sink.attempts_max,
             backoff_min: sink.backoff_min,
             backoff_max: sink.backoff_max,
+            batch_wait: sink.batch_wait,
+            budget_reserve_percent: sink.budget_reserve_percent,
         }
     }
 }
@@ -186,10 +210,10 @@ enum Phase {
     InFlight(RequestId),
 }
 
-/// Rows of one campaign that can be sent, by class.
+/// Rows of one campaign that can be sent, by priority.
 #[derive(Debug, Default)]
 struct Lane {
-    ready: [VecDeque<Key>; Class::ALL.len()],
+    ready: [VecDeque<Key>; Priority::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -198,7 +222,9 @@ struct InFlight {
     keys: Vec<Key>,
     /// Busy until the answer is in.
     campaigns: BTreeSet<SalesforceId>,
+    people: BTreeSet<SalesforceId>,
     call: AskedFor,
+    sent_at: Millis,
 }
 
 /// What an answer is an answer to.
@@ -206,11 +232,14 @@ struct InFlight {
 enum AskedFor {
     Save {
         isolated: bool,
+        /// Rows of each part.
+        parts: Vec<usize>,
     },
     Members(Vec<MemberKey>),
     /// The rows are those of `InFlight::keys`.
     People,
     Statuses(SalesforceId),
+    Limits,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -227,7 +256,11 @@ pub struct Outbox {
     lanes: BTreeMap<SalesforceId, Lane>,
     /// The campaign that was last given a full turn.
     lane_cursor: Option<SalesforceId>,
-    class_cursor: usize,
+    /// Saves so far, which decides whose turn is next.
+    saves: u64,
+    last_save: Option<Millis>,
+    /// Since when there is something to send, but not a full request of it.
+    partial_since: Option<Millis>,
     isolated: VecDeque<Vec<Key>>,
     later: BTreeMap<(Millis, u64), Key>,
     awaiting_member: BTreeMap<MemberKey, Vec<Key>>,
@@ -241,6 +274,9 @@ pub struct Outbox {
     adoptions: BTreeMap<(SalesforceId, bool), Vec<Key>>,
     in_flight: BTreeMap<RequestId, InFlight>,
     busy: BTreeSet<SalesforceId>,
+    busy_people: BTreeSet<SalesforceId>,
+    pace: Pace,
+    budget: Budget,
     memory: Memory,
     offsets: Offsets,
     /// Settled, not yet recorded.
@@ -256,11 +292,19 @@ pub struct Outbox {
 impl Outbox {
     pub fn new(settings: Settings) -> Self {
         Self {
+            pace: Pace::new(
+                settings.requests_in_flight_max,
+                settings.batch_rows_max,
+                batch::rows_max(settings.batch_rows_max),
+            ),
+            budget: Budget::new(settings.budget_reserve_percent),
             settings,
             slots: BTreeMap::new(),
             lanes: BTreeMap::new(),
             lane_cursor: None,
-            class_cursor: 0,
+            saves: 0,
+            last_save: None,
+            partial_since: None,
             isolated: VecDeque::new(),
             later: BTreeMap::new(),
             awaiting_member: BTreeMap::new(),
@@ -272,6 +316,7 @@ impl Outbox {
             adoptions: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             busy: BTreeSet::new(),
+            busy_people: BTreeSet::new(),
             memory: Memory::default(),
             offsets: Offsets::default(),
             unrecorded: BTreeSet::new(),
@@ -303,7 +348,7 @@ impl Outbox {
         let superseded = match slot.phase {
             Phase::InFlight(_) => slot.next.replace(version),
             Phase::Ready | Phase::Waiting | Phase::Later | Phase::Isolated => {
-                let newer = Version { failures: slot.version.failures, adopt: slot.version.adopt, ..version };
+                let newer = Version { tries: slot.version.tries, ..version };
                 Some(std::mem::replace(&mut slot.version, newer))
             }
         };
@@ -365,13 +410,39 @@ impl Outbox {
         self.offsets.pending()
     }
 
+    /// Rows read that would be read again after a crash.
+    pub fn open(&self) -> usize {
+        self.offsets.open()
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
+    /// Requests that may be under way at once, and rows that one may hold.
+    pub fn pace(&self) -> (usize, usize) {
+        (self.pace.window(), self.pace.rows())
+    }
+
+    /// Rows that are halted until a person has looked.
+    pub fn held(&self) -> usize {
+        self.slots.values().filter(|slot| slot.version.tries.held).count()
+    }
+
+    /// What Salesforce last said of the calls of the day.
+    pub fn tell_usage(&mut self, usage: Usage, now: Millis) {
+        self.budget.tell(usage, now);
+    }
+
+    /// When our share of the calls is used up at the present rate.
+    pub fn forecast(&self, now: Millis) -> Option<Millis> {
+        self.budget.forecast(now)
+    }
+
     /// Why the whole org is waited for, where it is.
     pub fn waiting(&self) -> Option<Wait> {
-        self.outage.map(|outage| outage.wait)
+        let spent = !self.budget.allows(Priority::Live) && self.pending() > 0;
+        self.outage.map(|outage| outage.wait).or_else(|| spent.then_some(Wait::Quota))
     }
 
     /// Set once: nothing more is sent.
@@ -383,7 +454,18 @@ impl Outbox {
     pub fn wake_at(&self, now: Millis) -> Option<Millis> {
         let later = self.later.keys().next().map(|(at, _)| *at);
         let outage = self.outage.map(|outage| outage.until);
-        later.into_iter().chain(outage).filter(|at| *at > now).min()
+        let filled = self.partial_since.map(|since| self.fill_until(since));
+        later.into_iter().chain(outage).chain(filled).chain(self.limits_at()).filter(|at| *at > now).min()
+    }
+
+    /// When to ask what is left of the day.
+    fn limits_at(&self) -> Option<Millis> {
+        self.budget.ask_at(self.seldom()).filter(|_| self.pending() > 0)
+    }
+
+    /// How often something is tried that a person has to mend, or that takes hours.
+    fn seldom(&self) -> Millis {
+        Millis::try_from(self.settings.backoff_max.as_millis() * 10).unwrap_or(Millis::MAX / 2)
     }
 
     fn next_number(&mut self) -> u64 {
