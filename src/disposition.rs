@@ -369,13 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exhausted_budget_is_not_a_login_failure() {
-        assert_eq!(request(403, "REQUEST_LIMIT_EXCEEDED"), Disposition::Wait(Wait::Quota));
-        assert!(matches!(request(403, "API_DISABLED_FOR_ORG"), Disposition::Halt { .. }));
-    }
-
-    #[test]
-    fn the_calls_of_the_day_and_too_many_at_once_are_told_apart() {
+    fn the_calls_of_the_day_too_many_at_once_and_a_refused_login_are_told_apart() {
         let (day, at_once) = (Disposition::Wait(Wait::Quota), Disposition::Wait(Wait::Concurrency));
         assert_eq!(limit("TotalRequests Limit exceeded.", Some(false)), day);
         assert_eq!(limit("ConcurrentPerOrgLongTxn Limit exceeded.", Some(true)), at_once);
@@ -383,6 +377,7 @@ mod tests {
         assert_eq!(limit("In words of another release.", Some(true)), day);
         assert_eq!(limit("In words of another release.", Some(false)), at_once);
         assert_eq!(limit("In words of another release.", None), day, "the longer wait is the safer one");
+        assert!(matches!(request(403, "API_DISABLED_FOR_ORG"), Disposition::Halt { .. }));
     }
 
     #[test]

@@ -141,8 +141,8 @@ pub struct Sink {
     /// Requests under way to Salesforce at most; how many there are adapts. Default 8: well below its 25 long-running
     /// ones.
     pub requests_in_flight_max: usize,
-    /// How long a request that is not full waits for more rows while another is under way. Default 100 ms: the
-    /// fold's own interval.
+    /// How long a request that is not full waits for more rows while another is under way; alone it waits a twentieth
+    /// of it after the last row that came. Default 100 ms: the fold's own interval.
     #[serde(serialize_with = "effective::duration")]
     pub batch_wait: Duration,
     /// Share of the org's daily calls that is left to people and other applications, in percent. Default 20.

@@ -39,5 +39,6 @@ impl Client {
 
 /// The body of a collection.
 pub(super) fn rows_of(rows: Vec<Record>) -> Value {
+    let rows: Vec<Value> = rows.into_iter().map(Value::Object).collect();
     json!({ "allOrNone": false, "records": rows })
 }

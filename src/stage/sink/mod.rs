@@ -311,6 +311,7 @@ impl Sink<'_> {
             warn!("the process stood still; nothing is sent until the group says that the partitions are still ours");
             self.commands.send(Command::Confirm).map_err(|_| Error::Ended)?;
         }
+        self.outbox.expect_more(!self.records.is_empty() && self.has_room());
         while !self.standstill.unsure()
             && let Some(request) = self.outbox.next_request(now)
         {

@@ -73,9 +73,10 @@ impl Sink<'_> {
             (told, forecast) => told.is_some() != forecast.is_some(),
         };
         if moved {
-            match forecast.map(jiff::Timestamp::from_millisecond) {
-                Some(Ok(at)) => warn!("at this rate our share of the day's calls is used up at {at:.0}"),
-                Some(Err(_)) | None => info!("the calls of the day last"),
+            if let Some(Ok(at)) = forecast.map(jiff::Timestamp::from_millisecond) {
+                warn!("at this rate our share of the day's calls is used up at {at:.0}");
+            } else {
+                info!("the calls of the day last");
             }
             self.told.forecast = forecast;
         }

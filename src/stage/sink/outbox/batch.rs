@@ -2,7 +2,8 @@
 //!
 //! Calls are what an org has few of, so a call is filled: rows of old events take the room that live ones leave, and a
 //! dependant rides with its member, whose record id it takes from the member's answer in the same call. A request that
-//! would not be full waits while others are under way, as in Nagle's algorithm: alone, it goes at once.
+//! would not be full waits while others are under way, as in Nagle's algorithm; alone, it goes as soon as no more rows
+//! come.
 //!
 //! Rows of one request are sorted by their parents, and a person, like a campaign, is in one request at a time:
 //! Salesforce locks both, and two requests that share one wait for each other or fail.
@@ -25,6 +26,9 @@ const LOOKED_AT_MAX: usize = 10_000;
 /// last must not mean never.
 const RETRY_TURN: u64 = 4;
 const BACKFILL_TURN: u64 = 16;
+
+/// Rows of one commit are read together: no row for this part of the wait means that they are all here.
+const SETTLE_PART: Millis = 20;
 
 /// Rows that a full save holds.
 pub(super) fn rows_max(batch_rows_max: usize) -> usize {
@@ -68,7 +72,7 @@ impl Batch {
     fn add(&mut self, class: Class, key: &Key, plain: bool) -> bool {
         let parts: usize = self.rows.values().map(|rows| rows.len().div_ceil(self.part_rows)).sum();
         let count = self.rows.get(&class).map_or(0, Vec::len);
-        let needs_part = count % self.part_rows == 0;
+        let needs_part = count.is_multiple_of(self.part_rows);
         if self.taken.len() >= self.rows_max || self.plain.is_some_and(|all| all != plain) {
             return false;
         }
@@ -128,8 +132,10 @@ impl Outbox {
     /// Until when a save that is not full waits, which was first seen at `since`.
     pub(super) fn fill_until(&self, since: Millis) -> Millis {
         let wait = Millis::try_from(self.settings.batch_wait.as_millis()).unwrap_or(Millis::MAX / 2);
-        let filling = if self.saving() { since.saturating_add(wait) } else { since };
-        filling.max(self.last_save.map_or(Millis::MIN, |at| at.saturating_add(self.budget.spacing())))
+        let longest = since.saturating_add(wait);
+        let filled =
+            if self.saving() { longest } else { longest.min(self.last_read.saturating_add(wait / SETTLE_PART)) };
+        filled.max(self.last_save.map_or(Millis::MIN, |at| at.saturating_add(self.budget.spacing())))
     }
 
     fn saving(&self) -> bool {
@@ -147,6 +153,10 @@ impl Outbox {
             Priority::Backfill => &[Priority::Backfill, Priority::Live],
         };
         for priority in company {
+            // There is no company without a host: a call of its own has its own turn and its own share of the budget.
+            if *priority != first && batch.taken.is_empty() {
+                break;
+            }
             for campaign in self.free_campaigns(*priority) {
                 if batch.closed() {
                     break;

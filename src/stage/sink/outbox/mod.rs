@@ -13,6 +13,8 @@
 //! would wait behind the first row whose campaign is busy.
 
 mod batch;
+#[cfg(test)]
+mod batch_tests;
 mod budget;
 mod end;
 mod memory;
@@ -169,7 +171,7 @@ pub struct Settings {
     pub attempts_max: u32,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
-    /// How long a save that is not full waits for company while another is under way.
+    /// How long a save that is not full waits for company while another is under way; alone a twentieth of it.
     pub batch_wait: Duration,
     pub budget_reserve_percent: u8,
 }
@@ -261,6 +263,8 @@ pub struct Outbox {
     last_save: Option<Millis>,
     /// Since when there is something to send, but not a full request of it.
     partial_since: Option<Millis>,
+    last_read: Millis,
+    more_to_read: bool,
     isolated: VecDeque<Vec<Key>>,
     later: BTreeMap<(Millis, u64), Key>,
     awaiting_member: BTreeMap<MemberKey, Vec<Key>>,
@@ -305,6 +309,8 @@ impl Outbox {
             saves: 0,
             last_save: None,
             partial_since: None,
+            last_read: Millis::MIN,
+            more_to_read: false,
             isolated: VecDeque::new(),
             later: BTreeMap::new(),
             awaiting_member: BTreeMap::new(),
@@ -334,6 +340,7 @@ impl Outbox {
         if self.leaving.contains(&position.partition) || !self.offsets.read(position) {
             return;
         }
+        self.last_read = now;
         let (key, version) = match Version::read(source) {
             Ok(read) => read,
             Err(unreadable) => {
@@ -427,6 +434,11 @@ impl Outbox {
     /// Rows that are halted until a person has looked.
     pub fn held(&self) -> usize {
         self.slots.values().filter(|slot| slot.version.tries.held).count()
+    }
+
+    /// Whether rows are there that were not read yet.
+    pub fn expect_more(&mut self, more: bool) {
+        self.more_to_read = more;
     }
 
     /// What Salesforce last said of the calls of the day.

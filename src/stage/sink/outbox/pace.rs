@@ -83,30 +83,30 @@ impl Pace {
     }
 
     pub fn answered(&mut self, sample: &Sample) {
-        let slow = self.slow(sample);
-        let locked = ratio(sample.locked, sample.rows) >= LOCKED_SHARE && sample.locked > 0;
-        if !sample.refused && !slow && !locked {
+        let took = sample.answered_at.saturating_sub(sample.sent_at).max(0);
+        let locked = sample.locked > 0 && ratio(sample.locked, sample.rows) >= LOCKED_SHARE;
+        let slower = self.slower_than_usual(took, sample);
+        if !sample.refused && !locked && !slower && took < SLOW_MS {
             self.window = (self.window + 1.0 / self.window).min(self.window_max);
             self.rows = (self.rows + self.rows_step).min(self.rows_max);
         } else if sample.sent_at >= self.decreased_at {
             self.decreased_at = sample.answered_at;
             self.window = (self.window / 2.0).max(1.0);
-            // Half the rows take half as long. A refusal or a lock is not of the rows' number.
-            if slow {
+            // Half the rows take half as long. Nothing else is of their number, and smaller calls are more calls.
+            if took >= SLOW_MS {
                 self.rows = (self.rows / 2.0).max(1.0);
             }
         }
     }
 
-    fn slow(&mut self, sample: &Sample) -> bool {
-        let took = sample.answered_at.saturating_sub(sample.sent_at).max(0);
+    fn slower_than_usual(&mut self, took: Millis, sample: &Sample) -> bool {
         let rows = ratio(sample.rows, 1) + CALL_ROWS;
         let per_row = u32::try_from(took).map_or(f64::from(u32::MAX), f64::from) / rows;
         let usual = self.usual.unwrap_or(per_row);
         if !sample.refused {
             self.usual = Some(usual + SAMPLE_WEIGHT * (per_row - usual));
         }
-        took >= SLOW_MS || (took >= NEVER_SLOW_MS && per_row > usual * SLOW_RATIO)
+        took >= NEVER_SLOW_MS && per_row > usual * SLOW_RATIO
     }
 }
 
@@ -177,6 +177,10 @@ mod tests {
 
     #[test]
     fn a_call_that_takes_long_is_made_smaller_and_grows_back_by_collections() {
+        let mut pace = Pace::new(8, 200, 1_000);
+        pace.answered(&good(0));
+        pace.answered(&Sample { answered_at: 2_000, ..good(100) });
+        assert_eq!((pace.window(), pace.rows()), (1, 1_000), "slower than usual is not long");
         let mut pace = Pace::new(8, 200, 1_000);
         pace.answered(&Sample { answered_at: 15_000, ..good(0) });
         assert_eq!((pace.window(), pace.rows()), (1, 500));

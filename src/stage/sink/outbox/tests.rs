@@ -2,7 +2,7 @@
 
 use super::memory::Statuses;
 use super::*;
-use crate::outcome::OutcomeKind;
+pub(super) use crate::outcome::OutcomeKind;
 use crate::upsert::{Row, Upsert, Value};
 
 pub(super) const NINE: [&str; 3] = ["Registered", "Attended", "Participated"];
@@ -14,7 +14,7 @@ pub(super) fn settings() -> Settings {
         attempts_max: 4,
         backoff_min: Duration::from_millis(10),
         backoff_max: Duration::from_millis(100),
-        batch_wait: Duration::from_millis(20),
+        batch_wait: Duration::from_millis(10),
         budget_reserve_percent: 20,
     }
 }
