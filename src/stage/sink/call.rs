@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::event::{MemberKey, SalesforceId};
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
-use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
+use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
 use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, safe_code};
 use crate::stage::sink_metrics::{Api, CallStatus};
@@ -19,7 +19,7 @@ pub fn api(call: &Call) -> Api {
         Call::Save { parts } if parts.len() > 1 => Api::Composite,
         Call::Save { .. } => Api::Collections,
         Call::FindMembers { .. } | Call::FindPeople { .. } => Api::Query,
-        Call::EnsureStatuses { .. } => Api::Statuses,
+        Call::ReadStatuses { .. } | Call::EnsureStatuses { .. } => Api::Statuses,
         Call::Limits => Api::Limits,
     }
 }
@@ -40,6 +40,7 @@ pub async fn make(client: &Client, call: Call) -> Result<Answer, Error> {
         Call::Save { parts } => save(client, parts).await,
         Call::FindMembers { members } => find_members(client, &members).await,
         Call::FindPeople { campaign, people } => find_people(client, campaign, &people).await,
+        Call::ReadStatuses { campaigns } => Ok(Answer::CompleteStatuses(complete_statuses(client, &campaigns).await?)),
         Call::EnsureStatuses { campaign } => Ok(statuses_answer(ensure_statuses(client, campaign, Correct::No).await?)),
         Call::Limits => limits(client).await,
     }

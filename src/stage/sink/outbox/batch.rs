@@ -133,8 +133,8 @@ impl Outbox {
     pub(super) fn fill_until(&self, since: Millis) -> Millis {
         let wait = Millis::try_from(self.settings.batch_wait.as_millis()).unwrap_or(Millis::MAX / 2);
         let longest = since.saturating_add(wait);
-        let filled =
-            if self.saving() { longest } else { longest.min(self.last_read.saturating_add(wait / SETTLE_PART)) };
+        let settled = self.last_read.saturating_add(wait / SETTLE_PART);
+        let filled = if self.saving() || self.more_to_read { longest } else { longest.min(settled) };
         filled.max(self.last_save.map_or(Millis::MIN, |at| at.saturating_add(self.budget.spacing())))
     }
 

@@ -225,6 +225,22 @@ fn the_reserve_is_left_alone_and_rows_wait_until_the_usage_falls() {
 }
 
 #[test]
+fn the_statuses_of_many_campaigns_cost_one_call_and_those_that_lack_some_one_more_each() {
+    let mut outbox = outbox_with(&members(5, 1..2));
+    let request = outbox.next_request(0).unwrap();
+    let Call::ReadStatuses { campaigns } = &request.call else { panic!("{request:?}") };
+    assert_eq!(campaigns.len(), 5);
+    outbox.complete(request.id, Answer::CompleteStatuses(complete(&campaigns[1..])), 0);
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!(request.call, Call::EnsureStatuses { campaign: campaigns[0] });
+    let four = outbox.next_request(0).unwrap();
+    assert_eq!(rows(&four).len(), 4, "those that have theirs go on");
+    outbox.complete(request.id, Answer::Statuses { statuses: nine(), complete: true }, 0);
+    outbox.complete(four.id, answer_rows(&four, |_| saved(7, true)), 0);
+    assert_eq!(rows(&prepare(&mut outbox, 0).unwrap()).len(), 1);
+}
+
+#[test]
 fn an_idle_outbox_asks_for_nothing() {
     let mut outbox = Outbox::new(settings());
     outbox.tell_usage(Usage { used: 9_999, limit: 10_000 }, 0);

@@ -42,7 +42,7 @@ impl Outbox {
         let Some(version) = self.take_version(key) else { return };
         let member = version.member;
         // Refused as a new one, so it is not there. Of one that was sent as known, nothing new is known.
-        if key.object == Object::CampaignMember && version.tries.as_new {
+        if key.object == Object::CampaignMember && version.tries.as_new && self.memory.takes_for_new(&member) {
             self.memory.remember(member, Member::Refused);
         }
         let mut outcome = version.outcome(OutcomeKind::DeadLettered, None, now);

@@ -81,6 +81,11 @@ pub enum Call {
         campaign: SalesforceId,
         people: Vec<SalesforceId>,
     },
+    /// Which of these have all the statuses there are.
+    ReadStatuses {
+        campaigns: Vec<SalesforceId>,
+    },
+    /// Makes those that are missing.
     EnsureStatuses {
         campaign: SalesforceId,
     },
@@ -107,6 +112,8 @@ pub enum Answer {
         statuses: Statuses,
         complete: bool,
     },
+    /// The campaigns that lack none, with their labels.
+    CompleteStatuses(Vec<(SalesforceId, Vec<String>)>),
     Limits(Usage),
     Failed(Failure),
 }
@@ -240,6 +247,7 @@ enum AskedFor {
     Members(Vec<MemberKey>),
     /// The rows are those of `InFlight::keys`.
     People,
+    ManyStatuses(Vec<SalesforceId>),
     Statuses(SalesforceId),
     Limits,
 }
@@ -273,6 +281,7 @@ pub struct Outbox {
     lookups: VecDeque<MemberKey>,
     looking_up: BTreeSet<MemberKey>,
     statuses_wanted: VecDeque<SalesforceId>,
+    statuses_lacking: VecDeque<SalesforceId>,
     asking_statuses: BTreeSet<SalesforceId>,
     /// Rows whose member was made by somebody else, by campaign and kind of person.
     adoptions: BTreeMap<(SalesforceId, bool), Vec<Key>>,
@@ -318,6 +327,7 @@ impl Outbox {
             lookups: VecDeque::new(),
             looking_up: BTreeSet::new(),
             statuses_wanted: VecDeque::new(),
+            statuses_lacking: VecDeque::new(),
             asking_statuses: BTreeSet::new(),
             adoptions: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -460,24 +470,6 @@ impl Outbox {
     /// Set once: nothing more is sent.
     pub fn halted(&self) -> Option<&Halted> {
         self.halted.as_ref()
-    }
-
-    /// When [`Outbox::next_request`] may have something without any input. What is due already waits for an answer.
-    pub fn wake_at(&self, now: Millis) -> Option<Millis> {
-        let later = self.later.keys().next().map(|(at, _)| *at);
-        let outage = self.outage.map(|outage| outage.until);
-        let filled = self.partial_since.map(|since| self.fill_until(since));
-        later.into_iter().chain(outage).chain(filled).chain(self.limits_at()).filter(|at| *at > now).min()
-    }
-
-    /// When to ask what is left of the day.
-    fn limits_at(&self) -> Option<Millis> {
-        self.budget.ask_at(self.seldom()).filter(|_| self.pending() > 0)
-    }
-
-    /// How often something is tried that a person has to mend, or that takes hours.
-    fn seldom(&self) -> Millis {
-        Millis::try_from(self.settings.backoff_max.as_millis() * 10).unwrap_or(Millis::MAX / 2)
     }
 
     fn next_number(&mut self) -> u64 {

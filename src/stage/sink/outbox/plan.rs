@@ -62,6 +62,24 @@ impl Outbox {
         request.or_else(|| self.ask_limits(now))
     }
 
+    /// When [`Outbox::next_request`] may have something without any input. What is due already waits for an answer.
+    pub fn wake_at(&self, now: Millis) -> Option<Millis> {
+        let later = self.later.keys().next().map(|(at, _)| *at);
+        let outage = self.outage.map(|outage| outage.until);
+        let filled = self.partial_since.map(|since| self.fill_until(since));
+        later.into_iter().chain(outage).chain(filled).chain(self.limits_at()).filter(|at| *at > now).min()
+    }
+
+    /// When to ask what is left of the day.
+    fn limits_at(&self) -> Option<Millis> {
+        self.budget.ask_at(self.seldom()).filter(|_| self.pending() > 0)
+    }
+
+    /// How often something is tried that a person has to mend, or that takes hours.
+    pub(super) fn seldom(&self) -> Millis {
+        Millis::try_from(self.settings.backoff_max.as_millis() * 10).unwrap_or(Millis::MAX / 2)
+    }
+
     /// What is left of the day, where rows wait for it and no other call would tell.
     fn ask_limits(&mut self, now: Millis) -> Option<Request> {
         let due = self.limits_at().is_some_and(|at| at <= now) && self.in_flight.is_empty();
@@ -171,8 +189,15 @@ impl Outbox {
         }
     }
 
+    /// Of several campaigns at once, since most have what they need; then of each that does not.
     fn ask_statuses(&mut self, now: Millis) -> Option<Request> {
-        let campaign = self.statuses_wanted.pop_front()?;
+        if self.statuses_wanted.len() > 1 {
+            let count = self.statuses_wanted.len().min(query::KEYS_MAX);
+            let campaigns: Vec<SalesforceId> = self.statuses_wanted.drain(..count).collect();
+            let asked_for = AskedFor::ManyStatuses(campaigns.clone());
+            return Some(self.start(Vec::new(), asked_for, Call::ReadStatuses { campaigns }, now));
+        }
+        let campaign = self.statuses_lacking.pop_front().or_else(|| self.statuses_wanted.pop_front())?;
         Some(self.start(Vec::new(), AskedFor::Statuses(campaign), Call::EnsureStatuses { campaign }, now))
     }
 
@@ -238,7 +263,11 @@ impl Outbox {
         // Only saves lock anything.
         let (campaigns, people) = match asked_for {
             AskedFor::Save { .. } => self.parents_of(&keys),
-            AskedFor::Members(_) | AskedFor::People | AskedFor::Statuses(_) | AskedFor::Limits => Default::default(),
+            AskedFor::Members(_)
+            | AskedFor::People
+            | AskedFor::ManyStatuses(_)
+            | AskedFor::Statuses(_)
+            | AskedFor::Limits => Default::default(),
         };
         for key in &keys {
             self.set_phase(key, Phase::InFlight(id));

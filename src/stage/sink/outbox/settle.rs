@@ -1,7 +1,9 @@
 //! What an answer means for the rows that it is about.
 
+use std::collections::BTreeMap;
+
 use super::end::{Reason, hint};
-use super::memory::Member;
+use super::memory::{Member, Statuses};
 use super::pace::Sample;
 use super::row::{Key, Version};
 use super::{
@@ -45,10 +47,18 @@ impl Outbox {
                 self.memory.remember_statuses(campaign, statuses, complete, now);
                 self.wake_campaign(&campaign, now);
             }
+            (AskedFor::ManyStatuses(asked), Answer::CompleteStatuses(complete)) => {
+                self.statuses_read(asked, complete, now);
+            }
             (AskedFor::Limits, Answer::Limits(usage)) => self.budget.tell(usage, now),
             (
                 _,
-                Answer::Saved(_) | Answer::Members(_) | Answer::People(_) | Answer::Statuses { .. } | Answer::Limits(_),
+                Answer::Saved(_)
+                | Answer::Members(_)
+                | Answer::People(_)
+                | Answer::Statuses { .. }
+                | Answer::CompleteStatuses(_)
+                | Answer::Limits(_),
             ) => {
                 debug_assert!(false, "the shell answers each call in kind");
             }
@@ -183,6 +193,10 @@ impl Outbox {
                 self.hold_query(disposition, now);
                 asked.into_iter().rev().for_each(|member| self.lookups.push_front(member));
             }
+            AskedFor::ManyStatuses(asked) => {
+                self.hold_query(disposition, now);
+                self.statuses_wanted.extend(asked);
+            }
             AskedFor::Statuses(campaign) => self.statuses_failed(campaign, failure, now),
         }
     }
@@ -302,7 +316,20 @@ impl Outbox {
             }
         } else {
             self.hold_query(failure.disposition, now);
-            self.statuses_wanted.push_back(campaign);
+            self.statuses_lacking.push_back(campaign);
+        }
+    }
+
+    fn statuses_read(&mut self, asked: Vec<SalesforceId>, complete: Vec<(SalesforceId, Vec<String>)>, now: Millis) {
+        let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
+        for campaign in asked {
+            let Some(labels) = complete.remove(&campaign) else {
+                self.statuses_lacking.push_back(campaign);
+                continue;
+            };
+            self.asking_statuses.remove(&campaign);
+            self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
+            self.wake_campaign(&campaign, now);
         }
     }
 
@@ -461,7 +488,11 @@ fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
             let refused = parts.iter().filter_map(|part| part.as_ref().err()).any(|failure| heavy(failure.disposition));
             (refused, parts.iter().flatten().flatten().filter(is_locked).count())
         }
-        Answer::Members(_) | Answer::People(_) | Answer::Statuses { .. } | Answer::Limits(_) => (false, 0),
+        Answer::Members(_)
+        | Answer::People(_)
+        | Answer::Statuses { .. }
+        | Answer::CompleteStatuses(_)
+        | Answer::Limits(_) => (false, 0),
     };
     Sample { sent_at: request.sent_at, answered_at: now, rows: request.keys.len(), locked, refused }
 }

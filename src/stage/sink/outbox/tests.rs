@@ -67,6 +67,7 @@ pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
         let answer = match &request.call {
             Call::EnsureStatuses { .. } => Answer::Statuses { statuses: nine(), complete: true },
             Call::FindMembers { .. } => Answer::Members(Vec::new()),
+            Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
             Call::Save { .. } | Call::FindPeople { .. } | Call::Limits => return Some(request),
         };
         outbox.complete(request.id, answer, now);
@@ -75,15 +76,22 @@ pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
 }
 
 pub(super) fn nine() -> Statuses {
-    Statuses::Labels(NINE.iter().map(ToString::to_string).collect())
+    Statuses::Labels(NINE.map(str::to_owned).to_vec())
+}
+
+/// All of the campaigns lack nothing.
+pub(super) fn complete(campaigns: &[SalesforceId]) -> Vec<(SalesforceId, Vec<String>)> {
+    campaigns.iter().map(|campaign| (*campaign, NINE.map(str::to_owned).to_vec())).collect()
 }
 
 pub(super) fn parts(request: &Request) -> &[Part] {
     match &request.call {
         Call::Save { parts } => parts,
-        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } | Call::Limits => {
-            panic!("{request:?}")
-        }
+        Call::FindMembers { .. }
+        | Call::FindPeople { .. }
+        | Call::ReadStatuses { .. }
+        | Call::EnsureStatuses { .. }
+        | Call::Limits => panic!("{request:?}"),
     }
 }
 
