@@ -51,6 +51,9 @@ pub struct Arguments {
     /// API calls in 24 hours
     #[arg(long, default_value_t = 15_000, value_name = "CALLS")]
     daily_api_requests: u64,
+    /// Milliseconds that each step of a bulk job takes: its start, and every 200 rows
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    bulk_delay: u64,
     /// File with the token of the control surface under /emulator/; without it one is made up and printed
     #[arg(long, value_name = "FILE")]
     control_token_file: Option<PathBuf>,
@@ -78,6 +81,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let mut options = Options::new(schema);
     options.data.clone_from(&arguments.data);
     options.daily_api_requests = arguments.daily_api_requests;
+    options.bulk_delay = Duration::from_millis(arguments.bulk_delay);
     let credentials = &mut options.credentials;
     credentials.client_id.clone_from(&arguments.client_id);
     credentials.username.clone_from(&arguments.username);

@@ -86,6 +86,9 @@ fn kind(call: &Call) -> &'static str {
     match (call.method, resource) {
         (_, ["query" | "queryAll", ..]) => "query",
         (_, ["limits"]) => "limits",
+        (Method::Put, ["jobs", "ingest", _, _]) => "bulk_upload",
+        (_, ["jobs", "ingest", ..]) => "bulk_ingest",
+        (_, ["jobs", "query", ..]) => "bulk_query",
         (_, ["composite"]) => "composite",
         (Method::Patch, ["composite", "sobjects", _, _]) => "collections_upsert",
         (Method::Post, ["composite", "sobjects"]) => "collections_create",
@@ -123,11 +126,27 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
         }
         (Method::Delete, ["faults"]) => service.faults.clear(),
         (Method::Post, ["tokens", "expire"]) => service.sessions.expire_all(),
+        (Method::Put, ["bulk", "hold"]) => service.bulk.set_held(true),
+        (Method::Delete, ["bulk", "hold"]) => service.bulk.set_held(false),
+        (Method::Post, ["bulk", "step"]) => {
+            let stepped = super::bulk::step(&mut service);
+            return Ok(Reply { body: Body::Json(json!({ "stepped": stepped })), ..Reply::empty(200) });
+        }
+        (Method::Post, ["bulk", "fail"]) => {
+            let failure = serde_json::from_slice(&call.body);
+            service.bulk.fail_next(failure.map_err(|error| Refusal::bad("JSON_PARSER_ERROR", error.to_string()))?);
+        }
+        (Method::Post, ["bulk", "expire"]) => service.bulk.expire(),
         (Method::Post, ["locks", record]) => service.org.lock_record(record),
         (Method::Delete, ["locks", record]) => service.org.unlock_record(record),
-        (Method::Put, ["limits", "DailyApiRequests", limit]) => {
+        (Method::Put, ["limits", name, limit]) => {
             let limit = limit.parse().map_err(|_| Refusal::bad("JSON_PARSER_ERROR", "the limit is no number"))?;
-            service.counters.set_limit(limit);
+            match *name {
+                "DailyApiRequests" => service.counters.set_limit(limit),
+                "DailyBulkApiBatches" => service.bulk.batches.max = limit,
+                "DailyBulkV2QueryJobs" => service.bulk.queries.max = limit,
+                _ => return Err(Refusal::not_found()),
+            }
         }
         (Method::Get, ["rows", object]) => {
             let rows = service.org.dump(object).ok_or_else(Refusal::not_found)?;

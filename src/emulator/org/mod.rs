@@ -27,7 +27,7 @@ pub use check::cell_of;
 pub use journal::JournalError;
 pub use seed::Person;
 pub use table::{Cell, Record};
-pub use write::{Access, Body};
+pub use write::{Access, Body, numbered_id};
 
 /// Rows and rules of one emulated org.
 pub struct Org {
@@ -245,7 +245,8 @@ pub fn timestamp(millis: i64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
 }
 
-fn now() -> i64 {
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 

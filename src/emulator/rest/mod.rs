@@ -3,18 +3,19 @@
 //! Names of resources, objects and fields are compared without regard to case and a trailing slash means nothing,
 //! because clients differ in both.
 
-mod collections;
+pub(super) mod collections;
 mod composite;
+mod limits;
 mod query;
 mod record;
-mod search;
-mod sobjects;
+pub(super) mod search;
+pub(super) mod sobjects;
 
 use serde_json::{Value, json};
 
-use super::auth;
 use super::server::Service;
 use super::wire::{Call, Method, Refusal, Reply};
+use super::{auth, bulk};
 
 pub use query::Cursors;
 
@@ -91,7 +92,8 @@ fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     match (lower.as_slice(), call.path) {
         ([], _) => Ok(Reply::json(200, root(service, call))),
-        (["limits"], _) => Ok(Reply::json(200, limits(service))),
+        (["limits"], _) => Ok(Reply::json(200, limits::report(service, call.version))),
+        (["jobs", ..], _) => bulk::respond(service, call),
         (["sobjects"], _) => sobjects::global(service, call),
         (["sobjects", _], [_, object]) => sobjects::collection(service, call, object),
         (["sobjects", _, "describe"], [_, object, _]) => sobjects::describe(service, call, object),
@@ -130,20 +132,11 @@ fn root(service: &Service, call: &DataCall<'_>) -> Value {
     json!({
         "identity": service.sessions.identity_url(&call.call.base_url),
         "composite": format!("{base}/composite"),
+        "jobs": format!("{base}/jobs"),
         "limits": format!("{base}/limits"),
         "query": format!("{base}/query"),
         "queryAll": format!("{base}/queryAll"),
         "sobjects": format!("{base}/sobjects"),
-    })
-}
-
-fn limits(service: &Service) -> Value {
-    let max = service.counters.daily_limit();
-    let remaining = max.saturating_sub(service.counters.api_calls());
-    json!({
-        "DailyApiRequests": { "Max": max, "Remaining": remaining },
-        "DailyBulkApiBatches": { "Max": 15_000, "Remaining": 15_000 },
-        "DataStorageMB": { "Max": 1_024, "Remaining": 1_024 },
     })
 }
 

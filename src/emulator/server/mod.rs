@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, to_bytes};
@@ -17,18 +18,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
 use super::fault::{Fault, FaultAction, Faults};
 use super::org::{JournalError, Org};
 use super::schema::Schema;
 use super::wire::{Body, Call, Method, Refusal, Reply};
-use super::{control, rest};
+use super::{bulk, control, rest};
 use listen::{Cut, CutListener};
 
 /// Larger request bodies are refused; 200 rows of a collection never come near it.
 const BODY_BYTES_MAX: usize = 50 << 20;
+/// The rows of a bulk job.
+const UPLOAD_BYTES_MAX: usize = 150 << 20;
 
 /// How the emulator is set up.
 #[derive(Clone)]
@@ -41,6 +44,8 @@ pub struct Options {
     pub daily_api_requests: u64,
     /// Token of the control surface under `/emulator`.
     pub control_token: SecretString,
+    /// How long each step of a bulk job takes: its start, and every 200 rows.
+    pub bulk_delay: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +79,7 @@ pub struct Service {
     pub faults: Faults,
     pub counters: control::Counters,
     pub cursors: rest::Cursors,
+    pub bulk: bulk::Jobs,
 }
 
 impl Options {
@@ -92,6 +98,7 @@ impl Options {
             },
             daily_api_requests: 15_000,
             control_token: random_secret(),
+            bulk_delay: Duration::ZERO,
         }
     }
 }
@@ -129,6 +136,7 @@ impl Shared {
             faults: Faults::default(),
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
+            bulk: bulk::Jobs::new(options.bulk_delay),
         };
         Ok(Arc::new(Self { state: Mutex::new(service), control_token: options.control_token }))
     }
@@ -144,6 +152,9 @@ async fn run(
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    // Dropped with this future, however that ends.
+    let mut worker = JoinSet::new();
+    worker.spawn(bulk::run(Arc::clone(&shared)));
     let service = Router::new().fallback(handle).with_state(shared).into_make_service_with_connect_info::<Cut>();
     let serving = axum::serve(CutListener(listener), service).with_graceful_shutdown(shutdown);
     serving.await.map_err(Error::Serve)
@@ -206,7 +217,8 @@ async fn read(request: Request) -> Result<Call, Reply> {
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
-    call.body = to_bytes(body, BODY_BYTES_MAX)
+    let upload = call.path.last().is_some_and(|last| last.eq_ignore_ascii_case("batches"));
+    call.body = to_bytes(body, if upload { UPLOAD_BYTES_MAX } else { BODY_BYTES_MAX })
         .await
         .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?
         .into();

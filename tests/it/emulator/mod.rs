@@ -3,6 +3,9 @@
 
 #![allow(clippy::indexing_slicing, reason = "an answer of another shape fails the test, as it should")]
 
+mod bulk;
+mod bulk_query;
+mod bulk_rows;
 mod collections;
 mod faults;
 mod keys;
@@ -14,6 +17,7 @@ mod records;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 /// A running emulator and a session on it.
@@ -22,6 +26,7 @@ struct Session {
     http: reqwest::Client,
     token: String,
     version: &'static str,
+    control_token: SecretString,
 }
 
 /// Status and body; an empty body is null.
@@ -33,9 +38,10 @@ impl Session {
     }
 
     async fn with(options: Options) -> Self {
+        let control_token = options.control_token.clone();
         let emulator = Emulator::start(options).await.expect("a free port");
         let token = emulator.token();
-        Self { emulator, http: reqwest::Client::new(), token, version: "62.0" }
+        Self { emulator, http: reqwest::Client::new(), token, version: "62.0", control_token }
     }
 
     fn url(&self, path: &str) -> String {
