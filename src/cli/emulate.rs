@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
-use crate::emulator::{self, JwtKey, Options};
+use crate::emulator::{self, JwtKey, Options, Pace};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -51,6 +51,15 @@ pub struct Arguments {
     /// API calls in 24 hours
     #[arg(long, default_value_t = 15_000, value_name = "CALLS")]
     daily_api_requests: u64,
+    /// Added to every call, as "200ms" or "2s"; calls are served side by side
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    latency: Duration,
+    /// How long a write takes and holds the locks of its rows and of their parents
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    write_time: Duration,
+    /// How long a write waits for the locks of others before its rows fail with UNABLE_TO_LOCK_ROW
+    #[arg(long, value_parser = duration, default_value = "10s", value_name = "TIME")]
+    lock_wait: Duration,
     /// File with the token of the control surface under /emulator/; without it one is made up and printed
     #[arg(long, value_name = "FILE")]
     control_token_file: Option<PathBuf>,
@@ -78,6 +87,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let mut options = Options::new(schema);
     options.data.clone_from(&arguments.data);
     options.daily_api_requests = arguments.daily_api_requests;
+    options.pace = Pace { latency: arguments.latency, write: arguments.write_time, lock_wait: arguments.lock_wait };
     let credentials = &mut options.credentials;
     credentials.client_id.clone_from(&arguments.client_id);
     credentials.username.clone_from(&arguments.username);
@@ -98,6 +108,12 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         options.control_token = secret(file)?;
     }
     Ok(options)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let time: Option<jiff::SignedDuration> = text.parse().ok();
+    let time = time.and_then(|time| Duration::try_from(time).ok());
+    time.ok_or_else(|| "write a time as \"200ms\" or \"2s\"".to_owned())
 }
 
 fn secret(file: &Path) -> anyhow::Result<SecretString> {

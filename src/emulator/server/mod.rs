@@ -1,6 +1,7 @@
 //! The HTTP server around the org: reads a call, lets a fault hit it, answers it under one lock.
 
 mod listen;
+mod pace;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
@@ -26,6 +27,8 @@ use super::schema::Schema;
 use super::wire::{Body, Call, Method, Refusal, Reply};
 use super::{control, rest};
 use listen::{Cut, CutListener};
+
+pub use pace::{Pace, Turn};
 
 /// Larger request bodies are refused; 200 rows of a collection never come near it.
 const BODY_BYTES_MAX: usize = 50 << 20;
@@ -41,6 +44,7 @@ pub struct Options {
     pub daily_api_requests: u64,
     /// Token of the control surface under `/emulator`.
     pub control_token: SecretString,
+    pub pace: Pace,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,9 @@ pub struct Emulator {
 pub struct Shared {
     pub(super) state: Mutex<Service>,
     pub(super) control_token: SecretString,
+    pace: Pace,
+    /// Somebody let go of locks.
+    released: Notify,
 }
 
 /// Everything behind the lock.
@@ -92,6 +99,7 @@ impl Options {
             },
             daily_api_requests: 15_000,
             control_token: random_secret(),
+            pace: Pace::default(),
         }
     }
 }
@@ -130,7 +138,12 @@ impl Shared {
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
         };
-        Ok(Arc::new(Self { state: Mutex::new(service), control_token: options.control_token }))
+        Ok(Arc::new(Self {
+            state: Mutex::new(service),
+            control_token: options.control_token,
+            pace: options.pace,
+            released: Notify::new(),
+        }))
     }
 
     /// A panic in one request must not take the org away from all others.
@@ -150,8 +163,6 @@ async fn run(
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    let method = request.method().as_str().to_owned();
     let call = match read(request).await {
         Ok(call) => call,
         Err(reply) => return respond(reply),
@@ -159,29 +170,43 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo
     if call.path.first().is_some_and(|first| first == "emulator") {
         return respond(control::respond(&shared, &call));
     }
-    let fault = shared.lock().faults.take(&method, &path);
-    let action = match fault {
-        Some((delay, action)) => {
-            tokio::time::sleep(delay).await;
-            action
-        }
-        None => FaultAction::Proceed,
-    };
-    match action {
-        FaultAction::Answer { status, body } => {
-            let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
-            shared.lock().counters.answered(&call, status);
-            return respond(Reply::text(status, kind, body));
-        }
-        FaultAction::CutBefore => cut.cut(),
-        FaultAction::CutAfter => {
-            rest::respond(&mut shared.lock(), &call);
+    // On a task of its own: a client that hangs up does not stop what it began.
+    match tokio::spawn(shared.carry_out(call)).await {
+        Ok(Some(reply)) => respond(reply),
+        Ok(None) => {
             cut.cut();
+            // Nobody reads this.
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        FaultAction::Proceed => return respond(rest::respond(&mut shared.lock(), &call)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-    // The connection is cut: nobody reads this.
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+impl Shared {
+    /// None: the connection is to be cut.
+    async fn carry_out(self: Arc<Self>, call: Call) -> Option<Reply> {
+        pace::pause(self.pace.latency).await;
+        let fault = self.lock().faults.take(&call);
+        let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
+        pace::pause(delay).await;
+        match action {
+            FaultAction::Answer { status, body } => {
+                let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
+                self.lock().counters.answered(&call, status);
+                Some(Reply::text(status, kind, body))
+            }
+            FaultAction::CutBefore => None,
+            FaultAction::CutAfter => {
+                self.answer(&call).await;
+                None
+            }
+            FaultAction::Proceed => Some(self.answer(&call).await),
+        }
+    }
+
+    async fn answer(&self, call: &Call) -> Reply {
+        self.transact(|service, turn| rest::respond(service, call, turn)).await
+    }
 }
 
 async fn read(request: Request) -> Result<Call, Reply> {
