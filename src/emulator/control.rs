@@ -129,7 +129,7 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
         (Method::Put, ["bulk", "hold"]) => service.bulk.set_held(true),
         (Method::Delete, ["bulk", "hold"]) => service.bulk.set_held(false),
         (Method::Post, ["bulk", "step"]) => {
-            let stepped = super::bulk::step(&mut service);
+            let stepped = super::bulk::step_once(&mut service);
             return Ok(Reply { body: Body::Json(json!({ "stepped": stepped })), ..Reply::empty(200) });
         }
         (Method::Post, ["bulk", "fail"]) => {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::wire::Call;
+
 /// What happens to the next calls that match.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,10 +81,11 @@ impl Fault {
         self
     }
 
-    fn matches(&self, method: &str, path: &str) -> bool {
+    fn matches(&self, call: &Call) -> bool {
+        let path = format!("/{}", call.path.join("/"));
         path.starts_with("/services")
             && path.contains(&self.path)
-            && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(call.method.name()))
     }
 }
 
@@ -104,8 +107,8 @@ impl Faults {
     }
 
     /// The fault that hits this call, if any; it is used up by one.
-    pub fn take(&mut self, method: &str, path: &str) -> Option<(Duration, FaultAction)> {
-        let at = self.0.iter().position(|fault| fault.matches(method, path))?;
+    pub fn take(&mut self, call: &Call) -> Option<(Duration, FaultAction)> {
+        let at = self.0.iter().position(|fault| fault.matches(call))?;
         let fault = self.0.get_mut(at)?;
         if fault.skip > 0 {
             fault.skip -= 1;
@@ -122,14 +125,16 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Method;
     use super::*;
 
     #[test]
     fn a_fault_hits_as_often_as_ordered() {
         let mut faults = Faults::default();
         faults.add(Fault::next("/composite", FaultAction::CutAfter).times(2).after(1).method("PATCH"));
-        let mut take = |method| faults.take(method, "/services/data/v62.0/composite/sobjects").is_some();
-        assert!(!take("GET"));
-        assert_eq!([take("PATCH"), take("PATCH"), take("PATCH"), take("PATCH")], [false, true, true, false]);
+        let mut take =
+            |method| faults.take(&Call::new(method, "/services/data/v62.0/composite/sobjects", "")).is_some();
+        assert!(!take(Method::Get));
+        assert_eq!([Method::Patch; 4].map(take), [false, true, true, false]);
     }
 }

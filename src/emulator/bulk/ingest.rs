@@ -44,6 +44,7 @@ pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refus
         object: object.name.clone(),
         format,
         error: None,
+        claimed: false,
         active: Duration::ZERO,
         task: Task::Ingest(Ingest { content, ..ingest }),
     });

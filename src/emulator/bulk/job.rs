@@ -22,6 +22,8 @@ pub struct Job {
     pub format: Format,
     /// Why it failed.
     pub error: Option<String>,
+    /// A worker has it in hand.
+    pub claimed: bool,
     /// What its steps took.
     pub active: Duration,
     pub task: Task,

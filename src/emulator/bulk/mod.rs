@@ -33,7 +33,10 @@ use super::wire::{Method, Refusal, Reply};
 use crate::event::SalesforceId;
 use job::{Job, State, Task};
 
-pub use work::{run, step};
+pub use work::{run, step_once};
+
+/// Jobs that are carried out at the same time.
+pub const WORKERS: usize = 5;
 
 /// Jobs on one page of their list.
 const PAGE_JOBS: usize = 1_000;
@@ -46,7 +49,7 @@ pub struct Jobs {
     all: Vec<Job>,
     /// Of the newest job's id.
     number: u64,
-    /// The worker's place among the jobs that run.
+    /// The place among the jobs that run.
     turn: usize,
     pub batches: Allocation,
     pub queries: Allocation,

@@ -48,6 +48,7 @@ pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refus
         object,
         format,
         error: None,
+        claimed: false,
         active: Duration::ZERO,
         task: Task::Query(Query { text, deleted, header: Vec::new(), rows: Vec::new() }),
     });

@@ -1,8 +1,8 @@
-//! The worker: takes the running jobs forward, a step of each in turn.
+//! The workers: take the running jobs forward, a step of each in turn.
 //!
-//! A step holds the lock as a call does, and its changes are durable when it ends, so a job cannot be seen half-way
-//! through a chunk. In turn, because jobs run side by side in a real org: one after another, a client with two jobs
-//! would never see the second pass the first.
+//! A step is a transaction as a call is one: it waits for the locks of others, keeps its own for as long as a write
+//! takes, and its changes are durable when it ends. Several workers, because jobs run side by side in a real org: with
+//! one, two jobs below one campaign would never meet, and the second would never pass the first.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::emulator::org::{Access, Body, Org, cell_of, now};
 use crate::emulator::rest::collections::{normal, repeated, upsert_by_key};
 use crate::emulator::rest::sobjects::{attempt, create, external_id, matches};
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};
-use crate::emulator::server::{Service, Shared};
+use crate::emulator::server::{Service, Shared, Turn, pause};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 
@@ -36,56 +36,68 @@ struct Draft {
 pub async fn run(shared: Arc<Shared>) {
     let ready = Arc::clone(&shared.lock().bulk.ready);
     loop {
-        let (waiting, delay) = {
-            let bulk = &shared.lock().bulk;
-            (!bulk.held && bulk.all.iter().any(|job| job.state.runs()), bulk.delay)
+        let claimed = {
+            let bulk = &mut shared.lock().bulk;
+            (!bulk.held).then(|| bulk.claim()).flatten().map(|id| (id, bulk.delay))
         };
-        if !waiting {
+        let Some((id, delay)) = claimed else {
             ready.notified().await;
-        } else if delay.is_zero() {
-            step(&mut shared.lock());
-            tokio::task::yield_now().await;
-        } else {
-            tokio::time::sleep(delay).await;
-            let mut service = shared.lock();
-            // Held meanwhile, perhaps.
-            if !service.bulk.held {
-                step(&mut service);
-            }
-        }
+            continue;
+        };
+        pause(delay).await;
+        shared.transact(|service, turn| step(service, id, turn)).await;
+        tokio::task::yield_now().await;
     }
 }
 
-/// Takes one job one step forward. False: there is none.
-pub fn step(service: &mut Service) -> bool {
+/// Takes the next job one step forward, on order. False: there is none.
+pub fn step_once(service: &mut Service) -> bool {
+    let Some(id) = service.bulk.claim() else { return false };
+    service.org.begin();
+    step(service, id, Turn { first: true, last: true }).is_some()
+}
+
+/// Takes a job one step forward. None: it did nothing, because it met a lock.
+fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
     // Only a call that panicked leaves something open: it was never answered.
     service.org.rollback_to(0);
-    let Some(at) = service.bulk.next() else { return false };
     let Service { org, bulk, .. } = service;
     let Jobs { all, batches, failure, .. } = bulk;
-    let Some(job) = all.get_mut(at) else { return false };
+    // Deleted or aborted since it was claimed, perhaps.
+    let Some(job) = all.iter_mut().find(|job| job.id == id) else { return Some(()) };
     let started = Instant::now();
-    if job.state == State::UploadComplete {
-        begin(org, job);
-    } else if let Some(failure) = failure.take_if(|failure| chunks(job) >= failure.after_chunks) {
-        job.fail(failure.message);
-    } else if next_batch(job) && !batches.take() {
-        job.fail("ExceededQuota : ApiBatchItems Limit exceeded.");
-    } else {
-        advance(org, job);
+    match job.state {
+        State::UploadComplete => begin(org, job),
+        State::InProgress => {
+            if let Some(failure) = failure.take_if(|failure| chunks(job) >= failure.after_chunks) {
+                job.fail(failure.message);
+            } else if turn.first && next_batch(job) && !batches.take() {
+                job.fail("ExceededQuota : ApiBatchItems Limit exceeded.");
+            } else {
+                advance(org, job, turn)?;
+            }
+        }
+        State::Open | State::JobComplete | State::Failed | State::Aborted => {}
     }
+    job.claimed = false;
     job.active += started.elapsed();
     job.modified = now();
-    true
+    Some(())
 }
 
 impl Jobs {
-    /// The running job whose turn it is.
-    fn next(&mut self) -> Option<usize> {
-        let running: Vec<usize> =
-            self.all.iter().enumerate().filter(|(_, job)| job.state.runs()).map(|(at, _)| at).collect();
+    /// The running job whose turn it is; nobody else gets it until its step is done.
+    fn claim(&mut self) -> Option<SalesforceId> {
+        let mut running: Vec<&mut Job> = self.all.iter_mut().filter(|job| job.state.runs() && !job.claimed).collect();
         self.turn = self.turn.wrapping_add(1);
-        running.get(self.turn.checked_rem(running.len())?).copied()
+        let at = self.turn.checked_rem(running.len())?;
+        if running.len() > 1 {
+            // For another worker.
+            self.ready.notify_one();
+        }
+        let job = running.get_mut(at)?;
+        job.claimed = true;
+        Some(job.id)
     }
 }
 
@@ -112,18 +124,25 @@ fn begin(org: &Org, job: &mut Job) {
     }
 }
 
-fn advance(org: &mut Org, job: &mut Job) {
-    let schema = org.schema();
+/// None: it met a lock.
+fn advance(org: &mut Org, job: &mut Job, turn: Turn) -> Option<()> {
     match &mut job.task {
         Task::Query(query) => match query::run(org, query) {
             Ok(()) => job.state = State::JobComplete,
             Err(refusal) => job.fail(format!("InvalidBatch : Failed to process query: {}", tell(&refusal))),
         },
         Task::Ingest(ingest) => {
+            let schema = org.schema();
             let object = schema.object(&job.object);
             let outcomes = object.map(|object| chunk(org, object, ingest, job.format)).unwrap_or_default();
+            if org.met_lock() && !turn.last {
+                org.rollback_to(0);
+                return None;
+            }
+            // Crash here: the job is gone, and what its client knows of it is that it had no answer.
             if org.commit().is_err() {
-                return job.fail("InternalServerError : the emulator's data directory cannot be written");
+                job.fail("InternalServerError : the emulator's data directory cannot be written");
+                return Some(());
             }
             ingest.outcomes.extend(outcomes);
             if ingest.table.as_ref().is_none_or(|table| ingest.outcomes.len() >= table.len()) {
@@ -131,6 +150,7 @@ fn advance(org: &mut Org, job: &mut Job) {
             }
         }
     }
+    Some(())
 }
 
 /// Carries out the next rows.

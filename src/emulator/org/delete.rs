@@ -15,6 +15,7 @@ impl Org {
         allow(object.deletable, access)?;
         let record = self.tables.get(table).and_then(|table| table.row(row)).cloned();
         let mut record = record.ok_or_else(Refusal::no_record)?;
+        self.lock(object, &record)?;
         let id = record.id;
         let campaign = self.text(&record, object, "CampaignId").map(str::to_owned);
         record.deleted = true;

@@ -6,6 +6,7 @@
 mod check;
 mod delete;
 mod journal;
+mod lock;
 mod member;
 mod seed;
 mod status;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema};
 use crate::event::SalesforceId;
 use journal::Journal;
+use lock::Locks;
 use table::Table;
 
 pub use check::cell_of;
@@ -36,7 +38,7 @@ pub struct Org {
     journal: Option<Journal>,
     /// What the open transaction changed, oldest first.
     undo: Vec<Undo>,
-    locked: HashSet<SalesforceId>,
+    locks: Locks,
     organization: SalesforceId,
     user: SalesforceId,
 }
@@ -59,7 +61,7 @@ impl Org {
             tables,
             journal,
             undo: Vec::new(),
-            locked: HashSet::new(),
+            locks: Locks::default(),
             organization: seed::first_id("00D"),
             user: seed::first_id("005"),
         };
@@ -126,16 +128,6 @@ impl Org {
             object.fields.iter().map(|field| (field.name.clone(), self.value(object, record, field))).collect()
         };
         Some(self.rows(&object.name).iter().filter(|record| !record.deleted).map(row).collect())
-    }
-
-    pub fn lock_record(&mut self, id: &str) {
-        self.locked.extend(SalesforceId::parse(id));
-    }
-
-    pub fn unlock_record(&mut self, id: &str) {
-        if let Some(id) = SalesforceId::parse(id) {
-            self.locked.remove(&id);
-        }
     }
 
     /// Where the transaction stands; to come back to.

@@ -50,6 +50,7 @@ impl Org {
         draft.take(cells);
         self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
+        self.lock(object, &draft.record)?;
         self.object_rules(object, &mut draft, None)?;
         self.check_unique(object, &draft, None)?;
         let id = draft.record.id;
@@ -73,6 +74,7 @@ impl Org {
         draft.take(cells);
         self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
+        self.lock(object, &draft.record)?;
         self.object_rules(object, &mut draft, Some(&before))?;
         self.check_unique(object, &draft, Some(row))?;
         self.table_replace(table, row, draft.record);
@@ -92,7 +94,6 @@ impl Org {
         if rows.row(row).is_some_and(|record| record.deleted) {
             return Err(Refusal::new(404, "ENTITY_IS_DELETED", "entity is deleted"));
         }
-        self.check_lock(parsed)?;
         Ok((table, row))
     }
 
@@ -205,16 +206,8 @@ impl Org {
             Some(parent) if parent.deleted => {
                 Err(Refusal::bad("ENTITY_IS_DELETED", "entity is deleted").on(&field.name))
             }
-            Some(parent) => self.check_lock(parent.id),
+            Some(_) => Ok(()),
         }
-    }
-
-    fn check_lock(&self, id: SalesforceId) -> Result<(), Refusal> {
-        if self.locked.contains(&id) {
-            let message = format!("unable to obtain exclusive access to this record or 1 records: {id}");
-            return Err(Refusal::bad("UNABLE_TO_LOCK_ROW", message));
-        }
-        Ok(())
     }
 
     fn check_unique(&self, object: &ObjectDef, draft: &Draft, own: Option<usize>) -> Result<(), Refusal> {

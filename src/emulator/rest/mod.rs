@@ -13,7 +13,7 @@ pub(super) mod sobjects;
 
 use serde_json::{Value, json};
 
-use super::server::Service;
+use super::server::{Service, Turn};
 use super::wire::{Call, Method, Refusal, Reply};
 use super::{auth, bulk};
 
@@ -37,8 +37,8 @@ impl DataCall<'_> {
     }
 }
 
-/// Answers a call; its changes are durable before it returns.
-pub fn respond(service: &mut Service, call: &Call) -> Reply {
+/// Answers a call; its changes are durable before it returns. None: it did nothing, because it met a lock.
+pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let reply = match path.as_slice() {
         ["services", "oauth2", resource] => service.sessions.oauth(call, resource),
@@ -46,30 +46,35 @@ pub fn respond(service: &mut Service, call: &Call) -> Reply {
             auth::soap_login(&mut service.sessions, call, version)
         }
         ["services", "data"] => Reply::json(200, versions()),
-        ["services", "data", version, path @ ..] => data(service, call, version, path),
+        ["services", "data", version, path @ ..] => data(service, (call, turn), version, path)?,
         ["id", _, _] => identity(service, call).unwrap_or_else(|refusal| refusal.reply()),
         _ => Refusal::not_found().reply(),
     };
     service.counters.answered(call, reply.status);
-    reply
+    Some(reply)
 }
 
-fn data(service: &mut Service, call: &Call, version: &str, path: &[&str]) -> Reply {
+fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path: &[&str]) -> Option<Reply> {
     // Only a call that panicked leaves something open: it was never answered.
     service.org.rollback_to(0);
-    let reply = admit(service, call, version).and_then(|version| {
-        let reply = route(service, &DataCall { call, version, path });
-        let saved = service.org.commit();
-        saved
-            .map_err(|_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written"))?;
-        reply
-    });
+    let reply = match admit(service, call, version, turn.first) {
+        Ok(version) => {
+            let reply = route(service, &DataCall { call, version, path });
+            if service.org.met_lock() && !turn.last {
+                service.org.rollback_to(0);
+                return None;
+            }
+            let lost = |_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written");
+            service.org.commit().map_err(lost).and(reply)
+        }
+        Err(refusal) => Err(refusal),
+    };
     let reply = reply.unwrap_or_else(|refusal| refusal.reply());
-    reply.with_header("Sforce-Limit-Info", service.counters.limit_info())
+    Some(reply.with_header("Sforce-Limit-Info", service.counters.limit_info()))
 }
 
 /// Token, version, allocation: in this order, and only a call that passes the first two costs anything.
-fn admit(service: &mut Service, call: &Call, version: &str) -> Result<u32, Refusal> {
+fn admit(service: &mut Service, call: &Call, version: &str, unpaid: bool) -> Result<u32, Refusal> {
     service.sessions.check(call.token()?)?;
     let number: u32 = version
         .strip_prefix('v')
@@ -82,7 +87,9 @@ fn admit(service: &mut Service, call: &Call, version: &str) -> Result<u32, Refus
     if !VERSIONS.contains(&number) {
         return Err(Refusal::not_found());
     }
-    service.counters.charge()?;
+    if unpaid {
+        service.counters.charge()?;
+    }
     Ok(number)
 }
 

@@ -1,6 +1,8 @@
 //! The HTTP server around the org: reads a call, lets a fault hit it, answers it under one lock.
 
 mod listen;
+mod long;
+mod pace;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
@@ -27,6 +29,9 @@ use super::schema::Schema;
 use super::wire::{Body, Call, Method, Refusal, Reply};
 use super::{bulk, control, rest};
 use listen::{Cut, CutListener};
+
+pub use long::LongRequests;
+pub use pace::{Pace, Turn, pause};
 
 /// Larger request bodies are refused; 200 rows of a collection never come near it.
 const BODY_BYTES_MAX: usize = 50 << 20;
@@ -44,8 +49,10 @@ pub struct Options {
     pub daily_api_requests: u64,
     /// Token of the control surface under `/emulator`.
     pub control_token: SecretString,
+    pub pace: Pace,
     /// How long each step of a bulk job takes: its start, and every 200 rows.
     pub bulk_delay: Duration,
+    pub long_requests: LongRequests,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +77,10 @@ pub struct Emulator {
 pub struct Shared {
     pub(super) state: Mutex<Service>,
     pub(super) control_token: SecretString,
+    pace: Pace,
+    under_way: long::UnderWay,
+    /// Somebody let go of locks.
+    released: Notify,
 }
 
 /// Everything behind the lock.
@@ -98,7 +109,9 @@ impl Options {
             },
             daily_api_requests: 15_000,
             control_token: random_secret(),
+            pace: Pace::default(),
             bulk_delay: Duration::ZERO,
+            long_requests: LongRequests::default(),
         }
     }
 }
@@ -138,7 +151,13 @@ impl Shared {
             cursors: rest::Cursors::default(),
             bulk: bulk::Jobs::new(options.bulk_delay),
         };
-        Ok(Arc::new(Self { state: Mutex::new(service), control_token: options.control_token }))
+        Ok(Arc::new(Self {
+            state: Mutex::new(service),
+            control_token: options.control_token,
+            pace: options.pace,
+            under_way: long::UnderWay::new(options.long_requests),
+            released: Notify::new(),
+        }))
     }
 
     /// A panic in one request must not take the org away from all others.
@@ -153,16 +172,16 @@ async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     // Dropped with this future, however that ends.
-    let mut worker = JoinSet::new();
-    worker.spawn(bulk::run(Arc::clone(&shared)));
+    let mut workers = JoinSet::new();
+    for _ in 0..bulk::WORKERS {
+        workers.spawn(bulk::run(Arc::clone(&shared)));
+    }
     let service = Router::new().fallback(handle).with_state(shared).into_make_service_with_connect_info::<Cut>();
     let serving = axum::serve(CutListener(listener), service).with_graceful_shutdown(shutdown);
     serving.await.map_err(Error::Serve)
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    let method = request.method().as_str().to_owned();
     let call = match read(request).await {
         Ok(call) => call,
         Err(reply) => return respond(reply),
@@ -170,29 +189,59 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo
     if call.path.first().is_some_and(|first| first == "emulator") {
         return respond(control::respond(&shared, &call));
     }
-    let fault = shared.lock().faults.take(&method, &path);
-    let action = match fault {
-        Some((delay, action)) => {
-            tokio::time::sleep(delay).await;
-            action
-        }
-        None => FaultAction::Proceed,
-    };
-    match action {
-        FaultAction::Answer { status, body } => {
-            let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
-            shared.lock().counters.answered(&call, status);
-            return respond(Reply::text(status, kind, body));
-        }
-        FaultAction::CutBefore => cut.cut(),
-        FaultAction::CutAfter => {
-            rest::respond(&mut shared.lock(), &call);
+    // On a task of its own: a client that hangs up does not stop what it began.
+    match tokio::spawn(shared.carry_out(call)).await {
+        Ok(Some(reply)) => respond(reply),
+        Ok(None) => {
             cut.cut();
+            // Nobody reads this.
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        FaultAction::Proceed => return respond(rest::respond(&mut shared.lock(), &call)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-    // The connection is cut: nobody reads this.
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+impl Shared {
+    /// None: the connection is to be cut.
+    async fn carry_out(self: Arc<Self>, call: Call) -> Option<Reply> {
+        let _ticket = match self.admit(&call) {
+            Ok(ticket) => ticket,
+            Err(reply) => return Some(reply),
+        };
+        pace::pause(self.pace.latency).await;
+        let fault = self.lock().faults.take(&call);
+        let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
+        pace::pause(delay).await;
+        match action {
+            FaultAction::Answer { status, body } => {
+                let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
+                self.lock().counters.answered(&call, status);
+                Some(Reply::text(status, kind, body))
+            }
+            FaultAction::CutBefore => None,
+            FaultAction::CutAfter => {
+                self.answer(&call).await;
+                None
+            }
+            FaultAction::Proceed => Some(self.answer(&call).await),
+        }
+    }
+
+    /// Logins and what is not the REST API last as long as they like.
+    fn admit(&self, call: &Call) -> Result<Option<long::Ticket<'_>>, Reply> {
+        if !call.path.iter().take(2).eq(["services", "data"]) {
+            return Ok(None);
+        }
+        self.under_way.enter().map(Some).map_err(|refusal| {
+            let counters = &mut self.lock().counters;
+            counters.answered(call, refusal.status);
+            refusal.reply().with_header("Sforce-Limit-Info", counters.limit_info())
+        })
+    }
+
+    async fn answer(&self, call: &Call) -> Reply {
+        self.transact(|service, turn| rest::respond(service, call, turn)).await
+    }
 }
 
 async fn read(request: Request) -> Result<Call, Reply> {

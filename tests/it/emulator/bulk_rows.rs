@@ -1,5 +1,9 @@
 //! The rows of bulk jobs: what their CSV means, and how the org's own rules tell in their results.
 
+use std::time::{Duration, Instant};
+
+use rollbook::emulator::schema::Schema;
+use rollbook::emulator::{Options, Pace};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -144,4 +148,46 @@ async fn data_in_another_form_than_the_job_says_fails_it() {
     assert!(org.query("SELECT Id FROM UserSessionEngagement__c").await.is_empty());
     let job = org.upsert_job().await;
     assert_eq!(org.carry_out(&job, "").await["state"], "JobComplete", "no rows are no error");
+}
+
+async fn member_jobs(org: &Session, campaigns: &[String]) -> Vec<Value> {
+    let body = json!({ "object": "CampaignMember", "operation": "upsert", "externalIdFieldName": KEY });
+    let mut jobs = Vec::new();
+    for (at, campaign) in campaigns.iter().enumerate() {
+        let lead = org.lead(&format!("lead{at}@example.com"));
+        let job = org.job(body.clone()).await;
+        let csv = format!("external_id__c,CampaignId,LeadId\n{campaign}_{lead},{campaign},{lead}\n");
+        assert_eq!(org.upload(&job, csv).await.0, 201);
+        jobs.push(job);
+    }
+    for job in &jobs {
+        assert_eq!(org.close(job).await.0, 200);
+    }
+    let mut ended = Vec::new();
+    for job in &jobs {
+        ended.push(org.ended("ingest", job).await);
+    }
+    ended
+}
+
+fn in_full(jobs: &[Value]) -> bool {
+    jobs.iter().all(|job| (&job["numberRecordsProcessed"], &job["numberRecordsFailed"]) == (&json!(1), &json!(0)))
+}
+
+#[tokio::test]
+async fn jobs_below_one_campaign_wait_for_each_other_and_others_do_not() {
+    let write = Duration::from_millis(400);
+    let mut options = Options::new(Schema::load_embedded());
+    options.pace = Pace { write, ..Pace::default() };
+    let org = Session::with(options).await;
+    let count = 5;
+    let one = vec![org.campaign("One"); count];
+    let begun = Instant::now();
+    assert!(in_full(&member_jobs(&org, &one).await));
+    // What the last one wrote is there before its locks are free.
+    assert!(begun.elapsed() >= write * 4, "{:?}: they overlapped", begun.elapsed());
+    let many: Vec<String> = (0..count).map(|at| org.campaign(&format!("Campaign {at}"))).collect();
+    let begun = Instant::now();
+    assert!(in_full(&member_jobs(&org, &many).await));
+    assert!(begun.elapsed() < write * 3, "{:?}: they did not overlap", begun.elapsed());
 }

@@ -9,6 +9,7 @@ mod bulk_rows;
 mod collections;
 mod faults;
 mod keys;
+mod locks;
 mod logins;
 mod members;
 mod process;
@@ -19,6 +20,7 @@ use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// A running emulator and a session on it.
 struct Session {
@@ -48,13 +50,20 @@ impl Session {
         format!("{}/services/data/v{}/{path}", self.emulator.base_url(), self.version)
     }
 
-    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::Result<Answer> {
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
         let method = method.parse().expect("an HTTP method");
-        let mut request = self.http.request(method, self.url(path)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        answer(request.send().await?).await
+        let request = self.http.request(method, self.url(path)).bearer_auth(&self.token);
+        if let Some(body) = body { request.json(body) } else { request }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::Result<Answer> {
+        answer(self.request(method, path, body).send().await?).await
+    }
+
+    /// On a task of its own, beside other calls.
+    fn spawn(&self, method: &str, path: &str, body: Option<&Value>) -> JoinHandle<Answer> {
+        let request = self.request(method, path, body);
+        tokio::spawn(async { answer(request.send().await.expect("an answer")).await.expect("JSON") })
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -6,7 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Kept between runs.
 pub fn cache() -> PathBuf {
@@ -39,7 +39,13 @@ pub fn once(
     if place.is_dir() {
         return Ok(place);
     }
-    let filling = run().join(format!("filling-{name}"));
+    // One at a time: several tests want the same place.
+    static FILLING: Mutex<()> = Mutex::new(());
+    let _alone = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let filling = run().join(format!("filling-{name}-{:016x}", hasher.finish()));
     fs::create_dir_all(&filling).map_err(|error| format!("{}: {error}", filling.display()))?;
     fill(&filling)?;
     match fs::rename(&filling, &place) {
