@@ -3,13 +3,16 @@
 //! Names of resources, objects and fields are compared without regard to case and a trailing slash means nothing,
 //! because clients differ in both.
 
+mod batch;
 pub(super) mod collections;
 mod composite;
+mod graph;
 mod limits;
 mod query;
 mod record;
 pub(super) mod search;
 pub(super) mod sobjects;
+mod tree;
 
 use serde_json::{Value, json};
 
@@ -76,21 +79,24 @@ fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path:
 /// Token, version, allocation: in this order, and only a call that passes the first two costs anything.
 fn admit(service: &mut Service, call: &Call, version: &str, unpaid: bool) -> Result<u32, Refusal> {
     service.sessions.check(call.token()?)?;
-    let number: u32 = version
-        .strip_prefix('v')
-        .and_then(|number| number.strip_suffix(".0"))
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(Refusal::not_found)?;
-    if number < *VERSIONS.start() {
-        return Err(Refusal::new(410, "GONE", "The requested resource is no longer available"));
-    }
-    if !VERSIONS.contains(&number) {
-        return Err(Refusal::not_found());
-    }
+    let number = self::version(version)?;
     if unpaid {
         service.counters.charge()?;
     }
     Ok(number)
+}
+
+/// The number of a version that is served.
+fn version(text: &str) -> Result<u32, Refusal> {
+    let number = text.strip_prefix('v').and_then(|text| text.strip_suffix(".0"));
+    let number: u32 = number.and_then(|number| number.parse().ok()).ok_or_else(Refusal::not_found)?;
+    match number {
+        number if number < *VERSIONS.start() => {
+            Err(Refusal::new(410, "GONE", "The requested resource is no longer available"))
+        }
+        number if VERSIONS.contains(&number) => Ok(number),
+        _ => Err(Refusal::not_found()),
+    }
 }
 
 /// Also where the subrequests of a composite call come in.
@@ -109,6 +115,9 @@ fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
             sobjects::by_external_id(service, call, &sobjects::Key { object, field, value })
         }
         (["composite"], _) => composite::respond(service, call),
+        (["composite", "batch"], _) => batch::respond(service, call),
+        (["composite", "graph"], _) => graph::respond(service, call),
+        (["composite", "tree", _], [_, _, object]) => tree::respond(service, call, object),
         (["composite", "sobjects"], _) => collections::mixed(service, call),
         (["composite", "sobjects", _], [_, _, object]) => collections::retrieve(service, call, object),
         (["composite", "sobjects", _, _], [_, _, object, field]) => collections::upsert(service, call, object, field),

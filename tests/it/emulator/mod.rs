@@ -7,6 +7,7 @@ mod bulk;
 mod bulk_query;
 mod bulk_rows;
 mod collections;
+mod composite;
 mod faults;
 mod keys;
 mod locks;
