@@ -80,12 +80,14 @@ fn kind(call: &Call) -> &'static str {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let resource = match path.as_slice() {
         ["services", "oauth2", "token"] => return "token",
+        ["services", "Soap", "m", ..] => return "metadata_soap",
         ["services", "data", _, resource @ ..] => resource,
         _ => return "other",
     };
     match (call.method, resource) {
         (_, ["query" | "queryAll", ..]) => "query",
         (_, ["limits"]) => "limits",
+        (_, ["metadata", ..]) => "metadata_rest",
         (_, ["composite"]) => "composite",
         (Method::Patch, ["composite", "sobjects", _, _]) => "collections_upsert",
         (Method::Post, ["composite", "sobjects"]) => "collections_create",

@@ -14,6 +14,7 @@
 mod auth;
 mod control;
 mod fault;
+mod metadata;
 mod org;
 mod rest;
 pub mod schema;

@@ -3,7 +3,7 @@
 import crypto from "node:crypto";
 import jsforce from "jsforce";
 
-const { url, clientId, clientSecret, username, password, privateKey, campaign, leads } = JSON.parse(process.env.CLIENT);
+const { url, clientId, clientSecret, username, password, privateKey, campaign, leads, zip } = JSON.parse(process.env.CLIENT);
 
 function connection() {
   return new jsforce.Connection({ loginUrl: url, instanceUrl: url, oauth2: { loginUrl: url, clientId, clientSecret } });
@@ -61,6 +61,11 @@ const composite = await conn.request({
     compositeRequest: [{ method: "GET", url: `/services/data/v${conn.version}/limits`, referenceId: "limits" }],
   }),
 });
+const options = { rollbackOnError: true, singlePackage: true };
+conn.metadata.pollInterval = 100;
+const checked = await conn.metadata.deployRest(Buffer.from(zip, "base64"), { ...options, checkOnly: true }).complete();
+const deployed = await conn.metadata.deploy(Buffer.from(zip, "base64"), options).complete(true);
+const talk = await conn.sobject("Talk__c").create({ Name: "One", a__c: "x" });
 // Logging out clears it.
 const usage = conn.limitInfo.apiUsage;
 await conn.logout();
@@ -78,5 +83,8 @@ console.log(JSON.stringify({
   leads: all.records.length,
   retrieved: retrieved.map((record) => record.external_id__c),
   composite: composite.compositeResponse[0].httpStatusCode,
+  checked: [checked.success, checked.checkOnly],
+  deployed: [deployed.success, deployed.details.componentSuccesses.length],
+  talk: talk.success,
   usage,
 }));

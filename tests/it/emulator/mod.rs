@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, reason = "an answer of another shape fails the test, as it should")]
 
 mod collections;
+pub mod deploy;
 mod faults;
 mod keys;
 mod locks;
