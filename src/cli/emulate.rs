@@ -27,6 +27,9 @@ pub struct Arguments {
     /// SFDX source tree with the org's custom objects, fields and permission sets, in place of the one built in
     #[arg(long, value_name = "DIR")]
     schema: Option<PathBuf>,
+    /// Start with the standard objects alone, for a deployment to bring the rest
+    #[arg(long, conflicts_with = "schema")]
+    empty: bool,
     /// Consumer key that clients log in with
     #[arg(long, default_value = "rollbook", value_name = "ID")]
     client_id: String,
@@ -91,6 +94,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let schema = match &arguments.schema {
         Some(directory) => Schema::load_dir(directory)?,
+        None if arguments.empty => Schema::standard(),
         None => Schema::load_embedded(),
     };
     let mut options = Options::new(schema);

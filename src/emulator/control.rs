@@ -80,6 +80,7 @@ fn kind(call: &Call) -> &'static str {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let resource = match path.as_slice() {
         ["services", "oauth2", "token"] => return "token",
+        ["services", "Soap", "m", ..] => return "metadata_soap",
         ["services", "data", _, resource @ ..] => resource,
         _ => return "other",
     };
@@ -89,7 +90,11 @@ fn kind(call: &Call) -> &'static str {
         (Method::Put, ["jobs", "ingest", _, _]) => "bulk_upload",
         (_, ["jobs", "ingest", ..]) => "bulk_ingest",
         (_, ["jobs", "query", ..]) => "bulk_query",
+        (_, ["metadata", ..]) => "metadata_rest",
         (_, ["composite"]) => "composite",
+        (_, ["composite", "batch"]) => "composite_batch",
+        (_, ["composite", "graph"]) => "composite_graph",
+        (_, ["composite", "tree", _]) => "composite_tree",
         (Method::Patch, ["composite", "sobjects", _, _]) => "collections_upsert",
         (Method::Post, ["composite", "sobjects"]) => "collections_create",
         (Method::Patch, ["composite", "sobjects"]) => "collections_update",

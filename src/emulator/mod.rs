@@ -16,6 +16,7 @@ mod auth;
 mod bulk;
 mod control;
 mod fault;
+mod metadata;
 mod org;
 mod rest;
 pub mod schema;

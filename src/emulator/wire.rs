@@ -16,8 +16,16 @@ pub struct Call {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Of a `multipart/form-data` body.
+    pub parts: Vec<Part>,
     /// Scheme and host that the client used: absolute URLs in answers begin with it.
     pub base_url: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub name: String,
+    pub content: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +97,7 @@ impl Call {
             query: parse_form(query),
             headers: Vec::new(),
             body: Vec::new(),
+            parts: Vec::new(),
             base_url: base_url.to_owned(),
         }
     }

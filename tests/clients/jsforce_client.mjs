@@ -4,7 +4,7 @@
 import crypto from "node:crypto";
 import jsforce from "jsforce";
 
-const { url, clientId, clientSecret, username, password, privateKey, campaign, leads } = JSON.parse(process.env.CLIENT);
+const { url, clientId, clientSecret, username, password, privateKey, campaign, leads, zip } = JSON.parse(process.env.CLIENT);
 
 function connection() {
   return new jsforce.Connection({ loginUrl: url, instanceUrl: url, oauth2: { loginUrl: url, clientId, clientSecret } });
@@ -79,6 +79,11 @@ try {
 const answered = `SELECT external_id__c, Lead.Email FROM CampaignMember WHERE CampaignId = '${campaign}' AND HasResponded = true`;
 const rowsOfQuery = await (await conn.bulk2.query(answered)).toArray();
 
+const options = { rollbackOnError: true, singlePackage: true };
+conn.metadata.pollInterval = 100;
+const checked = await conn.metadata.deployRest(Buffer.from(zip, "base64"), { ...options, checkOnly: true }).complete();
+const deployed = await conn.metadata.deploy(Buffer.from(zip, "base64"), options).complete(true);
+const talk = await conn.sobject("Talk__c").create({ Name: "One", a__c: "x" });
 // Logging out clears it.
 const usage = conn.limitInfo.apiUsage;
 await conn.logout();
@@ -96,6 +101,9 @@ console.log(JSON.stringify({
   leads: all.records.length,
   retrieved: retrieved.map((record) => record.external_id__c),
   composite: composite.compositeResponse[0].httpStatusCode,
+  checked: [checked.success, checked.checkOnly],
+  deployed: [deployed.success, deployed.details.componentSuccesses.length],
+  talk: talk.success,
   usage,
   bulk: Object.fromEntries(Object.entries(bulk).map(([name, list]) => [name, list.length])),
   bulkFailed: bulk.failedResults[0].sf__Error,

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use rollbook::emulator::schema::Schema;
@@ -52,6 +54,7 @@ async fn fixture() -> Fixture {
         "password": PASSWORD,
         "privateKey": String::from_utf8(key.private_key_to_pem_pkcs8().expect("PEM")).expect("PEM is ASCII"),
         "campaign": campaign,
+        "zip": STANDARD.encode(crate::emulator::deploy::talk()),
         "leads": leads.get(..MEMBERS).expect("there are more leads than members"),
     });
     Fixture { emulator, settings }
@@ -122,6 +125,8 @@ async fn jsforce_works_unmodified() {
     assert_eq!(found["retrieved"].as_array().map(Vec::len), Some(2));
     assert_eq!(found["composite"], 200);
     assert_eq!(found["usage"]["limit"], 15_000);
+    assert_eq!((&found["checked"], &found["deployed"]), (&json!([true, true]), &json!([true, 4])));
+    assert_eq!(found["talk"], true);
     // 250 rows are two calls, the refused one is a third.
     assert_eq!(emulator.calls("collections_upsert"), 3);
     let counts = json!({ "successfulResults": MEMBERS - 1, "failedResults": 1, "unprocessedRecords": 0 });

@@ -43,7 +43,7 @@ impl Org {
         for field in child.fields.iter().filter(points_here) {
             let found = self.find(&child.name, &field.name, id.as_str()).unwrap_or_default();
             let children: Vec<SalesforceId> = found.into_iter().map(|record| record.id).collect();
-            let cascades = matches!(child.name.as_str(), "CampaignMember" | "CampaignMemberStatus");
+            let cascades = field.cascade || matches!(child.name.as_str(), "CampaignMember" | "CampaignMemberStatus");
             for child_id in children {
                 if cascades {
                     self.delete(&child.name, child_id.as_str(), Access::System)?;

@@ -5,6 +5,7 @@
 
 mod check;
 mod delete;
+mod deployed;
 mod journal;
 mod lock;
 mod member;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema};
+use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema, Source};
 use crate::event::SalesforceId;
+use deployed::Deployed;
 use journal::Journal;
 use lock::Locks;
 use table::Table;
@@ -36,6 +38,7 @@ pub struct Org {
     schema: Arc<Schema>,
     tables: Vec<Table>,
     journal: Option<Journal>,
+    deployed: Deployed,
     /// What the open transaction changed, oldest first.
     undo: Vec<Undo>,
     locks: Locks,
@@ -53,13 +56,15 @@ struct Undo {
 
 impl Org {
     /// Opens the org: the rows of `data`, or an empty one with its organization and integration user.
-    pub fn open(schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
+    pub fn open(mut schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
+        let deployed = Deployed::open(data, &mut schema)?;
         let mut tables: Vec<Table> = schema.objects().map(Table::new).collect();
         let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
         let mut org = Self {
             schema: Arc::new(schema),
             tables,
             journal,
+            deployed,
             undo: Vec::new(),
             locks: Locks::default(),
             organization: seed::first_id("00D"),
@@ -72,6 +77,19 @@ impl Org {
 
     pub fn schema(&self) -> Arc<Schema> {
         Arc::clone(&self.schema)
+    }
+
+    /// Takes on the schema that a deployment of `sources` made. Rows stay; new fields of theirs are empty.
+    pub fn adopt(&mut self, schema: Schema, sources: Vec<Source>) -> Result<(), JournalError> {
+        self.deployed.keep(sources)?;
+        for object in schema.objects() {
+            match self.tables.iter_mut().find(|table| table.object == object.name) {
+                Some(table) => table.adapt(object),
+                None => self.tables.push(Table::new(object)),
+            }
+        }
+        self.schema = Arc::new(schema);
+        Ok(())
     }
 
     pub fn org_id(&self) -> &str {
@@ -235,6 +253,10 @@ fn stored_value(cell: &Cell, kind: FieldKind) -> Value {
 pub fn timestamp(millis: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
+}
+
+pub fn timestamp_now() -> String {
+    timestamp(now())
 }
 
 /// Milliseconds since 1970.

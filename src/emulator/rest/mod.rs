@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::server::{Service, Turn};
 use super::wire::{Call, Method, Refusal, Reply};
-use super::{auth, bulk};
+use super::{auth, bulk, metadata};
 
 pub use query::Cursors;
 
@@ -48,6 +48,7 @@ pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> 
         ["services", "Soap", "u", version, ..] if call.method == Method::Post => {
             auth::soap_login(&mut service.sessions, call, version)
         }
+        ["services", "Soap", "m", _, ..] if call.method == Method::Post => metadata::respond_soap(service, call),
         ["services", "data"] => Reply::json(200, versions()),
         ["services", "data", version, path @ ..] => data(service, (call, turn), version, path)?,
         ["id", _, _] => identity(service, call).unwrap_or_else(|refusal| refusal.reply()),
@@ -121,6 +122,8 @@ fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
         (["composite", "sobjects"], _) => collections::mixed(service, call),
         (["composite", "sobjects", _], [_, _, object]) => collections::retrieve(service, call, object),
         (["composite", "sobjects", _, _], [_, _, object, field]) => collections::upsert(service, call, object, field),
+        (["metadata", "deployrequest"], _) => metadata::start_rest(service, call),
+        (["metadata", "deployrequest", _], [_, _, id]) => metadata::status_rest(service, call, id),
         (["query" | "queryall"], _) => query::respond(service, call),
         (["query" | "queryall", _], [_, locator]) => query::next_page(service, call, locator),
         _ => Err(Refusal::not_found()),

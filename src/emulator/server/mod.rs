@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -24,9 +24,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
 use super::fault::{Fault, FaultAction, Faults};
+use super::metadata::Deployments;
 use super::org::{JournalError, Org};
 use super::schema::Schema;
-use super::wire::{Body, Call, Method, Refusal, Reply};
+use super::wire::{Body, Call, Method, Part, Refusal, Reply};
 use super::{bulk, control, rest};
 use listen::{Cut, CutListener};
 
@@ -91,6 +92,9 @@ pub struct Service {
     pub counters: control::Counters,
     pub cursors: rest::Cursors,
     pub bulk: bulk::Jobs,
+    pub deployments: Deployments,
+    /// Codes that the call under way was refused with, it or its rows.
+    pub refused: Vec<&'static str>,
 }
 
 impl Options {
@@ -150,6 +154,8 @@ impl Shared {
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
             bulk: bulk::Jobs::new(options.bulk_delay),
+            deployments: Deployments::default(),
+            refused: Vec::new(),
         };
         Ok(Arc::new(Self {
             state: Mutex::new(service),
@@ -267,11 +273,28 @@ async fn read(request: Request) -> Result<Call, Reply> {
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
     let upload = call.path.last().is_some_and(|last| last.eq_ignore_ascii_case("batches"));
-    call.body = to_bytes(body, if upload { UPLOAD_BYTES_MAX } else { BODY_BYTES_MAX })
+    let body = to_bytes(body, if upload { UPLOAD_BYTES_MAX } else { BODY_BYTES_MAX })
         .await
-        .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?
-        .into();
+        .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?;
+    if call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data")) {
+        let request = Request::from_parts(parts, HttpBody::from(body.clone()));
+        call.parts = read_parts(request).await.map_err(|why| Refusal::bad("MALFORMED_MULTIPART", why).reply())?;
+    }
+    call.body = body.into();
     Ok(call)
+}
+
+async fn read_parts(mut request: Request) -> Result<Vec<Part>, String> {
+    // The body is read already, up to a limit of its own.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut form = Multipart::from_request(request, &()).await.map_err(|error| error.body_text())?;
+    let mut parts = Vec::new();
+    while let Some(field) = form.next_field().await.map_err(|error| error.body_text())? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let content = field.bytes().await.map_err(|error| error.body_text())?;
+        parts.push(Part { name, content: content.into() });
+    }
+    Ok(parts)
 }
 
 fn respond(reply: Reply) -> Response {

@@ -8,6 +8,7 @@ mod bulk_query;
 mod bulk_rows;
 mod collections;
 mod composite;
+pub mod deploy;
 mod faults;
 mod keys;
 mod locks;

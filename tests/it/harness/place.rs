@@ -26,6 +26,9 @@ pub fn run() -> &'static Path {
     &RUN
 }
 
+/// Places are filled one at a time: several tests want the same one.
+static FILLING: Mutex<()> = Mutex::new(());
+
 /// A folder under `target/it/` that `fill` makes once; its name tells what is in it, so that new contents are
 /// another folder. Filled beside its place and then renamed: a killed run leaves no half of it.
 pub fn once(
@@ -39,8 +42,6 @@ pub fn once(
     if place.is_dir() {
         return Ok(place);
     }
-    // One at a time: several tests want the same place.
-    static FILLING: Mutex<()> = Mutex::new(());
     let _alone = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     if place.is_dir() {
         return Ok(place);
