@@ -166,3 +166,38 @@ async fn sf_shows_what_is_wrong_with_a_component() {
     assert!(failures.iter().any(|failure| failure["problem"] == wanted), "{said:#}");
     assert_eq!(scene.schema(), before, "nothing of it was deployed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_commands_load_read_back_and_export() {
+    let scene = Scene::new().await;
+    scene.log_in_with_a_token();
+    let file = |name: &str, text: &str| {
+        fs::write(scene.project().join(name), text).expect("the folder is writable");
+        name.to_owned()
+    };
+    let leads: String = (0..250).map(|at| format!("Example,Ltd,lead{at}@example.com\n")).collect();
+    let leads = file("leads.csv", &format!("LastName,Company,Email\n{leads}"));
+    let said = scene.works(&format!("data import bulk -s Lead -f {leads} --line-ending LF --wait 2 -o emu"), &[]);
+    assert_eq!((&said["processedRecords"], &said["failedRecords"]), (&json!(250), &json!(0)), "{said}");
+
+    let changes = "Email,LastName,Company,Title\nlead0@example.com,Changed,Ltd,\nnew@example.com,New,Ltd,\nlead1@example.com,,,#N/A\nbad,Bad,Ltd,\n";
+    let changes = file("changes.csv", changes);
+    let line = format!("data upsert bulk -s Lead -f {changes} -i Email --line-ending LF --wait 2 -o emu");
+    let (_, said) = scene.sf(&line, &[]);
+    let job = said["result"]["jobInfo"]["id"].as_str().or(said["data"]["jobId"].as_str());
+    let job = job.unwrap_or_else(|| panic!("{said:#}"));
+    let said = scene.works(&format!("data bulk results -i {job} -o emu"), &[]);
+    let counts = ["processedRecords", "successfulRecords", "failedRecords"].map(|name| said[name].as_u64());
+    assert_eq!(counts, [Some(4), Some(3), Some(1)], "{said:#}");
+    let failed = said["failedFilePath"].as_str().expect("a file");
+    let failed = fs::read_to_string(scene.project().join(failed)).expect("it was written");
+    assert!(failed.contains("INVALID_EMAIL_ADDRESS:Email: invalid email address: bad:Email --"), "{failed}");
+
+    let query = "SELECT Email, LastName FROM Lead ORDER BY Email".replace(' ', "\u{a0}");
+    let line = format!("data export bulk -q {query} --output-file out.csv --wait 2 -o emu");
+    let said = scene.works(&line, &[]);
+    assert_eq!(said["totalSize"], 251, "{said:#}");
+    let exported = fs::read_to_string(scene.project().join("out.csv")).expect("it was written");
+    assert_eq!(exported.lines().count(), 252);
+    assert!(exported.contains("Changed"), "{exported}");
+}
