@@ -168,18 +168,11 @@ impl Org {
 
     /// Ends the transaction; what it changed is on disk afterwards. On failure nothing of it remains.
     pub fn commit(&mut self) -> Result<(), JournalError> {
+        let lines = self.pending();
         let Some(journal) = self.journal.as_mut().filter(|_| !self.undo.is_empty()) else {
             self.undo.clear();
             return Ok(());
         };
-        let mut lines = String::new();
-        let mut seen = HashSet::new();
-        for Undo { table, row, .. } in &self.undo {
-            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)));
-            if let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) {
-                lines.push_str(&journal::line(table, record));
-            }
-        }
         // Crash here: the client has no answer, and sends the rows again.
         let written = journal.append(&lines);
         match written {
@@ -187,6 +180,31 @@ impl Org {
             Err(_) => self.rollback_to(0),
         }
         written
+    }
+
+    /// How long the journal is once the transaction is in it. None: there is no journal.
+    pub fn journal_end(&self) -> Option<u64> {
+        Some(self.journal.as_ref()?.length() + self.pending().len() as u64)
+    }
+
+    /// How much of the journal was whole when the org was opened.
+    pub fn journal_recovered(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::recovered)
+    }
+
+    /// The rows that the transaction changed, as the journal takes them.
+    fn pending(&self) -> String {
+        let (mut lines, mut seen) = (String::new(), HashSet::new());
+        if self.journal.is_none() {
+            return lines;
+        }
+        for Undo { table, row, .. } in &self.undo {
+            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)));
+            if let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) {
+                lines.push_str(&journal::line(table, record));
+            }
+        }
+        lines
     }
 
     fn table_index(&self, object: &str) -> Option<usize> {

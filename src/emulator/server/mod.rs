@@ -64,6 +64,8 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("cannot use the bulk jobs in the data directory")]
+    Jobs(#[source] std::io::Error),
 }
 
 /// A running emulator, for tests and the demo. Dropping it stops it.
@@ -147,13 +149,14 @@ impl Shared {
             user_id: org.user_id().to_owned(),
             username: options.credentials.username.clone(),
         };
+        let bulk = bulk::Jobs::open(options.data.as_deref(), &org, options.bulk_delay).map_err(Error::Jobs)?;
         let service = Service {
             org,
             sessions: Sessions::new(options.credentials, identity),
             faults: Faults::default(),
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
-            bulk: bulk::Jobs::new(options.bulk_delay),
+            bulk,
             deployments: Deployments::default(),
             refused: Vec::new(),
         };
