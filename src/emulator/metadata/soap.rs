@@ -22,7 +22,7 @@ const METADATA: Dialect = Dialect {
 pub fn respond(service: &mut Service, call: &Call) -> Reply {
     let answer = answer(service, call);
     answer.unwrap_or_else(|refusal| {
-        service.refused.push(refusal.code);
+        service.counters.refused(refusal.code);
         METADATA.fault(&refusal)
     })
 }

@@ -9,6 +9,7 @@ mod deployed;
 mod journal;
 mod lock;
 mod member;
+mod rules;
 mod seed;
 mod status;
 mod table;
@@ -25,10 +26,12 @@ use crate::event::SalesforceId;
 use deployed::Deployed;
 use journal::Journal;
 use lock::Locks;
+use rules::Rules;
 use table::Table;
 
 pub use check::cell_of;
 pub use journal::JournalError;
+pub use rules::{DuplicateRule, ValidationRule};
 pub use seed::Person;
 pub use table::{Cell, Record};
 pub use write::{Access, Body};
@@ -41,9 +44,20 @@ pub struct Org {
     deployed: Deployed,
     /// What the open transaction changed, oldest first.
     undo: Vec<Undo>,
+    /// Rows that were changed, until somebody counts them.
+    changes: Vec<(String, Change)>,
     locks: Locks,
+    rules: Rules,
     organization: SalesforceId,
     user: SalesforceId,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Created,
+    Updated,
+    Deleted,
 }
 
 /// How one change is taken back.
@@ -52,6 +66,25 @@ struct Undo {
     row: usize,
     /// None: the row was new.
     before: Option<Record>,
+}
+
+impl Change {
+    /// `before` is None for a new row.
+    fn of(before: Option<&Record>, after: &Record) -> Self {
+        match before {
+            None => Self::Created,
+            Some(before) if after.deleted && !before.deleted => Self::Deleted,
+            Some(_) => Self::Updated,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 impl Org {
@@ -66,7 +99,9 @@ impl Org {
             journal,
             deployed,
             undo: Vec::new(),
+            changes: Vec::new(),
             locks: Locks::default(),
+            rules: Rules::default(),
             organization: seed::first_id("00D"),
             user: seed::first_id("005"),
         };
@@ -168,25 +203,35 @@ impl Org {
 
     /// Ends the transaction; what it changed is on disk afterwards. On failure nothing of it remains.
     pub fn commit(&mut self) -> Result<(), JournalError> {
-        let Some(journal) = self.journal.as_mut().filter(|_| !self.undo.is_empty()) else {
-            self.undo.clear();
-            return Ok(());
-        };
+        let mut changes = Vec::new();
         let mut lines = String::new();
         let mut seen = HashSet::new();
-        for Undo { table, row, .. } in &self.undo {
+        for Undo { table, row, before } in &self.undo {
             let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)));
-            if let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) {
+            let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) else { continue };
+            changes.push((table.object.clone(), Change::of(before.as_ref(), record)));
+            if self.journal.is_some() {
                 lines.push_str(&journal::line(table, record));
             }
         }
         // Crash here: the client has no answer, and sends the rows again.
-        let written = journal.append(&lines);
+        let written = match self.journal.as_mut().filter(|_| !lines.is_empty()) {
+            Some(journal) => journal.append(&lines),
+            None => Ok(()),
+        };
         match written {
-            Ok(()) => self.undo.clear(),
+            Ok(()) => {
+                self.undo.clear();
+                self.changes.append(&mut changes);
+            }
             Err(_) => self.rollback_to(0),
         }
         written
+    }
+
+    /// Rows that committed transactions changed since the last time.
+    pub fn take_changes(&mut self) -> Vec<(String, Change)> {
+        std::mem::take(&mut self.changes)
     }
 
     fn table_index(&self, object: &str) -> Option<usize> {

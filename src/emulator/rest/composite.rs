@@ -115,7 +115,11 @@ fn perform(service: &mut Service, outer: &DataCall<'_>, request: &Subrequest, an
             _ => Err(Refusal::not_found()),
         }
     };
-    answer().unwrap_or_else(|refusal: Refusal| refusal.reply())
+    let answer: Result<Reply, Refusal> = answer();
+    answer.unwrap_or_else(|refusal| {
+        service.refused.push(refusal.code);
+        refusal.reply()
+    })
 }
 
 fn resolve_value(value: &Value, answers: &[Answer]) -> Result<Value, Refusal> {

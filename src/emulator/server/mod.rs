@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
-use super::fault::{Fault, FaultAction, Faults};
+use super::fault::{Fault, FaultAction, FaultScript, Faults};
 use super::metadata::Deployments;
 use super::org::{JournalError, Org};
 use super::schema::Schema;
@@ -46,6 +46,8 @@ pub struct Options {
     /// Token of the control surface under `/emulator`.
     pub control_token: SecretString,
     pub pace: Pace,
+    /// Trouble from the start.
+    pub faults: FaultScript,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +106,7 @@ impl Options {
             daily_api_requests: 15_000,
             control_token: random_secret(),
             pace: Pace::default(),
+            faults: FaultScript::default(),
         }
     }
 }
@@ -127,6 +130,14 @@ pub async fn serve(
     run(listener, shared, shutdown).await
 }
 
+impl Service {
+    fn count_changes(&mut self) {
+        for (object, change) in self.org.take_changes() {
+            self.counters.changed(&object, change);
+        }
+    }
+}
+
 impl Shared {
     fn open(options: Options) -> Result<Arc<Self>, Error> {
         let org = Org::open(options.schema, options.data.as_deref(), &options.credentials.username)?;
@@ -138,7 +149,7 @@ impl Shared {
         let service = Service {
             org,
             sessions: Sessions::new(options.credentials, identity),
-            faults: Faults::default(),
+            faults: Faults::new(options.faults),
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
             deployments: Deployments::default(),
@@ -194,6 +205,7 @@ impl Shared {
         pace::pause(self.pace.latency).await;
         let fault = self.lock().faults.take(&call);
         let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
+        self.lock().counters.hit(&action);
         pace::pause(delay).await;
         match action {
             FaultAction::Answer { status, body } => {
@@ -318,11 +330,12 @@ impl Emulator {
     /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile; what it
     /// changed is one transaction.
     pub fn with_org<T>(&self, work: impl FnOnce(&mut Org) -> T) -> T {
-        let org = &mut self.shared.lock().org;
-        let result = work(org);
-        if let Err(error) = org.commit() {
+        let mut service = self.shared.lock();
+        let result = work(&mut service.org);
+        if let Err(error) = service.org.commit() {
             tracing::error!(error = &error as &dyn std::error::Error, "direct changes were not kept");
         }
+        service.count_changes();
         result
     }
 

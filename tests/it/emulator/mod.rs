@@ -13,6 +13,7 @@ mod members;
 mod process;
 mod queries;
 mod records;
+mod rules;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
