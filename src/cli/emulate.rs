@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
-use crate::emulator::{self, FaultScript, JwtKey, Options, Pace};
+use crate::emulator::{self, FaultScript, JwtKey, LongRequests, Options, Pace};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -66,6 +66,15 @@ pub struct Arguments {
     /// TOML file with delays, error answers and cut connections, by path, object, rate or count
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+    /// From when on a request counts as long-running
+    #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
+    long_request: Duration,
+    /// Long-running requests at the same time; while there are so many, every new request is refused
+    #[arg(long, default_value_t = 5, value_name = "REQUESTS")]
+    long_requests_max: usize,
+    /// How long each step of a bulk job takes: its start, and every 200 rows
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    bulk_delay: Duration,
     /// File with the token of the control surface under /emulator/; without it one is made up and printed
     #[arg(long, value_name = "FILE")]
     control_token_file: Option<PathBuf>,
@@ -100,6 +109,8 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         let script = FaultScript::parse(&text).map_err(|why| anyhow::anyhow!("`{}`: {why}", file.display()));
         options.faults = script.context("the fault script is wrong")?;
     }
+    options.bulk_delay = arguments.bulk_delay;
+    options.long_requests = LongRequests { after: arguments.long_request, max: arguments.long_requests_max };
     let credentials = &mut options.credentials;
     credentials.client_id.clone_from(&arguments.client_id);
     credentials.username.clone_from(&arguments.username);

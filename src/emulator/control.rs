@@ -23,6 +23,8 @@ pub struct Counters {
     refusals: IntCounterVec,
     faults: IntCounterVec,
     api_requests: IntCounter,
+    /// Of the call under way, which may have to begin again.
+    reserved: u64,
     daily_limit: IntGauge,
 }
 
@@ -44,18 +46,33 @@ impl Counters {
         let limit = IntGauge::new("emulator_api_requests_limit", "The daily allocation.");
         let limit = limit.expect("the name is well-formed");
         registry.register(Box::new(limit.clone())).expect("each name is used once");
-        let counters = Self { registry, calls, rows, refusals, faults, api_requests, daily_limit: limit };
+        let counters = Self { registry, calls, rows, refusals, faults, api_requests, reserved: 0, daily_limit: limit };
         counters.set_limit(daily_limit);
         counters
     }
 
     /// Takes one call from the allocation.
-    pub fn charge(&self) -> Result<(), Refusal> {
-        if self.api_calls() >= self.daily_limit() {
+    pub fn charge(&mut self) -> Result<(), Refusal> {
+        self.reserve()?;
+        self.take_reserved();
+        Ok(())
+    }
+
+    /// As [`Counters::charge`], but the call is taken only if the transaction under way comes to its end.
+    pub fn reserve(&mut self) -> Result<(), Refusal> {
+        if self.api_calls() + self.reserved >= self.daily_limit() {
             return Err(Refusal::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."));
         }
-        self.api_requests.inc();
+        self.reserved += 1;
         Ok(())
+    }
+
+    pub fn take_reserved(&mut self) {
+        self.api_requests.inc_by(std::mem::take(&mut self.reserved));
+    }
+
+    pub fn drop_reserved(&mut self) {
+        self.reserved = 0;
     }
 
     pub fn answered(&self, call: &Call, status: u16) {
@@ -119,6 +136,9 @@ fn kind(call: &Call) -> &'static str {
         (_, ["query" | "queryAll", ..]) => "query",
         (_, ["limits"]) => "limits",
         (_, ["metadata", ..]) => "metadata_rest",
+        (Method::Put, ["jobs", "ingest", _, _]) => "bulk_upload",
+        (_, ["jobs", "ingest", ..]) => "bulk_ingest",
+        (_, ["jobs", "query", ..]) => "bulk_query",
         (_, ["composite"]) => "composite",
         (Method::Patch, ["composite", "sobjects", _, _]) => "collections_upsert",
         (Method::Post, ["composite", "sobjects"]) => "collections_create",
@@ -159,6 +179,16 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
         }
         (Method::Delete, ["faults"]) => service.faults.clear(),
         (Method::Post, ["tokens", "expire"]) => service.sessions.expire_all(),
+        (Method::Put, ["bulk", "hold"]) => service.bulk.set_held(true),
+        (Method::Delete, ["bulk", "hold"]) => service.bulk.set_held(false),
+        (Method::Post, ["bulk", "step"]) => {
+            let stepped = super::bulk::step_once(&mut service);
+            return Ok(Reply { body: Body::Json(json!({ "stepped": stepped })), ..Reply::empty(200) });
+        }
+        (Method::Post, ["bulk", "fail"]) => {
+            service.bulk.fail_next(parse(call)?);
+        }
+        (Method::Post, ["bulk", "expire"]) => service.bulk.expire(),
         (Method::Post, ["locks", record]) => service.org.lock_record(record),
         (Method::Delete, ["locks", record]) => service.org.unlock_record(record),
         (Method::Put, ["rules", "validation", object, name]) => {
@@ -172,9 +202,14 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
                 return Err(Refusal::not_found());
             }
         }
-        (Method::Put, ["limits", "DailyApiRequests", limit]) => {
+        (Method::Put, ["limits", name, limit]) => {
             let limit = limit.parse().map_err(|_| Refusal::bad("JSON_PARSER_ERROR", "the limit is no number"))?;
-            service.counters.set_limit(limit);
+            match *name {
+                "DailyApiRequests" => service.counters.set_limit(limit),
+                "DailyBulkApiBatches" => service.bulk.batches.max = limit,
+                "DailyBulkV2QueryJobs" => service.bulk.queries.max = limit,
+                _ => return Err(Refusal::not_found()),
+            }
         }
         (Method::Get, ["rows", object]) => {
             let rows = service.org.dump(object).ok_or_else(Refusal::not_found)?;

@@ -4,6 +4,7 @@
 //! ```text
 //!  TCP ─ server ─ fault? ─ rest ──▶ org: rows, indexes, rules ──▶ journal (--data)
 //!          │        │        ├ soql     │
+//!          │        │        ├ bulk: jobs, and the worker that carries them out
 //!          └ auth   control  └ wire     └ schema ◀─ deploy/salesforce
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! Rollbook's own client, so that a mistake in one does not hide in the other.
 
 mod auth;
+mod bulk;
 mod control;
 mod fault;
 mod metadata;
@@ -26,5 +28,5 @@ mod wire;
 pub use auth::{Credentials, JwtKey};
 pub use fault::{Fault, FaultAction, FaultScript};
 pub use org::{Access, Body, Cell, DuplicateRule, JournalError, Org, Person, Record, ValidationRule};
-pub use server::{Emulator, Error, Options, Pace, serve};
+pub use server::{Emulator, Error, LongRequests, Options, Pace, serve};
 pub use wire::Refusal;

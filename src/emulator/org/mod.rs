@@ -34,7 +34,7 @@ pub use journal::JournalError;
 pub use rules::{DuplicateRule, ValidationRule};
 pub use seed::Person;
 pub use table::{Cell, Record};
-pub use write::{Access, Body};
+pub use write::{Access, Body, numbered_id};
 
 /// Rows and rules of one emulated org.
 pub struct Org {
@@ -304,7 +304,8 @@ pub fn timestamp_now() -> String {
     timestamp(now())
 }
 
-fn now() -> i64 {
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 

@@ -273,7 +273,7 @@ pub(super) fn allow(permitted: bool, access: Access) -> Result<(), Refusal> {
 }
 
 /// The id of an object's `number`th row: key prefix, a fixed instance part, the number in base 62.
-pub(super) fn numbered_id(prefix: &str, number: u64) -> SalesforceId {
+pub fn numbered_id(prefix: &str, number: u64) -> SalesforceId {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut rest = number;
     let mut digits = [b'0'; 7];

@@ -21,10 +21,10 @@ const RETRIEVE_MAX: usize = 2_000;
 const CHUNKS_MAX: usize = 10;
 
 /// What became of one row.
-struct RowResult {
-    outcome: Result<String, Refusal>,
+pub struct RowResult {
+    pub outcome: Result<String, Refusal>,
     /// Whether the row was, or would have been, an insert. None: the operation does not say.
-    created: Option<bool>,
+    pub created: Option<bool>,
 }
 
 /// `PATCH /composite/sobjects/X/FIELD`
@@ -160,12 +160,13 @@ fn member<'a>(record: &'a Body, name: &str) -> Option<&'a Value> {
     record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-fn normal(key: &str, field: &FieldDef) -> String {
+/// A key as its field compares it.
+pub fn normal(key: &str, field: &FieldDef) -> String {
     if field.case_sensitive { key.to_owned() } else { key.to_lowercase() }
 }
 
 /// Keys that more than one row has: all of those rows fail.
-fn repeated(keys: &[Option<String>], field: &FieldDef) -> HashSet<String> {
+pub fn repeated(keys: &[Option<String>], field: &FieldDef) -> HashSet<String> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for key in keys.iter().flatten() {
         *counts.entry(normal(key, field)).or_default() += 1;
@@ -189,17 +190,29 @@ fn upsert_one(
             Refusal::bad("INVALID_FIELD", "The Id field should not be specified in the sobject data.").on("Id"),
         );
     }
-    let Some(key) = key else {
-        return refused(Refusal::bad("MISSING_ARGUMENT", format!("{} not specified", field.name)));
-    };
-    if repeated.contains(&normal(key, field)) {
-        let refusal = Refusal::bad("DUPLICATE_VALUE", format!("Duplicate external id specified: {key}"));
-        return refused(refusal.on(&field.name));
-    }
     let mut body = record.clone();
     body.retain(|name, _| !name.eq_ignore_ascii_case(&field.name));
+    upsert_by_key(org, object, field, (&body, key.map(|key| (key, repeated.contains(&normal(key, field))))))
+}
+
+/// Upserts a row by its key, of which the caller knows whether other rows have it too.
+pub fn upsert_by_key(
+    org: &mut Org,
+    object: &ObjectDef,
+    field: &FieldDef,
+    (body, key): (&Body, Option<(&str, bool)>),
+) -> RowResult {
+    let refused = |refusal| RowResult { outcome: Err(refusal), created: Some(false) };
+    let key = match key {
+        None => return refused(Refusal::bad("MISSING_ARGUMENT", format!("{} not specified", field.name))),
+        Some((key, true)) => {
+            let refusal = Refusal::bad("DUPLICATE_VALUE", format!("Duplicate external id specified: {key}"));
+            return refused(refusal.on(&field.name));
+        }
+        Some((key, false)) => key,
+    };
     let exists = super::sobjects::matches(org, object, field, key).is_ok_and(|found| !found.is_empty());
-    let outcome = match upsert_row(org, object, field, key, &body) {
+    let outcome = match upsert_row(org, object, field, key, body) {
         Ok(Upserted::Created(id) | Upserted::Updated(id)) => Ok(id.to_string()),
         Ok(Upserted::Several(found)) => {
             let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -200,7 +200,8 @@ pub fn type_name(kind: FieldKind) -> &'static str {
     }
 }
 
-fn soap_type(kind: FieldKind) -> &'static str {
+/// The name of the type in XML, where it has one.
+pub fn soap_type(kind: FieldKind) -> &'static str {
     match kind {
         FieldKind::Id | FieldKind::Reference => "tns:ID",
         FieldKind::Number { .. } => "xsd:double",

@@ -1,12 +1,14 @@
 //! The HTTP server around the org: reads a call, lets a fault hit it, answers it under one lock.
 
 mod listen;
+mod long;
 mod pace;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, to_bytes};
@@ -18,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
 use super::fault::{Fault, FaultAction, FaultScript, Faults};
@@ -26,13 +28,16 @@ use super::metadata::Deployments;
 use super::org::{JournalError, Org};
 use super::schema::Schema;
 use super::wire::{Body, Call, Method, Part, Refusal, Reply};
-use super::{control, rest};
+use super::{bulk, control, rest};
 use listen::{Cut, CutListener};
 
-pub use pace::{Pace, Turn};
+pub use long::LongRequests;
+pub use pace::{Pace, Turn, pause};
 
 /// Larger request bodies are refused; 200 rows of a collection never come near it.
 const BODY_BYTES_MAX: usize = 50 << 20;
+/// The rows of a bulk job.
+const UPLOAD_BYTES_MAX: usize = 150 << 20;
 
 /// How the emulator is set up.
 #[derive(Clone)]
@@ -48,6 +53,9 @@ pub struct Options {
     pub pace: Pace,
     /// Trouble from the start.
     pub faults: FaultScript,
+    /// How long each step of a bulk job takes: its start, and every 200 rows.
+    pub bulk_delay: Duration,
+    pub long_requests: LongRequests,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +81,7 @@ pub struct Shared {
     pub(super) state: Mutex<Service>,
     pub(super) control_token: SecretString,
     pace: Pace,
+    under_way: long::UnderWay,
     /// Somebody let go of locks.
     released: Notify,
 }
@@ -87,6 +96,7 @@ pub struct Service {
     pub deployments: Deployments,
     /// Codes that the call under way was refused with, it or its rows.
     pub refused: Vec<&'static str>,
+    pub bulk: bulk::Jobs,
 }
 
 impl Options {
@@ -107,6 +117,8 @@ impl Options {
             control_token: random_secret(),
             pace: Pace::default(),
             faults: FaultScript::default(),
+            bulk_delay: Duration::ZERO,
+            long_requests: LongRequests::default(),
         }
     }
 }
@@ -131,7 +143,7 @@ pub async fn serve(
 }
 
 impl Service {
-    fn count_changes(&mut self) {
+    pub fn count_changes(&mut self) {
         for (object, change) in self.org.take_changes() {
             self.counters.changed(&object, change);
         }
@@ -154,11 +166,13 @@ impl Shared {
             cursors: rest::Cursors::default(),
             deployments: Deployments::default(),
             refused: Vec::new(),
+            bulk: bulk::Jobs::new(options.bulk_delay),
         };
         Ok(Arc::new(Self {
             state: Mutex::new(service),
             control_token: options.control_token,
             pace: options.pace,
+            under_way: long::UnderWay::new(options.long_requests),
             released: Notify::new(),
         }))
     }
@@ -174,6 +188,11 @@ async fn run(
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    // Dropped with this future, however that ends.
+    let mut workers = JoinSet::new();
+    for _ in 0..bulk::WORKERS {
+        workers.spawn(bulk::run(Arc::clone(&shared)));
+    }
     let service = Router::new().fallback(handle).with_state(shared).into_make_service_with_connect_info::<Cut>();
     let serving = axum::serve(CutListener(listener), service).with_graceful_shutdown(shutdown);
     serving.await.map_err(Error::Serve)
@@ -202,6 +221,10 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo
 impl Shared {
     /// None: the connection is to be cut.
     async fn carry_out(self: Arc<Self>, call: Call) -> Option<Reply> {
+        let _ticket = match self.admit(&call) {
+            Ok(ticket) => ticket,
+            Err(reply) => return Some(reply),
+        };
         pace::pause(self.pace.latency).await;
         let fault = self.lock().faults.take(&call);
         let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
@@ -220,6 +243,19 @@ impl Shared {
             }
             FaultAction::Proceed => Some(self.answer(&call).await),
         }
+    }
+
+    /// Logins and what is not the REST API last as long as they like.
+    fn admit(&self, call: &Call) -> Result<Option<long::Ticket<'_>>, Reply> {
+        if !call.path.iter().take(2).eq(["services", "data"]) {
+            return Ok(None);
+        }
+        self.under_way.enter().map(Some).map_err(|refusal| {
+            let counters = &mut self.lock().counters;
+            counters.answered(call, refusal.status);
+            counters.refused(refusal.code);
+            refusal.reply().with_header("Sforce-Limit-Info", counters.limit_info())
+        })
     }
 
     async fn answer(&self, call: &Call) -> Reply {
@@ -249,28 +285,29 @@ async fn read(request: Request) -> Result<Call, Reply> {
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
-    let body = to_bytes(body, BODY_BYTES_MAX)
+    let upload = call.path.last().is_some_and(|last| last.eq_ignore_ascii_case("batches"));
+    let body = to_bytes(body, if upload { UPLOAD_BYTES_MAX } else { BODY_BYTES_MAX })
         .await
         .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?;
     if call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data")) {
         let request = Request::from_parts(parts, HttpBody::from(body.clone()));
-        call.parts = read_parts(request).await.map_err(|why| Refusal::bad("MALFORMED_MULTIPART", why).reply())?;
+        // What cannot be read has no parts; the resource says which it misses.
+        call.parts = read_parts(request).await.unwrap_or_default();
     }
     call.body = body.into();
     Ok(call)
 }
 
-async fn read_parts(mut request: Request) -> Result<Vec<Part>, String> {
+async fn read_parts(mut request: Request) -> Option<Vec<Part>> {
     // The body is read already, up to a limit of its own.
     DefaultBodyLimit::disable().apply(&mut request);
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| error.body_text())?;
+    let mut form = Multipart::from_request(request, &()).await.ok()?;
     let mut parts = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(|error| error.body_text())? {
+    while let Some(field) = form.next_field().await.ok()? {
         let name = field.name().unwrap_or_default().to_owned();
-        let content = field.bytes().await.map_err(|error| error.body_text())?;
-        parts.push(Part { name, content: content.into() });
+        parts.push(Part { name, content: field.bytes().await.ok()?.into() });
     }
-    Ok(parts)
+    Some(parts)
 }
 
 fn respond(reply: Reply) -> Response {

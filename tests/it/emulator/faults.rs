@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rollbook::emulator::schema::Schema;
-use rollbook::emulator::{Emulator, Fault, FaultAction, FaultScript, Options};
+use rollbook::emulator::{Emulator, Fault, FaultAction, FaultScript, LongRequests, Options};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::{Session, assert_refused};
+use crate::harness;
 
 const KEY: &str = "sobjects/UserSessionEngagement__c/external_id__c";
 
@@ -64,6 +65,25 @@ async fn the_daily_allocation_ends() {
     assert_eq!([org.get("limits").await.0, org.get("limits").await.0], [200, 200]);
     let refused = org.get("limits").await;
     assert_refused(&refused, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
+}
+
+#[tokio::test]
+async fn requests_that_last_leave_no_room_for_others() {
+    let mut options = Options::new(Schema::load_embedded());
+    options.long_requests = LongRequests { after: Duration::from_millis(300), max: 1 };
+    let org = Session::with(options).await;
+    let delay = Duration::from_secs(3);
+    org.emulator.add_fault(Fault::next("sobjects", FaultAction::Proceed).delayed(delay));
+    let long = org.spawn("GET", "sobjects", None);
+    let refused = harness::until_async("the request to become a long one", delay, async || {
+        let answer = org.get("limits").await;
+        if answer.0 == 200 { Err("there is room".to_owned()) } else { Ok(answer) }
+    })
+    .await;
+    let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
+    assert_refused(&refused, 403, "REQUEST_LIMIT_EXCEEDED", message);
+    assert_eq!(long.await.expect("no panic").0, 200, "who is in stays in");
+    assert_eq!(org.get("limits").await.0, 200);
 }
 
 #[tokio::test]

@@ -3,7 +3,11 @@
 
 #![allow(clippy::indexing_slicing, reason = "an answer of another shape fails the test, as it should")]
 
+mod bulk;
+mod bulk_query;
+mod bulk_rows;
 mod collections;
+mod composite;
 pub mod deploy;
 mod faults;
 mod keys;
@@ -17,6 +21,7 @@ mod rules;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -26,6 +31,7 @@ struct Session {
     http: reqwest::Client,
     token: String,
     version: &'static str,
+    control_token: SecretString,
 }
 
 /// Status and body; an empty body is null.
@@ -37,9 +43,10 @@ impl Session {
     }
 
     async fn with(options: Options) -> Self {
+        let control_token = options.control_token.clone();
         let emulator = Emulator::start(options).await.expect("a free port");
         let token = emulator.token();
-        Self { emulator, http: reqwest::Client::new(), token, version: "62.0" }
+        Self { emulator, http: reqwest::Client::new(), token, version: "62.0", control_token }
     }
 
     fn url(&self, path: &str) -> String {
