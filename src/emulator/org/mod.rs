@@ -91,7 +91,7 @@ impl Org {
     /// Opens the org: the rows of `data`, or an empty one with its organization and integration user.
     pub fn open(mut schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
         let deployed = Deployed::open(data, &mut schema)?;
-        let mut tables: Vec<Table> = schema.objects().map(Table::new).collect();
+        let mut tables: Vec<Table> = schema.declared().map(Table::new).collect();
         let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
         let mut org = Self {
             schema: Arc::new(schema),
@@ -117,7 +117,7 @@ impl Org {
     /// Takes on the schema that a deployment of `sources` made. Rows stay; new fields of theirs are empty.
     pub fn adopt(&mut self, schema: Schema, sources: Vec<Source>) -> Result<(), JournalError> {
         self.deployed.keep(sources)?;
-        for object in schema.objects() {
+        for object in schema.declared() {
             match self.tables.iter_mut().find(|table| table.object == object.name) {
                 Some(table) => table.adapt(object),
                 None => self.tables.push(Table::new(object)),

@@ -79,11 +79,18 @@ impl Org {
         Ok(())
     }
 
-    pub fn put_duplicate_rule(&mut self, object: &str, name: &str, rule: DuplicateRule) -> Result<(), Refusal> {
+    pub fn put_duplicate_rule(&mut self, object: &str, name: &str, mut rule: DuplicateRule) -> Result<(), Refusal> {
         if rule.fields.is_empty() {
             return Err(Refusal::bad("MISSING_ARGUMENT", "a duplicate rule compares at least one field"));
         }
         let place = self.place(object, name, &rule.fields)?;
+        let schema = self.schema();
+        let object = schema.object(object).ok_or_else(Refusal::not_found)?;
+        for name in &mut rule.fields {
+            object.field(name).map_or("", |field| &field.name).clone_into(name);
+            // What follows from other rows is not compared.
+            self.column(object, name)?;
+        }
         self.rules.duplicate.retain(|(known, _)| *known != place);
         self.rules.duplicate.push((place, rule));
         Ok(())

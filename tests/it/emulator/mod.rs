@@ -9,6 +9,7 @@ mod bulk_rows;
 mod collections;
 mod composite;
 pub mod deploy;
+mod documented;
 mod faults;
 mod keys;
 mod locks;

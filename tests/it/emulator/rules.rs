@@ -87,6 +87,8 @@ async fn a_rule_names_what_exists() {
     );
     let none = ruled.control("PUT", "rules/duplicate/Lead/R", json!({ "fields": [] })).await;
     assert_eq!((none.0, &none.1[0]["errorCode"]), (400, &json!("MISSING_ARGUMENT")));
+    let derived = ruled.control("PUT", "rules/duplicate/CampaignMember/R", json!({ "fields": ["email"] })).await;
+    assert_eq!(derived.1[0]["message"], "No such column 'Email' on sobject of type CampaignMember");
     assert_eq!(ruled.control("PUT", "rules/duplicate/Nope/R", json!({ "fields": ["Name"] })).await.0, 404);
     let unread = ruled.control("PUT", "rules/validation/Lead/R", json!({ "formula": "1 = 1" })).await;
     assert_eq!((unread.0, &unread.1[0]["errorCode"]), (400, &json!("JSON_PARSER_ERROR")));
@@ -96,7 +98,7 @@ async fn a_rule_names_what_exists() {
 async fn duplicates_are_detected_unless_the_caller_saves_them() {
     let ruled = Ruled::start().await;
     let known = ruled.org.lead("ann@example.com");
-    let rule = json!({ "fields": ["Email", "LastName"] });
+    let rule = json!({ "fields": ["EMAIL", "LastName"] });
     assert_eq!(ruled.control("PUT", "rules/duplicate/Lead/Standard", rule).await.0, 204);
     let ann = lead("ANN@example.com");
     let refused = ruled.org.post("sobjects/Lead", ann.clone()).await;
