@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
-use crate::emulator::{self, JwtKey, LongRequests, Options, Pace};
+use crate::emulator::{self, FaultScript, JwtKey, LongRequests, Options, Pace};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -63,6 +63,9 @@ pub struct Arguments {
     /// How long a write waits for the locks of others before its rows fail with UNABLE_TO_LOCK_ROW
     #[arg(long, value_parser = duration, default_value = "10s", value_name = "TIME")]
     lock_wait: Duration,
+    /// TOML file with delays, error answers and cut connections, by path, object, rate or count
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
     /// From when on a request counts as long-running
     #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
     long_request: Duration,
@@ -101,6 +104,11 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     options.data.clone_from(&arguments.data);
     options.daily_api_requests = arguments.daily_api_requests;
     options.pace = Pace { latency: arguments.latency, write: arguments.write_time, lock_wait: arguments.lock_wait };
+    if let Some(file) = &arguments.faults {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        let script = FaultScript::parse(&text).map_err(|why| anyhow::anyhow!("`{}`: {why}", file.display()));
+        options.faults = script.context("the fault script is wrong")?;
+    }
     options.bulk_delay = arguments.bulk_delay;
     options.long_requests = LongRequests { after: arguments.long_request, max: arguments.long_requests_max };
     let credentials = &mut options.credentials;

@@ -26,7 +26,7 @@ pub mod soql;
 mod wire;
 
 pub use auth::{Credentials, JwtKey};
-pub use fault::{Fault, FaultAction};
-pub use org::{Access, Body, Cell, JournalError, Org, Person, Record};
+pub use fault::{Fault, FaultAction, FaultScript};
+pub use org::{Access, Body, Cell, DuplicateRule, JournalError, Org, Person, Record, ValidationRule};
 pub use server::{Emulator, Error, LongRequests, Options, Pace, serve};
 pub use wire::Refusal;

@@ -59,6 +59,8 @@ pub struct Refusal {
     pub code: &'static str,
     pub message: String,
     pub fields: Vec<String>,
+    /// `duplicateResult`, which only a single write answers with.
+    pub duplicates: Option<Box<Value>>,
 }
 
 impl Method {
@@ -158,7 +160,7 @@ impl Reply {
 
 impl Refusal {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Vec::new() }
+        Self { status, code, message: message.into(), fields: Vec::new(), duplicates: None }
     }
 
     pub fn bad(code: &'static str, message: impl Into<String>) -> Self {
@@ -210,6 +212,9 @@ impl Refusal {
         let mut error = json!({ "message": self.message, "errorCode": self.code });
         if let (false, Some(error)) = (self.fields.is_empty(), error.as_object_mut()) {
             error.insert("fields".into(), json!(self.fields));
+        }
+        if let (Some(duplicates), Some(error)) = (&self.duplicates, error.as_object_mut()) {
+            error.insert("duplicateResult".into(), (**duplicates).clone());
         }
         json!([error])
     }

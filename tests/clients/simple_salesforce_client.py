@@ -5,6 +5,7 @@ Settings come as JSON in the environment variable CLIENT. simple-salesforce alwa
 requests session sends them to the emulator instead, which leaves the package itself as it is.
 """
 
+import base64
 import csv
 import io
 import json
@@ -117,9 +118,17 @@ try:
 except SalesforceOperationError as error:
     failure = str(error)
 
+package = io.BytesIO(base64.b64decode(SETTINGS["zip"]))
+checked = sf.deploy(package, sandbox=True, checkOnly=True)
+deployed = sf.deploy(package, sandbox=False)
+deployments = [sf.checkDeployStatus(one["asyncId"]) for one in (checked, deployed)]
+talk = sf.Talk__c.create({"Name": "One", "a__c": "x"})
+
 print(
     json.dumps(
         {
+            "deployed": [[one["state"], one["deployment_detail"]["deployed_count"]] for one in deployments],
+            "talk": talk["success"],
             "bulk": {name: job[f"numberRecords{name}"] for name in ("Processed", "Failed", "Total")},
             "results": {name: len(rows) for name, rows in results.items()},
             "failed": results["failedRecords"][0]["sf__Error"],

@@ -85,6 +85,7 @@ async fn simple_salesforce_works_unmodified() {
     let found = run(&python, &script, &settings).await;
     assert_eq!(found["users"], json!([settings["username"], settings["username"], settings["username"]]));
     assert_eq!(found["external"], json!({ "externalId": true, "unique": true, "length": 100 }));
+    assert_eq!((&found["deployed"], &found["talk"]), (&json!([["Succeeded", "3"], ["Succeeded", "3"]]), &json!(true)));
     assert_eq!(found["codes"], json!([201, 200, 204, 204]));
     assert_eq!(found["status"], "Sent");
     all_created(&found["many"], 200);

@@ -20,8 +20,9 @@ const MULTIPART_CHARS_MAX: usize = 100_000;
 /// `POST /jobs/ingest`
 pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
     let part = |name: &str| call.call.parts.iter().find(|part| part.name == name).map(|part| part.content.clone());
+    let form = call.call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data"));
     let (body, content) = match (part("job"), part("content")) {
-        (None, None) => (call.call.json()?, None),
+        (None, None) if !form => (call.call.json()?, None),
         (Some(job), Some(content)) => (Call { body: job, ..Call::new(Method::Post, "", "") }.json()?, Some(content)),
         _ => return Err(Refusal::bad("INVALIDJOB", "InvalidJob : a multipart request has the parts job and content")),
     };

@@ -14,6 +14,7 @@ use super::content::{Column, Table};
 use super::job::{Format, Ingest, Job, Operation, Outcome, State, Task};
 use super::keep::Keep;
 use super::{Jobs, query};
+use crate::emulator::control::Counters;
 use crate::emulator::org::{Access, Body, Org, cell_of, now};
 use crate::emulator::rest::collections::{normal, repeated, upsert_by_key};
 use crate::emulator::rest::sobjects::{attempt, create, external_id, matches};
@@ -58,14 +59,17 @@ pub async fn run(shared: Arc<Shared>) {
 pub fn step_once(service: &mut Service) -> bool {
     let Some(id) = service.bulk.claim() else { return false };
     service.org.begin();
-    step(service, id, Turn { first: true, last: true }).is_some()
+    let done = step(service, id, Turn { first: true, last: true }).is_some();
+    service.count_changes();
+    done
 }
 
 /// Takes a job one step forward. None: it did nothing, because it met a lock.
 fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
     // Only a call that panicked leaves something open: it was never answered.
     service.org.rollback_to(0);
-    let Service { org, bulk, .. } = service;
+    let Service { org, bulk, counters, .. } = service;
+    org.set_duplicate_rule_header("");
     let Jobs { all, batches, failure, keep, .. } = bulk;
     // Deleted or aborted since it was claimed, perhaps.
     let Some(job) = all.iter_mut().find(|job| job.id == id) else { return Some(()) };
@@ -80,7 +84,7 @@ fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
             } else if turn.first && next_batch(job) && !batches.take() {
                 job.fail("ExceededQuota : ApiBatchItems Limit exceeded.");
             } else {
-                advance((org, keep), job, turn)?;
+                advance((org, keep, counters), job, turn)?;
             }
         }
         State::Open | State::JobComplete | State::Failed | State::Aborted => {}
@@ -136,7 +140,7 @@ fn begin(org: &Org, job: &mut Job) {
 }
 
 /// None: it met a lock.
-fn advance((org, keep): (&mut Org, &Keep), job: &mut Job, turn: Turn) -> Option<()> {
+fn advance((org, keep, counters): (&mut Org, &Keep, &Counters), job: &mut Job, turn: Turn) -> Option<()> {
     match &mut job.task {
         Task::Query(query) => match query::run(org, query) {
             Ok(()) => job.state = State::JobComplete,
@@ -156,6 +160,11 @@ fn advance((org, keep): (&mut Org, &Keep), job: &mut Job, turn: Turn) -> Option<
                 org.rollback_to(0);
                 job.fail(UNWRITABLE);
                 return Some(());
+            }
+            for outcome in &outcomes {
+                if let Outcome::Failed { error, .. } = outcome {
+                    counters.refused(error.split(':').next().unwrap_or_default());
+                }
             }
             ingest.outcomes.extend(outcomes);
             if ingest.table.as_ref().is_none_or(|table| ingest.outcomes.len() >= table.len()) {

@@ -22,7 +22,7 @@ const METADATA: Dialect = Dialect {
 pub fn respond(service: &mut Service, call: &Call) -> Reply {
     let answer = answer(service, call);
     answer.unwrap_or_else(|refusal| {
-        service.refused.push(refusal.code);
+        service.counters.refused(refusal.code);
         METADATA.fault(&refusal)
     })
 }
@@ -50,9 +50,7 @@ fn deploy(service: &mut Service, operation: Node<'_, '_>) -> Result<Reply, Refus
     let text: String = METADATA.text(operation, "ZipFile").unwrap_or_default().split_whitespace().collect();
     let zip = STANDARD.decode(text).map_err(|error| Refusal::bad("INVALID_OPERATION", format!("ZipFile: {error}")))?;
     let options = METADATA.child(operation, "DeployOptions");
-    let options = Options::read(|name| {
-        options.and_then(|options| METADATA.text(options, name)).is_some_and(|text| text == "true")
-    });
+    let options = Options::read(|name| options.is_some_and(|options| flag(options, name)));
     let id = super::deploy(service, &zip, options)?;
     Ok(METADATA.reply(&format!(
         "<deployResponse><result><done>false</done><id>{id}</id><state>Queued</state></result></deployResponse>"
@@ -60,9 +58,14 @@ fn deploy(service: &mut Service, operation: Node<'_, '_>) -> Result<Reply, Refus
 }
 
 fn status(service: &Service, operation: Node<'_, '_>) -> Result<Reply, Refusal> {
-    let text = |name| METADATA.text(operation, name).unwrap_or_default();
-    let result = service.deployments.result(text("asyncProcessId"))?;
-    let result = json!({ "result": report::shown(result, text("includeDetails") == "true") });
+    let id = METADATA.text(operation, "asyncProcessId").unwrap_or_default();
+    let result = service.deployments.result(id)?;
+    let result = json!({ "result": report::shown(result, flag(operation, "includeDetails")) });
     let inner = result.as_object().map(report::xml).unwrap_or_default();
     Ok(METADATA.reply(&format!("<checkDeployStatusResponse>{inner}</checkDeployStatusResponse>")))
+}
+
+/// simple-salesforce writes `True`.
+fn flag(parent: Node<'_, '_>, name: &str) -> bool {
+    METADATA.text(parent, name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }

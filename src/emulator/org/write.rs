@@ -52,6 +52,9 @@ impl Org {
         self.check_references(object, &draft)?;
         self.lock(object, &draft.record)?;
         self.object_rules(object, &mut draft, None)?;
+        if access == Access::User {
+            self.check_rules(object, &draft, true)?;
+        }
         self.check_unique(object, &draft, None)?;
         let id = draft.record.id;
         self.table_push(table, draft.record);
@@ -76,6 +79,9 @@ impl Org {
         self.check_references(object, &draft)?;
         self.lock(object, &draft.record)?;
         self.object_rules(object, &mut draft, Some(&before))?;
+        if access == Access::User {
+            self.check_rules(object, &draft, false)?;
+        }
         self.check_unique(object, &draft, Some(row))?;
         self.table_replace(table, row, draft.record);
         self.after_write(object, before.id)?;

@@ -28,10 +28,13 @@ pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refu
             Err(Refusal::new(412, "BATCH_PROCESSING_HALTED", message))
         } else {
             // The call itself has paid for the first.
-            let paid = if at == 0 { Ok(()) } else { service.counters.charge() };
+            let paid = if at == 0 { Ok(()) } else { service.counters.reserve() };
             paid.and_then(|()| perform(service, inner))
         };
-        let reply = reply.unwrap_or_else(|refusal| refusal.reply());
+        let reply = reply.unwrap_or_else(|refusal| {
+            service.refused.push(refusal.code);
+            refusal.reply()
+        });
         failed |= reply.status >= 400;
         let result = match reply.body {
             Body::Json(body) => body,

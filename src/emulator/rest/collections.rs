@@ -44,7 +44,7 @@ pub fn upsert(service: &mut Service, call: &DataCall<'_>, object: &str, field: &
             |(body, key): (&Body, &Option<String>)| upsert_one(org, object, field, (body, key.as_deref(), &repeated));
         records.iter().zip(&keys).map(row).collect()
     };
-    rows(&mut service.org, all_or_none, run)
+    rows(service, all_or_none, run)
 }
 
 /// `/composite/sobjects`: records of mixed types.
@@ -61,12 +61,12 @@ pub fn mixed(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusa
                     .map(|body| if create { create_one(org, &schema, body) } else { update_one(org, &schema, body) })
                     .collect()
             };
-            rows(&mut service.org, all_or_none, run)
+            rows(service, all_or_none, run)
         }
         Method::Delete => {
             let ids = ids(call.call.param("ids").unwrap_or_default(), ROWS_MAX)?;
             let all_or_none = call.call.param("allOrNone") == Some("true");
-            rows(&mut service.org, all_or_none, |org| ids.iter().map(|id| delete_one(org, &schema, id)).collect())
+            rows(service, all_or_none, |org| ids.iter().map(|id| delete_one(org, &schema, id)).collect())
         }
         other @ (Method::Get | Method::Head | Method::Put) => Err(Refusal::method(other, "POST,PATCH,DELETE")),
     }
@@ -257,7 +257,12 @@ fn typed<'a>(schema: &'a Schema, record: &Body) -> Result<&'a ObjectDef, Refusal
 }
 
 /// Runs the rows in order and puts their results together.
-fn rows(org: &mut Org, all_or_none: bool, run: impl FnOnce(&mut Org) -> Vec<RowResult>) -> Result<Reply, Refusal> {
+fn rows(
+    service: &mut Service,
+    all_or_none: bool,
+    run: impl FnOnce(&mut Org) -> Vec<RowResult>,
+) -> Result<Reply, Refusal> {
+    let org = &mut service.org;
     let savepoint = org.savepoint();
     let mut results = run(org);
     // A value of the wrong JSON type makes the whole request unreadable.
@@ -271,6 +276,9 @@ fn rows(org: &mut Org, all_or_none: bool, run: impl FnOnce(&mut Org) -> Vec<RowR
     if rolled_back {
         org.rollback_to(savepoint);
     }
+    service
+        .refused
+        .extend(results.iter().filter_map(|result| result.outcome.as_ref().err()).map(|refusal| refusal.code));
     let rows: Vec<Value> = results.iter().map(|result| row(result, rolled_back)).collect();
     Ok(Reply::json(200, json!(rows)))
 }

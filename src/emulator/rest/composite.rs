@@ -78,7 +78,10 @@ pub fn run(
     let mut answers: Vec<Answer> = Vec::with_capacity(requests.len());
     let mut fine = true;
     for request in requests {
-        let reply = perform(service, call, request, (&answers, all_or_none)).unwrap_or_else(|refusal| refusal.reply());
+        let reply = perform(service, call, request, (&answers, all_or_none)).unwrap_or_else(|refusal| {
+            service.refused.push(refusal.code);
+            refusal.reply()
+        });
         let failed = reply.status >= 400 || all_or_none && any_row_failed(&reply);
         answers.push(Answer { reference_id: request.reference_id.clone(), reply });
         fine &= !failed;
@@ -194,6 +197,7 @@ fn perform(
         call.body = body.to_string().into_bytes();
     }
     let version = super::version(version)?;
+    service.org.set_duplicate_rule_header(call.header("sforce-duplicate-rule-header").unwrap_or_default());
     route(service, &DataCall { call: &call, version, path: inner })
 }
 

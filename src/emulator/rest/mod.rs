@@ -61,8 +61,12 @@ pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> 
 fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path: &[&str]) -> Option<Reply> {
     // Only a call that panicked leaves something open: it was never answered.
     service.org.rollback_to(0);
+    service.refused.clear();
+    service.counters.drop_reserved();
     let reply = match admit(service, call, version, turn.first) {
         Ok(version) => {
+            let duplicates = call.header("sforce-duplicate-rule-header").unwrap_or_default();
+            service.org.set_duplicate_rule_header(duplicates);
             let reply = route(service, &DataCall { call, version, path });
             if service.org.met_lock() && !turn.last {
                 service.org.rollback_to(0);
@@ -73,6 +77,11 @@ fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path:
         }
         Err(refusal) => Err(refusal),
     };
+    service.refused.extend(reply.as_ref().err().map(|refusal| refusal.code));
+    for code in service.refused.drain(..) {
+        service.counters.refused(code);
+    }
+    service.counters.take_reserved();
     let reply = reply.unwrap_or_else(|refusal| refusal.reply());
     Some(reply.with_header("Sforce-Limit-Info", service.counters.limit_info()))
 }

@@ -100,6 +100,11 @@ impl Schema {
         self.objects.iter().filter(|object| object.readable)
     }
 
+    /// All objects, seen or not.
+    pub fn declared(&self) -> impl Iterator<Item = &ObjectDef> {
+        self.objects.iter()
+    }
+
     pub fn object(&self, name: &str) -> Option<&ObjectDef> {
         self.objects().find(|object| object.name.eq_ignore_ascii_case(name))
     }

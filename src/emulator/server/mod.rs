@@ -23,7 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
-use super::fault::{Fault, FaultAction, Faults};
+use super::fault::{Fault, FaultAction, FaultScript, Faults};
 use super::metadata::Deployments;
 use super::org::{JournalError, Org};
 use super::schema::Schema;
@@ -51,6 +51,8 @@ pub struct Options {
     /// Token of the control surface under `/emulator`.
     pub control_token: SecretString,
     pub pace: Pace,
+    /// Trouble from the start.
+    pub faults: FaultScript,
     /// How long each step of a bulk job takes: its start, and every 200 rows.
     pub bulk_delay: Duration,
     pub long_requests: LongRequests,
@@ -93,10 +95,10 @@ pub struct Service {
     pub faults: Faults,
     pub counters: control::Counters,
     pub cursors: rest::Cursors,
-    pub bulk: bulk::Jobs,
     pub deployments: Deployments,
     /// Codes that the call under way was refused with, it or its rows.
     pub refused: Vec<&'static str>,
+    pub bulk: bulk::Jobs,
 }
 
 impl Options {
@@ -116,6 +118,7 @@ impl Options {
             daily_api_requests: 15_000,
             control_token: random_secret(),
             pace: Pace::default(),
+            faults: FaultScript::default(),
             bulk_delay: Duration::ZERO,
             long_requests: LongRequests::default(),
         }
@@ -141,6 +144,14 @@ pub async fn serve(
     run(listener, shared, shutdown).await
 }
 
+impl Service {
+    pub fn count_changes(&mut self) {
+        for (object, change) in self.org.take_changes() {
+            self.counters.changed(&object, change);
+        }
+    }
+}
+
 impl Shared {
     fn open(options: Options) -> Result<Arc<Self>, Error> {
         let org = Org::open(options.schema, options.data.as_deref(), &options.credentials.username)?;
@@ -153,12 +164,12 @@ impl Shared {
         let service = Service {
             org,
             sessions: Sessions::new(options.credentials, identity),
-            faults: Faults::default(),
+            faults: Faults::new(options.faults),
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
-            bulk,
             deployments: Deployments::default(),
             refused: Vec::new(),
+            bulk,
         };
         Ok(Arc::new(Self {
             state: Mutex::new(service),
@@ -220,6 +231,7 @@ impl Shared {
         pace::pause(self.pace.latency).await;
         let fault = self.lock().faults.take(&call);
         let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
+        self.lock().counters.hit(&action);
         pace::pause(delay).await;
         match action {
             FaultAction::Answer { status, body } => {
@@ -244,6 +256,7 @@ impl Shared {
         self.under_way.enter().map(Some).map_err(|refusal| {
             let counters = &mut self.lock().counters;
             counters.answered(call, refusal.status);
+            counters.refused(refusal.code);
             refusal.reply().with_header("Sforce-Limit-Info", counters.limit_info())
         })
     }
@@ -281,23 +294,23 @@ async fn read(request: Request) -> Result<Call, Reply> {
         .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?;
     if call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data")) {
         let request = Request::from_parts(parts, HttpBody::from(body.clone()));
-        call.parts = read_parts(request).await.map_err(|why| Refusal::bad("MALFORMED_MULTIPART", why).reply())?;
+        // What cannot be read has no parts; the resource says which it misses.
+        call.parts = read_parts(request).await.unwrap_or_default();
     }
     call.body = body.into();
     Ok(call)
 }
 
-async fn read_parts(mut request: Request) -> Result<Vec<Part>, String> {
+async fn read_parts(mut request: Request) -> Option<Vec<Part>> {
     // The body is read already, up to a limit of its own.
     DefaultBodyLimit::disable().apply(&mut request);
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| error.body_text())?;
+    let mut form = Multipart::from_request(request, &()).await.ok()?;
     let mut parts = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(|error| error.body_text())? {
+    while let Some(field) = form.next_field().await.ok()? {
         let name = field.name().unwrap_or_default().to_owned();
-        let content = field.bytes().await.map_err(|error| error.body_text())?;
-        parts.push(Part { name, content: content.into() });
+        parts.push(Part { name, content: field.bytes().await.ok()?.into() });
     }
-    Ok(parts)
+    Some(parts)
 }
 
 fn respond(reply: Reply) -> Response {
@@ -357,11 +370,12 @@ impl Emulator {
     /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile; what it
     /// changed is one transaction.
     pub fn with_org<T>(&self, work: impl FnOnce(&mut Org) -> T) -> T {
-        let org = &mut self.shared.lock().org;
-        let result = work(org);
-        if let Err(error) = org.commit() {
+        let mut service = self.shared.lock();
+        let result = work(&mut service.org);
+        if let Err(error) = service.org.commit() {
             tracing::error!(error = &error as &dyn std::error::Error, "direct changes were not kept");
         }
+        service.count_changes();
         result
     }
 

@@ -55,6 +55,7 @@ impl Shared {
                 let mut service = self.lock();
                 service.org.begin();
                 let ended = work(&mut service, turn);
+                service.count_changes();
                 let keep = !self.pace.write.is_zero();
                 ended.map(|ended| (ended, if keep { service.org.keep_locks() } else { Vec::new() }))
             };

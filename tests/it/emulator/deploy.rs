@@ -352,7 +352,17 @@ async fn what_was_deployed_survives_a_restart_with_its_rows() {
     org.deploy(talk(), json!({ "rollbackOnError": true })).await;
     assert_eq!(org.post("sobjects/Talk__c", json!({ "Name": "One", "a__c": "x" })).await.0, 201);
     org.emulator.stop().await.expect("an orderly end");
+    let org = Session::with(options.clone()).await;
+    assert_eq!(org.query("SELECT a__c FROM Talk__c").await[0]["a__c"], "x");
+    // Rows that nobody may see any more are kept all the same.
+    let nothing = "<PermissionSet><label>P</label></PermissionSet>".to_owned();
+    let hide = zip(&[manifest(&[("PermissionSet", "P")]), ("permissionsets/P.permissionset", nothing)]);
+    assert_eq!(org.deploy(hide, json!({})).await["status"], "Succeeded");
+    assert!(!org.knows("Talk__c").await);
+    org.emulator.stop().await.expect("an orderly end");
     let org = Session::with(options).await;
+    assert!(!org.knows("Talk__c").await);
+    org.deploy(talk(), json!({})).await;
     assert_eq!(org.query("SELECT a__c FROM Talk__c").await[0]["a__c"], "x");
 }
 

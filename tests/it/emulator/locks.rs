@@ -64,6 +64,27 @@ async fn writes_below_one_campaign_wait_for_each_other() {
     assert_eq!((org.emulator.api_calls(), org.emulator.calls("upsert")), (4, 4), "to wait costs nothing");
 }
 
+#[tokio::test]
+async fn a_batch_that_waits_pays_for_its_subrequests_once() {
+    let org = paced(Pace { write: Duration::from_millis(150), ..Pace::default() }).await;
+    let campaign = org.campaign("Conference");
+    let calls: Vec<_> = (0..3)
+        .map(|at| {
+            let lead = org.lead(&format!("lead{at}@example.com"));
+            let member = json!({ "CampaignId": campaign, "LeadId": lead });
+            let url = format!("v62.0/sobjects/CampaignMember/external_id__c/{lead}");
+            let write = json!({ "method": "PATCH", "url": url, "richInput": member });
+            let read = json!({ "method": "GET", "url": "v62.0/limits" });
+            org.spawn("POST", "composite/batch", Some(&json!({ "batchRequests": [write, read] })))
+        })
+        .collect();
+    for call in calls {
+        let (status, body) = call.await.expect("no panic");
+        assert_eq!((status, &body["hasErrors"]), (200, &json!(false)), "{body}");
+    }
+    assert_eq!(org.emulator.api_calls(), 6);
+}
+
 /// An org in which a write lasts much longer than anybody waits; three campaigns and three leads.
 struct Scene {
     org: Session,

@@ -10,6 +10,7 @@ mod bulk_rows;
 mod collections;
 mod composite;
 pub mod deploy;
+mod documented;
 mod faults;
 mod keys;
 mod locks;
@@ -18,6 +19,7 @@ mod members;
 mod process;
 mod queries;
 mod records;
+mod rules;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
