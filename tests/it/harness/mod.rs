@@ -45,4 +45,4 @@ pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
 pub use tls_front::TlsFront;
 pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
-pub use wait::until;
+pub use wait::{until, until_async};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rollbook::emulator::{Fault, FaultAction};
+use rollbook::emulator::schema::Schema;
+use rollbook::emulator::{Emulator, Fault, FaultAction, Options};
 use rollbook::event::MemberKey;
 use rollbook::outcome::OutcomeKind;
 use rollbook::upsert::{Object, Upsert, Value};
@@ -27,7 +28,7 @@ fn becomes(what: &str, mut met: impl FnMut() -> Result<(), String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_costs_a_call_per_thousand_members_and_an_idle_stream_none() {
-    const MEMBERS: usize = 30_000;
+    const MEMBERS: usize = 20_000;
     let mut stream = Stream::start().await;
     let campaigns = ["One", "Two", "Three", "Four"].map(|name| campaign(&stream.org, name));
     let members: Vec<MemberKey> =
@@ -41,7 +42,9 @@ async fn a_burst_costs_a_call_per_thousand_members_and_an_idle_stream_none() {
     let before = stream.org.api_calls();
     let burst: Vec<Upsert> = members.iter().map(|member| member_row(*member, "Participated")).collect();
     stream.send(&burst);
-    stream.read_outcomes(MEMBERS + campaigns.len());
+    for read in (0..=MEMBERS).step_by(MEMBERS / 10) {
+        stream.read_outcomes(read + campaigns.len());
+    }
     let calls = stream.org.api_calls() - before;
     println!("{calls} calls for {MEMBERS} changed members");
     assert!(calls * 1_000 <= MEMBERS as u64 * 11 / 10, "{calls} calls for {MEMBERS} members");
@@ -73,6 +76,36 @@ async fn members_that_are_there_already_are_updated_without_being_asked_for() {
     assert_held(&stream, &members, 2);
     let calls = stream.org.api_calls() - calls;
     assert!(calls <= 8, "{calls} calls for 1,200 rows of 400 members, statuses and wrong guesses included");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_side_by_side_never_meet_in_a_campaign_or_a_person() {
+    const CAMPAIGNS: usize = 8;
+    const PEOPLE: usize = 60;
+    let mut options = Options::new(Schema::load_embedded());
+    // A write keeps the locks of its rows and of their parents, and nobody waits for them.
+    options.pace.write = Duration::from_millis(30);
+    options.pace.lock_wait = Duration::ZERO;
+    let mut stream = Stream::start_with(Emulator::start(options).await.expect("a free port"));
+    let campaigns: Vec<_> = (0..CAMPAIGNS).map(|number| campaign(&stream.org, &number.to_string())).collect();
+    let people: Vec<MemberKey> = (0..PEOPLE).map(|number| lead_in(&stream.org, campaigns[0], number)).collect();
+    let of =
+        |person: &MemberKey| campaigns.iter().map(|campaign| MemberKey { campaign: *campaign, ..*person }).collect();
+    let members: Vec<MemberKey> = people.iter().flat_map(|person| -> Vec<MemberKey> { of(person) }).collect();
+    let mut config = stream.config();
+    config.sink.batch_rows_max = 10;
+    config.sink.batch_wait = Duration::from_millis(1);
+    let sink = stream.run_with(config);
+    for plays in 1..=3 {
+        stream.send(&members.iter().flat_map(|member| rows(*member, plays)).collect::<Vec<_>>());
+    }
+    stream.read_outcomes(3 * 3 * members.len());
+    sink.stop().await;
+    assert_held(&stream, &members, 3);
+    let locked = stream.metrics.retries.with_label_values(&["lock"]).get();
+    assert_eq!((locked, stream.dead_letters.len()), (0, 0), "no request met another's locks");
+    let window = stream.metrics.window_requests.get();
+    assert!(window > 2, "there was more than one at a time: {window}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,10 @@ pub(super) struct Running {
 
 impl Stream {
     pub(super) async fn start() -> Self {
+        Self::start_with(org().await)
+    }
+
+    pub(super) fn start_with(org: Emulator) -> Self {
         let cluster = MockCluster::new(1).expect("a mock cluster");
         for topic in ["rollbook.upserts", "rollbook.outcomes", "rollbook.dead-letters"] {
             cluster.create_topic(topic, PARTITIONS, 1).expect("a topic");
@@ -65,7 +69,7 @@ impl Stream {
         reader.subscribe(&["rollbook.outcomes", "rollbook.dead-letters"]).expect("a subscription");
         let metrics = SinkMetrics::register(&prometheus::Registry::new()).expect("the names are distinct");
         let (outcomes, dead_letters) = (Vec::new(), Vec::new());
-        Self { org: org().await, producer, reader, cluster, outcomes, dead_letters, metrics }
+        Self { org, producer, reader, cluster, outcomes, dead_letters, metrics }
     }
 
     pub(super) fn config(&self) -> Config {
