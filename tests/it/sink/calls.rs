@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rollbook::emulator::schema::Schema;
-use rollbook::emulator::{Emulator, Fault, FaultAction, Options};
+use rollbook::emulator::{Emulator, Fault, FaultAction, LongRequests, Options};
 use rollbook::event::MemberKey;
 use rollbook::outcome::OutcomeKind;
 use rollbook::upsert::{Object, Upsert, Value};
@@ -106,6 +106,31 @@ async fn requests_side_by_side_never_meet_in_a_campaign_or_a_person() {
     assert_eq!((locked, stream.dead_letters.len()), (0, 0), "no request met another's locks");
     let window = stream.metrics.window_requests.get();
     assert!(window > 2, "there was more than one at a time: {window}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_org_with_room_for_few_long_calls_is_written_by_fewer_at_once() {
+    let mut options = Options::new(Schema::load_embedded());
+    options.pace.latency = Duration::from_millis(150);
+    options.long_requests = LongRequests { after: Duration::from_millis(50), max: 1 };
+    let mut stream = Stream::start_with(Emulator::start(options).await.expect("a free port"));
+    let campaigns: Vec<_> = (0..6).map(|number| campaign(&stream.org, &number.to_string())).collect();
+    let members: Vec<MemberKey> = (0..120).map(|number| lead_in(&stream.org, campaigns[number % 6], number)).collect();
+    stream.send(&members.iter().flat_map(|member| rows(*member, 1)).collect::<Vec<_>>());
+    let mut config = stream.config();
+    config.sink.batch_rows_max = 5;
+    config.sink.batch_wait = Duration::from_millis(1);
+    let sink = stream.run_with(config);
+    stream.read_outcomes(360);
+    sink.stop().await;
+    assert_held(&stream, &members, 1);
+    let refused = ["composite", "collections", "statuses"].map(|api| {
+        let refused = stream.metrics.requests.with_label_values(&[api, "4xx"]);
+        refused.get()
+    });
+    assert!(refused.iter().sum::<u64>() > 0, "the limit was met");
+    assert_eq!((stream.metrics.budget_exhausted.get(), stream.dead_letters.len()), (0, 0), "no day's limit, no loss");
+    assert!(stream.metrics.window_requests.get() <= 3, "of 8 that the settings allow");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,8 @@ pub struct Sample {
     pub sent_at: Millis,
     pub answered_at: Millis,
     pub rows: usize,
+    /// Requests under way with it, itself included.
+    pub at_once: usize,
     /// Rows that another transaction held.
     pub locked: usize,
     /// The request was refused, or not answered, for what may be its load.
@@ -87,7 +89,10 @@ impl Pace {
         let locked = sample.locked > 0 && ratio(sample.locked, sample.rows) >= LOCKED_SHARE;
         let slower = self.slower_than_usual(took, sample);
         if !sample.refused && !locked && !slower && took < SLOW_MS {
-            self.window = (self.window + 1.0 / self.window).min(self.window_max);
+            // A window that was not used is not proved (TCP's congestion window validation).
+            if sample.at_once >= self.window() {
+                self.window = (self.window + 1.0 / self.window).min(self.window_max);
+            }
             self.rows = (self.rows + self.rows_step).min(self.rows_max);
         } else if sample.sent_at >= self.decreased_at {
             self.decreased_at = sample.answered_at;
@@ -127,7 +132,7 @@ mod tests {
     use super::*;
 
     fn good(at: Millis) -> Sample {
-        Sample { sent_at: at, answered_at: at + 100, rows: 1_000, locked: 0, refused: false }
+        Sample { sent_at: at, answered_at: at + 100, rows: 1_000, at_once: 32, locked: 0, refused: false }
     }
 
     /// A server whose calls take `base` up to `capacity` at once and grow with each one beyond; the window settles.
@@ -140,7 +145,8 @@ mod tests {
             let took = base + Millis::try_from(over).unwrap() * base;
             for _ in 0..at_once {
                 let refused = refuses && over > 0;
-                pace.answered(&Sample { sent_at: now, answered_at: now + took, rows: 1_000, locked: 0, refused });
+                let sample = Sample { at_once, refused, ..good(now) };
+                pace.answered(&Sample { answered_at: now + took, ..sample });
             }
             now += took + 1;
             if round >= 200 {
@@ -160,6 +166,13 @@ mod tests {
             }
         }
         assert!(settled(1_000, 100, false) > 31.0, "an org without a limit gets all there is");
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_does_not_grow() {
+        let mut pace = Pace::new(8, 200, 1_000);
+        (0..100).for_each(|at| pace.answered(&Sample { at_once: 1, ..good(at) }));
+        assert_eq!(pace.window(), 2);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Outbox {
         for person in &request.people {
             self.busy_people.remove(person);
         }
-        self.pace.answered(&sample(&request, &answer, now));
+        self.pace.answered(&Sample { at_once: self.in_flight.len() + 1, ..sample(&request, &answer, now) });
         if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
         }
@@ -494,5 +494,5 @@ fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
         | Answer::CompleteStatuses(_)
         | Answer::Limits(_) => (false, 0),
     };
-    Sample { sent_at: request.sent_at, answered_at: now, rows: request.keys.len(), locked, refused }
+    Sample { sent_at: request.sent_at, answered_at: now, rows: request.keys.len(), at_once: 1, locked, refused }
 }
