@@ -174,12 +174,14 @@ impl Outbox {
     /// id, so a second time changes nothing.
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
         let disposition = failure.disposition;
-        self.wait_or_halt(failure, now);
+        // The answer told the usage all the same, and no row was in it.
+        if !matches!(request.call, AskedFor::Limits) {
+            self.wait_or_halt(failure, now);
+        }
         let keys: Vec<Key> =
             request.keys.into_iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).collect();
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
-            // Asked again when it is due.
             AskedFor::Limits => {}
             AskedFor::People => {
                 self.hold_query(disposition, now);
