@@ -29,6 +29,7 @@ const COUNTED: &[&str] = &[
     "rollbook_catalogue_sessions",
     "rollbook_salesforce_api_requests_used",
     "rollbook_salesforce_api_requests_limit",
+    "rollbook_salesforce_budget_exhausted",
 ];
 
 #[test]
@@ -98,6 +99,13 @@ fn promtool_finds_nothing_to_say() {
             let said = [stdout, stderr].concat();
             assert!(status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
         }
+    }
+}
+
+/// Another part's metrics, by the same rules.
+pub fn promtool_finds_nothing_to_say_about(metrics: &str) {
+    if let Some(Output { status, stdout, stderr }) = promtool(&["check", "metrics"], metrics) {
+        assert!(status.success(), "{}", String::from_utf8_lossy(&[stdout, stderr].concat()));
     }
 }
 

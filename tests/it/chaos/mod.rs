@@ -34,13 +34,13 @@ const KILLS: usize = 20;
 const SEED: u64 = 20_260_601;
 
 /// A failure in any place says how to have it again.
-struct Seed {
+struct Asked {
     seed: u64,
     kills: usize,
     protocol: String,
 }
 
-impl Drop for Seed {
+impl Drop for Asked {
     fn drop(&mut self) {
         if thread::panicking() {
             let Self { seed, kills, protocol } = self;
@@ -70,7 +70,7 @@ fn no_kill_changes_an_answer_by_the_consumer_protocol() {
 }
 
 fn survive(seed: u64, kills: usize, protocol: String) {
-    let _seed = Seed { seed, kills, protocol: protocol.clone() };
+    let _asked = Asked { seed, kills, protocol: protocol.clone() };
     let started = Instant::now();
     let mut site = Site::open(protocol);
     let storm = Storm::brew(seed, kills, &site.people(storm::days(kills), storm::MEMBERS));

@@ -291,11 +291,12 @@ impl Process {
         let ended = worker.run();
         seen_often(Seen::Evicted, metrics.state_evicted.get());
         seen_often(Seen::WarmDisk, metrics.state_loaded.get());
-        match ended {
-            Ok(()) => {}
-            // An exit that says why; the place is started again.
-            Err(Error::Transaction(_) | Error::Kafka { source: KafkaError::MessageConsumptionFatal(_), .. }) => {}
-            Err(error) => panic!("{error:?}"),
+        // An exit that says why; the place is started again.
+        let said_why = |error: &Error| {
+            matches!(error, Error::Transaction(_) | Error::Kafka { source: KafkaError::MessageConsumptionFatal(_), .. })
+        };
+        if let Err(error) = ended.or_else(|error| if said_why(&error) { Ok(()) } else { Err(error) }) {
+            panic!("{error:?}");
         }
     }
 }
