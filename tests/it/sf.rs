@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
@@ -14,9 +13,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness;
-
-/// Of a bulk upsert: more than one chunk.
-const ROWS: usize = 250;
 
 /// An emulated org without the tree, a project with it, and a command line with a home of its own.
 struct Scene {
@@ -29,11 +25,8 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        Self::with(Options::new(Schema::standard())).await
-    }
-
-    async fn with(mut options: Options) -> Self {
         let key: PKey<Private> = PKey::from_rsa(Rsa::generate(2048).expect("a key")).expect("a key");
+        let mut options = Options::new(Schema::standard());
         options.credentials.jwt_key = JwtKey::from_pem(&key.public_key_to_pem().expect("PEM")).expect("a public key");
         let emulator = Emulator::start(options).await.expect("a free port");
         let packages = harness::node("tests/clients/sf").join("node_modules");
@@ -158,27 +151,6 @@ async fn sf_deploys_the_tree_by_rest_and_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sf_upserts_in_bulk() {
-    let mut options = Options::new(Schema::load_embedded());
-    options.bulk_delay = Duration::from_millis(1);
-    let scene = Scene::with(options).await;
-    scene.log_in_with_a_token();
-    let rows: String = (0..ROWS).map(|at| format!("e{at},{at}\n")).collect::<Vec<_>>().concat();
-    let csv = format!("external_id__c,plays__c\n{rows}bad,many\n");
-    fs::write(scene.project().join("up.csv"), csv).expect("the folder is writable");
-    let line = "data upsert bulk -s UserSessionEngagement__c -f up.csv -i external_id__c --wait 1 -o emu";
-    let (code, said) = scene.sf(line, &[]);
-    assert_ne!(code, 0, "one row is wrong: {said:#}");
-    let job = said["data"]["jobId"].as_str().or(said["result"]["jobInfo"]["id"].as_str());
-    let line = format!("data bulk results -i {} -o emu", job.unwrap_or_else(|| panic!("{said:#}")));
-    let results = scene.works(&line, &[]);
-    assert_eq!((&results["successfulRecords"], &results["failedRecords"]), (&json!(ROWS), &json!(1)), "{results:#}");
-    let stored = scene.emulator.with_org(|org| org.dump("UserSessionEngagement__c")).expect("a known object");
-    assert_eq!(stored.len(), ROWS);
-    assert!(stored.iter().any(|row| row["external_id__c"] == "e249" && row["plays__c"] == 249.0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn sf_shows_what_is_wrong_with_a_component() {
     let scene = Scene::new().await;
     scene.log_in_with_a_token();
@@ -193,4 +165,39 @@ async fn sf_shows_what_is_wrong_with_a_component() {
     let wanted = "Error parsing file: 'Hat' is not a valid value for the enum 'FieldType'";
     assert!(failures.iter().any(|failure| failure["problem"] == wanted), "{said:#}");
     assert_eq!(scene.schema(), before, "nothing of it was deployed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_commands_load_read_back_and_export() {
+    let scene = Scene::new().await;
+    scene.log_in_with_a_token();
+    let file = |name: &str, text: &str| {
+        fs::write(scene.project().join(name), text).expect("the folder is writable");
+        name.to_owned()
+    };
+    let leads: String = (0..250).map(|at| format!("Example,Ltd,lead{at}@example.com\n")).collect();
+    let leads = file("leads.csv", &format!("LastName,Company,Email\n{leads}"));
+    let said = scene.works(&format!("data import bulk -s Lead -f {leads} --line-ending LF --wait 2 -o emu"), &[]);
+    assert_eq!((&said["processedRecords"], &said["failedRecords"]), (&json!(250), &json!(0)), "{said}");
+
+    let changes = "Email,LastName,Company,Title\nlead0@example.com,Changed,Ltd,\nnew@example.com,New,Ltd,\nlead1@example.com,,,#N/A\nbad,Bad,Ltd,\n";
+    let changes = file("changes.csv", changes);
+    let line = format!("data upsert bulk -s Lead -f {changes} -i Email --line-ending LF --wait 2 -o emu");
+    let (_, said) = scene.sf(&line, &[]);
+    let job = said["result"]["jobInfo"]["id"].as_str().or(said["data"]["jobId"].as_str());
+    let job = job.unwrap_or_else(|| panic!("{said:#}"));
+    let said = scene.works(&format!("data bulk results -i {job} -o emu"), &[]);
+    let counts = ["processedRecords", "successfulRecords", "failedRecords"].map(|name| said[name].as_u64());
+    assert_eq!(counts, [Some(4), Some(3), Some(1)], "{said:#}");
+    let failed = said["failedFilePath"].as_str().expect("a file");
+    let failed = fs::read_to_string(scene.project().join(failed)).expect("it was written");
+    assert!(failed.contains("INVALID_EMAIL_ADDRESS:Email: invalid email address: bad:Email --"), "{failed}");
+
+    let query = "SELECT Email, LastName FROM Lead ORDER BY Email".replace(' ', "\u{a0}");
+    let line = format!("data export bulk -q {query} --output-file out.csv --wait 2 -o emu");
+    let said = scene.works(&line, &[]);
+    assert_eq!(said["totalSize"], 251, "{said:#}");
+    let exported = fs::read_to_string(scene.project().join("out.csv")).expect("it was written");
+    assert_eq!(exported.lines().count(), 252);
+    assert!(exported.contains("Changed"), "{exported}");
 }

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use super::job::{Format, Ingest, Job, Operation, State, Task, choice, unknown_choice};
-use super::{Kind, multipart, wrong_state};
+use super::{Kind, wrong_state};
 use crate::emulator::org::Body;
 use crate::emulator::rest::DataCall;
 use crate::emulator::rest::sobjects::only;
 use crate::emulator::schema::{ObjectDef, Schema};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{Call, Method, Refusal, Reply};
 
 /// Of an upload. Salesforce takes 150 MB after its base64.
 const CONTENT_BYTES_MAX: usize = 100_000_000;
@@ -19,9 +19,11 @@ const MULTIPART_CHARS_MAX: usize = 100_000;
 
 /// `POST /jobs/ingest`
 pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
-    let (body, content) = match multipart::parts(call.call)? {
-        Some(parts) => (parts.job, Some(parts.content)),
-        None => (call.call.json()?, None),
+    let part = |name: &str| call.call.parts.iter().find(|part| part.name == name).map(|part| part.content.clone());
+    let (body, content) = match (part("job"), part("content")) {
+        (None, None) => (call.call.json()?, None),
+        (Some(job), Some(content)) => (Call { body: job, ..Call::new(Method::Post, "", "") }.json()?, Some(content)),
+        _ => return Err(Refusal::bad("INVALIDJOB", "InvalidJob : a multipart request has the parts job and content")),
     };
     if content.as_ref().is_some_and(|content| String::from_utf8_lossy(content).chars().count() > MULTIPART_CHARS_MAX) {
         let message =

@@ -14,7 +14,6 @@
 mod content;
 mod ingest;
 mod job;
-mod multipart;
 mod query;
 mod results;
 mod work;

@@ -121,7 +121,9 @@ fn begin(org: &Org, job: &mut Job) {
     let Task::Ingest(ingest) = &mut job.task else { return };
     let schema = org.schema();
     let content = ingest.content.as_deref().unwrap_or_default();
-    let Some(object) = schema.object(&job.object) else { return };
+    let Some(object) = schema.object(&job.object) else {
+        return job.fail(format!("InvalidJob : Unable to find object: {}", job.object));
+    };
     match Table::read(content, job.format, (&schema, object), (ingest.operation, ingest.key.as_deref())) {
         Ok(table) => ingest.table = Some(table),
         Err(why) => job.fail(why),
