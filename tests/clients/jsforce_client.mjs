@@ -62,6 +62,11 @@ const composite = await conn.request({
     compositeRequest: [{ method: "GET", url: `/services/data/v${conn.version}/sobjects`, referenceId: "sobjects" }],
   }),
 });
+const options = { rollbackOnError: true, singlePackage: true };
+conn.metadata.pollInterval = 100;
+const checked = await conn.metadata.deployRest(Buffer.from(zip, "base64"), { ...options, checkOnly: true }).complete();
+const deployed = await conn.metadata.deploy(Buffer.from(zip, "base64"), options).complete(true);
+const talk = await conn.sobject("Talk__c").create({ Name: "One", a__c: "x" });
 
 conn.bulk2.pollInterval = 10;
 const changes = others.map((lead) => ({ external_id__c: key(lead), Status: "Responded" }));
@@ -79,11 +84,6 @@ try {
 const answered = `SELECT external_id__c, Lead.Email FROM CampaignMember WHERE CampaignId = '${campaign}' AND HasResponded = true`;
 const rowsOfQuery = await (await conn.bulk2.query(answered)).toArray();
 
-const options = { rollbackOnError: true, singlePackage: true };
-conn.metadata.pollInterval = 100;
-const checked = await conn.metadata.deployRest(Buffer.from(zip, "base64"), { ...options, checkOnly: true }).complete();
-const deployed = await conn.metadata.deploy(Buffer.from(zip, "base64"), options).complete(true);
-const talk = await conn.sobject("Talk__c").create({ Name: "One", a__c: "x" });
 // Logging out clears it.
 const usage = conn.limitInfo.apiUsage;
 await conn.logout();

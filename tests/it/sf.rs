@@ -175,8 +175,9 @@ async fn bulk_commands_load_read_back_and_export() {
         fs::write(scene.project().join(name), text).expect("the folder is writable");
         name.to_owned()
     };
-    let leads: String = (0..250).map(|at| format!("Example,Ltd,lead{at}@example.com\n")).collect();
-    let leads = file("leads.csv", &format!("LastName,Company,Email\n{leads}"));
+    let header = "LastName,Company,Email\n".to_owned();
+    let leads = (0..250).fold(header, |csv, at| csv + &format!("Example,Ltd,lead{at}@example.com\n"));
+    let leads = file("leads.csv", &leads);
     let said = scene.works(&format!("data import bulk -s Lead -f {leads} --line-ending LF --wait 2 -o emu"), &[]);
     assert_eq!((&said["processedRecords"], &said["failedRecords"]), (&json!(250), &json!(0)), "{said}");
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::job::{Format, Ingest, Job, Operation, State, Task, choice, unknown_choice};
-use super::{Kind, wrong_state};
+use super::{Jobs, Kind, find, wrong_state};
 use crate::emulator::org::Body;
 use crate::emulator::rest::DataCall;
 use crate::emulator::rest::sobjects::only;
@@ -20,8 +20,9 @@ const MULTIPART_CHARS_MAX: usize = 100_000;
 /// `POST /jobs/ingest`
 pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
     let part = |name: &str| call.call.parts.iter().find(|part| part.name == name).map(|part| part.content.clone());
+    let form = call.call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data"));
     let (body, content) = match (part("job"), part("content")) {
-        (None, None) => (call.call.json()?, None),
+        (None, None) if !form => (call.call.json()?, None),
         (Some(job), Some(content)) => (Call { body: job, ..Call::new(Method::Post, "", "") }.json()?, Some(content)),
         _ => return Err(Refusal::bad("INVALIDJOB", "InvalidJob : a multipart request has the parts job and content")),
     };
@@ -49,7 +50,7 @@ pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refus
         claimed: false,
         active: Duration::ZERO,
         task: Task::Ingest(Ingest { content, ..ingest }),
-    });
+    })?;
     Ok(Reply::json(200, job.summary(service.org.user_id()).into()))
 }
 
@@ -101,7 +102,8 @@ fn key(object: &ObjectDef, body: &Body) -> Result<String, Refusal> {
 /// `PUT /jobs/ingest/ID/batches`
 pub fn upload(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Reply, Refusal> {
     only(call.call, &[Method::Put])?;
-    let job = service.bulk.find(Kind::Ingest, id)?;
+    let Jobs { all, keep, .. } = &mut service.bulk;
+    let job = find(all, Kind::Ingest, id)?;
     let (state, id) = (job.state, job.id);
     if let Some(kind) = call.call.header("content-type").filter(|kind| !kind.starts_with("text/csv")) {
         return Err(Refusal::new(415, "UNSUPPORTED_MEDIA_TYPE", format!("Content-Type '{kind}' is not text/csv")));
@@ -120,6 +122,7 @@ pub fn upload(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Re
         let message = format!("the data of a job can be at most {CONTENT_BYTES_MAX} bytes");
         return Err(Refusal::new(413, "REQUEST_ENTITY_TOO_LARGE", message));
     }
+    keep.content(id, &call.call.body)?;
     ingest.content = Some(call.call.body.clone());
     Ok(Reply::empty(201))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::content::Table;
@@ -56,7 +57,7 @@ pub struct Query {
     pub rows: Vec<csv::StringRecord>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     Insert,
     Update,
@@ -65,12 +66,13 @@ pub enum Operation {
 }
 
 /// What became of a row.
+#[derive(Clone)]
 pub enum Outcome {
     Done { id: SalesforceId, created: bool },
     Failed { id: Option<SalesforceId>, error: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     Open,
     UploadComplete,
@@ -140,6 +142,11 @@ impl Format {
 
     pub fn delimiter(self) -> u8 {
         self.delimiter.1
+    }
+
+    /// As a new job asks for it.
+    pub fn describe(self) -> Body {
+        object(json!({ "columnDelimiter": self.delimiter.0, "lineEnding": self.line_ending() }))
     }
 
     pub fn line_ending(self) -> &'static str {

@@ -8,16 +8,19 @@
 //! To carry it out inside of the call that closes it would be simpler, and would hide what a client does while a job is
 //! under way: poll, give up, abort, or meet a quota.
 //!
-//! Jobs live in memory and end with the process; the rows that they wrote are as durable as any others. So the ids of
-//! jobs come from the clock: after a restart an old id is unknown, not another job's.
+//! With a data directory ingest jobs outlive the process and go on where they were. Query jobs do not: so the ids of jobs
+//! come from the clock, and after a restart an old id is unknown, not another job's.
 
 mod content;
 mod ingest;
 mod job;
+mod keep;
 mod query;
 mod results;
 mod work;
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +28,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::org::{now, numbered_id};
+use super::org::{Org, now, numbered_id};
 use super::rest::DataCall;
 use super::server::Service;
 use super::wire::{Method, Refusal, Reply};
 use crate::event::SalesforceId;
 use job::{Job, State, Task};
+use keep::Keep;
 
 pub use work::{run, step_once};
 
@@ -57,6 +61,7 @@ pub struct Jobs {
     /// Jobs stand still, but for steps on order.
     pub held: bool,
     failure: Option<Failure>,
+    keep: Keep,
     /// There may be something to do.
     ready: Arc<Notify>,
 }
@@ -110,9 +115,11 @@ impl Kind {
 }
 
 impl Jobs {
-    pub fn new(delay: Duration) -> Self {
-        Self {
-            all: Vec::new(),
+    /// Jobs of a data directory go on.
+    pub fn open(data: Option<&Path>, org: &Org, delay: Duration) -> io::Result<Self> {
+        let (keep, all) = Keep::open(data, org)?;
+        Ok(Self {
+            all,
             number: 0,
             turn: 0,
             batches: Allocation { max: 15_000, used: 0 },
@@ -120,8 +127,9 @@ impl Jobs {
             delay,
             held: false,
             failure: None,
+            keep,
             ready: Arc::new(Notify::new()),
-        }
+        })
     }
 
     pub fn fail_next(&mut self, failure: Failure) {
@@ -142,22 +150,25 @@ impl Jobs {
 
     fn forget_old(&mut self) {
         let oldest = now() - LIFETIME_MILLIS;
-        self.all.retain(|job| job.created > oldest);
+        for gone in self.all.extract_if(.., |job| job.created <= oldest) {
+            self.keep.remove(gone.id);
+        }
     }
 
-    fn add(&mut self, job: impl FnOnce(SalesforceId, i64) -> Job) -> &mut Job {
+    fn add(&mut self, job: impl FnOnce(SalesforceId, i64) -> Job) -> Result<&Job, Refusal> {
         let created = now();
         self.number = u64::try_from(created).unwrap_or_default().max(self.number + 1);
-        self.all.push(job(numbered_id("750", self.number), created));
+        let job = job(numbered_id("750", self.number), created);
+        self.keep.add(&job)?;
+        self.all.push(job);
         self.ready.notify_one();
-        self.all.last_mut().expect("one was pushed")
+        self.all.last().ok_or_else(Refusal::not_found)
     }
+}
 
-    fn find(&mut self, kind: Kind, id: &str) -> Result<&mut Job, Refusal> {
-        let id = SalesforceId::parse(id);
-        let job = self.all.iter_mut().find(|job| Some(job.id) == id && Kind::of(job) == kind);
-        job.ok_or_else(Refusal::not_found)
-    }
+fn find<'a>(all: &'a mut [Job], kind: Kind, id: &str) -> Result<&'a mut Job, Refusal> {
+    let id = SalesforceId::parse(id);
+    all.iter_mut().find(|job| Some(job.id) == id && Kind::of(job) == kind).ok_or_else(Refusal::not_found)
 }
 
 /// Everything below `/jobs`.
@@ -220,15 +231,16 @@ fn list(service: &Service, call: &DataCall<'_>, kind: Kind) -> Result<Reply, Ref
 
 /// `/jobs/ingest/ID`, `/jobs/query/ID`
 fn one(service: &mut Service, call: &DataCall<'_>, kind: Kind, id: &str) -> Result<Reply, Refusal> {
-    let Service { org, bulk, .. } = service;
-    let job = bulk.find(kind, id)?;
+    let Service { org, bulk: Jobs { all, keep, ready, .. }, .. } = service;
+    let job = find(all, kind, id)?;
     match call.call.method {
         Method::Get | Method::Head => {}
         Method::Patch => {
             change(job, kind, call.call.json()?.get("state").and_then(Value::as_str).unwrap_or_default())?;
             job.modified = now();
             let summary = job.summary(org.user_id());
-            bulk.ready.notify_one();
+            keep.state(job)?;
+            ready.notify_one();
             return Ok(Reply::json(200, summary.into()));
         }
         Method::Delete => {
@@ -237,7 +249,8 @@ fn one(service: &mut Service, call: &DataCall<'_>, kind: Kind, id: &str) -> Resu
                 return Err(wrong_state(format!("Deleting {} Job not allowed", job.state.name())));
             }
             let id = job.id;
-            bulk.all.retain(|job| job.id != id);
+            all.retain(|job| job.id != id);
+            keep.remove(id);
             return Ok(Reply::empty(204));
         }
         other @ (Method::Post | Method::Put) => return Err(Refusal::method(other, "GET,HEAD,PATCH,DELETE")),

@@ -51,7 +51,7 @@ pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refus
         claimed: false,
         active: Duration::ZERO,
         task: Task::Query(Query { text, deleted, header: Vec::new(), rows: Vec::new() }),
-    });
+    })?;
     Ok(Reply::json(200, job.summary(service.org.user_id()).into()))
 }
 

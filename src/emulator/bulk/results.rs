@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use csv::{QuoteStyle, StringRecord, Terminator, Writer, WriterBuilder};
 
 use super::job::{Format, Ingest, Outcome, State, Task};
-use super::{Kind, wrong_state};
+use super::{Kind, find, wrong_state};
 use crate::emulator::rest::DataCall;
 use crate::emulator::rest::sobjects::only;
 use crate::emulator::server::Service;
@@ -25,7 +25,7 @@ pub fn ingest(service: &mut Service, call: &DataCall<'_>, id: &str, part: &str) 
     let known = matches!(part, "successfulresults" | "failedresults" | "unprocessedrecords");
     known.then_some(()).ok_or_else(Refusal::not_found)?;
     only(call.call, &[Method::Get, Method::Head])?;
-    let job = service.bulk.find(Kind::Ingest, id)?;
+    let job = find(&mut service.bulk.all, Kind::Ingest, id)?;
     if !job.state.ended() {
         return Err(wrong_state(format!("Results of a Job in state {} not allowed", job.state.name())));
     }
@@ -91,7 +91,7 @@ fn unread(ingest: &Ingest, format: Format) -> Vec<StringRecord> {
 /// `/jobs/query/ID/results`
 pub fn query(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Reply, Refusal> {
     only(call.call, &[Method::Get, Method::Head])?;
-    let job = service.bulk.find(Kind::Query, id)?;
+    let job = find(&mut service.bulk.all, Kind::Query, id)?;
     let Task::Query(query) = &job.task else { return Err(Refusal::not_found()) };
     if job.state != State::JobComplete {
         return Err(wrong_state(format!("Results of a Job in state {} not allowed", job.state.name())));

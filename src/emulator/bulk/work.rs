@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::content::{Column, Table};
 use super::job::{Format, Ingest, Job, Operation, Outcome, State, Task};
+use super::keep::Keep;
 use super::{Jobs, query};
 use crate::emulator::control::Counters;
 use crate::emulator::org::{Access, Body, Org, cell_of, now};
@@ -26,6 +27,9 @@ use crate::event::SalesforceId;
 const CHUNK_ROWS: usize = 200;
 /// Rows of a batch, of which the org has an allocation.
 const BATCH_ROWS: usize = 10_000;
+
+/// Why a job fails whose changes cannot be kept.
+const UNWRITABLE: &str = "InternalServerError : the emulator's data directory cannot be written";
 
 /// A row on its way in.
 struct Draft {
@@ -66,19 +70,21 @@ fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
     service.org.rollback_to(0);
     let Service { org, bulk, counters, .. } = service;
     org.set_duplicate_rule_header("");
-    let Jobs { all, batches, failure, .. } = bulk;
+    let Jobs { all, batches, failure, keep, .. } = bulk;
     // Deleted or aborted since it was claimed, perhaps.
     let Some(job) = all.iter_mut().find(|job| job.id == id) else { return Some(()) };
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), job.state);
     match job.state {
         State::UploadComplete => begin(org, job),
+        // Begun by a process that is gone.
+        State::InProgress if matches!(&job.task, Task::Ingest(Ingest { table: None, .. })) => begin(org, job),
         State::InProgress => {
             if let Some(failure) = failure.take_if(|failure| chunks(job) >= failure.after_chunks) {
                 job.fail(failure.message);
             } else if turn.first && next_batch(job) && !batches.take() {
                 job.fail("ExceededQuota : ApiBatchItems Limit exceeded.");
             } else {
-                advance((org, counters), job, turn)?;
+                advance((org, keep, counters), job, turn)?;
             }
         }
         State::Open | State::JobComplete | State::Failed | State::Aborted => {}
@@ -86,6 +92,9 @@ fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
     job.claimed = false;
     job.active += started.elapsed();
     job.modified = now();
+    if job.state != before && keep.state(job).is_err() {
+        job.fail(UNWRITABLE);
+    }
     Some(())
 }
 
@@ -131,7 +140,7 @@ fn begin(org: &Org, job: &mut Job) {
 }
 
 /// None: it met a lock.
-fn advance((org, counters): (&mut Org, &Counters), job: &mut Job, turn: Turn) -> Option<()> {
+fn advance((org, keep, counters): (&mut Org, &Keep, &Counters), job: &mut Job, turn: Turn) -> Option<()> {
     match &mut job.task {
         Task::Query(query) => match query::run(org, query) {
             Ok(()) => job.state = State::JobComplete,
@@ -145,9 +154,11 @@ fn advance((org, counters): (&mut Org, &Counters), job: &mut Job, turn: Turn) ->
                 org.rollback_to(0);
                 return None;
             }
-            // Crash here: the job is gone, and what its client knows of it is that it had no answer.
-            if org.commit().is_err() {
-                job.fail("InternalServerError : the emulator's data directory cannot be written");
+            let kept = keep.chunk(job.id, &outcomes, org);
+            // Crash here: the journal is too short for the outcomes, and the chunk is carried out again.
+            if kept.is_err() || org.commit().is_err() {
+                org.rollback_to(0);
+                job.fail(UNWRITABLE);
                 return Some(());
             }
             for outcome in &outcomes {
@@ -237,7 +248,10 @@ fn value(field: &FieldDef, (at, text): (usize, &str)) -> Result<Value, Refusal> 
 }
 
 fn write(org: &mut Org, object: &ObjectDef, operation: Operation, Draft { id, body }: Draft) -> Outcome {
-    let named = || id.as_deref().ok_or_else(|| missing_id(operation));
+    let named = || {
+        let call = if operation == Operation::Delete { "a delete" } else { "an update" };
+        id.as_deref().ok_or_else(|| Refusal::bad("MISSING_ARGUMENT", format!("Id not specified in {call} call")))
+    };
     let done = body.and_then(|body| match operation {
         Operation::Insert | Operation::Upsert if id.is_some() => {
             let message = "cannot specify Id in an insert call";
@@ -260,26 +274,12 @@ fn write(org: &mut Org, object: &ObjectDef, operation: Operation, Draft { id, bo
     }
 }
 
-fn missing_id(operation: Operation) -> Refusal {
-    Refusal::bad(
-        "MISSING_ARGUMENT",
-        format!(
-            "Id not specified in {} call",
-            match operation {
-                Operation::Delete => "a delete",
-                Operation::Insert | Operation::Update | Operation::Upsert => "an update",
-            }
-        ),
-    )
-}
-
-fn upsert(org: &mut Org, object: &ObjectDef, key: &FieldDef, drafts: Vec<Draft>) -> Vec<Outcome> {
+fn upsert(org: &mut Org, object: &ObjectDef, key: &FieldDef, mut drafts: Vec<Draft>) -> Vec<Outcome> {
     let value = |draft: &mut Draft| match draft {
         Draft { id, .. } if key.name == "Id" => id.take(),
         Draft { body: Ok(body), .. } => body.shift_remove(&key.name)?.as_str().map(str::to_owned),
         Draft { .. } => None,
     };
-    let mut drafts = drafts;
     let keys: Vec<Option<String>> = drafts.iter_mut().map(value).collect();
     let again = repeated(&keys, key);
     let pairs = drafts.into_iter().zip(keys);
@@ -294,10 +294,7 @@ fn upsert_one(
 ) -> Outcome {
     // Without an id there is nothing to find: a new record.
     if key.name == "Id" && value.is_none() {
-        return match write(org, object, Operation::Insert, draft) {
-            failed @ Outcome::Failed { .. } => failed,
-            Outcome::Done { id, .. } => Outcome::Done { id, created: true },
-        };
+        return write(org, object, Operation::Insert, draft);
     }
     let found = value.as_deref().and_then(|value| matches(org, object, key, value).ok()?.first().copied());
     let failed = |refusal: &Refusal| Outcome::Failed { id: found, error: tell(refusal) };

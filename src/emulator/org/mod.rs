@@ -203,17 +203,9 @@ impl Org {
 
     /// Ends the transaction; what it changed is on disk afterwards. On failure nothing of it remains.
     pub fn commit(&mut self) -> Result<(), JournalError> {
-        let mut changes = Vec::new();
-        let mut lines = String::new();
-        let mut seen = HashSet::new();
-        for Undo { table, row, before } in &self.undo {
-            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)));
-            let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) else { continue };
-            changes.push((table.object.clone(), Change::of(before.as_ref(), record)));
-            if self.journal.is_some() {
-                lines.push_str(&journal::line(table, record));
-            }
-        }
+        let lines = self.pending();
+        let change = |(table, record, before): (&Table, &Record, _)| (table.object.clone(), Change::of(before, record));
+        let mut changes = self.changed().map(change).collect();
         // Crash here: the client has no answer, and sends the rows again.
         let written = match self.journal.as_mut().filter(|_| !lines.is_empty()) {
             Some(journal) => journal.append(&lines),
@@ -227,6 +219,33 @@ impl Org {
             Err(_) => self.rollback_to(0),
         }
         written
+    }
+
+    /// How long the journal is once the transaction is in it. None: there is no journal.
+    pub fn journal_end(&self) -> Option<u64> {
+        Some(self.journal.as_ref()?.length() + self.pending().len() as u64)
+    }
+
+    /// How much of the journal was whole when the org was opened.
+    pub fn journal_recovered(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::recovered)
+    }
+
+    /// The rows that the transaction changed, as the journal takes them.
+    fn pending(&self) -> String {
+        match &self.journal {
+            Some(_) => self.changed().map(|(table, record, _)| journal::line(table, record)).collect(),
+            None => String::new(),
+        }
+    }
+
+    /// The rows that the transaction changed, each once, with what stood there before.
+    fn changed(&self) -> impl Iterator<Item = (&Table, &Record, Option<&Record>)> {
+        let mut seen = HashSet::new();
+        self.undo.iter().filter_map(move |Undo { table, row, before }| {
+            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)))?;
+            Some((changed, changed.row(*row)?, before.as_ref()))
+        })
     }
 
     /// Rows that committed transactions changed since the last time.

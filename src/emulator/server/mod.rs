@@ -66,6 +66,8 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("cannot use the bulk jobs in the data directory")]
+    Jobs(#[source] std::io::Error),
 }
 
 /// A running emulator, for tests and the demo. Dropping it stops it.
@@ -93,10 +95,10 @@ pub struct Service {
     pub faults: Faults,
     pub counters: control::Counters,
     pub cursors: rest::Cursors,
-    pub bulk: bulk::Jobs,
     pub deployments: Deployments,
     /// Codes that the call under way was refused with, it or its rows.
     pub refused: Vec<&'static str>,
+    pub bulk: bulk::Jobs,
 }
 
 impl Options {
@@ -158,15 +160,16 @@ impl Shared {
             user_id: org.user_id().to_owned(),
             username: options.credentials.username.clone(),
         };
+        let bulk = bulk::Jobs::open(options.data.as_deref(), &org, options.bulk_delay).map_err(Error::Jobs)?;
         let service = Service {
             org,
             sessions: Sessions::new(options.credentials, identity),
             faults: Faults::new(options.faults),
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
-            bulk: bulk::Jobs::new(options.bulk_delay),
             deployments: Deployments::default(),
             refused: Vec::new(),
+            bulk,
         };
         Ok(Arc::new(Self {
             state: Mutex::new(service),
@@ -291,23 +294,23 @@ async fn read(request: Request) -> Result<Call, Reply> {
         .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?;
     if call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data")) {
         let request = Request::from_parts(parts, HttpBody::from(body.clone()));
-        call.parts = read_parts(request).await.map_err(|why| Refusal::bad("MALFORMED_MULTIPART", why).reply())?;
+        // What cannot be read has no parts; the resource says which it misses.
+        call.parts = read_parts(request).await.unwrap_or_default();
     }
     call.body = body.into();
     Ok(call)
 }
 
-async fn read_parts(mut request: Request) -> Result<Vec<Part>, String> {
+async fn read_parts(mut request: Request) -> Option<Vec<Part>> {
     // The body is read already, up to a limit of its own.
     DefaultBodyLimit::disable().apply(&mut request);
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| error.body_text())?;
+    let mut form = Multipart::from_request(request, &()).await.ok()?;
     let mut parts = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(|error| error.body_text())? {
+    while let Some(field) = form.next_field().await.ok()? {
         let name = field.name().unwrap_or_default().to_owned();
-        let content = field.bytes().await.map_err(|error| error.body_text())?;
-        parts.push(Part { name, content: content.into() });
+        parts.push(Part { name, content: field.bytes().await.ok()?.into() });
     }
-    Ok(parts)
+    Some(parts)
 }
 
 fn respond(reply: Reply) -> Response {

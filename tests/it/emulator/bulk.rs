@@ -315,7 +315,7 @@ async fn a_job_and_its_rows_may_come_in_one_request() {
     let info = org.ended("ingest", job["id"].as_str().expect("an id")).await;
     assert_eq!((&info["state"], &info["numberRecordsProcessed"]), (&json!("JobComplete"), &json!(2)));
     let torn = send("OTHER", "external_id__c\na\n").await;
-    assert_eq!((torn.0, &torn.1[0]["errorCode"]), (400, &json!("MALFORMED_MULTIPART")));
+    assert_refused(&torn, 400, "INVALIDJOB", "InvalidJob : a multipart request has the parts job and content");
     let long = send("BOUNDARY", &keys(0, 10_000)).await;
     assert_refused(
         &long,

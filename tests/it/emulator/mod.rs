@@ -5,6 +5,7 @@
 
 mod bulk;
 mod bulk_query;
+mod bulk_restart;
 mod bulk_rows;
 mod collections;
 mod composite;
