@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
@@ -14,9 +13,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness;
-
-/// Of a bulk upsert: more than one chunk.
-const ROWS: usize = 250;
 
 /// An emulated org without the tree, a project with it, and a command line with a home of its own.
 struct Scene {
@@ -29,11 +25,8 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        Self::with(Options::new(Schema::standard())).await
-    }
-
-    async fn with(mut options: Options) -> Self {
         let key: PKey<Private> = PKey::from_rsa(Rsa::generate(2048).expect("a key")).expect("a key");
+        let mut options = Options::new(Schema::standard());
         options.credentials.jwt_key = JwtKey::from_pem(&key.public_key_to_pem().expect("PEM")).expect("a public key");
         let emulator = Emulator::start(options).await.expect("a free port");
         let packages = harness::node("tests/clients/sf").join("node_modules");
@@ -155,27 +148,6 @@ async fn sf_deploys_the_tree_by_rest_and_queries() {
     let found = scene
         .works("data query -o emu -q SELECT\u{a0}external_id__c,plays__c\u{a0}FROM\u{a0}UserSessionEngagement__c", &[]);
     assert_eq!((found["totalSize"].as_u64(), found["records"][0]["plays__c"].as_f64()), (Some(1), Some(2.0)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sf_upserts_in_bulk() {
-    let mut options = Options::new(Schema::load_embedded());
-    options.bulk_delay = Duration::from_millis(1);
-    let scene = Scene::with(options).await;
-    scene.log_in_with_a_token();
-    let rows: String = (0..ROWS).map(|at| format!("e{at},{at}\n")).collect::<Vec<_>>().concat();
-    let csv = format!("external_id__c,plays__c\n{rows}bad,many\n");
-    fs::write(scene.project().join("up.csv"), csv).expect("the folder is writable");
-    let line = "data upsert bulk -s UserSessionEngagement__c -f up.csv -i external_id__c --wait 1 -o emu";
-    let (code, said) = scene.sf(line, &[]);
-    assert_ne!(code, 0, "one row is wrong: {said:#}");
-    let job = said["data"]["jobId"].as_str().or(said["result"]["jobInfo"]["id"].as_str());
-    let line = format!("data bulk results -i {} -o emu", job.unwrap_or_else(|| panic!("{said:#}")));
-    let results = scene.works(&line, &[]);
-    assert_eq!((&results["successfulRecords"], &results["failedRecords"]), (&json!(ROWS), &json!(1)), "{results:#}");
-    let stored = scene.emulator.with_org(|org| org.dump("UserSessionEngagement__c")).expect("a known object");
-    assert_eq!(stored.len(), ROWS);
-    assert!(stored.iter().any(|row| row["external_id__c"] == "e249" && row["plays__c"] == 249.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

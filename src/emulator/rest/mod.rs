@@ -70,6 +70,7 @@ fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path:
             let reply = route(service, &DataCall { call, version, path });
             if service.org.met_lock() && !turn.last {
                 service.org.rollback_to(0);
+                service.counters.drop_reserved();
                 return None;
             }
             let lost = |_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written");

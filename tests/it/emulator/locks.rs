@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rollbook::emulator::schema::Schema;
-use rollbook::emulator::{Options, Pace};
+use rollbook::emulator::{Fault, FaultAction, Options, Pace};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
@@ -13,6 +13,8 @@ use crate::harness;
 const WITHIN: Duration = Duration::from_secs(20);
 /// Long enough for a second call to come while a first one holds its locks, however busy the machine is.
 const LONG: Duration = Duration::from_secs(4);
+/// At the same time.
+const CALLS: u32 = 20;
 const SHORT: Duration = Duration::from_millis(50);
 
 async fn paced(pace: Pace) -> Session {
@@ -34,18 +36,29 @@ fn unable(id: &str) -> String {
     format!("unable to obtain exclusive access to this record or 1 records: {id}")
 }
 
-#[tokio::test]
-async fn latency_is_served_side_by_side() {
-    const CALLS: u32 = 20;
-    let latency = Duration::from_millis(250);
-    let org = paced(Pace { latency, ..Pace::default() }).await;
+async fn side_by_side(org: &Session, each: Duration) {
     let begun = Instant::now();
     let calls: Vec<_> = (0..CALLS).map(|_| org.spawn("GET", "limits", None)).collect();
     for call in calls {
         assert_eq!(call.await.expect("no panic").0, 200);
     }
-    assert!(begun.elapsed() >= latency);
-    assert!(begun.elapsed() < latency * CALLS / 2, "{:?} for {CALLS} calls at once", begun.elapsed());
+    assert!(begun.elapsed() >= each);
+    assert!(begun.elapsed() < each * CALLS / 2, "{:?} for {CALLS} calls at once", begun.elapsed());
+}
+
+#[tokio::test]
+async fn latency_is_served_side_by_side() {
+    let latency = Duration::from_millis(250);
+    let org = paced(Pace { latency, ..Pace::default() }).await;
+    side_by_side(&org, latency).await;
+}
+
+#[tokio::test]
+async fn delays_on_order_are_served_side_by_side() {
+    let delay = Duration::from_millis(250);
+    let org = paced(Pace::default()).await;
+    org.emulator.add_fault(Fault::next("limits", FaultAction::Proceed).delayed(delay).times(u64::from(CALLS)));
+    side_by_side(&org, delay).await;
 }
 
 #[tokio::test]
