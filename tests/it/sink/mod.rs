@@ -4,6 +4,7 @@
 
 mod client;
 mod doctor;
+mod refresh;
 mod stream;
 
 use std::path::Path;
