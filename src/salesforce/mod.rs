@@ -253,13 +253,20 @@ fn refused(status: u16, body: &[u8]) -> Error {
         message: &fault.message,
         fields: &fault.fields,
     });
-    Error::Refused { status, code: safe_code(fault.code), fields: fault.fields, disposition }
+    Error::Refused { status, code: safe_code(fault.code), fields: safe_fields(fault.fields), disposition }
 }
 
 /// A code goes into logs and dead letters: whatever does not look like one is cut down to "".
 pub(crate) fn safe_code(code: String) -> String {
     let like_a_code = code.len() <= 80 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if like_a_code { code } else { String::new() }
+}
+
+/// The same for names of fields, which an Apex trigger or a proxy may fill with anything.
+pub(crate) fn safe_fields(mut fields: Vec<String>) -> Vec<String> {
+    let named = |field: &str| field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+    fields.retain(|field| field.len() <= 160 && named(field));
+    fields
 }
 
 #[cfg(test)]

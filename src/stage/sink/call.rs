@@ -7,7 +7,7 @@ use crate::event::{MemberKey, SalesforceId};
 use crate::salesforce::query::{quote, quote_all};
 use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
-use crate::salesforce::{Client, EXTERNAL_ID_FIELD, Error, safe_code};
+use crate::salesforce::{Client, EXTERNAL_ID_FIELD, Error, safe_code, safe_fields};
 use crate::stage::sink_metrics::{Api, CallStatus};
 
 use super::outbox::{Answer, Call, Failure, FoundPerson, RowResult, Statuses};
@@ -61,7 +61,7 @@ fn row_result(result: SaveResult) -> RowResult {
         message: &fault.message,
         fields: &fault.fields,
     });
-    RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: fault.fields })
+    RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: safe_fields(fault.fields) })
 }
 
 fn unknown(code: &str) -> Failure {

@@ -12,6 +12,7 @@
 //! let registry = harness::registry();                // registry.url(), registry.register(subject, schema)
 //! let gate = Gate::open_to(registry.address);        // gate.shut(), gate.open(): an outage; url_at(gate.address())
 //! let front = TlsFront::before(registry.address, "Basic …");   // the same behind TLS: front.address, front.ca
+//! let tap = Tap::before(address);                     // tap.asked(), tap.answered(), tap.urls(): what went through
 //! let python = harness::python(&["simple-salesforce==1.12.10"]);  // path of an interpreter
 //! let folder = harness::node("tests/clients");       // a copy of that folder with node_modules
 //! let one = Rollbook::start("one", &config_file, port).ready();   // the real binary; one.process.kill()
@@ -30,6 +31,7 @@ mod node;
 pub mod place;
 mod process;
 mod registry;
+mod tap;
 mod tls;
 mod tls_front;
 mod topics;
@@ -43,6 +45,7 @@ pub use node::{Node, free_port, kept_port};
 pub use place::run as folder;
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
+pub use tap::Tap;
 pub use tls_front::TlsFront;
 pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
 pub use wait::until;

@@ -13,6 +13,7 @@ mod instances;
 mod outages;
 mod payload;
 mod rows_refused;
+mod secrets;
 mod state_on_disk;
 mod statuses;
 mod world;

@@ -29,6 +29,8 @@ pub struct World {
     pub group_protocol: &'static str,
     /// Sections of the configuration file that only some tests need.
     pub sections: String,
+    /// The section `salesforce.auth`, where it is not client credentials.
+    pub auth: Option<String>,
 }
 
 /// How the broker is reached.
@@ -44,13 +46,16 @@ impl World {
     }
 
     pub fn with(test: &str, kafka: Connection, sections: &str) -> Self {
-        let mut options = Options::new(Schema::load_embedded());
+        Self::on(test, kafka, sections, Options::new(Schema::load_embedded()))
+    }
+
+    pub fn on(test: &str, kafka: Connection, sections: &str, mut options: Options) -> Self {
         options.daily_api_requests = 1_000_000;
         let org = harness::http::block_on(Emulator::start(options)).expect("loopback has a free port");
         let names = harness::names(test);
         let salesforce = Gate::open_to(org.address());
         let sections = sections.to_owned();
-        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", sections };
+        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", sections, auth: None };
         world.names.create_inputs(&world.client());
         world
     }
@@ -78,12 +83,17 @@ impl World {
         Rollbook::start(&format!("{}-{instance}", self.names.prefix), &self.config(instance, port), port)
     }
 
-    fn config(&self, instance: &str, port: u16) -> PathBuf {
+    /// Writes the configuration of an instance.
+    pub fn config(&self, instance: &str, port: u16) -> PathBuf {
         let folder = harness::folder().join(&self.names.prefix);
         fs::create_dir_all(&folder).expect("the target folder is writable");
         let credentials = self.org.credentials();
         let secret = folder.join("client-secret");
         fs::write(&secret, credentials.client_secret.expose_secret()).expect("the target folder is writable");
+        let auth = self.auth.clone().unwrap_or_else(|| {
+            let (id, secret) = (&credentials.client_id, secret.display());
+            format!("flow = \"client_credentials\"\nclient_id = \"{id}\"\nclient_secret_file = \"{secret}\"")
+        });
         let file = folder.join(format!("{instance}.toml"));
         let text = format!(
             "application = \"{prefix}\"
@@ -106,9 +116,7 @@ attempts_max = 4
 [salesforce]
 login_url = \"http://{salesforce}\"
 [salesforce.auth]
-flow = \"client_credentials\"
-client_id = \"{client_id}\"
-client_secret_file = \"{secret}\"
+{auth}
 [http]
 listen = \"127.0.0.1:{port}\"
 {sections}",
@@ -118,8 +126,6 @@ listen = \"127.0.0.1:{port}\"
             topics = self.topics(),
             group_protocol = self.group_protocol,
             salesforce = self.salesforce.address(),
-            client_id = credentials.client_id,
-            secret = secret.display(),
             sections = self.sections,
         );
         fs::write(&file, text).expect("the target folder is writable");
