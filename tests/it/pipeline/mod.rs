@@ -10,6 +10,7 @@ mod full_disk;
 mod halves;
 mod handover;
 mod instances;
+mod login;
 mod outages;
 mod payload;
 mod rows_refused;

@@ -76,11 +76,11 @@ impl Scene {
         Self { world, tap, folder }
     }
 
-    /// Started with its debug log on.
+    /// Started with all of its log on.
     fn start(&self, instance: &str) -> Rollbook {
         let port = harness::free_port();
         let config = self.world.config(instance, port);
-        let mut run = command(&["run", "--log-level", "debug", "--config", text(&config)]);
+        let mut run = command(&["run", "--log-level", "trace", "--config", text(&config)]);
         Rollbook::start_command(&format!("{}-{instance}", self.world.names.prefix), &mut run, port)
     }
 
