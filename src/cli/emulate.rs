@@ -48,6 +48,12 @@ pub struct Arguments {
     /// File with the password of the OAuth password grant and the SOAP login; without it both are refused
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// File with a refresh token that is good at the start; without it the refresh token grant is refused
+    #[arg(long, value_name = "FILE")]
+    refresh_token_file: Option<PathBuf>,
+    /// Give a new refresh token at each login with one, which is then used up
+    #[arg(long, requires = "refresh_token_file")]
+    rotate_refresh_tokens: bool,
     /// Seconds that a token is good for; without it, until it is revoked
     #[arg(long, value_name = "SECONDS")]
     token_lifetime: Option<u64>,
@@ -119,6 +125,8 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         credentials.client_secret = secret(file)?;
     }
     credentials.password = arguments.password_file.as_deref().map(secret).transpose()?;
+    credentials.refresh_token = arguments.refresh_token_file.as_deref().map(secret).transpose()?;
+    credentials.rotate_refresh_tokens = arguments.rotate_refresh_tokens;
     if arguments.jwt_any_signature {
         credentials.jwt_key = JwtKey::Any;
     }

@@ -8,10 +8,12 @@
 //! configuration is printed. Nothing outside this room reads the environment.
 
 mod effective;
+mod login;
 mod parse;
 mod properties;
 mod raw;
 mod sections;
+mod token_file;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Serialize;
+
+pub use token_file::{HeldToken, TokenFile, TokenFileError};
 
 /// A valid configuration.
 #[derive(Clone, Serialize)]
@@ -188,8 +192,16 @@ pub enum Auth {
         username: String,
         #[serde(serialize_with = "effective::secret")]
         private_key: SecretString,
-        /// Default: `login_url`.
+        /// Default: the login host of production or of sandboxes, as `login_url` tells; of other hosts, `login_url`.
         audience: String,
+    },
+    RefreshToken {
+        client_id: String,
+        /// None where the app does not ask for it.
+        #[serde(serialize_with = "effective::optional_secret")]
+        client_secret: Option<SecretString>,
+        /// Holds the token, and takes the next one where the org rotates.
+        refresh_token_file: TokenFile,
     },
 }
 

@@ -141,6 +141,7 @@ table!(RawAuth {
     username: String,
     private_key_file: String,
     audience: String,
+    refresh_token_file: String,
 });
 
 table!(RawHttp { listen: String });

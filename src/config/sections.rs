@@ -4,16 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use openssl::pkey::{Id, PKey, Private};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::parse::{Check, NAME, host_port, name, property_text};
 use super::raw::{self, Leaf};
-use super::{Auth, Fold, GroupProtocol, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties};
-
-fn rsa(key: &PKey<Private>) -> bool {
-    key.id() == Id::RSA
-}
+use super::{Fold, GroupProtocol, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties};
 
 fn group_protocol(text: &str) -> Option<GroupProtocol> {
     match text {
@@ -227,58 +222,6 @@ impl Check<'_> {
             api_version: api_version.unwrap_or_else(|| "62.0".to_owned()),
             request_timeout: self.duration("salesforce.request_timeout", raw.request_timeout, default),
             ca_file: self.file("salesforce.ca_file", raw.ca_file),
-        }
-    }
-
-    fn auth(&mut self, leaf: Leaf<raw::RawAuth>, login_url: &str) -> Auth {
-        let raw = self.table("salesforce.auth", leaf);
-        let flow = self.required("salesforce.auth.flow", raw.flow, "\"client_credentials\" or \"jwt_bearer\"");
-        let client_id = self.required("salesforce.auth.client_id", raw.client_id, "the app's consumer key");
-        if flow == "jwt_bearer" {
-            self.unused(&flow, "client_secret_file", &raw.client_secret_file);
-            let audience = self.field("salesforce.auth.audience", raw.audience, "a URL", Some);
-            return Auth::JwtBearer {
-                client_id,
-                username: self.required("salesforce.auth.username", raw.username, "the integration user's name"),
-                private_key: self.private_key(raw.private_key_file),
-                audience: audience.unwrap_or_else(|| login_url.to_owned()),
-            };
-        }
-        if !flow.is_empty() && flow != "client_credentials" {
-            self.note("salesforce.auth.flow", "is no known flow", "write \"client_credentials\" or \"jwt_bearer\"");
-        }
-        if flow == "client_credentials" {
-            self.unused(&flow, "username", &raw.username);
-            self.unused(&flow, "private_key_file", &raw.private_key_file);
-            self.unused(&flow, "audience", &raw.audience);
-        }
-        let path = "salesforce.auth.client_secret_file";
-        let variable = "ROLLBOOK_SALESFORCE_CLIENT_SECRET";
-        Auth::ClientCredentials {
-            client_id,
-            client_secret: self.required_secret(path, raw.client_secret_file, variable),
-        }
-    }
-
-    fn private_key(&mut self, leaf: Leaf<String>) -> SecretString {
-        let path = "salesforce.auth.private_key_file";
-        let problems = self.count();
-        let key = self.required_secret(path, leaf, "ROLLBOOK_SALESFORCE_PRIVATE_KEY");
-        // With an empty passphrase, as OpenSSL would ask the terminal for the one of an encrypted key.
-        let readable =
-            || PKey::private_key_from_pem_passphrase(key.expose_secret().as_bytes(), b"").is_ok_and(|key| rsa(&key));
-        if self.count() == problems && !readable() {
-            let hint = "openssl genrsa 2048 makes one; the app has the certificate for it";
-            self.note(path, "is no unencrypted RSA private key in PEM", hint);
-        }
-        key
-    }
-
-    /// A setting of the other flow: whoever wrote it means that flow, or left a secret lying about.
-    fn unused(&mut self, flow: &str, field: &str, leaf: &Leaf<String>) {
-        if !matches!(leaf, Leaf::Absent) {
-            let hint = "remove it, or choose the flow that it belongs to";
-            self.note(&format!("salesforce.auth.{field}"), &format!("is not used by the flow \"{flow}\""), hint);
         }
     }
 

@@ -1,8 +1,12 @@
-//! Access tokens: OAuth client credentials and JWT bearer.
+//! Access tokens: OAuth client credentials, JWT bearer and refresh token.
 //!
 //! Salesforce names no expiry with a token, so a token is used until a request is refused with it. Many requests are
 //! in flight then, and all of them are refused: the first asks for a new token, the others wait for its answer. That
 //! holds for a failure too, or twenty refused logins in a row would lock the user out.
+//!
+//! An org that rotates refresh tokens has forgotten the old one when its answer comes. So the exchange is a task of its
+//! own, which a caller that gives up does not break off, and the new one is stored before anything else is done with
+//! the answer. Where it cannot be stored it is kept, and the lock on its file with it, until it can.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +20,14 @@ use openssl::sign::Signer;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::config::Auth;
+use crate::config::{Auth, HeldToken, TokenFile, TokenFileError};
 
 /// Lifetime of an assertion; Salesforce takes at most three minutes.
 const ASSERTION_LIFETIME: Duration = Duration::from_mins(3);
+
+/// How long another process may take to log in with the same file, and how often it is looked whether it has.
+const HELD_WAIT: Duration = Duration::from_secs(30);
+const HELD_LOOK: Duration = Duration::from_millis(20);
 
 /// An access token and the host that takes it.
 pub struct Token {
@@ -43,6 +51,16 @@ pub enum LoginError {
     InstanceUrl,
     #[error("could not sign the assertion with the private key")]
     Sign(#[from] Arc<openssl::error::ErrorStack>),
+    #[error("could not use the file of the refresh token")]
+    TokenFile(#[source] Arc<TokenFileError>),
+    #[error("another process has been logging in with the same refresh token for {HELD_WAIT:?}")]
+    TokenHeld,
+    #[error(
+        "could not store the new refresh token; until it is stored, this process alone has it (hint: do not stop it)"
+    )]
+    Unsaved(#[source] Arc<TokenFileError>),
+    #[error("the login was broken off")]
+    BrokenOff,
 }
 
 /// OAuth's error codes, as far as Salesforce sends them.
@@ -69,7 +87,8 @@ fn hint(code: OauthCode) -> &'static str {
     match code {
         OauthCode::InvalidGrant => {
             " (hint: client credentials work on the org's My Domain only and need a run-as user; a JWT needs the right \
-             audience, an approved user and a clock that is right)"
+             audience, an approved user and a clock that is right; a refresh token that is used up or revoked is \
+             replaced by logging in as the user again)"
         }
         OauthCode::InvalidClient => " (hint: check salesforce.client_id and the secret)",
         OauthCode::UnsupportedGrantType => " (hint: switch the flow on in the external client app)",
@@ -81,7 +100,7 @@ fn hint(code: OauthCode) -> &'static str {
 pub struct Tokens {
     auth: Auth,
     token_url: String,
-    current: tokio::sync::Mutex<Current>,
+    current: Arc<tokio::sync::Mutex<Current>>,
     /// Logins that have ended, read before the lock is taken: one that ended meanwhile is the answer to this call too.
     logins: AtomicU64,
 }
@@ -90,6 +109,19 @@ pub struct Tokens {
 struct Current {
     token: Option<Arc<Token>>,
     failure: Option<LoginError>,
+    unsaved: Option<Unsaved>,
+}
+
+/// A refresh token that the org gave and that the file does not have yet.
+struct Unsaved {
+    held: HeldToken,
+    successor: SecretString,
+}
+
+impl Unsaved {
+    fn save(&self) -> Result<(), LoginError> {
+        self.held.replace(&self.successor).map_err(|error| LoginError::Unsaved(Arc::new(error)))
+    }
 }
 
 impl Tokens {
@@ -97,15 +129,19 @@ impl Tokens {
         Self {
             auth,
             token_url: format!("{}/services/oauth2/token", login_url.trim_end_matches('/')),
-            current: tokio::sync::Mutex::default(),
+            current: Arc::default(),
             logins: AtomicU64::new(0),
         }
     }
 
     /// The token in use, or a new one where there is none or where `refused` is the one in use.
-    pub async fn get(&self, http: &reqwest::Client, refused: Option<&Token>) -> Result<Arc<Token>, LoginError> {
+    pub async fn get(
+        self: &Arc<Self>,
+        http: &reqwest::Client,
+        refused: Option<&Token>,
+    ) -> Result<Arc<Token>, LoginError> {
         let logins_before = self.logins.load(Ordering::Acquire);
-        let mut current = self.current.lock().await;
+        let mut current = Arc::clone(&self.current).lock_owned().await;
         if let Some(token) = &current.token
             && refused.is_none_or(|refused| refused.generation != token.generation)
         {
@@ -117,35 +153,68 @@ impl Tokens {
             return Err(failure.clone());
         }
         current.token = None;
-        let generation = self.logins.load(Ordering::Acquire) + 1;
-        let result = self.log_in(http, generation).await.map(Arc::new);
-        current.failure = result.as_ref().err().cloned();
-        current.token = result.as_ref().ok().cloned();
-        self.logins.fetch_add(1, Ordering::AcqRel);
-        result
+        let (tokens, http) = (Arc::clone(self), http.clone());
+        // A task of its own: what the org answers must be stored, also where nobody waits for the token any more.
+        let login = tokio::spawn(async move {
+            let generation = tokens.logins.load(Ordering::Acquire) + 1;
+            let result = tokens.log_in(&http, generation, &mut current.unsaved).await.map(Arc::new);
+            current.failure = result.as_ref().err().cloned();
+            current.token = result.as_ref().ok().cloned();
+            tokens.logins.fetch_add(1, Ordering::AcqRel);
+            result
+        });
+        login.await.unwrap_or(Err(LoginError::BrokenOff))
     }
 
-    async fn log_in(&self, http: &reqwest::Client, generation: u64) -> Result<Token, LoginError> {
-        let transport = |error: reqwest::Error| LoginError::Transport(Arc::new(error.without_url()));
-        let response = http.post(&self.token_url).form(&self.form()?).send().await.map_err(transport)?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(transport)?;
-        if !status.is_success() {
-            return Err(refusal(status.as_u16(), &body));
+    /// Returns when no login is under way. Before the process ends, or a refresh token could be lost.
+    pub async fn settled(&self) {
+        drop(self.current.lock().await);
+    }
+
+    async fn log_in(
+        &self,
+        http: &reqwest::Client,
+        generation: u64,
+        unsaved: &mut Option<Unsaved>,
+    ) -> Result<Token, LoginError> {
+        if let Some(waiting) = &unsaved {
+            waiting.save()?;
+            *unsaved = None;
         }
-        let granted: Granted =
-            serde_json::from_slice(&body).map_err(|_| LoginError::NotOauth { status: status.as_u16() })?;
+        let held = match &self.auth {
+            Auth::RefreshToken { refresh_token_file, .. } => Some(hold(refresh_token_file).await?),
+            Auth::ClientCredentials { .. } | Auth::JwtBearer { .. } => None,
+        };
+        let granted = self.ask(http, &self.form(held.as_ref())?).await?;
+        // Crash here: where the org rotates, the file has a token that it takes no longer; somebody must log in again.
+        if let (Some(held), Some(successor)) = (held, granted.refresh_token) {
+            unsaved.insert(Unsaved { held, successor: successor.into() }).save()?;
+            *unsaved = None;
+        }
         let instance_url = granted.instance_url.trim_end_matches('/').to_owned();
         reqwest::Url::parse(&instance_url).map_err(|_| LoginError::InstanceUrl)?;
         Ok(Token { secret: granted.access_token.into(), instance_url, generation })
     }
 
-    fn form(&self) -> Result<Vec<(&'static str, String)>, LoginError> {
+    async fn ask(&self, http: &reqwest::Client, form: &[(&'static str, String)]) -> Result<Granted, LoginError> {
+        let transport = |error: reqwest::Error| LoginError::Transport(Arc::new(error.without_url()));
+        let response = http.post(&self.token_url).form(form).send().await.map_err(transport)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(transport)?;
+        if !status.is_success() {
+            return Err(refusal(status.as_u16(), &body));
+        }
+        serde_json::from_slice(&body).map_err(|_| LoginError::NotOauth { status: status.as_u16() })
+    }
+
+    /// `held` is the refresh token, where the flow has one.
+    fn form(&self, held: Option<&HeldToken>) -> Result<Vec<(&'static str, String)>, LoginError> {
+        let secret = |secret: &SecretString| secret.expose_secret().to_owned();
         Ok(match &self.auth {
             Auth::ClientCredentials { client_id, client_secret } => vec![
                 ("grant_type", "client_credentials".to_owned()),
                 ("client_id", client_id.clone()),
-                ("client_secret", client_secret.expose_secret().to_owned()),
+                ("client_secret", secret(client_secret)),
             ],
             Auth::JwtBearer { client_id, username, private_key, audience } => {
                 let claims = Claims { client_id, username, audience, expires_at: now() + ASSERTION_LIFETIME };
@@ -154,14 +223,40 @@ impl Tokens {
                     ("assertion", assertion(&claims, private_key).map_err(Arc::new)?),
                 ]
             }
+            Auth::RefreshToken { client_id, client_secret, .. } => {
+                let client_secret = client_secret.as_ref().map(|it| ("client_secret", secret(it)));
+                let refresh_token = held.map(|held| ("refresh_token", secret(&held.secret)));
+                [("grant_type", "refresh_token".to_owned()), ("client_id", client_id.clone())]
+                    .into_iter()
+                    .chain(client_secret)
+                    .chain(refresh_token)
+                    .collect()
+            }
         })
     }
+}
+
+/// Reads the refresh token again before each login: another process may have used up the one that was read before.
+async fn hold(file: &TokenFile) -> Result<HeldToken, LoginError> {
+    let until = tokio::time::Instant::now() + HELD_WAIT;
+    while tokio::time::Instant::now() < until {
+        match file.try_hold() {
+            Ok(Some(held)) => return Ok(held),
+            // Looking again, as a thread that waits for a lock cannot be called off.
+            Ok(None) => tokio::time::sleep(HELD_LOOK).await,
+            Err(error) => return Err(LoginError::TokenFile(Arc::new(error))),
+        }
+    }
+    Err(LoginError::TokenHeld)
 }
 
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
     instance_url: String,
+    /// Takes the place of the one that was sent.
+    #[serde(default)]
+    refresh_token: Option<String>,
 }
 
 #[derive(Deserialize)]

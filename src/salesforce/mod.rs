@@ -25,7 +25,7 @@ pub use auth::{LoginError, OauthCode};
 pub use collections::ROWS_MAX;
 pub use composite::{Collection, Target};
 
-use crate::config;
+use crate::config::{self, TokenFileError};
 use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
 use auth::{Token, Tokens};
 use wire::RequestFault;
@@ -44,7 +44,7 @@ pub struct Client {
 
 struct Inner {
     http: reqwest::Client,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     /// `/services/data/v62.0`
     base_path: String,
     usage: Usage,
@@ -88,14 +88,28 @@ impl Error {
     /// What to do about a request that ended in this error.
     pub fn disposition(&self) -> Disposition {
         const LOGIN: &str = "Salesforce refuses the login: check salesforce.login_url and the credentials";
+        const TOKEN_FILE: &str = "check the file of salesforce.auth.refresh_token_file and its folder";
         const SETTINGS: &str = "check the salesforce section of the configuration";
         match self {
             Self::Http(_) | Self::CaFile { .. } => Disposition::Halt { hint: SETTINGS },
             Self::Login(LoginError::Refused { .. } | LoginError::InstanceUrl | LoginError::Sign(_)) => {
                 Disposition::Halt { hint: LOGIN }
             }
+            Self::Login(LoginError::TokenFile(error)) => match **error {
+                TokenFileError::Open { .. } | TokenFileError::Empty { .. } | TokenFileError::Mounted { .. } => {
+                    Disposition::Halt { hint: TOKEN_FILE }
+                }
+                // A disk may be full for a while, and nothing was used up yet.
+                TokenFileError::Replace { .. } => Disposition::Wait(Wait::Outage),
+            },
             // A 4xx that is not OAuth's is a wrong host, but also a proxy's bad hour.
-            Self::Login(LoginError::Transport(_) | LoginError::NotOauth { .. })
+            Self::Login(
+                LoginError::Transport(_)
+                | LoginError::NotOauth { .. }
+                | LoginError::TokenHeld
+                | LoginError::Unsaved(_)
+                | LoginError::BrokenOff,
+            )
             | Self::Transport(_)
             | Self::Body { .. } => Disposition::Wait(Wait::Outage),
             Self::Refused { disposition, .. } => *disposition,
@@ -134,7 +148,7 @@ impl Client {
         }
         let inner = Inner {
             http: http.build().map_err(Error::Http)?,
-            tokens: Tokens::new(copy(&settings.auth), &settings.login_url),
+            tokens: Arc::new(Tokens::new(settings.auth.clone(), &settings.login_url)),
             base_path: format!("/services/data/v{}", settings.api_version),
             usage: Usage { used: AtomicI64::new(-1), limit: AtomicI64::new(-1) },
         };
@@ -145,6 +159,11 @@ impl Client {
     pub async fn log_in(&self) -> Result<(), Error> {
         self.inner.tokens.get(&self.inner.http, None).await?;
         Ok(())
+    }
+
+    /// Returns when no login is under way: to be waited for before the process ends.
+    pub async fn settled(&self) {
+        self.inner.tokens.settled().await;
     }
 
     /// What the last response said of the call budget.
@@ -244,7 +263,7 @@ fn refused(status: u16, faults: Option<Vec<RequestFault>>, exhausted: Option<boo
         fields: &fault.fields,
         exhausted,
     });
-    Error::Refused { status, code: safe_code(fault.code), fields: fault.fields, disposition }
+    Error::Refused { status, code: safe_code(fault.code), fields: safe_fields(fault.fields), disposition }
 }
 
 /// A code goes into logs and dead letters: whatever does not look like one is cut down to "".
@@ -253,18 +272,11 @@ pub(crate) fn safe_code(code: String) -> String {
     if like_a_code { code } else { String::new() }
 }
 
-fn copy(auth: &config::Auth) -> config::Auth {
-    match auth {
-        config::Auth::ClientCredentials { client_id, client_secret } => {
-            config::Auth::ClientCredentials { client_id: client_id.clone(), client_secret: client_secret.clone() }
-        }
-        config::Auth::JwtBearer { client_id, username, private_key, audience } => config::Auth::JwtBearer {
-            client_id: client_id.clone(),
-            username: username.clone(),
-            private_key: private_key.clone(),
-            audience: audience.clone(),
-        },
-    }
+/// The same for names of fields, which an Apex trigger or a proxy may fill with anything.
+pub(crate) fn safe_fields(mut fields: Vec<String>) -> Vec<String> {
+    let named = |field: &str| field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+    fields.retain(|field| field.len() <= 160 && named(field));
+    fields
 }
 
 #[cfg(test)]

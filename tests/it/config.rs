@@ -90,10 +90,108 @@ fn settings_of_the_other_login_are_a_problem() {
     for field in ["username", "private_key_file", "audience"] {
         assert!(report.contains(&format!("salesforce.auth.{field}: is not used by the flow")), "{report}");
     }
+    let report = with("refresh_token", "private_key_file = \"key.pem\"\naudience = \"https://a.example\"");
+    for field in ["username", "private_key_file", "audience"] {
+        assert!(report.contains(&format!("salesforce.auth.{field}: is not used by the flow")), "{report}");
+    }
+    assert!(report.contains("salesforce.auth.refresh_token_file: missing"), "{report}");
+    for flow in ["client_credentials", "jwt_bearer"] {
+        let report = with(flow, "refresh_token_file = \"token\"");
+        assert!(report.contains("salesforce.auth.refresh_token_file: is not used by the flow"), "{report}");
+    }
     let report = with("jwt_bearer", "client_secret_file = \"secret\"");
     assert!(report.contains("\n  salesforce.auth.client_secret_file: is not used"), "{report}");
     let no_key = "salesforce.auth.private_key_file: is no unencrypted RSA private key";
     assert!(report.contains("2 problems") && report.contains(no_key) && !report.contains("a secret"), "{report}");
+}
+
+fn login_problems(login_url: &str, flow: &str) -> Vec<String> {
+    let text = format!("{MINIMAL}[salesforce]\nlogin_url = {login_url:?}\n[salesforce.auth]\nflow = {flow:?}\n");
+    let problems = parse(&text).err().map(|invalid| invalid.0).unwrap_or_default();
+    let of_the_url = problems.into_iter().filter(|problem| problem.path == "salesforce.login_url");
+    of_the_url.map(|problem| format!("{}; {}", problem.message, problem.hint)).collect()
+}
+
+#[test]
+fn a_host_that_gives_no_token_by_the_flow_is_a_problem() {
+    for host in ["login", "test"] {
+        let url = format!("https://{host}.salesforce.com/");
+        let problems = login_problems(&url, "client_credentials");
+        assert!(problems.len() == 1 && problems[0].contains("example.my.salesforce.com"), "{problems:?}");
+        for flow in ["jwt_bearer", "refresh_token"] {
+            assert_eq!(login_problems(&url, flow), Vec::<String>::new());
+        }
+    }
+    for flow in ["client_credentials", "jwt_bearer", "refresh_token"] {
+        for url in ["https://acme.my.salesforce.com", "https://acme--uat.sandbox.my.salesforce.com", "http://org:8100"]
+        {
+            assert_eq!(login_problems(url, flow), Vec::<String>::new());
+        }
+        for (url, word) in [
+            ("https://acme.lightning.force.com", "for people"),
+            ("https://acme.my.salesforce.com/services/oauth2/token", "path of an endpoint"),
+        ] {
+            let problems = login_problems(url, flow);
+            assert!(problems.len() == 1 && problems[0].contains(word), "{problems:?}");
+        }
+    }
+}
+
+#[test]
+fn the_audience_of_an_assertion_is_the_login_host_of_production_or_of_sandboxes() {
+    let pem = openssl::rsa::Rsa::generate(2048).unwrap().private_key_to_pem().unwrap();
+    let pem = String::from_utf8(pem).unwrap();
+    let audience = |login_url: &str, setting: &str| {
+        let text = format!(
+            "{MINIMAL}[salesforce]\nlogin_url = {login_url:?}\n[salesforce.auth]\nflow = \"jwt_bearer\"\n\
+             client_id = \"consumer\"\nusername = \"u\"\n{setting}"
+        );
+        let config = Config::parse(&text, Path::new(""), &|_| Some(pem.clone())).map_err(|invalid| invalid.to_string());
+        match config.unwrap().salesforce.unwrap().auth {
+            Auth::JwtBearer { audience, .. } => audience,
+            Auth::ClientCredentials { .. } | Auth::RefreshToken { .. } => panic!("the flow is JWT bearer"),
+        }
+    };
+    for (login_url, expected) in [
+        ("https://login.salesforce.com/", "https://login.salesforce.com"),
+        ("https://test.salesforce.com", "https://test.salesforce.com"),
+        ("https://acme.my.salesforce.com", "https://login.salesforce.com"),
+        ("https://acme-dev-ed.develop.my.salesforce.com", "https://login.salesforce.com"),
+        ("https://Acme--UAT.sandbox.my.salesforce.com", "https://test.salesforce.com"),
+        ("https://acme--uat.my.salesforce.com", "https://test.salesforce.com"),
+        ("https://acme-1.scratch.my.salesforce.com", "https://test.salesforce.com"),
+        ("https://acme.my.site.com/customers", "https://acme.my.site.com/customers"),
+        ("http://org:8100", "http://org:8100"),
+    ] {
+        assert_eq!(audience(login_url, ""), expected, "{login_url}");
+    }
+    let own = audience("https://acme--uat.my.salesforce.com", "audience = \"https://login.salesforce.com\"");
+    assert_eq!(own, "https://login.salesforce.com");
+}
+
+#[test]
+fn a_refresh_token_that_cannot_be_replaced_is_a_problem_at_the_start() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("token"), "canary\n").unwrap();
+    fs::write(folder.path().join("empty"), "\n").unwrap();
+    let with = |file: &str| {
+        let text = format!(
+            "{MINIMAL}[salesforce]\nlogin_url = \"https://login.salesforce.com\"\n[salesforce.auth]\n\
+             flow = \"refresh_token\"\nclient_id = \"consumer\"\nrefresh_token_file = {file:?}\n"
+        );
+        Config::parse(&text, folder.path(), &|_| None)
+    };
+    let config = with("token").map_err(|invalid| invalid.to_string()).unwrap();
+    assert!(!format!("{}{}", config.to_toml(), config.to_json()).contains("canary"));
+    assert!(config.to_toml().contains("refresh_token_file"), "{}", config.to_toml());
+    // Nobody makes files beside the last one, not even root.
+    for (file, word) in [("absent", "cannot be opened"), ("empty", "empty"), ("/proc/self/comm", "cannot be replaced")]
+    {
+        let report = with(file).err().unwrap().to_string();
+        let path = "salesforce.auth.refresh_token_file: ";
+        assert!(report.contains(path) && report.contains(word) && report.contains("1 problem\n"), "{report}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the check leaves nothing behind");
 }
 
 #[test]
@@ -150,8 +248,10 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
     assert!(report.contains("kafka.password") && !report.contains("canary"), "{report}");
 }
 
-fn second_flow(line: &str) -> bool {
-    ["# username", "# private_key_file", "# audience"].iter().any(|field| line.starts_with(field))
+fn other_flow(line: &str) -> bool {
+    ["# username", "# private_key_file", "# audience", "# refresh_token_file"]
+        .iter()
+        .any(|field| line.starts_with(field))
 }
 
 #[test]
@@ -160,10 +260,10 @@ fn the_example_names_every_setting_with_its_default() {
     let folder = TempDir::new().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "secret").unwrap();
-    // Every commented-out setting is switched on but those of the second flow; each file is one that exists.
+    // Every commented-out setting is switched on but those of the other flows; each file is one that exists.
     let settings = example
         .split("# flow = ")
-        .flat_map(|part| part.lines().skip_while(|line| line.starts_with("\"jwt") || second_flow(line)))
+        .flat_map(|part| part.lines().skip_while(|line| line.starts_with(['"']) || other_flow(line)))
         .map(|line| line.strip_prefix("# ").unwrap_or(line))
         .filter(|line| line.contains(" = ") || line.starts_with('['));
     let with_files = settings.map(|line| match line.split_once(" = \"/") {

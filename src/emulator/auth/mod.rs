@@ -1,10 +1,11 @@
-//! Logins and the tokens they give: OAuth client credentials and JWT bearer, the older password and SOAP logins by
-//! setting.
+//! Logins and the tokens they give: OAuth client credentials, JWT bearer and refresh token, the older password and SOAP
+//! logins by setting.
 //!
 //! Tokens are opaque and live in memory only: after a restart every client meets 401 `INVALID_SESSION_ID`, as it does
 //! when a real session times out, and there is no `expires_in` to plan by.
 
 mod jwt;
+mod refresh;
 mod soap;
 
 use std::collections::HashMap;
@@ -15,7 +16,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::server::random_secret;
 use super::wire::{Call, Refusal, Reply, parse_form};
+use refresh::{RefreshTokens, Refused};
 
 pub use jwt::JwtKey;
 pub use soap::login as soap_login;
@@ -31,6 +34,10 @@ pub struct Credentials {
     pub username: String,
     /// Password of the OAuth password grant and of the SOAP login. None: both are refused, as new orgs do.
     pub password: Option<SecretString>,
+    /// A refresh token that the user has given to the consumer. None: the grant is refused.
+    pub refresh_token: Option<SecretString>,
+    /// Whether each refresh token is good for one login only.
+    pub rotate_refresh_tokens: bool,
     /// How long a token is good. None: until it is revoked.
     pub token_lifetime: Option<Duration>,
 }
@@ -48,6 +55,7 @@ pub struct Sessions {
     credentials: Credentials,
     identity: Identity,
     issued: HashMap<String, Instant>,
+    refresh_tokens: RefreshTokens,
 }
 
 /// An OAuth error: another envelope than REST's.
@@ -59,7 +67,8 @@ struct OAuthError {
 
 impl Sessions {
     pub fn new(credentials: Credentials, identity: Identity) -> Self {
-        Self { credentials, identity, issued: HashMap::new() }
+        let refresh_tokens = RefreshTokens::new(credentials.refresh_token.clone(), credentials.rotate_refresh_tokens);
+        Self { credentials, identity, issued: HashMap::new(), refresh_tokens }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -103,10 +112,7 @@ impl Sessions {
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         match resource {
             "token" => self.token(call, &form).unwrap_or_else(OAuthError::reply),
-            "revoke" => match self.issued.remove(field("token")) {
-                Some(_) => Reply::empty(200),
-                None => OAuthError::new(400, "unsupported_token_type", "this token type is not supported").reply(),
-            },
+            "revoke" => self.revoke(field("token")).unwrap_or_else(OAuthError::reply),
             "introspect" => self.introspect(call, &form).unwrap_or_else(OAuthError::reply),
             "userinfo" => match call.token().or(Ok(field("access_token"))).and_then(|token| self.check(token)) {
                 Ok(()) => Reply::json(200, self.user_info(&call.base_url)),
@@ -116,8 +122,18 @@ impl Sessions {
         }
     }
 
+    fn revoke(&mut self, token: &str) -> Result<Reply, OAuthError> {
+        if self.refresh_tokens.revoke(token) {
+            self.expire_all();
+        } else if self.issued.remove(token).is_none() {
+            return Err(OAuthError::new(400, "unsupported_token_type", "this token type is not supported"));
+        }
+        Ok(Reply::empty(200))
+    }
+
     fn token(&mut self, call: &Call, form: &HashMap<String, String>) -> Result<Reply, OAuthError> {
         let field = |name: &str| form.get(name).map_or("", String::as_str);
+        let mut refresh_token = None;
         let with_signature = match field("grant_type") {
             "client_credentials" => self.authenticate_client(call, form).map(|()| true)?,
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
@@ -131,11 +147,34 @@ impl Sessions {
                 self.check_password(field("username"), field("password")).map_err(OAuthError::grant)?;
                 true
             }
-            "refresh_token" => return Err(OAuthError::grant("expired access/refresh token")),
+            "refresh_token" => {
+                refresh_token = self.refresh(call, form)?;
+                true
+            }
             _ => return Err(OAuthError::new(400, "unsupported_grant_type", "grant type not supported")),
         };
         let token = self.issue();
-        Ok(Reply::json(200, self.token_reply(&token, &call.base_url, with_signature)))
+        let mut reply = self.token_reply(&token, &call.base_url, with_signature);
+        if let (Some(refresh_token), Some(reply)) = (refresh_token, reply.as_object_mut()) {
+            reply.insert("refresh_token".into(), refresh_token.into());
+        }
+        Ok(Reply::json(200, reply))
+    }
+
+    /// The next refresh token, where there is one. Apps need not ask for the secret, but a wrong one is refused.
+    fn refresh(&mut self, call: &Call, form: &HashMap<String, String>) -> Result<Option<String>, OAuthError> {
+        if form.contains_key("client_secret") || call.header("authorization").is_some() {
+            self.authenticate_client(call, form)?;
+        } else if form.get("client_id") != Some(&self.credentials.client_id) {
+            return Err(OAuthError::new(400, "invalid_client_id", "client identifier invalid"));
+        }
+        let token = form.get("refresh_token").map_or("", String::as_str);
+        self.refresh_tokens.exchange(token, random_secret).map_err(|refused| {
+            if refused == Refused::UsedBefore {
+                self.expire_all();
+            }
+            OAuthError::grant("expired access/refresh token")
+        })
     }
 
     /// Client id and secret, in the body or as HTTP Basic.

@@ -113,6 +113,8 @@ impl Options {
                 jwt_key: JwtKey::None,
                 username: "integration@rollbook.example".into(),
                 password: None,
+                refresh_token: None,
+                rotate_refresh_tokens: false,
                 token_lifetime: None,
             },
             daily_api_requests: 15_000,

@@ -9,7 +9,7 @@ use crate::event::{MemberKey, SalesforceId};
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
-use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, safe_code};
+use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, safe_code, safe_fields};
 use crate::stage::sink_metrics::{Api, CallStatus};
 
 use super::outbox::{Answer, Call, Class, Failure, FoundPerson, Part, RowResult, Statuses, Usage, reference};
@@ -97,7 +97,7 @@ fn row_result(result: SaveResult) -> RowResult {
         fields: &fault.fields,
         exhausted: None,
     });
-    RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: fault.fields })
+    RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: safe_fields(fault.fields) })
 }
 
 fn unknown(code: &str) -> Failure {

@@ -148,6 +148,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let handover_wait = salesforce.request_timeout + RECORD_WAIT;
     let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
     let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
+    let settling = client.clone();
     let mut sink = Sink {
         config,
         metrics,
@@ -182,6 +183,8 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let stopped = sink.commands.send(Command::Stop(offsets)).is_ok();
     // Hand the channels back first: a rebalance in the thread must not wait for a loop that has ended.
     drop(sink);
+    // A login that was under way may have used up a refresh token, whose successor is in the answer.
+    let _too_long = tokio::time::timeout(handover_wait, settling.settled()).await;
     let joined = tokio::task::spawn_blocking(move || handle.thread.join()).await;
     match (result, joined) {
         (Ok(()), Ok(Ok(()))) if !stopped => Err(Error::Ended),

@@ -126,6 +126,62 @@ async fn an_assertion_counts_if_its_signature_and_claims_are_right() {
     assert_eq!(jwt(&org, &other, |_| ()).await, (400, error));
 }
 
+async fn refresh(org: &Session, refresh_token: &str) -> Answer {
+    let id = org.emulator.credentials().client_id;
+    token(org, &[("grant_type", "refresh_token"), ("client_id", &id), ("refresh_token", refresh_token)]).await
+}
+
+async fn org_with_refresh_token(rotate: bool) -> Session {
+    let mut options = Options::new(Schema::load_embedded());
+    options.credentials.refresh_token = Some("first".into());
+    options.credentials.rotate_refresh_tokens = rotate;
+    Session::with(options).await
+}
+
+fn used_up() -> Answer {
+    (400, json!({ "error": "invalid_grant", "error_description": "expired access/refresh token" }))
+}
+
+#[tokio::test]
+async fn without_rotation_a_refresh_token_is_kept() {
+    let mut org = org_with_refresh_token(false).await;
+    for _ in 0..2 {
+        let (status, reply) = refresh(&org, "first").await;
+        assert_eq!((status, reply.get("refresh_token")), (200, None), "{reply}");
+        reply["access_token"].as_str().expect("a token").clone_into(&mut org.token);
+        assert_eq!(org.get("limits").await.0, 200);
+    }
+    assert_eq!(refresh(&org, "another").await, used_up());
+    let id = org.emulator.credentials().client_id;
+    let form = [("grant_type", "refresh_token"), ("refresh_token", "first"), ("client_id", "somebody")];
+    assert_eq!(token(&org, &form).await.1["error"], "invalid_client_id");
+    let form = [form[0], form[1], ("client_id", &id), ("client_secret", "guess")];
+    assert_eq!(token(&org, &form).await.0, 401, "a secret need not be sent, but must be right");
+    let url = format!("{}/services/oauth2/revoke", org.emulator.base_url());
+    let revoked = org.http.post(url).form(&[("token", "first")]).send().await.expect("an answer");
+    assert_eq!((revoked.status().as_u16(), org.get("limits").await.0), (200, 401), "its sessions go with it");
+    assert_eq!(refresh(&org, "first").await, used_up());
+    assert_eq!(refresh(&Session::start().await, "").await, used_up(), "an org that gave none");
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_is_good_once() {
+    let mut org = org_with_refresh_token(true).await;
+    let mut refresh_token = "first".to_owned();
+    for _ in 0..3 {
+        let (status, reply) = refresh(&org, &refresh_token).await;
+        assert_eq!(status, 200, "{reply}");
+        let successor = reply["refresh_token"].as_str().expect("a successor").to_owned();
+        assert_ne!(std::mem::replace(&mut refresh_token, successor), refresh_token);
+        reply["access_token"].as_str().expect("a token").clone_into(&mut org.token);
+    }
+    assert_eq!(org.get("limits").await.0, 200);
+    // Sent by a thief, or by somebody who was robbed: nobody can tell.
+    assert_eq!(refresh(&org, "first").await, used_up());
+    assert_eq!(org.get("limits").await.0, 401);
+    assert_eq!(refresh(&org, &refresh_token).await, used_up());
+}
+
 #[tokio::test]
 async fn a_session_ends_by_revocation_by_age_and_by_order() {
     let org = Session::start().await;

@@ -36,7 +36,13 @@ impl Rollbook {
     pub fn start_stages(name: &str, config: &Path, port: u16, stages: &str) -> Self {
         let config = config.to_str().expect("the path is UTF-8");
         let run = ["run", "--config", config, "--stages", stages];
-        let process = Process::spawn(name, &mut command(&run)).expect("the binary is built");
+        Self::start_command(name, &mut command(&run), port)
+    }
+
+    /// Any way to call `rollbook run`.
+    #[track_caller]
+    pub fn start_command(name: &str, command: &mut Command, port: u16) -> Self {
+        let process = Process::spawn(name, command).expect("the binary is built");
         Self { process, base: format!("http://127.0.0.1:{port}") }
     }
 

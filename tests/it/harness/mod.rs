@@ -12,6 +12,7 @@
 //! let registry = harness::registry();                // registry.url(), registry.register(subject, schema)
 //! let gate = Gate::open_to(registry.address);        // gate.shut(), gate.open(): an outage; url_at(gate.address())
 //! let front = TlsFront::before(registry.address, "Basic …");   // the same behind TLS: front.address, front.ca
+//! let tap = Tap::before(address);                     // tap.asked(), tap.answered(), tap.urls(): what went through
 //! let python = harness::python(&["simple-salesforce==1.12.10"]);  // path of an interpreter
 //! let folder = harness::node("tests/clients");       // a copy of that folder with node_modules
 //! let one = Rollbook::start("one", &config_file, port).ready();   // the real binary; one.process.kill()
@@ -31,6 +32,7 @@ pub mod place;
 mod process;
 mod registry;
 pub mod settings;
+mod tap;
 mod tls;
 mod tls_front;
 mod topics;
@@ -45,6 +47,7 @@ pub use place::run as folder;
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
 pub use settings::Settings;
+pub use tap::Tap;
 pub use tls_front::TlsFront;
 pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
 pub use wait::{until, until_async};

@@ -29,6 +29,8 @@ pub struct World {
     pub group_protocol: &'static str,
     /// Sections of the configuration file that only some tests need.
     pub sections: String,
+    /// The section `salesforce.auth`, where it is not client credentials.
+    pub auth: Option<String>,
 }
 
 /// How the broker is reached.
@@ -49,13 +51,16 @@ impl World {
     }
 
     pub fn with(test: &str, kafka: Connection, sections: &str) -> Self {
-        let mut options = Options::new(Schema::load_embedded());
+        Self::on(test, kafka, sections, Options::new(Schema::load_embedded()))
+    }
+
+    pub fn on(test: &str, kafka: Connection, sections: &str, mut options: Options) -> Self {
         options.daily_api_requests = 1_000_000;
         let org = harness::http::block_on(Emulator::start(options)).expect("loopback has a free port");
         let names = harness::names(test);
         let salesforce = Gate::open_to(org.address());
         let sections = sections.to_owned();
-        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", sections };
+        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", sections, auth: None };
         world.names.create_inputs(&world.client());
         world
     }
@@ -83,12 +88,18 @@ impl World {
         Rollbook::start(&format!("{}-{instance}", self.names.prefix), &self.config(instance, port), port)
     }
 
-    fn config(&self, instance: &str, port: u16) -> PathBuf {
+    /// Writes the configuration of an instance.
+    pub fn config(&self, instance: &str, port: u16) -> PathBuf {
         let folder = harness::folder().join(&self.names.prefix);
         fs::create_dir_all(&folder).expect("the target folder is writable");
         let credentials = self.org.credentials();
         let secret = folder.join("client-secret");
         fs::write(&secret, credentials.client_secret.expose_secret()).expect("the target folder is writable");
+        let login_url = format!("http://{}", self.salesforce.address());
+        let salesforce = match &self.auth {
+            Some(auth) => format!("[salesforce]\nlogin_url = \"{login_url}\"\n[salesforce.auth]\n{auth}\n"),
+            None => settings::salesforce(&login_url, &credentials.client_id, &secret),
+        };
         let file = folder.join(format!("{instance}.toml"));
         let settings = Settings {
             names: &self.names,
@@ -98,8 +109,6 @@ impl World {
             properties: &self.properties(),
             port,
         };
-        let salesforce =
-            settings::salesforce(&format!("http://{}", self.salesforce.address()), &credentials.client_id, &secret);
         let text = format!("{}attempts_max = 4\n{salesforce}{}", settings.text(), self.sections);
         fs::write(&file, text).expect("the target folder is writable");
         file

@@ -5,6 +5,7 @@
 mod calls;
 mod client;
 mod doctor;
+mod refresh;
 mod stream;
 
 use std::path::Path;

@@ -1,0 +1,292 @@
+//! Nothing secret and nothing personal is said: a run whose secrets and people are canaries, and whose every error path
+//! has something to repeat. Looking for them in the code would find only the places that somebody thought of.
+
+use std::fmt::Debug;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rollbook::avro;
+use rollbook::dead_letter::{DeadLetter, Stage};
+use rollbook::emulator::schema::Schema;
+use rollbook::emulator::{Fault, FaultAction, Options};
+use rollbook::event::{EventKind, MemberKey};
+use rollbook::outcome::Outcome;
+use rollbook::stage::fold::KIND_HEADER;
+use serde_json::{Value, json};
+
+use super::payload::{payload, record};
+use super::world::{Connection, World, metric};
+use crate::harness::{self, Gate, Record, Rollbook, SCRAM, Tap, TlsFront, command};
+
+/// In every canary that this test makes up, and in nothing else that it names.
+const CANARY: &str = "canary";
+const CLIENT_SECRET: &str = "canary-client-secret";
+const REFRESH_TOKEN: &str = "canary-refresh-token";
+const REGISTRY_LOGIN: &str = "rollbook:canary-registry-password";
+const EMAIL: &str = "canary@people.example";
+const NAME: &str = "Canary-Lastname";
+
+const COLLECTIONS: &str = "/composite/sobjects/";
+const TOKEN: &str = "/oauth2/token";
+const STOPS_WITHIN: Duration = Duration::from_mins(1);
+
+/// The installation, and what is between it and the org.
+struct Scene {
+    world: World,
+    tap: Tap,
+    folder: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let secure = harness::sasl_ssl();
+        let kafka = Connection { bootstrap: secure.bootstrap.clone(), properties: secure.properties(SCRAM) };
+        let mut options = Options::new(Schema::load_embedded());
+        options.credentials.client_secret = CLIENT_SECRET.into();
+        options.credentials.refresh_token = Some(REFRESH_TOKEN.into());
+        options.credentials.rotate_refresh_tokens = true;
+        let mut world = World::on("secrets", kafka, "", options);
+        let tap = Tap::before(world.org.address());
+        world.salesforce = Gate::open_to(tap.address);
+        let folder = harness::folder().join(format!("{}-secrets", world.names.prefix));
+        fs::create_dir_all(&folder).expect("the target folder is writable");
+        let file = |name: &str, secret: &str| {
+            let path = folder.join(name);
+            fs::write(&path, secret).expect("the target folder is writable");
+            path.display().to_string()
+        };
+        world.auth = Some(format!(
+            "flow = \"refresh_token\"\nclient_id = \"rollbook\"\nclient_secret_file = {:?}\nrefresh_token_file = {:?}",
+            file("client", CLIENT_SECRET),
+            file("refresh", REFRESH_TOKEN),
+        ));
+        let basic = format!("Basic {}", STANDARD.encode(REGISTRY_LOGIN));
+        let front = TlsFront::before(harness::registry().address, &basic);
+        let (user, password) = REGISTRY_LOGIN.split_once(':').expect("a pair");
+        world.sections = format!(
+            "[registry]\nurl = \"https://{}/apis/ccompat/v7\"\nusername = {user:?}\npassword_file = {:?}\nca_file = {:?}\n",
+            front.address,
+            file("registry", password),
+            front.ca.display().to_string(),
+        );
+        Self { world, tap, folder }
+    }
+
+    /// Started with all of its log on.
+    fn start(&self, instance: &str) -> Rollbook {
+        let port = harness::free_port();
+        let config = self.world.config(instance, port);
+        let mut run = command(&["run", "--log-level", "trace", "--config", text(&config)]);
+        Rollbook::start_command(&format!("{}-{instance}", self.world.names.prefix), &mut run, port)
+    }
+
+    /// Exit code and everything said by a command with the instance's configuration.
+    fn said_by(&self, arguments: &[&str]) -> (i32, String) {
+        let config = self.world.config("tool", 0);
+        let output = command(&[arguments, &["--log-level", "debug", "--config", text(&config)]].concat()).output();
+        let output = output.expect("the binary is built");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.code().unwrap_or(-1), said.concat())
+    }
+
+    /// What must not be said: the canaries, and what the org gave out meanwhile.
+    fn secrets(&self) -> Vec<String> {
+        let answered = self.tap.answered();
+        let given = ["access_token", "refresh_token"].map(|name| {
+            let name = format!("\"{name}\":\"");
+            answered.split(&name).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+        });
+        let [access_tokens, refresh_tokens]: [Vec<String>; 2] = given;
+        assert!(!access_tokens.is_empty() && !refresh_tokens.is_empty(), "the org gave tokens");
+        let own = [CANARY.to_owned(), SCRAM.password.to_owned(), STANDARD.encode(REGISTRY_LOGIN)];
+        [own.to_vec(), access_tokens, refresh_tokens].concat().into_iter().map(|it| it.to_lowercase()).collect()
+    }
+
+    #[track_caller]
+    fn silent(&self, place: &str, said: &str) {
+        let said = said.to_lowercase();
+        for secret in self.secrets() {
+            if let Some(at) = said.find(&secret) {
+                let around: String = said.chars().skip(at.saturating_sub(200)).take(400).collect();
+                panic!("{place} says `{secret}`: …{around}…");
+            }
+        }
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the path is UTF-8")
+}
+
+/// Answers of an org, and of what stands before it, that repeat what they were asked with.
+fn talkative_org(world: &World) {
+    let page = format!("<html>{CLIENT_SECRET} {REFRESH_TOKEN} {EMAIL}</html>");
+    world.org.add_fault(Fault::next(TOKEN, FaultAction::Answer { status: 503, body: page.clone() }));
+    let proxy = json!([{ "errorCode": REFRESH_TOKEN, "message": CLIENT_SECRET }]).to_string();
+    world.org.add_fault(Fault::next(TOKEN, FaultAction::Answer { status: 407, body: proxy }));
+    let answers = [
+        FaultAction::refuse(401, "INVALID_SESSION_ID", &format!("Session of {EMAIL} expired: {REFRESH_TOKEN}")),
+        FaultAction::Answer { status: 502, body: page },
+        FaultAction::refuse(500, "UNKNOWN_EXCEPTION", &format!("{NAME} <{EMAIL}>")),
+        FaultAction::refuse(503, EMAIL, EMAIL),
+        FaultAction::Answer { status: 200, body: json!({ "echo": EMAIL }).to_string() },
+        FaultAction::CutAfter,
+        row_refused("INVALID_EMAIL_ADDRESS"),
+        row_refused(EMAIL),
+    ];
+    for (skip, answer) in (0..).zip(answers) {
+        world.org.add_fault(Fault::next(COLLECTIONS, answer).method("PATCH").after(skip % 2));
+    }
+}
+
+fn row_refused(code: &str) -> FaultAction {
+    let message = format!("Email: invalid email address: {EMAIL} of {NAME}");
+    let error = json!({ "statusCode": code, "message": message, "fields": ["Email", EMAIL] });
+    FaultAction::Answer { status: 200, body: json!([{ "success": false, "errors": [error] }]).to_string() }
+}
+
+/// Records that cannot be used, each with a canary at the place that is wrong.
+fn malformed(world: &World, member: MemberKey) -> Vec<Record> {
+    let key = member.to_string();
+    let raw = |kind, value: Vec<u8>| Record::new(world.topic(kind), key.clone(), value);
+    let mut records: Vec<Record> = Vec::new();
+    // No entry id: it is part of rows' external ids, and those are told.
+    for field in ["event_id", "source", "occurred_at", "campaign_id", "lead_id", "ended_at", "mode", "channel_id"] {
+        for wrong in [json!(EMAIL), json!([EMAIL]), json!({ EMAIL: NAME })] {
+            records.push(record(world, EventKind::View, member, "wrong", &json!({ field: wrong })));
+        }
+    }
+    for value in [format!("{EMAIL} {NAME}"), format!("{{\"{EMAIL}\": {NAME}"), format!("[\"{EMAIL}\"]")] {
+        records.push(raw(EventKind::Registration, value.into_bytes()));
+    }
+    let header = avro::embedded().iter().find(|schema| schema.name == "registration").map(|schema| schema.header);
+    records.push(raw(EventKind::Registration, [header.expect("it is embedded").as_slice(), EMAIL.as_bytes()].concat()));
+    records.push(raw(EventKind::Poll, [&[0, 0, 0x3d, 9, 0], EMAIL.as_bytes()].concat()));
+    let good = payload(EventKind::View, member, "kind", &json!({ "email": EMAIL })).to_string();
+    records.push(Record::new(&world.names.topics.resolved, key.clone(), good).header(KIND_HEADER, EMAIL));
+    let nobody = payload(EventKind::View, member, "nobody", &json!({ "lead_id": EMAIL })).to_string();
+    records.push(Record::new(world.topic(EventKind::View), EMAIL, nobody).header("ce_id", EMAIL).header(EMAIL, NAME));
+    records.push(Record::new(&world.names.topics.sessions, EMAIL, format!("{{\"campaign_id\": \"{EMAIL}\"}}")));
+    records
+}
+
+fn good(world: &World, member: MemberKey) -> Vec<Record> {
+    let person = json!({ "email": EMAIL, "last_name": NAME, "first_name": NAME, "fields": { CANARY: EMAIL } });
+    let of_kind = |kind: EventKind| {
+        let mut changes = person.clone();
+        if kind == EventKind::Poll {
+            changes["answer"] = Value::from(format!("{NAME} {EMAIL}"));
+        }
+        record(world, kind, member, &format!("{EMAIL}-{kind:?}"), &changes)
+    };
+    EventKind::ALL.into_iter().map(of_kind).collect()
+}
+
+/// All of a letter but the refused record itself, which it is there to keep.
+fn metadata(mut letter: DeadLetter) -> DeadLetter {
+    letter.value = None;
+    if letter.stage == Stage::Fold {
+        letter.key = None;
+        letter.headers.clear();
+    }
+    letter
+}
+
+fn all<T: Debug>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| format!("{thing:?}")).collect::<Vec<_>>().join("\n")
+}
+
+fn file_names(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        names.push(entry.file_name().display().to_string());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            names.extend(file_names(&entry.path()));
+        }
+    }
+    names
+}
+
+#[test]
+fn no_secret_and_nobodys_name_is_in_anything_that_a_run_says() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let campaign = world.campaign("Launch");
+    let members: Vec<_> =
+        (0..4).map(|number| MemberKey { campaign, person: world.lead(&format!("{NAME}-{number}")) }).collect();
+    talkative_org(world);
+    let mut rollbook = scene.start("one").ready();
+    for member in &members {
+        harness::write(&world.client(), &good(world, *member));
+        world.settle();
+    }
+    harness::write(&world.client(), &malformed(world, members[0]));
+    world.org.expire_tokens();
+    harness::write(&world.client(), &[record(world, EventKind::Reaction, members[0], "later", &json!({}))]);
+    world.settle();
+
+    let metrics = rollbook.metrics();
+    for (place, path) in [("/readyz", "/readyz"), ("/livez", "/livez"), ("/metrics", "/metrics")] {
+        let answer = rollbook.get(path).expect("the port answers");
+        scene.silent(place, &answer.body);
+    }
+    rollbook.process.signal("TERM");
+    assert!(rollbook.process.wait(STOPS_WITHIN).expect("it ends").success());
+
+    // Everything was there to be said, and the error paths have spoken.
+    let asked = scene.tap.asked();
+    for sent in [CLIENT_SECRET, REFRESH_TOKEN, EMAIL] {
+        assert!(asked.contains(sent), "{sent} was not sent");
+    }
+    let log = rollbook.process.log();
+    assert!(log.contains("DEBUG") && log.contains("call to Salesforce failed"), "{}", rollbook.process.log_tail());
+    let letters = world.dead_letters();
+    let of = |stage| letters.iter().filter(|letter| letter.stage == stage).count();
+    assert!(of(Stage::Fold) > 20 && of(Stage::Sink) >= 1, "{} and {}", of(Stage::Fold), of(Stage::Sink));
+    assert!(metric(&metrics, "rollbook_sink_requests_total", &["status=\"5xx\""]) > 0, "{metrics}");
+
+    scene.silent("the log", &log);
+    scene.silent("a dead letter", &all(letters.into_iter().map(metadata)));
+    let outcomes = harness::read(&world.client(), &world.names.topics.outcomes);
+    assert!(!outcomes.is_empty());
+    let read =
+        |record: &Record| Outcome::decode(record.value.as_deref().expect("it has a value")).expect("of this version");
+    scene.silent("an outcome", &all(outcomes.iter().map(|record| (&record.key, &record.headers, read(record)))));
+    scene.silent("a URL", &all(scene.tap.urls()));
+    scene.silent("a file's name", &all(file_names(harness::folder())));
+    let token = fs::metadata(scene.folder.join("refresh")).expect("it is there");
+    assert_eq!((token.permissions().mode() & 0o777, file_names(&scene.folder).len()), (0o600, 3));
+
+    commands_are_silent(&scene);
+}
+
+fn commands_are_silent(scene: &Scene) {
+    for arguments in [
+        &["check"][..],
+        &["check", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["dead-letters", "list"],
+        &["dead-letters", "list", "--each"],
+        &["topics", "check"],
+    ] {
+        let (code, said) = scene.said_by(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {said}");
+        scene.silent(&format!("{arguments:?}"), &said);
+    }
+    // Refused logins, in the words of an org that repeats everything.
+    let refusal = json!({ "error": "invalid_grant", "error_description": format!("{REFRESH_TOKEN} {CLIENT_SECRET}") });
+    let refusal = || FaultAction::Answer { status: 400, body: refusal.to_string() };
+    scene.world.org.add_fault(Fault::next(TOKEN, refusal()).times(2));
+    let (code, said) = scene.said_by(&["doctor"]);
+    assert!(code == 1 && said.contains("invalid_grant"), "{code}: {said}");
+    scene.silent("a refused doctor", &said);
+    let mut refused = scene.start("refused");
+    assert!(!refused.process.wait(STOPS_WITHIN).expect("it ends").success());
+    assert!(refused.process.log().contains("invalid_grant"), "{}", refused.process.log_tail());
+    scene.silent("a refused start", &refused.process.log());
+}
