@@ -19,7 +19,7 @@ const KIND: &str = "ROLLBOOK_IT_MEMORY_OF";
 
 /// Per cent of what a process grows by. Tables and lists that have just doubled are half empty, so that the count is above
 /// it where members hold little.
-const COUNTED: RangeInclusive<usize> = 95..=135;
+const COUNTED: RangeInclusive<usize> = 90..=135;
 
 /// How many members, and what happened to each of them.
 type Kind = (&'static str, u32, fn(MemberKey) -> Vec<Event<'static>>);

@@ -190,6 +190,8 @@ impl History {
             self.kafka.turns.change_process(slot.process, |process| process.dies_after = None);
         }
         self.come_to_rest()?;
+        // A process that is started anew would derive again what an older one had wrong.
+        verdict::verdict(&self.kafka, &self.config.topics)?;
         self.stop_all();
         for words in feed::last_words(self.kafka.wall_clock()) {
             self.kafka.append(words.input.name(&self.config.topics), words.partition, words.entry);
@@ -397,7 +399,7 @@ fn check(seed: u64) -> Result<(), String> {
 /// them back when its commit was refused: what it derived afterwards hung on a catalogue that nobody else had.
 #[test]
 fn a_statement_that_a_successor_wrote_is_not_taken_back() {
-    for seed in [83, 414, 818] {
+    for seed in [400, 700, 796] {
         assert_eq!(check(seed), Ok(()), "seed {seed}");
     }
 }
