@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
-use crate::emulator::{self, JwtKey, Options};
+use crate::emulator::{self, FaultScript, JwtKey, LongRequests, Options, Pace};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -27,6 +27,9 @@ pub struct Arguments {
     /// SFDX source tree with the org's custom objects, fields and permission sets, in place of the one built in
     #[arg(long, value_name = "DIR")]
     schema: Option<PathBuf>,
+    /// Start with the standard objects alone, for a deployment to bring the rest
+    #[arg(long, conflicts_with = "schema")]
+    empty: bool,
     /// Consumer key that clients log in with
     #[arg(long, default_value = "rollbook", value_name = "ID")]
     client_id: String,
@@ -51,6 +54,27 @@ pub struct Arguments {
     /// API calls in 24 hours
     #[arg(long, default_value_t = 15_000, value_name = "CALLS")]
     daily_api_requests: u64,
+    /// Added to every call, as "200ms" or "2s"; calls are served side by side
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    latency: Duration,
+    /// How long a write takes and holds the locks of its rows and of their parents
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    write_time: Duration,
+    /// How long a write waits for the locks of others before its rows fail with UNABLE_TO_LOCK_ROW
+    #[arg(long, value_parser = duration, default_value = "10s", value_name = "TIME")]
+    lock_wait: Duration,
+    /// TOML file with delays, error answers and cut connections, by path, object, rate or count
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// From when on a request counts as long-running
+    #[arg(long, value_parser = duration, default_value = "20s", value_name = "TIME")]
+    long_request: Duration,
+    /// Long-running requests at the same time; while there are so many, every new request is refused
+    #[arg(long, default_value_t = 5, value_name = "REQUESTS")]
+    long_requests_max: usize,
+    /// How long each step of a bulk job takes: its start, and every 200 rows
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    bulk_delay: Duration,
     /// File with the token of the control surface under /emulator/; without it one is made up and printed
     #[arg(long, value_name = "FILE")]
     control_token_file: Option<PathBuf>,
@@ -73,11 +97,20 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let schema = match &arguments.schema {
         Some(directory) => Schema::load_dir(directory)?,
+        None if arguments.empty => Schema::standard(),
         None => Schema::load_embedded(),
     };
     let mut options = Options::new(schema);
     options.data.clone_from(&arguments.data);
     options.daily_api_requests = arguments.daily_api_requests;
+    options.pace = Pace { latency: arguments.latency, write: arguments.write_time, lock_wait: arguments.lock_wait };
+    if let Some(file) = &arguments.faults {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        let script = FaultScript::parse(&text).map_err(|why| anyhow::anyhow!("`{}`: {why}", file.display()));
+        options.faults = script.context("the fault script is wrong")?;
+    }
+    options.bulk_delay = arguments.bulk_delay;
+    options.long_requests = LongRequests { after: arguments.long_request, max: arguments.long_requests_max };
     let credentials = &mut options.credentials;
     credentials.client_id.clone_from(&arguments.client_id);
     credentials.username.clone_from(&arguments.username);
@@ -98,6 +131,12 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         options.control_token = secret(file)?;
     }
     Ok(options)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let time: Option<jiff::SignedDuration> = text.parse().ok();
+    let time = time.and_then(|time| Duration::try_from(time).ok());
+    time.ok_or_else(|| "write a time as \"200ms\" or \"2s\"".to_owned())
 }
 
 fn secret(file: &Path) -> anyhow::Result<SecretString> {

@@ -91,7 +91,7 @@ pub enum Command {
     /// List, show and send again what was refused
     DeadLetters(dead_letters::Arguments),
     /// Run a Salesforce emulator
-    Emulate(emulate::Arguments),
+    Emulate(Box<emulate::Arguments>),
     /// Print a completion script
     Completions(completions::Arguments),
 }

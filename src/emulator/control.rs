@@ -3,75 +3,123 @@
 //! The surface can break the org at will, so it wants a token of its own in `x-emulator-token`; only the metrics are
 //! open, as they hold counts and nothing else.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
+use prometheus::core::Collector as _;
+use prometheus::proto::{Metric, MetricFamily};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use secrecy::ExposeSecret as _;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::fault::{Fault, FaultAction};
+use super::org::Change;
 use super::server::Shared;
 use super::wire::{Body, Call, Method, Refusal, Reply};
 
-/// Calls by kind and status, and the daily allocation.
+/// What the emulator counts, and the daily allocation.
 pub struct Counters {
-    daily_limit: u64,
-    api_calls: u64,
-    by_kind: BTreeMap<(&'static str, u16), u64>,
+    registry: Registry,
+    calls: IntCounterVec,
+    rows: IntCounterVec,
+    refusals: IntCounterVec,
+    faults: IntCounterVec,
+    api_requests: IntCounter,
+    /// Of the call under way, which may have to begin again.
+    reserved: u64,
+    daily_limit: IntGauge,
 }
 
 impl Counters {
     pub fn new(daily_limit: u64) -> Self {
-        Self { daily_limit, api_calls: 0, by_kind: BTreeMap::new() }
+        let registry = Registry::new();
+        let vector = |name: &str, help: &str, labels: &[&str]| {
+            let vector = IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are well-formed");
+            registry.register(Box::new(vector.clone())).expect("each name is used once");
+            vector
+        };
+        let calls = vector("emulator_calls_total", "Calls by kind and HTTP status.", &["kind", "status"]);
+        let rows = vector("emulator_rows_total", "Rows changed, by object and outcome.", &["object", "outcome"]);
+        let refusals = vector("emulator_refusals_total", "Calls and rows refused, by error code.", &["code"]);
+        let faults = vector("emulator_faults_total", "Faults that hit a call, by action.", &["action"]);
+        let api_requests = IntCounter::new("emulator_api_requests_total", "Calls taken from the daily allocation.");
+        let api_requests = api_requests.expect("the name is well-formed");
+        registry.register(Box::new(api_requests.clone())).expect("each name is used once");
+        let limit = IntGauge::new("emulator_api_requests_limit", "The daily allocation.");
+        let limit = limit.expect("the name is well-formed");
+        registry.register(Box::new(limit.clone())).expect("each name is used once");
+        let counters = Self { registry, calls, rows, refusals, faults, api_requests, reserved: 0, daily_limit: limit };
+        counters.set_limit(daily_limit);
+        counters
     }
 
     /// Takes one call from the allocation.
     pub fn charge(&mut self) -> Result<(), Refusal> {
-        if self.api_calls >= self.daily_limit {
-            return Err(Refusal::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."));
-        }
-        self.api_calls += 1;
+        self.reserve()?;
+        self.take_reserved();
         Ok(())
     }
 
-    pub fn answered(&mut self, call: &Call, status: u16) {
-        *self.by_kind.entry((kind(call), status)).or_default() += 1;
+    /// As [`Counters::charge`], but the call is taken only if the transaction under way comes to its end.
+    pub fn reserve(&mut self) -> Result<(), Refusal> {
+        if self.api_calls() + self.reserved >= self.daily_limit() {
+            return Err(Refusal::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."));
+        }
+        self.reserved += 1;
+        Ok(())
+    }
+
+    pub fn take_reserved(&mut self) {
+        self.api_requests.inc_by(std::mem::take(&mut self.reserved));
+    }
+
+    pub fn drop_reserved(&mut self) {
+        self.reserved = 0;
+    }
+
+    pub fn answered(&self, call: &Call, status: u16) {
+        self.calls.with_label_values(&[kind(call), &status.to_string()]).inc();
+    }
+
+    pub fn refused(&self, code: &str) {
+        self.refusals.with_label_values(&[code]).inc();
+    }
+
+    pub fn changed(&self, object: &str, change: Change) {
+        self.rows.with_label_values(&[object, change.name()]).inc();
+    }
+
+    pub fn hit(&self, action: &FaultAction) {
+        self.faults.with_label_values(&[action.name()]).inc();
     }
 
     pub fn api_calls(&self) -> u64 {
-        self.api_calls
+        self.api_requests.get()
     }
 
     pub fn of_kind(&self, wanted: &str) -> u64 {
-        self.by_kind.iter().filter(|((kind, _), _)| *kind == wanted).map(|(_, count)| count).sum()
+        let families = self.calls.collect();
+        let series = families.iter().flat_map(MetricFamily::get_metric);
+        let of_kind =
+            |metric: &&Metric| metric.get_label().iter().any(|label| label.name() == "kind" && label.value() == wanted);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and small")]
+        let count = |metric: &Metric| metric.get_counter().get_value() as u64;
+        series.filter(of_kind).map(count).sum()
     }
 
-    pub fn set_limit(&mut self, limit: u64) {
-        self.daily_limit = limit;
+    pub fn set_limit(&self, limit: u64) {
+        self.daily_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
     pub fn daily_limit(&self) -> u64 {
-        self.daily_limit
+        self.daily_limit.get().unsigned_abs()
     }
 
     /// Value of `Sforce-Limit-Info`.
     pub fn limit_info(&self) -> String {
-        format!("api-usage={}/{}", self.api_calls, self.daily_limit)
+        format!("api-usage={}/{}", self.api_calls(), self.daily_limit())
     }
 
-    fn prometheus(&self) -> String {
-        let mut text = String::from("# TYPE emulator_calls_total counter\n");
-        for ((kind, status), count) in &self.by_kind {
-            writeln!(text, "emulator_calls_total{{kind=\"{kind}\",status=\"{status}\"}} {count}")
-                .expect("a string takes what is written to it");
-        }
-        let (used, limit) = (self.api_calls, self.daily_limit);
-        write!(
-            text,
-            "# TYPE emulator_api_requests_total counter\nemulator_api_requests_total {used}\n\
-             # TYPE emulator_api_requests_limit gauge\nemulator_api_requests_limit {limit}\n"
-        )
-        .expect("a string takes what is written to it");
-        text
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).expect("a string takes what is written to it")
     }
 }
 
@@ -80,13 +128,21 @@ fn kind(call: &Call) -> &'static str {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let resource = match path.as_slice() {
         ["services", "oauth2", "token"] => return "token",
+        ["services", "Soap", "m", ..] => return "metadata_soap",
         ["services", "data", _, resource @ ..] => resource,
         _ => return "other",
     };
     match (call.method, resource) {
         (_, ["query" | "queryAll", ..]) => "query",
         (_, ["limits"]) => "limits",
+        (Method::Put, ["jobs", "ingest", _, _]) => "bulk_upload",
+        (_, ["jobs", "ingest", ..]) => "bulk_ingest",
+        (_, ["jobs", "query", ..]) => "bulk_query",
+        (_, ["metadata", ..]) => "metadata_rest",
         (_, ["composite"]) => "composite",
+        (_, ["composite", "batch"]) => "composite_batch",
+        (_, ["composite", "graph"]) => "composite_graph",
+        (_, ["composite", "tree", _]) => "composite_tree",
         (Method::Patch, ["composite", "sobjects", _, _]) => "collections_upsert",
         (Method::Post, ["composite", "sobjects"]) => "collections_create",
         (Method::Patch, ["composite", "sobjects"]) => "collections_update",
@@ -105,7 +161,7 @@ fn kind(call: &Call) -> &'static str {
 pub fn respond(shared: &Shared, call: &Call) -> Reply {
     let path: Vec<&str> = call.path.iter().skip(1).map(String::as_str).collect();
     if let (Method::Get, ["metrics"]) = (call.method, path.as_slice()) {
-        return Reply::text(200, "text/plain; version=0.0.4", shared.lock().counters.prometheus());
+        return Reply::text(200, "text/plain; version=0.0.4", shared.lock().counters.render());
     }
     let given = call.header("x-emulator-token").unwrap_or_default();
     if !super::auth::same(given, shared.control_token.expose_secret()) {
@@ -118,16 +174,45 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
     let mut service = shared.lock();
     match (call.method, path) {
         (Method::Post, ["faults"]) => {
-            let fault = serde_json::from_slice(&call.body);
-            service.faults.add(fault.map_err(|error| Refusal::bad("JSON_PARSER_ERROR", error.to_string()))?);
+            let fault: Fault = parse(call)?;
+            if let Some(problem) = fault.problem() {
+                return Err(Refusal::bad("INVALID_FIELD", problem));
+            }
+            service.faults.add(fault);
         }
         (Method::Delete, ["faults"]) => service.faults.clear(),
         (Method::Post, ["tokens", "expire"]) => service.sessions.expire_all(),
+        (Method::Put, ["bulk", "hold"]) => service.bulk.set_held(true),
+        (Method::Delete, ["bulk", "hold"]) => service.bulk.set_held(false),
+        (Method::Post, ["bulk", "step"]) => {
+            let stepped = super::bulk::step_once(&mut service);
+            return Ok(Reply { body: Body::Json(json!({ "stepped": stepped })), ..Reply::empty(200) });
+        }
+        (Method::Post, ["bulk", "fail"]) => {
+            service.bulk.fail_next(parse(call)?);
+        }
+        (Method::Post, ["bulk", "expire"]) => service.bulk.expire(),
         (Method::Post, ["locks", record]) => service.org.lock_record(record),
         (Method::Delete, ["locks", record]) => service.org.unlock_record(record),
-        (Method::Put, ["limits", "DailyApiRequests", limit]) => {
+        (Method::Put, ["rules", "validation", object, name]) => {
+            service.org.put_validation_rule(object, name, parse(call)?)?;
+        }
+        (Method::Put, ["rules", "duplicate", object, name]) => {
+            service.org.put_duplicate_rule(object, name, parse(call)?)?;
+        }
+        (Method::Delete, ["rules", object, name]) => {
+            if !service.org.remove_rule(object, name) {
+                return Err(Refusal::not_found());
+            }
+        }
+        (Method::Put, ["limits", name, limit]) => {
             let limit = limit.parse().map_err(|_| Refusal::bad("JSON_PARSER_ERROR", "the limit is no number"))?;
-            service.counters.set_limit(limit);
+            match *name {
+                "DailyApiRequests" => service.counters.set_limit(limit),
+                "DailyBulkApiBatches" => service.bulk.batches.max = limit,
+                "DailyBulkV2QueryJobs" => service.bulk.queries.max = limit,
+                _ => return Err(Refusal::not_found()),
+            }
         }
         (Method::Get, ["rows", object]) => {
             let rows = service.org.dump(object).ok_or_else(Refusal::not_found)?;
@@ -136,4 +221,8 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
         _ => return Err(Refusal::not_found()),
     }
     Ok(Reply::empty(204))
+}
+
+fn parse<T: DeserializeOwned>(call: &Call) -> Result<T, Refusal> {
+    serde_json::from_slice(&call.body).map_err(|error| Refusal::bad("JSON_PARSER_ERROR", error.to_string()))
 }

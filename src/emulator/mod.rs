@@ -4,25 +4,29 @@
 //! ```text
 //!  TCP ─ server ─ fault? ─ rest ──▶ org: rows, indexes, rules ──▶ journal (--data)
 //!          │        │        ├ soql     │
+//!          │        │        ├ bulk: jobs, and the worker that carries them out
 //!          └ auth   control  └ wire     └ schema ◀─ deploy/salesforce
 //! ```
 //!
-//! Invariants: one request takes one lock, so every call is atomic and calls have an order; a change is in the journal
-//! before its answer leaves; what the emulator does not know it refuses, it never guesses. It shares no logic with
+//! Invariants: a request works under one mutex, so every call is atomic and calls have an order; what takes time is
+//! spent outside of it, holding row locks; a change is in the journal before its answer leaves; what the emulator does not know it refuses, it never guesses. It shares no logic with
 //! Rollbook's own client, so that a mistake in one does not hide in the other.
 
 mod auth;
+mod bulk;
 mod control;
 mod fault;
+mod metadata;
 mod org;
 mod rest;
 pub mod schema;
 mod server;
+mod soap;
 pub mod soql;
 mod wire;
 
 pub use auth::{Credentials, JwtKey};
-pub use fault::{Fault, FaultAction};
-pub use org::{Access, Body, Cell, JournalError, Org, Person, Record};
-pub use server::{Emulator, Error, Options, serve};
+pub use fault::{Fault, FaultAction, FaultScript};
+pub use org::{Access, Body, Cell, DuplicateRule, JournalError, Org, Person, Record, ValidationRule};
+pub use server::{Emulator, Error, LongRequests, Options, Pace, serve};
 pub use wire::Refusal;

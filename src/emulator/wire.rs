@@ -16,8 +16,16 @@ pub struct Call {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Of a `multipart/form-data` body.
+    pub parts: Vec<Part>,
     /// Scheme and host that the client used: absolute URLs in answers begin with it.
     pub base_url: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub name: String,
+    pub content: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +59,8 @@ pub struct Refusal {
     pub code: &'static str,
     pub message: String,
     pub fields: Vec<String>,
+    /// `duplicateResult`, which only a single write answers with.
+    pub duplicates: Option<Box<Value>>,
 }
 
 impl Method {
@@ -89,6 +99,7 @@ impl Call {
             query: parse_form(query),
             headers: Vec::new(),
             body: Vec::new(),
+            parts: Vec::new(),
             base_url: base_url.to_owned(),
         }
     }
@@ -149,7 +160,7 @@ impl Reply {
 
 impl Refusal {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), fields: Vec::new() }
+        Self { status, code, message: message.into(), fields: Vec::new(), duplicates: None }
     }
 
     pub fn bad(code: &'static str, message: impl Into<String>) -> Self {
@@ -201,6 +212,9 @@ impl Refusal {
         let mut error = json!({ "message": self.message, "errorCode": self.code });
         if let (false, Some(error)) = (self.fields.is_empty(), error.as_object_mut()) {
             error.insert("fields".into(), json!(self.fields));
+        }
+        if let (Some(duplicates), Some(error)) = (&self.duplicates, error.as_object_mut()) {
+            error.insert("duplicateResult".into(), (**duplicates).clone());
         }
         json!([error])
     }

@@ -1,9 +1,10 @@
-// Logs in with jsforce every way it knows, then describes, queries and upserts. Prints what it found as JSON.
+// Logs in with jsforce every way it knows, then describes, queries and upserts, row by row and in bulk. Prints what it
+// found as JSON.
 // Settings come as JSON in the environment variable CLIENT.
 import crypto from "node:crypto";
 import jsforce from "jsforce";
 
-const { url, clientId, clientSecret, username, password, privateKey, campaign, leads } = JSON.parse(process.env.CLIENT);
+const { url, clientId, clientSecret, username, password, privateKey, campaign, leads, zip } = JSON.parse(process.env.CLIENT);
 
 function connection() {
   return new jsforce.Connection({ loginUrl: url, instanceUrl: url, oauth2: { loginUrl: url, clientId, clientSecret } });
@@ -58,9 +59,31 @@ const composite = await conn.request({
   url: "/composite",
   headers: { "content-type": "application/json" },
   body: JSON.stringify({
-    compositeRequest: [{ method: "GET", url: `/services/data/v${conn.version}/limits`, referenceId: "limits" }],
+    compositeRequest: [{ method: "GET", url: `/services/data/v${conn.version}/sobjects`, referenceId: "sobjects" }],
   }),
 });
+const options = { rollbackOnError: true, singlePackage: true };
+conn.metadata.pollInterval = 100;
+const checked = await conn.metadata.deployRest(Buffer.from(zip, "base64"), { ...options, checkOnly: true }).complete();
+const deployed = await conn.metadata.deploy(Buffer.from(zip, "base64"), options).complete(true);
+const talk = await conn.sobject("Talk__c").create({ Name: "One", a__c: "x" });
+
+conn.bulk2.pollInterval = 10;
+const changes = others.map((lead) => ({ external_id__c: key(lead), Status: "Responded" }));
+const job = { object: "CampaignMember", operation: "upsert", externalIdFieldName: "external_id__c" };
+const bulk = await conn.bulk2.loadAndWaitForResults({
+  ...job, input: [...changes, { external_id__c: "not a member", Status: "Sent" }],
+});
+const empty = await conn.bulk2.loadAndWaitForResults({ object: "Lead", operation: "insert", input: [] });
+let failure;
+try {
+  await conn.bulk2.loadAndWaitForResults({ ...job, input: [{ external_id__c: "x", Nope__c: 1 }] });
+} catch (error) {
+  failure = error.message;
+}
+const answered = `SELECT external_id__c, Lead.Email FROM CampaignMember WHERE CampaignId = '${campaign}' AND HasResponded = true`;
+const rowsOfQuery = await (await conn.bulk2.query(answered)).toArray();
+
 // Logging out clears it.
 const usage = conn.limitInfo.apiUsage;
 await conn.logout();
@@ -78,5 +101,15 @@ console.log(JSON.stringify({
   leads: all.records.length,
   retrieved: retrieved.map((record) => record.external_id__c),
   composite: composite.compositeResponse[0].httpStatusCode,
+  checked: [checked.success, checked.checkOnly],
+  deployed: [deployed.success, deployed.details.componentSuccesses.length],
+  talk: talk.success,
   usage,
+  bulk: Object.fromEntries(Object.entries(bulk).map(([name, list]) => [name, list.length])),
+  bulkFailed: bulk.failedResults[0].sf__Error,
+  bulkCreated: bulk.successfulResults[0].sf__Created,
+  empty: Object.values(empty).map((list) => list.length),
+  failure,
+  answered: rowsOfQuery.length,
+  answeredColumns: Object.keys(rowsOfQuery[0]),
 }));

@@ -1,16 +1,20 @@
-"""Logs in with simple-salesforce every way it knows, then describes, queries and upserts. Prints what it found as JSON.
+"""Logs in with simple-salesforce every way it knows, then describes, queries and upserts, row by row and in bulk.
+Prints what it found as JSON.
 
 Settings come as JSON in the environment variable CLIENT. simple-salesforce always builds https URLs; an adapter of its
 requests session sends them to the emulator instead, which leaves the package itself as it is.
 """
 
+import base64
+import csv
+import io
 import json
 import os
 from urllib.parse import urlsplit
 
 import requests
 from simple_salesforce import Salesforce, SalesforceLogin
-from simple_salesforce.exceptions import SalesforceMalformedRequest
+from simple_salesforce.exceptions import SalesforceMalformedRequest, SalesforceOperationError
 
 SETTINGS = json.loads(os.environ["CLIENT"])
 URL = SETTINGS["url"]
@@ -96,9 +100,41 @@ deleted = sf.CampaignMemberStatus.delete(status["id"])
 queried = sf.query_all(f"SELECT Id, Status, Lead.Email FROM CampaignMember WHERE CampaignId = '{CAMPAIGN}'")
 leads = sf.query_all("SELECT Id FROM Lead ORDER BY Id")
 
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+bulk = sf.bulk2.CampaignMember
+changes = [{"external_id__c": key(lead), "Status": "Responded"} for lead in others[:200]]
+changes.append({"external_id__c": "not a member", "Status": "Sent"})
+job = bulk.upsert(records=changes, external_id_field="external_id__c", wait=0)[0]
+results = bulk.get_all_ingest_records(job["job_id"])
+answered = f"SELECT external_id__c, Lead.Email FROM CampaignMember WHERE CampaignId = '{CAMPAIGN}' AND HasResponded = true"
+pages = [table(page) for page in bulk.query(answered, max_records=150, wait=0)]
+try:
+    bulk.insert(records=[{"Nope__c": "1"}], wait=0)
+    failure = None
+except SalesforceOperationError as error:
+    failure = str(error)
+
+package = io.BytesIO(base64.b64decode(SETTINGS["zip"]))
+checked = sf.deploy(package, sandbox=True, checkOnly=True)
+deployed = sf.deploy(package, sandbox=False)
+deployments = [sf.checkDeployStatus(one["asyncId"]) for one in (checked, deployed)]
+talk = sf.Talk__c.create({"Name": "One", "a__c": "x"})
+
 print(
     json.dumps(
         {
+            "deployed": [[one["state"], one["deployment_detail"]["deployed_count"]] for one in deployments],
+            "talk": talk["success"],
+            "bulk": {name: job[f"numberRecords{name}"] for name in ("Processed", "Failed", "Total")},
+            "results": {name: len(rows) for name, rows in results.items()},
+            "failed": results["failedRecords"][0]["sf__Error"],
+            "pages": [len(page) for page in pages],
+            "page": sorted(pages[0][0]),
+            "failure": failure,
             "users": users,
             "external": {name: external[name] for name in ("externalId", "unique", "length")},
             "codes": [created, updated, changed, deleted],

@@ -1,9 +1,11 @@
 //! Other people's Salesforce clients, unmodified, against the emulator: simple-salesforce and jsforce log in every way
-//! they know, describe, query, and upsert one row and many.
+//! they know, describe, query, and upsert one row, many, and many in bulk.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use rollbook::emulator::schema::Schema;
@@ -17,6 +19,8 @@ const PYTHON_PACKAGES: [&str; 1] = ["simple-salesforce==1.12.10"];
 /// More than a page of a query and more than a call's rows.
 const LEADS: usize = 2_150;
 const MEMBERS: usize = 251;
+/// What a bulk job says of a new member that nobody can be.
+const PARENTLESS: &str = "REQUIRED_FIELD_MISSING:Required fields are missing: [CampaignId]:CampaignId --";
 const PASSWORD: &str = "open sesame";
 
 struct Fixture {
@@ -50,6 +54,7 @@ async fn fixture() -> Fixture {
         "password": PASSWORD,
         "privateKey": String::from_utf8(key.private_key_to_pem_pkcs8().expect("PEM")).expect("PEM is ASCII"),
         "campaign": campaign,
+        "zip": STANDARD.encode(crate::emulator::deploy::talk()),
         "leads": leads.get(..MEMBERS).expect("there are more leads than members"),
     });
     Fixture { emulator, settings }
@@ -80,6 +85,7 @@ async fn simple_salesforce_works_unmodified() {
     let found = run(&python, &script, &settings).await;
     assert_eq!(found["users"], json!([settings["username"], settings["username"], settings["username"]]));
     assert_eq!(found["external"], json!({ "externalId": true, "unique": true, "length": 100 }));
+    assert_eq!((&found["deployed"], &found["talk"]), (&json!([["Succeeded", "3"], ["Succeeded", "3"]]), &json!(true)));
     assert_eq!(found["codes"], json!([201, 200, 204, 204]));
     assert_eq!(found["status"], "Sent");
     all_created(&found["many"], 200);
@@ -92,6 +98,12 @@ async fn simple_salesforce_works_unmodified() {
     assert_eq!(found["limit"], 15_000);
     assert!(found["objects"].as_u64() >= Some(10) && found["usage"] == 15_000);
     assert_eq!(emulator.calls("upsert"), 3);
+    assert_eq!(found["bulk"], json!({ "Processed": 201, "Failed": 1, "Total": 201 }));
+    assert_eq!(found["results"], json!({ "successfulRecords": 200, "failedRecords": 1, "unprocessedRecords": 0 }));
+    assert_eq!(found["failed"], PARENTLESS);
+    assert_eq!(found["pages"], json!([150, 50]));
+    assert_eq!(found["page"], json!(["Lead.Email", "external_id__c"]));
+    assert_eq!(found["failure"], "Job failure. Response content: InvalidBatch : Field name not found : Nope__c");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,6 +126,16 @@ async fn jsforce_works_unmodified() {
     assert_eq!(found["retrieved"].as_array().map(Vec::len), Some(2));
     assert_eq!(found["composite"], 200);
     assert_eq!(found["usage"]["limit"], 15_000);
+    assert_eq!((&found["checked"], &found["deployed"]), (&json!([true, true]), &json!([true, 4])));
+    assert_eq!(found["talk"], true);
     // 250 rows are two calls, the refused one is a third.
     assert_eq!(emulator.calls("collections_upsert"), 3);
+    let counts = json!({ "successfulResults": MEMBERS - 1, "failedResults": 1, "unprocessedRecords": 0 });
+    assert_eq!(found["bulk"], counts);
+    assert_eq!((&found["bulkFailed"], &found["bulkCreated"]), (&json!(PARENTLESS), &json!("false")));
+    assert_eq!(found["empty"], json!([0, 0, 0]));
+    let why = "Ingest job failed to complete due to: InvalidBatch : Field name not found : Nope__c";
+    assert_eq!(found["failure"], why);
+    assert_eq!(found["answered"], MEMBERS);
+    assert_eq!(found["answeredColumns"], json!(["external_id__c", "Lead.Email"]));
 }

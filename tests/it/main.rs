@@ -27,6 +27,7 @@ mod reference;
 mod registry;
 mod schemas;
 mod sessions;
+mod sf;
 mod sink;
 mod soql;
 mod spill;

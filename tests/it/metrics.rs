@@ -101,6 +101,13 @@ fn promtool_finds_nothing_to_say() {
     }
 }
 
+/// Another part's metrics, by the same rules.
+pub fn promtool_finds_nothing_to_say_about(metrics: &str) {
+    if let Some(Output { status, stdout, stderr }) = promtool(&["check", "metrics"], metrics) {
+        assert!(status.success(), "{}", String::from_utf8_lossy(&[stdout, stderr].concat()));
+    }
+}
+
 fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }

@@ -3,69 +3,45 @@
 use secrecy::ExposeSecret as _;
 
 use super::{Identity, Sessions, same};
-use crate::emulator::wire::{Call, Reply};
+use crate::emulator::soap::{Dialect, escape};
+use crate::emulator::wire::{Call, Refusal, Reply};
+
+const PARTNER: Dialect = Dialect {
+    namespace: "urn:partner.soap.sforce.com",
+    faults: "urn:fault.partner.soap.sforce.com",
+    fault: "LoginFault",
+};
 
 /// Answers `POST /services/Soap/u/NN.0`.
 pub fn login(sessions: &mut Sessions, call: &Call, version: &str) -> Reply {
     let body = String::from_utf8_lossy(&call.body);
     let Some((username, password)) = login_fields(&body) else {
-        return fault("UNKNOWN_EXCEPTION", "No operation available for request: only login is served here");
+        let message = "No operation available for request: only login is served here";
+        return PARTNER.fault(&Refusal::new(500, "UNKNOWN_EXCEPTION", message));
     };
     let expected = sessions.credentials.password.as_ref().map(|password| password.expose_secret().to_owned());
     let right = expected.is_some_and(|expected| same(&password, &expected));
     if !right || username != sessions.identity.username {
-        return fault("INVALID_LOGIN", "Invalid username, password, security token; or user locked out.");
+        let message = "Invalid username, password, security token; or user locked out.";
+        return PARTNER.fault(&Refusal::new(500, "INVALID_LOGIN", message));
     }
     let token = sessions.issue();
     let Identity { org_id, user_id, username } = sessions.identity();
-    let server = format!("{}/services/Soap/u/{version}/{org_id}", call.base_url);
-    let (token, server, username) = (escape(&token), escape(&server), escape(username));
-    envelope(
-        200,
-        &format!(
-            "<loginResponse><result><metadataServerUrl>{server}</metadataServerUrl><passwordExpired>false</passwordExpired>\
-             <sandbox>false</sandbox><serverUrl>{server}</serverUrl><sessionId>{token}</sessionId>\
-             <userId>{user_id}</userId><userInfo><organizationId>{org_id}</organizationId>\
-             <organizationName>Rollbook Emulator</organizationName><sessionSecondsValid>7200</sessionSecondsValid>\
-             <userId>{user_id}</userId><userName>{username}</userName></userInfo></result></loginResponse>"
-        ),
-    )
+    let [server, metadata] =
+        ["u", "m"].map(|api| escape(&format!("{}/services/Soap/{api}/{version}/{org_id}", call.base_url)));
+    let (token, username) = (escape(&token), escape(username));
+    PARTNER.reply(&format!(
+        "<loginResponse><result><metadataServerUrl>{metadata}</metadataServerUrl>\
+         <passwordExpired>false</passwordExpired><sandbox>false</sandbox><serverUrl>{server}</serverUrl>\
+         <sessionId>{token}</sessionId><userId>{user_id}</userId><userInfo><organizationId>{org_id}</organizationId>\
+         <organizationName>Rollbook Emulator</organizationName><sessionSecondsValid>7200</sessionSecondsValid>\
+         <userId>{user_id}</userId><userName>{username}</userName></userInfo></result></loginResponse>"
+    ))
 }
 
-/// Prefixes differ from client to client, so elements are found by their local names.
 fn login_fields(body: &str) -> Option<(String, String)> {
     let document = roxmltree::Document::parse(body).ok()?;
-    let login = document.descendants().find(|node| node.tag_name().name() == "login")?;
-    let text = |name: &str| {
-        let node = login.children().find(|node| node.tag_name().name() == name)?;
-        Some(node.text().unwrap_or_default().to_owned())
-    };
+    let (login, _) = PARTNER.operation(&document).filter(|(operation, _)| operation.tag_name().name() == "login")?;
+    let text = |name| PARTNER.text(login, name).map(str::to_owned);
     Some((text("username")?, text("password")?))
-}
-
-fn fault(code: &str, message: &str) -> Reply {
-    envelope(
-        500,
-        &format!(
-            "<soapenv:Fault><faultcode>sf:{code}</faultcode><faultstring>{code}: {message}</faultstring><detail>\
-             <sf:LoginFault xmlns:sf=\"urn:fault.partner.soap.sforce.com\"><sf:exceptionCode>{code}</sf:exceptionCode>\
-             <sf:exceptionMessage>{message}</sf:exceptionMessage></sf:LoginFault></detail></soapenv:Fault>"
-        ),
-    )
-}
-
-fn envelope(status: u16, body: &str) -> Reply {
-    Reply::text(
-        status,
-        "text/xml;charset=UTF-8",
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><soapenv:Envelope \
-             xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns=\"urn:partner.soap.sforce.com\">\
-             <soapenv:Body>{body}</soapenv:Body></soapenv:Envelope>"
-        ),
-    )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

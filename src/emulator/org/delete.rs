@@ -15,6 +15,7 @@ impl Org {
         allow(object.deletable, access)?;
         let record = self.tables.get(table).and_then(|table| table.row(row)).cloned();
         let mut record = record.ok_or_else(Refusal::no_record)?;
+        self.lock(object, &record)?;
         let id = record.id;
         let campaign = self.text(&record, object, "CampaignId").map(str::to_owned);
         record.deleted = true;
@@ -42,7 +43,7 @@ impl Org {
         for field in child.fields.iter().filter(points_here) {
             let found = self.find(&child.name, &field.name, id.as_str()).unwrap_or_default();
             let children: Vec<SalesforceId> = found.into_iter().map(|record| record.id).collect();
-            let cascades = matches!(child.name.as_str(), "CampaignMember" | "CampaignMemberStatus");
+            let cascades = field.cascade || matches!(child.name.as_str(), "CampaignMember" | "CampaignMemberStatus");
             for child_id in children {
                 if cascades {
                     self.delete(&child.name, child_id.as_str(), Access::System)?;

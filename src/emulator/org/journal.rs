@@ -23,6 +23,10 @@ const LOCK: &str = "lock";
 /// The open file.
 pub struct Journal {
     file: File,
+    /// Bytes in it.
+    length: u64,
+    /// Bytes of whole lines that were found when it was opened, before it was compacted.
+    recovered: u64,
     path: PathBuf,
     _lock: File,
 }
@@ -53,24 +57,36 @@ impl Journal {
             TryLockError::WouldBlock => JournalError::InUse { path: directory.to_owned() },
             TryLockError::Error(source) => fail(source),
         })?;
-        match File::open(&path) {
+        let recovered = match File::open(&path) {
             Ok(file) => replay(BufReader::new(file), tables).map_err(|problem| match problem {
                 Problem::Io(source) => fail(source),
                 Problem::Line(line) => JournalError::Line { path: path.clone(), line },
                 Problem::Object(line, object) => JournalError::Object { path: path.clone(), line, object },
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(fail(error)),
-        }
+        };
         compact(directory, &path, tables).map_err(fail)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(fail)?;
-        Ok(Self { file, path, _lock: lock })
+        let length = file.metadata().map_err(fail)?.len();
+        Ok(Self { file, length, recovered, path, _lock: lock })
     }
 
     /// Appends lines and waits until they are on disk.
     pub fn append(&mut self, lines: &str) -> Result<(), JournalError> {
         let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        self.length += written.as_ref().map_or(0, |()| lines.len() as u64);
         written.map_err(|source| JournalError::Io { path: self.path.clone(), source })
+    }
+}
+
+impl Journal {
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn recovered(&self) -> u64 {
+        self.recovered
     }
 }
 
@@ -80,8 +96,9 @@ enum Problem {
     Object(usize, String),
 }
 
-fn replay(file: BufReader<File>, tables: &mut [Table]) -> Result<(), Problem> {
-    let mut bad = None;
+/// The bytes of its whole lines.
+fn replay(file: BufReader<File>, tables: &mut [Table]) -> Result<u64, Problem> {
+    let (mut bad, mut length) = (None, 0);
     for (number, line) in file.split(b'\n').enumerate() {
         // Only the last line may be torn: a bad one with another after it means damage.
         if let Some(line) = bad {
@@ -90,12 +107,12 @@ fn replay(file: BufReader<File>, tables: &mut [Table]) -> Result<(), Problem> {
         let line = line.map_err(Problem::Io)?;
         match restore(&line, tables) {
             _ if line.is_empty() => {}
-            Some(Restored::Row) => {}
+            Some(Restored::Row) => length += line.len() as u64 + 1,
             Some(Restored::NoTable(object)) => return Err(Problem::Object(number + 1, object)),
             None => bad = Some(number + 1),
         }
     }
-    Ok(())
+    Ok(length)
 }
 
 enum Restored {

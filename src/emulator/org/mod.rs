@@ -5,8 +5,11 @@
 
 mod check;
 mod delete;
+mod deployed;
 mod journal;
+mod lock;
 mod member;
+mod rules;
 mod seed;
 mod status;
 mod table;
@@ -18,27 +21,43 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema};
+use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema, Source};
 use crate::event::SalesforceId;
+use deployed::Deployed;
 use journal::Journal;
+use lock::Locks;
+use rules::Rules;
 use table::Table;
 
 pub use check::cell_of;
 pub use journal::JournalError;
+pub use rules::{DuplicateRule, ValidationRule};
 pub use seed::Person;
 pub use table::{Cell, Record};
-pub use write::{Access, Body};
+pub use write::{Access, Body, numbered_id};
 
 /// Rows and rules of one emulated org.
 pub struct Org {
     schema: Arc<Schema>,
     tables: Vec<Table>,
     journal: Option<Journal>,
+    deployed: Deployed,
     /// What the open transaction changed, oldest first.
     undo: Vec<Undo>,
-    locked: HashSet<SalesforceId>,
+    /// Rows that were changed, until somebody counts them.
+    changes: Vec<(String, Change)>,
+    locks: Locks,
+    rules: Rules,
     organization: SalesforceId,
     user: SalesforceId,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Created,
+    Updated,
+    Deleted,
 }
 
 /// How one change is taken back.
@@ -49,17 +68,40 @@ struct Undo {
     before: Option<Record>,
 }
 
+impl Change {
+    /// `before` is None for a new row.
+    fn of(before: Option<&Record>, after: &Record) -> Self {
+        match before {
+            None => Self::Created,
+            Some(before) if after.deleted && !before.deleted => Self::Deleted,
+            Some(_) => Self::Updated,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 impl Org {
     /// Opens the org: the rows of `data`, or an empty one with its organization and integration user.
-    pub fn open(schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
-        let mut tables: Vec<Table> = schema.objects().map(Table::new).collect();
+    pub fn open(mut schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
+        let deployed = Deployed::open(data, &mut schema)?;
+        let mut tables: Vec<Table> = schema.declared().map(Table::new).collect();
         let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
         let mut org = Self {
             schema: Arc::new(schema),
             tables,
             journal,
+            deployed,
             undo: Vec::new(),
-            locked: HashSet::new(),
+            changes: Vec::new(),
+            locks: Locks::default(),
+            rules: Rules::default(),
             organization: seed::first_id("00D"),
             user: seed::first_id("005"),
         };
@@ -70,6 +112,19 @@ impl Org {
 
     pub fn schema(&self) -> Arc<Schema> {
         Arc::clone(&self.schema)
+    }
+
+    /// Takes on the schema that a deployment of `sources` made. Rows stay; new fields of theirs are empty.
+    pub fn adopt(&mut self, schema: Schema, sources: Vec<Source>) -> Result<(), JournalError> {
+        self.deployed.keep(sources)?;
+        for object in schema.declared() {
+            match self.tables.iter_mut().find(|table| table.object == object.name) {
+                Some(table) => table.adapt(object),
+                None => self.tables.push(Table::new(object)),
+            }
+        }
+        self.schema = Arc::new(schema);
+        Ok(())
     }
 
     pub fn org_id(&self) -> &str {
@@ -128,16 +183,6 @@ impl Org {
         Some(self.rows(&object.name).iter().filter(|record| !record.deleted).map(row).collect())
     }
 
-    pub fn lock_record(&mut self, id: &str) {
-        self.locked.extend(SalesforceId::parse(id));
-    }
-
-    pub fn unlock_record(&mut self, id: &str) {
-        if let Some(id) = SalesforceId::parse(id) {
-            self.locked.remove(&id);
-        }
-    }
-
     /// Where the transaction stands; to come back to.
     pub fn savepoint(&self) -> usize {
         self.undo.len()
@@ -158,25 +203,54 @@ impl Org {
 
     /// Ends the transaction; what it changed is on disk afterwards. On failure nothing of it remains.
     pub fn commit(&mut self) -> Result<(), JournalError> {
-        let Some(journal) = self.journal.as_mut().filter(|_| !self.undo.is_empty()) else {
-            self.undo.clear();
-            return Ok(());
-        };
-        let mut lines = String::new();
-        let mut seen = HashSet::new();
-        for Undo { table, row, .. } in &self.undo {
-            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)));
-            if let Some((table, record)) = changed.and_then(|table| Some((table, table.row(*row)?))) {
-                lines.push_str(&journal::line(table, record));
-            }
-        }
+        let lines = self.pending();
+        let change = |(table, record, before): (&Table, &Record, _)| (table.object.clone(), Change::of(before, record));
+        let mut changes = self.changed().map(change).collect();
         // Crash here: the client has no answer, and sends the rows again.
-        let written = journal.append(&lines);
+        let written = match self.journal.as_mut().filter(|_| !lines.is_empty()) {
+            Some(journal) => journal.append(&lines),
+            None => Ok(()),
+        };
         match written {
-            Ok(()) => self.undo.clear(),
+            Ok(()) => {
+                self.undo.clear();
+                self.changes.append(&mut changes);
+            }
             Err(_) => self.rollback_to(0),
         }
         written
+    }
+
+    /// How long the journal is once the transaction is in it. None: there is no journal.
+    pub fn journal_end(&self) -> Option<u64> {
+        Some(self.journal.as_ref()?.length() + self.pending().len() as u64)
+    }
+
+    /// How much of the journal was whole when the org was opened.
+    pub fn journal_recovered(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::recovered)
+    }
+
+    /// The rows that the transaction changed, as the journal takes them.
+    fn pending(&self) -> String {
+        match &self.journal {
+            Some(_) => self.changed().map(|(table, record, _)| journal::line(table, record)).collect(),
+            None => String::new(),
+        }
+    }
+
+    /// The rows that the transaction changed, each once, with what stood there before.
+    fn changed(&self) -> impl Iterator<Item = (&Table, &Record, Option<&Record>)> {
+        let mut seen = HashSet::new();
+        self.undo.iter().filter_map(move |Undo { table, row, before }| {
+            let changed = self.tables.get(*table).filter(|_| seen.insert((*table, *row)))?;
+            Some((changed, changed.row(*row)?, before.as_ref()))
+        })
+    }
+
+    /// Rows that committed transactions changed since the last time.
+    pub fn take_changes(&mut self) -> Vec<(String, Change)> {
+        std::mem::take(&mut self.changes)
     }
 
     fn table_index(&self, object: &str) -> Option<usize> {
@@ -245,7 +319,12 @@ pub fn timestamp(millis: i64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
 }
 
-fn now() -> i64 {
+pub fn timestamp_now() -> String {
+    timestamp(now())
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 

@@ -90,13 +90,23 @@ impl Table {
             indexes: Vec::new(),
             next: 1,
         };
+        table.adapt(object);
+        table
+    }
+
+    /// Takes on what the object is now: new fields are empty, rows stay as they are.
+    pub fn adapt(&mut self, object: &ObjectDef) {
+        self.indexes.clear();
         for field in object.fields.iter().filter(|field| field.derived.is_none()) {
-            let column = table.column_or_new(&field.name);
+            let column = self.column_or_new(&field.name);
             if indexed(field) {
-                table.indexes.push(Index { column, case_sensitive: exact(field), rows: HashMap::new() });
+                let mut index = Index { column, case_sensitive: exact(field), rows: HashMap::new() };
+                for (at, record) in self.rows.iter().enumerate() {
+                    index.insert(index.key_of(record), at);
+                }
+                self.indexes.push(index);
             }
         }
-        table
     }
 
     pub fn columns(&self) -> &[String] {

@@ -50,7 +50,11 @@ impl Org {
         draft.take(cells);
         self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
+        self.lock(object, &draft.record)?;
         self.object_rules(object, &mut draft, None)?;
+        if access == Access::User {
+            self.check_rules(object, &draft, true)?;
+        }
         self.check_unique(object, &draft, None)?;
         let id = draft.record.id;
         self.table_push(table, draft.record);
@@ -73,7 +77,11 @@ impl Org {
         draft.take(cells);
         self.check_required(object, &draft.record, access)?;
         self.check_references(object, &draft)?;
+        self.lock(object, &draft.record)?;
         self.object_rules(object, &mut draft, Some(&before))?;
+        if access == Access::User {
+            self.check_rules(object, &draft, false)?;
+        }
         self.check_unique(object, &draft, Some(row))?;
         self.table_replace(table, row, draft.record);
         self.after_write(object, before.id)?;
@@ -92,7 +100,6 @@ impl Org {
         if rows.row(row).is_some_and(|record| record.deleted) {
             return Err(Refusal::new(404, "ENTITY_IS_DELETED", "entity is deleted"));
         }
-        self.check_lock(parsed)?;
         Ok((table, row))
     }
 
@@ -205,16 +212,8 @@ impl Org {
             Some(parent) if parent.deleted => {
                 Err(Refusal::bad("ENTITY_IS_DELETED", "entity is deleted").on(&field.name))
             }
-            Some(parent) => self.check_lock(parent.id),
+            Some(_) => Ok(()),
         }
-    }
-
-    fn check_lock(&self, id: SalesforceId) -> Result<(), Refusal> {
-        if self.locked.contains(&id) {
-            let message = format!("unable to obtain exclusive access to this record or 1 records: {id}");
-            return Err(Refusal::bad("UNABLE_TO_LOCK_ROW", message));
-        }
-        Ok(())
     }
 
     fn check_unique(&self, object: &ObjectDef, draft: &Draft, own: Option<usize>) -> Result<(), Refusal> {
@@ -274,7 +273,7 @@ pub(super) fn allow(permitted: bool, access: Access) -> Result<(), Refusal> {
 }
 
 /// The id of an object's `number`th row: key prefix, a fixed instance part, the number in base 62.
-pub(super) fn numbered_id(prefix: &str, number: u64) -> SalesforceId {
+pub fn numbered_id(prefix: &str, number: u64) -> SalesforceId {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut rest = number;
     let mut digits = [b'0'; 7];

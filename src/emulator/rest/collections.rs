@@ -21,10 +21,10 @@ const RETRIEVE_MAX: usize = 2_000;
 const CHUNKS_MAX: usize = 10;
 
 /// What became of one row.
-struct RowResult {
-    outcome: Result<String, Refusal>,
+pub struct RowResult {
+    pub outcome: Result<String, Refusal>,
     /// Whether the row was, or would have been, an insert. None: the operation does not say.
-    created: Option<bool>,
+    pub created: Option<bool>,
 }
 
 /// `PATCH /composite/sobjects/X/FIELD`
@@ -44,7 +44,7 @@ pub fn upsert(service: &mut Service, call: &DataCall<'_>, object: &str, field: &
             |(body, key): (&Body, &Option<String>)| upsert_one(org, object, field, (body, key.as_deref(), &repeated));
         records.iter().zip(&keys).map(row).collect()
     };
-    rows(&mut service.org, all_or_none, run)
+    rows(service, all_or_none, run)
 }
 
 /// `/composite/sobjects`: records of mixed types.
@@ -61,12 +61,12 @@ pub fn mixed(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusa
                     .map(|body| if create { create_one(org, &schema, body) } else { update_one(org, &schema, body) })
                     .collect()
             };
-            rows(&mut service.org, all_or_none, run)
+            rows(service, all_or_none, run)
         }
         Method::Delete => {
             let ids = ids(call.call.param("ids").unwrap_or_default(), ROWS_MAX)?;
             let all_or_none = call.call.param("allOrNone") == Some("true");
-            rows(&mut service.org, all_or_none, |org| ids.iter().map(|id| delete_one(org, &schema, id)).collect())
+            rows(service, all_or_none, |org| ids.iter().map(|id| delete_one(org, &schema, id)).collect())
         }
         other @ (Method::Get | Method::Head | Method::Put) => Err(Refusal::method(other, "POST,PATCH,DELETE")),
     }
@@ -160,12 +160,13 @@ fn member<'a>(record: &'a Body, name: &str) -> Option<&'a Value> {
     record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-fn normal(key: &str, field: &FieldDef) -> String {
+/// A key as its field compares it.
+pub fn normal(key: &str, field: &FieldDef) -> String {
     if field.case_sensitive { key.to_owned() } else { key.to_lowercase() }
 }
 
 /// Keys that more than one row has: all of those rows fail.
-fn repeated(keys: &[Option<String>], field: &FieldDef) -> HashSet<String> {
+pub fn repeated(keys: &[Option<String>], field: &FieldDef) -> HashSet<String> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for key in keys.iter().flatten() {
         *counts.entry(normal(key, field)).or_default() += 1;
@@ -189,17 +190,29 @@ fn upsert_one(
             Refusal::bad("INVALID_FIELD", "The Id field should not be specified in the sobject data.").on("Id"),
         );
     }
-    let Some(key) = key else {
-        return refused(Refusal::bad("MISSING_ARGUMENT", format!("{} not specified", field.name)));
-    };
-    if repeated.contains(&normal(key, field)) {
-        let refusal = Refusal::bad("DUPLICATE_VALUE", format!("Duplicate external id specified: {key}"));
-        return refused(refusal.on(&field.name));
-    }
     let mut body = record.clone();
     body.retain(|name, _| !name.eq_ignore_ascii_case(&field.name));
+    upsert_by_key(org, object, field, (&body, key.map(|key| (key, repeated.contains(&normal(key, field))))))
+}
+
+/// Upserts a row by its key, of which the caller knows whether other rows have it too.
+pub fn upsert_by_key(
+    org: &mut Org,
+    object: &ObjectDef,
+    field: &FieldDef,
+    (body, key): (&Body, Option<(&str, bool)>),
+) -> RowResult {
+    let refused = |refusal| RowResult { outcome: Err(refusal), created: Some(false) };
+    let key = match key {
+        None => return refused(Refusal::bad("MISSING_ARGUMENT", format!("{} not specified", field.name))),
+        Some((key, true)) => {
+            let refusal = Refusal::bad("DUPLICATE_VALUE", format!("Duplicate external id specified: {key}"));
+            return refused(refusal.on(&field.name));
+        }
+        Some((key, false)) => key,
+    };
     let exists = super::sobjects::matches(org, object, field, key).is_ok_and(|found| !found.is_empty());
-    let outcome = match upsert_row(org, object, field, key, &body) {
+    let outcome = match upsert_row(org, object, field, key, body) {
         Ok(Upserted::Created(id) | Upserted::Updated(id)) => Ok(id.to_string()),
         Ok(Upserted::Several(found)) => {
             let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -244,7 +257,12 @@ fn typed<'a>(schema: &'a Schema, record: &Body) -> Result<&'a ObjectDef, Refusal
 }
 
 /// Runs the rows in order and puts their results together.
-fn rows(org: &mut Org, all_or_none: bool, run: impl FnOnce(&mut Org) -> Vec<RowResult>) -> Result<Reply, Refusal> {
+fn rows(
+    service: &mut Service,
+    all_or_none: bool,
+    run: impl FnOnce(&mut Org) -> Vec<RowResult>,
+) -> Result<Reply, Refusal> {
+    let org = &mut service.org;
     let savepoint = org.savepoint();
     let mut results = run(org);
     // A value of the wrong JSON type makes the whole request unreadable.
@@ -258,6 +276,9 @@ fn rows(org: &mut Org, all_or_none: bool, run: impl FnOnce(&mut Org) -> Vec<RowR
     if rolled_back {
         org.rollback_to(savepoint);
     }
+    service
+        .refused
+        .extend(results.iter().filter_map(|result| result.outcome.as_ref().err()).map(|refusal| refusal.code));
     let rows: Vec<Value> = results.iter().map(|result| row(result, rolled_back)).collect();
     Ok(Reply::json(200, json!(rows)))
 }

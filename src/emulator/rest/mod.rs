@@ -3,18 +3,22 @@
 //! Names of resources, objects and fields are compared without regard to case and a trailing slash means nothing,
 //! because clients differ in both.
 
-mod collections;
+mod batch;
+pub(super) mod collections;
 mod composite;
+mod graph;
+mod limits;
 mod query;
 mod record;
-mod search;
-mod sobjects;
+pub(super) mod search;
+pub(super) mod sobjects;
+mod tree;
 
 use serde_json::{Value, json};
 
-use super::auth;
-use super::server::Service;
+use super::server::{Service, Turn};
 use super::wire::{Call, Method, Refusal, Reply};
+use super::{auth, bulk, metadata};
 
 pub use query::Cursors;
 
@@ -36,53 +40,74 @@ impl DataCall<'_> {
     }
 }
 
-/// Answers a call; its changes are durable before it returns.
-pub fn respond(service: &mut Service, call: &Call) -> Reply {
+/// Answers a call; its changes are durable before it returns. None: it did nothing, because it met a lock.
+pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let reply = match path.as_slice() {
         ["services", "oauth2", resource] => service.sessions.oauth(call, resource),
         ["services", "Soap", "u", version, ..] if call.method == Method::Post => {
             auth::soap_login(&mut service.sessions, call, version)
         }
+        ["services", "Soap", "m", _, ..] if call.method == Method::Post => metadata::respond_soap(service, call),
         ["services", "data"] => Reply::json(200, versions()),
-        ["services", "data", version, path @ ..] => data(service, call, version, path),
+        ["services", "data", version, path @ ..] => data(service, (call, turn), version, path)?,
         ["id", _, _] => identity(service, call).unwrap_or_else(|refusal| refusal.reply()),
         _ => Refusal::not_found().reply(),
     };
     service.counters.answered(call, reply.status);
-    reply
+    Some(reply)
 }
 
-fn data(service: &mut Service, call: &Call, version: &str, path: &[&str]) -> Reply {
+fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path: &[&str]) -> Option<Reply> {
     // Only a call that panicked leaves something open: it was never answered.
     service.org.rollback_to(0);
-    let reply = admit(service, call, version).and_then(|version| {
-        let reply = route(service, &DataCall { call, version, path });
-        let saved = service.org.commit();
-        saved
-            .map_err(|_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written"))?;
-        reply
-    });
+    service.refused.clear();
+    service.counters.drop_reserved();
+    let reply = match admit(service, call, version, turn.first) {
+        Ok(version) => {
+            let duplicates = call.header("sforce-duplicate-rule-header").unwrap_or_default();
+            service.org.set_duplicate_rule_header(duplicates);
+            let reply = route(service, &DataCall { call, version, path });
+            if service.org.met_lock() && !turn.last {
+                service.org.rollback_to(0);
+                service.counters.drop_reserved();
+                return None;
+            }
+            let lost = |_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written");
+            service.org.commit().map_err(lost).and(reply)
+        }
+        Err(refusal) => Err(refusal),
+    };
+    service.refused.extend(reply.as_ref().err().map(|refusal| refusal.code));
+    for code in service.refused.drain(..) {
+        service.counters.refused(code);
+    }
+    service.counters.take_reserved();
     let reply = reply.unwrap_or_else(|refusal| refusal.reply());
-    reply.with_header("Sforce-Limit-Info", service.counters.limit_info())
+    Some(reply.with_header("Sforce-Limit-Info", service.counters.limit_info()))
 }
 
 /// Token, version, allocation: in this order, and only a call that passes the first two costs anything.
-fn admit(service: &mut Service, call: &Call, version: &str) -> Result<u32, Refusal> {
+fn admit(service: &mut Service, call: &Call, version: &str, unpaid: bool) -> Result<u32, Refusal> {
     service.sessions.check(call.token()?)?;
-    let number: u32 = version
-        .strip_prefix('v')
-        .and_then(|number| number.strip_suffix(".0"))
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(Refusal::not_found)?;
-    if number < *VERSIONS.start() {
-        return Err(Refusal::new(410, "GONE", "The requested resource is no longer available"));
+    let number = self::version(version)?;
+    if unpaid {
+        service.counters.charge()?;
     }
-    if !VERSIONS.contains(&number) {
-        return Err(Refusal::not_found());
-    }
-    service.counters.charge()?;
     Ok(number)
+}
+
+/// The number of a version that is served.
+fn version(text: &str) -> Result<u32, Refusal> {
+    let number = text.strip_prefix('v').and_then(|text| text.strip_suffix(".0"));
+    let number: u32 = number.and_then(|number| number.parse().ok()).ok_or_else(Refusal::not_found)?;
+    match number {
+        number if number < *VERSIONS.start() => {
+            Err(Refusal::new(410, "GONE", "The requested resource is no longer available"))
+        }
+        number if VERSIONS.contains(&number) => Ok(number),
+        _ => Err(Refusal::not_found()),
+    }
 }
 
 /// Also where the subrequests of a composite call come in.
@@ -91,7 +116,8 @@ fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     match (lower.as_slice(), call.path) {
         ([], _) => Ok(Reply::json(200, root(service, call))),
-        (["limits"], _) => Ok(Reply::json(200, limits(service))),
+        (["limits"], _) => Ok(Reply::json(200, limits::report(service, call.version))),
+        (["jobs", ..], _) => bulk::respond(service, call),
         (["sobjects"], _) => sobjects::global(service, call),
         (["sobjects", _], [_, object]) => sobjects::collection(service, call, object),
         (["sobjects", _, "describe"], [_, object, _]) => sobjects::describe(service, call, object),
@@ -100,9 +126,14 @@ fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
             sobjects::by_external_id(service, call, &sobjects::Key { object, field, value })
         }
         (["composite"], _) => composite::respond(service, call),
+        (["composite", "batch"], _) => batch::respond(service, call),
+        (["composite", "graph"], _) => graph::respond(service, call),
+        (["composite", "tree", _], [_, _, object]) => tree::respond(service, call, object),
         (["composite", "sobjects"], _) => collections::mixed(service, call),
         (["composite", "sobjects", _], [_, _, object]) => collections::retrieve(service, call, object),
         (["composite", "sobjects", _, _], [_, _, object, field]) => collections::upsert(service, call, object, field),
+        (["metadata", "deployrequest"], _) => metadata::start_rest(service, call),
+        (["metadata", "deployrequest", _], [_, _, id]) => metadata::status_rest(service, call, id),
         (["query" | "queryall"], _) => query::respond(service, call),
         (["query" | "queryall", _], [_, locator]) => query::next_page(service, call, locator),
         _ => Err(Refusal::not_found()),
@@ -130,20 +161,11 @@ fn root(service: &Service, call: &DataCall<'_>) -> Value {
     json!({
         "identity": service.sessions.identity_url(&call.call.base_url),
         "composite": format!("{base}/composite"),
+        "jobs": format!("{base}/jobs"),
         "limits": format!("{base}/limits"),
         "query": format!("{base}/query"),
         "queryAll": format!("{base}/queryAll"),
         "sobjects": format!("{base}/sobjects"),
-    })
-}
-
-fn limits(service: &Service) -> Value {
-    let max = service.counters.daily_limit();
-    let remaining = max.saturating_sub(service.counters.api_calls());
-    json!({
-        "DailyApiRequests": { "Max": max, "Remaining": remaining },
-        "DailyBulkApiBatches": { "Max": 15_000, "Remaining": 15_000 },
-        "DataStorageMB": { "Max": 1_024, "Remaining": 1_024 },
     })
 }
 

@@ -72,7 +72,7 @@ fn children(schema: &Schema, parent: &ObjectDef) -> Value {
     for child in schema.objects() {
         for field in child.fields.iter().filter(|field| field.reference_to.contains(&parent.name)) {
             children.push(json!({
-                "cascadeDelete": false,
+                "cascadeDelete": field.cascade,
                 "childSObject": child.name,
                 "deprecatedAndHidden": false,
                 "field": field.name,
@@ -136,6 +136,7 @@ fn access(field: &FieldDef) -> Value {
         "aggregatable": !long && field.kind != FieldKind::Boolean,
         "createable": field.createable,
         "updateable": field.updateable,
+        "cascadeDelete": field.cascade,
         "nillable": field.nillable,
         "unique": field.unique,
         "externalId": field.external_id,
@@ -154,7 +155,6 @@ fn constants() -> Value {
         "aiPredictionField": false,
         "calculated": false,
         "calculatedFormula": null,
-        "cascadeDelete": false,
         "compoundFieldName": null,
         "controllerName": null,
         "defaultValueFormula": null,
@@ -200,7 +200,8 @@ pub fn type_name(kind: FieldKind) -> &'static str {
     }
 }
 
-fn soap_type(kind: FieldKind) -> &'static str {
+/// The name of the type in XML, where it has one.
+pub fn soap_type(kind: FieldKind) -> &'static str {
     match kind {
         FieldKind::Id | FieldKind::Reference => "tns:ID",
         FieldKind::Number { .. } => "xsd:double",

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A field as the integration user sees it. `createable` and `updateable` already include its permissions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "Salesforce's own independent field properties")]
 pub struct FieldDef {
     pub name: String,
@@ -34,6 +34,8 @@ pub struct FieldDef {
     pub relationship_name: Option<String>,
     /// Name of the list of children on the parent.
     pub child_relationship: Option<String>,
+    /// The record goes with its parent: the field of a master-detail relationship.
+    pub cascade: bool,
     /// Display format of an auto-number, such as `USE-{000000}`.
     pub auto_number: Option<String>,
     /// Never stored: computed from other fields whenever it is read.
@@ -99,6 +101,7 @@ impl FieldDef {
             reference_to: Vec::new(),
             relationship_name: None,
             child_relationship: None,
+            cascade: false,
             auto_number: None,
             derived: None,
         }

@@ -7,7 +7,9 @@
 //! Field-level security is part of it: a custom field that no permission set grants is absent, as it is for the
 //! integration user of a real org. Only `fields` of an `ObjectDef` is what that user sees.
 
+mod component;
 pub mod describe;
+mod element;
 mod embedded;
 mod field;
 mod permission;
@@ -17,8 +19,10 @@ mod standard;
 use std::collections::HashMap;
 use std::path::Path;
 
+pub use component::Component;
+pub use element::Error;
 pub use field::{Derived, FieldDef, FieldKind};
-pub use source::{Error, Source};
+pub use source::Source;
 
 use permission::Grants;
 
@@ -72,19 +76,33 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Adds what the sources declare, as a deployment does: all of it or nothing.
+    /// Adds what the sources declare: all of it or nothing.
     pub fn apply(&mut self, sources: &[Source]) -> Result<(), Error> {
-        let mut next = self.clone();
-        source::declare(&mut next.objects, sources)?;
-        permission::collect(&mut next.grants, &next.objects, sources)?;
-        next.grant();
+        let (next, components) = self.deployed(sources);
+        if let Some(error) = components.into_iter().find_map(|component| component.problem) {
+            return Err(error);
+        }
         *self = next;
         Ok(())
+    }
+
+    /// The schema with what is good of the sources, and what became of each component.
+    pub fn deployed(&self, sources: &[Source]) -> (Self, Vec<Component>) {
+        let mut next = self.clone();
+        let mut components = source::declare(&mut next.objects, sources);
+        components.extend(permission::collect(&mut next.grants, &next.objects, sources));
+        next.grant();
+        (next, components)
     }
 
     /// The objects that the user sees, in the order of declaration.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectDef> {
         self.objects.iter().filter(|object| object.readable)
+    }
+
+    /// All objects, seen or not.
+    pub fn declared(&self) -> impl Iterator<Item = &ObjectDef> {
+        self.objects.iter()
     }
 
     pub fn object(&self, name: &str) -> Option<&ObjectDef> {

@@ -5,34 +5,57 @@
 //! field. Files of other kinds, and standard objects that the emulator does not have, are passed over: nothing can be
 //! asked about them.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 
 use roxmltree::{Document, Node};
+use serde::{Deserialize, Serialize};
 
+use super::component::Component;
+use super::element::{Element, Error};
 use super::field::{FieldDef, FieldKind};
 use super::{ObjectDef, standard};
 
 const OBJECT_FILES: [&str; 2] = [".object-meta.xml", ".object"];
 const FIELD_FILE: &str = ".field-meta.xml";
+/// The enum `FieldType` of the Metadata API. A file with another type cannot be read at all.
+const FIELD_TYPES: [&str; 29] = [
+    "Address",
+    "Array",
+    "AutoNumber",
+    "Checkbox",
+    "Currency",
+    "Date",
+    "DateTime",
+    "Email",
+    "EncryptedText",
+    "ExternalLookup",
+    "File",
+    "Hierarchy",
+    "Html",
+    "IndirectLookup",
+    "Location",
+    "LongTextArea",
+    "Lookup",
+    "MasterDetail",
+    "MetadataRelationship",
+    "MultiselectPicklist",
+    "Number",
+    "Percent",
+    "Phone",
+    "Picklist",
+    "Summary",
+    "Text",
+    "TextArea",
+    "Time",
+    "Url",
+];
 
 /// A file of the tree. The path is relative, with forward slashes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Source {
     pub path: String,
     pub text: String,
-}
-
-/// Why a source tree is no schema.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("could not read `{path}`")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("`{path}` is not XML")]
-    Xml { path: String, source: roxmltree::Error },
-    #[error("`{path}`: element `{element}` {problem}; hint: {hint}")]
-    Invalid { path: String, element: String, problem: String, hint: &'static str },
-    #[error("no object, field or permission set below `{path}`; hint: name the directory of `sfdx-project.json`")]
-    Empty { path: PathBuf },
 }
 
 impl Source {
@@ -54,6 +77,33 @@ impl Source {
 
     pub(super) fn document(&self) -> Result<Document<'_>, Error> {
         Document::parse(&self.text).map_err(|source| Error::Xml { path: self.path.clone(), source })
+    }
+
+    /// The document, if all of its fields are of known types.
+    fn definition(&self) -> Result<Document<'_>, Error> {
+        let document = self.document()?;
+        for node in document.descendants().filter(|node| matches!(node.tag_name().name(), "fields" | "CustomField")) {
+            let field = Element { source: self, node };
+            if let Some(unknown) = field.text("type").filter(|name| !FIELD_TYPES.contains(name)) {
+                let error = field.invalid("type", &format!("is `{unknown}`"), "use a type of the Metadata API");
+                return Err(error.telling(format!(
+                    "Error parsing file: '{unknown}' is not a valid value for the enum 'FieldType'"
+                )));
+            }
+        }
+        Ok(document)
+    }
+
+    /// The component that a file is, as far as its path tells. None: it defines no object and no field.
+    fn component(&self) -> Option<Component> {
+        match (self.stem(&OBJECT_FILES), self.stem(&[FIELD_FILE])) {
+            (Some(object), _) => Some(Component::new("CustomObject", object, &self.path)),
+            (None, Some(field)) => {
+                let name = format!("{}.{field}", self.object_folder().unwrap_or_default());
+                Some(Component::new("CustomField", &name, &self.path))
+            }
+            (None, None) => None,
+        }
     }
 }
 
@@ -81,62 +131,140 @@ pub(super) fn read_dir(dir: &Path) -> Result<Vec<Source>, Error> {
     Ok(sources)
 }
 
-/// Adds objects first, then fields, which may look up any of them.
-pub(super) fn declare(objects: &mut Vec<ObjectDef>, sources: &[Source]) -> Result<(), Error> {
+/// Adds objects first, then fields, which may look up any of them. What is wrong is left out.
+pub(super) fn declare(objects: &mut Vec<ObjectDef>, sources: &[Source]) -> Vec<Component> {
+    let mut components = Vec::new();
+    let mut documents = Vec::new();
     for source in sources {
-        if let Some(name) = source.stem(&OBJECT_FILES).filter(|name| name.ends_with("__c")) {
-            let document = source.document()?;
-            declare_object(objects, name, &Element { source, node: document.root_element() })?;
+        let Some(component) = source.component() else { continue };
+        match source.definition() {
+            Ok(document) => documents.push((source, document)),
+            Err(error) => components.push(component.failed(error)),
         }
     }
-    for source in sources {
-        let document = match source.stem(&OBJECT_FILES).or_else(|| source.stem(&[FIELD_FILE])) {
-            Some(_) => source.document()?,
-            None => continue,
-        };
+    for (source, document) in &documents {
         let root = Element { source, node: document.root_element() };
-        if let Some(object) = source.stem(&OBJECT_FILES) {
-            for field in root.children("fields") {
-                declare_field(objects, object, &field)?;
-            }
-        } else if let Some(object) = source.object_folder() {
-            declare_field(objects, object, &root)?;
-        } else {
-            return Err(root.invalid("CustomField", "is not in a `fields` folder", "keep `objects/<Object>/fields/`"));
+        if let Some(name) = source.stem(&OBJECT_FILES).filter(|name| name.ends_with("__c")) {
+            components.extend(declare_object(objects, name, &root));
         }
     }
-    Ok(())
+    let mut seen = HashSet::new();
+    for (source, document) in &documents {
+        let root = Element { source, node: document.root_element() };
+        let (object, fields) = match source.stem(&OBJECT_FILES) {
+            Some(object) => (object, root.children("fields").collect()),
+            None => (source.object_folder().unwrap_or_default(), vec![root]),
+        };
+        for field in fields {
+            // Files of standard fields only carry labels, help texts and history settings.
+            let name = field.text("fullName").unwrap_or_default();
+            if !name.is_empty() && !name.ends_with("__c") {
+                continue;
+            }
+            let Some(known) = objects.iter().find(|known| known.name.eq_ignore_ascii_case(object)) else {
+                components.extend(orphan(object, &field));
+                continue;
+            };
+            let before = known.declared.iter().find(|known| known.name.eq_ignore_ascii_case(name)).cloned();
+            let again = !seen.insert(format!("{object}.{name}").to_ascii_lowercase());
+            let after =
+                if again { Err(twice(&field)) } else { declare_field(objects, object, before.as_ref(), &field) };
+            let component = Component::new("CustomField", &format!("{object}.{name}"), &source.path);
+            components.push(match after {
+                Ok(after) => component.made(before.as_ref(), &after),
+                Err(error) => component.failed(error),
+            });
+        }
+    }
+    components
 }
 
-fn declare_object(objects: &mut Vec<ObjectDef>, name: &str, root: &Element<'_, '_>) -> Result<(), Error> {
-    let label = root.required("label")?;
-    let plural = root.required("pluralLabel")?;
-    let name_field = root.child("nameField").ok_or_else(|| root.missing("nameField"))?;
-    let mut naming = match name_field.required("type")? {
-        "AutoNumber" => {
-            let mut field = FieldDef::text("Name", 80).read_only();
-            field.auto_number = Some(name_field.text("displayFormat").unwrap_or("{0}").to_owned());
-            field.nillable = false;
-            field
-        }
-        "Text" => FieldDef::text("Name", 80),
-        other => return Err(name_field.invalid("type", &format!("is `{other}`"), "use `AutoNumber` or `Text`")),
+/// Of an object that nobody declares: wrong, unless it is a standard object that the emulator does not have.
+fn orphan(object: &str, element: &Element<'_, '_>) -> Option<Component> {
+    if !object.is_empty() && !object.ends_with("__c") {
+        return None;
+    }
+    let name = format!("{object}.{}", element.text("fullName").unwrap_or_default());
+    let error = if object.is_empty() {
+        element.invalid("CustomField", "is not in a `fields` folder", "keep `objects/<Object>/fields/`")
+    } else {
+        let problem = format!("is a field of `{object}`, which is not declared");
+        element.invalid("fullName", &problem, "add the object's `.object-meta.xml` file")
     };
-    name_field.required("label")?.clone_into(&mut naming.label);
-    let naming = naming.naming();
-    if let Some(known) = objects.iter_mut().find(|object| object.name.eq_ignore_ascii_case(name)) {
-        label.clone_into(&mut known.label);
-        plural.clone_into(&mut known.plural_label);
-        known.declare(naming);
-        return Ok(());
+    let error = error.telling("Parent entity failed to deploy");
+    Some(Component::new("CustomField", &name, &element.source.path).failed(error))
+}
+
+fn twice(element: &Element<'_, '_>) -> Error {
+    let error = element.invalid("fullName", "is there twice", "name each field once");
+    error.telling("duplicate value found: <unknown> duplicates value on record with id: <unknown>")
+}
+
+/// None: the file only brings fields to an object that is there.
+fn declare_object(objects: &mut Vec<ObjectDef>, name: &str, root: &Element<'_, '_>) -> Option<Component> {
+    let known = objects.iter_mut().find(|object| object.name.eq_ignore_ascii_case(name));
+    let only_fields = root.node.children().filter(Node::is_element).all(|node| node.tag_name().name() == "fields");
+    if known.is_some() && only_fields {
+        return None;
+    }
+    let component = Component::new("CustomObject", name, &root.source.path);
+    let naming = match Naming::read(root) {
+        Ok(naming) => naming,
+        Err(error) => return Some(component.failed(error)),
+    };
+    let before = known.as_ref().and_then(|known| Naming::of(known));
+    let component = component.made(before.as_ref(), &naming);
+    if let Some(known) = known {
+        known.label = naming.label;
+        known.plural_label = naming.plural_label;
+        known.declare(naming.field);
+        return Some(component);
     }
     let nth = objects.iter().filter(|object| object.custom).count();
-    let mut object = ObjectDef::new(name, label, plural, &key_prefix(nth));
-    object.declare(naming);
+    let mut object = ObjectDef::new(name, &naming.label, &naming.plural_label, &key_prefix(nth));
+    object.declare(naming.field);
     standard::system_fields(&mut object);
     object.declare(standard::owner());
     objects.push(object);
-    Ok(())
+    Some(component)
+}
+
+/// What an object's own file says.
+#[derive(PartialEq)]
+struct Naming {
+    label: String,
+    plural_label: String,
+    field: FieldDef,
+}
+
+impl Naming {
+    fn of(object: &ObjectDef) -> Option<Self> {
+        let field = object.declared.iter().find(|field| field.name_field)?.clone();
+        Some(Self { label: object.label.clone(), plural_label: object.plural_label.clone(), field })
+    }
+
+    fn read(root: &Element<'_, '_>) -> Result<Self, Error> {
+        let unnamed = |error: Error| error.telling("Must specify a non-empty label for the CustomObject");
+        let label = root.required("label").map_err(unnamed)?;
+        let plural_label = root.required("pluralLabel")?;
+        let untyped = |error: Error| error.telling("Must specify a nameField of type Text or AutoNumber");
+        let name_field = root.child("nameField").ok_or_else(|| untyped(root.missing("nameField")))?;
+        let mut field = match name_field.required("type").map_err(untyped)? {
+            "AutoNumber" => {
+                let mut field = FieldDef::text("Name", 80).read_only();
+                field.auto_number = Some(name_field.text("displayFormat").unwrap_or("{0}").to_owned());
+                field.nillable = false;
+                field
+            }
+            "Text" => FieldDef::text("Name", 80),
+            other => {
+                let error = name_field.invalid("type", &format!("is `{other}`"), "use `AutoNumber` or `Text`");
+                return Err(untyped(error));
+            }
+        };
+        name_field.required("label")?.clone_into(&mut field.label);
+        Ok(Self { label: label.to_owned(), plural_label: plural_label.to_owned(), field: field.naming() })
+    }
 }
 
 /// `a00`, `a01`, …: custom objects get theirs in the order in which they are deployed.
@@ -146,28 +274,27 @@ fn key_prefix(nth: usize) -> String {
     format!("a{}{}", digit(nth / DIGITS.len()), digit(nth))
 }
 
-fn declare_field(objects: &mut [ObjectDef], object: &str, element: &Element<'_, '_>) -> Result<(), Error> {
-    let name = element.required("fullName")?;
-    let Some(at) = objects.iter().position(|known| known.name.eq_ignore_ascii_case(object)) else {
-        if object.ends_with("__c") {
-            let problem = format!("is a field of `{object}`, which is not declared");
-            return Err(element.invalid("fullName", &problem, "add the object's `.object-meta.xml` file"));
-        }
-        return Ok(());
-    };
-    // Files of standard fields only carry labels, help texts and history settings.
-    if !name.ends_with("__c") {
-        return Ok(());
+fn declare_field(
+    objects: &mut [ObjectDef],
+    object: &str,
+    before: Option<&FieldDef>,
+    element: &Element<'_, '_>,
+) -> Result<FieldDef, Error> {
+    let field = read_field(element.required("fullName")?, element)?;
+    if before.is_some_and(|before| std::mem::discriminant(&before.kind) != std::mem::discriminant(&field.kind)) {
+        let error =
+            element.invalid("type", "is another one than the org has", "give a field of another type a new name");
+        return Err(error.telling("Cannot change type due to existing data"));
     }
-    let field = read_field(name, element)?;
     if let Some(unknown) = field.reference_to.iter().find(|to| !objects.iter().any(|known| known.name == **to)) {
         let problem = format!("names `{unknown}`, which the org does not have");
-        return Err(element.invalid("referenceTo", &problem, "deploy that object first, or take the field out"));
+        let error = element.invalid("referenceTo", &problem, "deploy that object first, or take the field out");
+        return Err(error.telling(format!("In field: referenceTo - no CustomObject named {unknown} found")));
     }
     if let Some(list) = &field.child_relationship {
         let taken = objects.iter().flat_map(|known| known.declared.iter().map(move |field| (known, field))).any(
             |(known, other)| {
-                let same = known.name.eq_ignore_ascii_case(object) && other.name.eq_ignore_ascii_case(name);
+                let same = known.name.eq_ignore_ascii_case(object) && other.name.eq_ignore_ascii_case(&field.name);
                 !same && other.child_relationship.as_ref() == Some(list) && other.reference_to == field.reference_to
             },
         );
@@ -176,10 +303,10 @@ fn declare_field(objects: &mut [ObjectDef], object: &str, element: &Element<'_, 
             return Err(element.invalid("relationshipName", &problem, "give each lookup to a parent its own name"));
         }
     }
-    if let Some(object) = objects.get_mut(at) {
-        object.declare(field);
+    if let Some(object) = objects.iter_mut().find(|known| known.name.eq_ignore_ascii_case(object)) {
+        object.declare(field.clone());
     }
-    Ok(())
+    Ok(field)
 }
 
 fn read_field(name: &str, element: &Element<'_, '_>) -> Result<FieldDef, Error> {
@@ -188,7 +315,8 @@ fn read_field(name: &str, element: &Element<'_, '_>) -> Result<FieldDef, Error> 
     }
     let (kind, length) = kind(element)?;
     let mut field = FieldDef::new(name, kind, length);
-    element.required("label")?.clone_into(&mut field.label);
+    let unnamed = |error: Error| error.telling("Must specify a non-empty label for the CustomField");
+    element.required("label").map_err(unnamed)?.clone_into(&mut field.label);
     field.unique = element.flag("unique")?;
     field.case_sensitive = element.flag("caseSensitive")?;
     field.external_id = element.flag("externalId")?;
@@ -198,6 +326,11 @@ fn read_field(name: &str, element: &Element<'_, '_>) -> Result<FieldDef, Error> 
     }
     if kind == FieldKind::Reference {
         lookup(&mut field, element)?;
+    }
+    if element.text("type") == Some("MasterDetail") {
+        field = field.required();
+        field.cascade = true;
+        field.updateable = element.flag("reparentableMasterDetail")?;
     }
     if kind == FieldKind::Picklist {
         picklist(&mut field, element)?;
@@ -234,7 +367,7 @@ fn kind(element: &Element<'_, '_>) -> Result<(FieldKind, usize), Error> {
         "Phone" => (FieldKind::Phone, 40),
         "Url" => (FieldKind::Url, 255),
         "Picklist" => (FieldKind::Picklist, 255),
-        "Lookup" => (FieldKind::Reference, 18),
+        "Lookup" | "MasterDetail" => (FieldKind::Reference, 18),
         other => {
             let problem = format!("is `{other}`, which the emulator does not have");
             return Err(element.invalid("type", &problem, "take the field out of the tree that the emulator loads"));
@@ -265,71 +398,28 @@ fn lookup(field: &mut FieldDef, element: &Element<'_, '_>) -> Result<(), Error> 
 }
 
 fn picklist(field: &mut FieldDef, element: &Element<'_, '_>) -> Result<(), Error> {
-    let set = element.child("valueSet").ok_or_else(|| element.missing("valueSet"))?;
+    let unset = |error: Error| error.telling("You must specify either picklist, globalPicklist, or valueSet");
+    let set = element.child("valueSet").ok_or_else(|| unset(element.missing("valueSet")))?;
     field.restricted = set.flag("restricted")?;
     let Some(definition) = set.child("valueSetDefinition") else {
         return Err(set.invalid("valueSetName", "is a global value set", "define the values in the field's own file"));
     };
+    let mut labels = HashSet::new();
     for value in definition.children("value") {
         let name = value.required("fullName")?;
+        let label = value.text("label").unwrap_or(name);
+        if !labels.insert(label.to_lowercase()) {
+            let error = value.invalid("label", &format!("is `{label}`, as another value's"), "give each its own");
+            return Err(error.telling(format!("Duplicate label: {label}")));
+        }
+        // An inactive value stays in old rows, and new ones cannot have it.
+        if value.text("isActive") == Some("false") {
+            continue;
+        }
         field.picklist.push(name.to_owned());
         if value.flag("default")? {
             field.default = Some(name.into());
         }
     }
     Ok(())
-}
-
-/// An XML element and the file it is from, for errors that say where.
-pub(super) struct Element<'a, 'input> {
-    pub source: &'a Source,
-    pub node: Node<'a, 'input>,
-}
-
-impl<'a, 'input> Element<'a, 'input> {
-    /// Child elements are found by local name: the namespace is the same throughout.
-    pub fn children<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Element<'a, 'input>> + 's {
-        let children = self.node.children().filter(move |node| node.tag_name().name() == name);
-        children.map(|node| Element { source: self.source, node })
-    }
-
-    pub fn child(&self, name: &str) -> Option<Element<'a, 'input>> {
-        self.children(name).next()
-    }
-
-    pub fn text(&self, name: &str) -> Option<&'a str> {
-        self.child(name)?.node.text().map(str::trim)
-    }
-
-    pub fn required(&self, name: &str) -> Result<&'a str, Error> {
-        self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| self.missing(name))
-    }
-
-    /// Absent means false.
-    pub fn flag(&self, name: &str) -> Result<bool, Error> {
-        match self.text(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(other) => Err(self.invalid(name, &format!("is `{other}`"), "write `true` or `false`")),
-        }
-    }
-
-    fn number(&self, name: &str) -> Result<usize, Error> {
-        let text = self.required(name)?;
-        text.parse().map_err(|_| self.invalid(name, &format!("is `{text}`"), "write a whole number"))
-    }
-
-    pub fn missing(&self, name: &str) -> Error {
-        let problem = format!("is missing in `{}`", self.node.tag_name().name());
-        self.invalid(name, &problem, "add it")
-    }
-
-    pub fn invalid(&self, element: &str, problem: &str, hint: &'static str) -> Error {
-        Error::Invalid {
-            path: self.source.path.clone(),
-            element: element.to_owned(),
-            problem: problem.to_owned(),
-            hint,
-        }
-    }
 }

@@ -1,34 +1,43 @@
 //! The HTTP server around the org: reads a call, lets a fault hit it, answers it under one lock.
 
 mod listen;
+mod long;
+mod pace;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
-use super::fault::{Fault, FaultAction, Faults};
+use super::fault::{Fault, FaultAction, FaultScript, Faults};
+use super::metadata::Deployments;
 use super::org::{JournalError, Org};
 use super::schema::Schema;
-use super::wire::{Body, Call, Method, Refusal, Reply};
-use super::{control, rest};
+use super::wire::{Body, Call, Method, Part, Refusal, Reply};
+use super::{bulk, control, rest};
 use listen::{Cut, CutListener};
+
+pub use long::LongRequests;
+pub use pace::{Pace, Turn, pause};
 
 /// Larger request bodies are refused; 200 rows of a collection never come near it.
 const BODY_BYTES_MAX: usize = 50 << 20;
+/// The rows of a bulk job.
+const UPLOAD_BYTES_MAX: usize = 150 << 20;
 
 /// How the emulator is set up.
 #[derive(Clone)]
@@ -41,6 +50,12 @@ pub struct Options {
     pub daily_api_requests: u64,
     /// Token of the control surface under `/emulator`.
     pub control_token: SecretString,
+    pub pace: Pace,
+    /// Trouble from the start.
+    pub faults: FaultScript,
+    /// How long each step of a bulk job takes: its start, and every 200 rows.
+    pub bulk_delay: Duration,
+    pub long_requests: LongRequests,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +66,8 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("cannot use the bulk jobs in the data directory")]
+    Jobs(#[source] std::io::Error),
 }
 
 /// A running emulator, for tests and the demo. Dropping it stops it.
@@ -65,6 +82,10 @@ pub struct Emulator {
 pub struct Shared {
     pub(super) state: Mutex<Service>,
     pub(super) control_token: SecretString,
+    pace: Pace,
+    under_way: long::UnderWay,
+    /// Somebody let go of locks.
+    released: Notify,
 }
 
 /// Everything behind the lock.
@@ -74,6 +95,10 @@ pub struct Service {
     pub faults: Faults,
     pub counters: control::Counters,
     pub cursors: rest::Cursors,
+    pub deployments: Deployments,
+    /// Codes that the call under way was refused with, it or its rows.
+    pub refused: Vec<&'static str>,
+    pub bulk: bulk::Jobs,
 }
 
 impl Options {
@@ -92,6 +117,10 @@ impl Options {
             },
             daily_api_requests: 15_000,
             control_token: random_secret(),
+            pace: Pace::default(),
+            faults: FaultScript::default(),
+            bulk_delay: Duration::ZERO,
+            long_requests: LongRequests::default(),
         }
     }
 }
@@ -115,6 +144,14 @@ pub async fn serve(
     run(listener, shared, shutdown).await
 }
 
+impl Service {
+    pub fn count_changes(&mut self) {
+        for (object, change) in self.org.take_changes() {
+            self.counters.changed(&object, change);
+        }
+    }
+}
+
 impl Shared {
     fn open(options: Options) -> Result<Arc<Self>, Error> {
         let org = Org::open(options.schema, options.data.as_deref(), &options.credentials.username)?;
@@ -123,14 +160,24 @@ impl Shared {
             user_id: org.user_id().to_owned(),
             username: options.credentials.username.clone(),
         };
+        let bulk = bulk::Jobs::open(options.data.as_deref(), &org, options.bulk_delay).map_err(Error::Jobs)?;
         let service = Service {
             org,
             sessions: Sessions::new(options.credentials, identity),
-            faults: Faults::default(),
+            faults: Faults::new(options.faults),
             counters: control::Counters::new(options.daily_api_requests),
             cursors: rest::Cursors::default(),
+            deployments: Deployments::default(),
+            refused: Vec::new(),
+            bulk,
         };
-        Ok(Arc::new(Self { state: Mutex::new(service), control_token: options.control_token }))
+        Ok(Arc::new(Self {
+            state: Mutex::new(service),
+            control_token: options.control_token,
+            pace: options.pace,
+            under_way: long::UnderWay::new(options.long_requests),
+            released: Notify::new(),
+        }))
     }
 
     /// A panic in one request must not take the org away from all others.
@@ -144,14 +191,17 @@ async fn run(
     shared: Arc<Shared>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    // Dropped with this future, however that ends.
+    let mut workers = JoinSet::new();
+    for _ in 0..bulk::WORKERS {
+        workers.spawn(bulk::run(Arc::clone(&shared)));
+    }
     let service = Router::new().fallback(handle).with_state(shared).into_make_service_with_connect_info::<Cut>();
     let serving = axum::serve(CutListener(listener), service).with_graceful_shutdown(shutdown);
     serving.await.map_err(Error::Serve)
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
-    let method = request.method().as_str().to_owned();
     let call = match read(request).await {
         Ok(call) => call,
         Err(reply) => return respond(reply),
@@ -159,29 +209,61 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo
     if call.path.first().is_some_and(|first| first == "emulator") {
         return respond(control::respond(&shared, &call));
     }
-    let fault = shared.lock().faults.take(&method, &path);
-    let action = match fault {
-        Some((delay, action)) => {
-            tokio::time::sleep(delay).await;
-            action
-        }
-        None => FaultAction::Proceed,
-    };
-    match action {
-        FaultAction::Answer { status, body } => {
-            let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
-            shared.lock().counters.answered(&call, status);
-            return respond(Reply::text(status, kind, body));
-        }
-        FaultAction::CutBefore => cut.cut(),
-        FaultAction::CutAfter => {
-            rest::respond(&mut shared.lock(), &call);
+    // On a task of its own: a client that hangs up does not stop what it began.
+    match tokio::spawn(shared.carry_out(call)).await {
+        Ok(Some(reply)) => respond(reply),
+        Ok(None) => {
             cut.cut();
+            // Nobody reads this.
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        FaultAction::Proceed => return respond(rest::respond(&mut shared.lock(), &call)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-    // The connection is cut: nobody reads this.
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+impl Shared {
+    /// None: the connection is to be cut.
+    async fn carry_out(self: Arc<Self>, call: Call) -> Option<Reply> {
+        let _ticket = match self.admit(&call) {
+            Ok(ticket) => ticket,
+            Err(reply) => return Some(reply),
+        };
+        pace::pause(self.pace.latency).await;
+        let fault = self.lock().faults.take(&call);
+        let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
+        self.lock().counters.hit(&action);
+        pace::pause(delay).await;
+        match action {
+            FaultAction::Answer { status, body } => {
+                let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
+                self.lock().counters.answered(&call, status);
+                Some(Reply::text(status, kind, body))
+            }
+            FaultAction::CutBefore => None,
+            FaultAction::CutAfter => {
+                self.answer(&call).await;
+                None
+            }
+            FaultAction::Proceed => Some(self.answer(&call).await),
+        }
+    }
+
+    /// Logins and what is not the REST API last as long as they like.
+    fn admit(&self, call: &Call) -> Result<Option<long::Ticket<'_>>, Reply> {
+        if !call.path.iter().take(2).eq(["services", "data"]) {
+            return Ok(None);
+        }
+        self.under_way.enter().map(Some).map_err(|refusal| {
+            let counters = &mut self.lock().counters;
+            counters.answered(call, refusal.status);
+            counters.refused(refusal.code);
+            refusal.reply().with_header("Sforce-Limit-Info", counters.limit_info())
+        })
+    }
+
+    async fn answer(&self, call: &Call) -> Reply {
+        self.transact(|service, turn| rest::respond(service, call, turn)).await
+    }
 }
 
 async fn read(request: Request) -> Result<Call, Reply> {
@@ -206,11 +288,29 @@ async fn read(request: Request) -> Result<Call, Reply> {
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
-    call.body = to_bytes(body, BODY_BYTES_MAX)
+    let upload = call.path.last().is_some_and(|last| last.eq_ignore_ascii_case("batches"));
+    let body = to_bytes(body, if upload { UPLOAD_BYTES_MAX } else { BODY_BYTES_MAX })
         .await
-        .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?
-        .into();
+        .map_err(|_| Reply::text(413, "text/html", "<h1>Request Entity Too Large</h1>".into()))?;
+    if call.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data")) {
+        let request = Request::from_parts(parts, HttpBody::from(body.clone()));
+        // What cannot be read has no parts; the resource says which it misses.
+        call.parts = read_parts(request).await.unwrap_or_default();
+    }
+    call.body = body.into();
     Ok(call)
+}
+
+async fn read_parts(mut request: Request) -> Option<Vec<Part>> {
+    // The body is read already, up to a limit of its own.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut form = Multipart::from_request(request, &()).await.ok()?;
+    let mut parts = Vec::new();
+    while let Some(field) = form.next_field().await.ok()? {
+        let name = field.name().unwrap_or_default().to_owned();
+        parts.push(Part { name, content: field.bytes().await.ok()?.into() });
+    }
+    Some(parts)
 }
 
 fn respond(reply: Reply) -> Response {
@@ -270,11 +370,12 @@ impl Emulator {
     /// Works on the org directly: reads for comparisons, inserts for the demo. Holds up every call meanwhile; what it
     /// changed is one transaction.
     pub fn with_org<T>(&self, work: impl FnOnce(&mut Org) -> T) -> T {
-        let org = &mut self.shared.lock().org;
-        let result = work(org);
-        if let Err(error) = org.commit() {
+        let mut service = self.shared.lock();
+        let result = work(&mut service.org);
+        if let Err(error) = service.org.commit() {
             tracing::error!(error = &error as &dyn std::error::Error, "direct changes were not kept");
         }
+        service.count_changes();
         result
     }
 

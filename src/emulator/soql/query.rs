@@ -157,3 +157,17 @@ impl Select {
         !self.group_by.is_empty() || self.items.iter().any(|item| matches!(item, Item::Aggregate { .. }))
     }
 }
+
+impl Query {
+    /// Why a bulk query job does not take it: its answer would not be one row of one record.
+    pub fn beyond_bulk(&self) -> Option<&'static str> {
+        let items = &self.select.items;
+        if self.select.grouped() || items.iter().any(|item| matches!(item, Item::Count { .. })) {
+            return Some("Aggregate Relationships not supported in Bulk Query");
+        }
+        if items.iter().any(|item| matches!(item, Item::Fields { .. })) {
+            return Some("Selecting compound data not supported in Bulk Query");
+        }
+        (self.select.offset > 0).then_some("OFFSET not supported in Bulk Query")
+    }
+}

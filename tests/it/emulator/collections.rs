@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::{Session, assert_refused, assert_row_refused, read_only};
 
-const UPSERT: &str = "composite/sobjects/UserSessionEngagement__c/external_id__c";
+pub(super) const UPSERT: &str = "composite/sobjects/UserSessionEngagement__c/external_id__c";
 
-fn engagement(key: &str, plays: impl serde::Serialize) -> Value {
+pub(super) fn engagement(key: &str, plays: impl serde::Serialize) -> Value {
     json!({ "attributes": { "type": "UserSessionEngagement__c" }, "external_id__c": key, "plays__c": plays })
 }
 
-fn upsert(records: &[Value]) -> Value {
+pub(super) fn upsert(records: &[Value]) -> Value {
     json!({ "allOrNone": false, "records": records })
 }
 
@@ -131,7 +131,7 @@ async fn records_are_made_changed_read_and_deleted_together() {
     assert_eq!(deleted, [&json!(true), &json!(true), &json!(false)]);
 }
 
-fn subrequest(reference: &str, method: &str, path: &str, body: impl serde::Serialize) -> Value {
+pub(super) fn subrequest(reference: &str, method: &str, path: &str, body: impl serde::Serialize) -> Value {
     let url = format!("/services/data/v62.0/{path}");
     json!({ "referenceId": reference, "method": method, "url": url, "body": body })
 }
@@ -182,8 +182,8 @@ async fn a_composite_call_has_its_limits() {
         let calls: Vec<_> = (0..count).map(|at| subrequest(&format!("r{at}"), "GET", path, Value::Null)).collect();
         json!({ "compositeRequest": calls })
     };
-    assert_eq!(org.post("composite", calls(26, "limits")).await.0, 400);
-    assert_eq!(org.post("composite", calls(25, "limits")).await.0, 200);
+    assert_eq!(org.post("composite", calls(26, "sobjects")).await.0, 400);
+    assert_eq!(org.post("composite", calls(25, "sobjects")).await.0, 200);
     let query = "query?q=SELECT+Id+FROM+Campaign";
     assert_eq!(org.post("composite", calls(6, query)).await.0, 400);
     assert_eq!(org.post("composite", calls(5, query)).await.0, 200);

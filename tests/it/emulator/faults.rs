@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rollbook::emulator::schema::Schema;
-use rollbook::emulator::{Emulator, Fault, FaultAction, Options};
+use rollbook::emulator::{Emulator, Fault, FaultAction, FaultScript, LongRequests, Options};
 use secrecy::ExposeSecret as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Session, assert_refused};
+use crate::harness;
 
 const KEY: &str = "sobjects/UserSessionEngagement__c/external_id__c";
 
@@ -64,6 +65,26 @@ async fn the_daily_allocation_ends() {
     assert_eq!([org.get("limits").await.0, org.get("limits").await.0], [200, 200]);
     let refused = org.get("limits").await;
     assert_refused(&refused, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
+}
+
+#[tokio::test]
+async fn requests_that_last_leave_no_room_for_others() {
+    let mut options = Options::new(Schema::load_embedded());
+    // Longer than a short request ever takes, however busy the machine is.
+    options.long_requests = LongRequests { after: Duration::from_secs(1), max: 1 };
+    let org = Session::with(options).await;
+    let delay = Duration::from_secs(5);
+    org.emulator.add_fault(Fault::next("sobjects", FaultAction::Proceed).delayed(delay));
+    let long = org.spawn("GET", "sobjects", None);
+    let refused = harness::until_async("the request to become a long one", delay, async || {
+        let answer = org.get("limits").await;
+        if answer.0 == 200 { Err("there is room".to_owned()) } else { Ok(answer) }
+    })
+    .await;
+    let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
+    assert_refused(&refused, 403, "REQUEST_LIMIT_EXCEEDED", message);
+    assert_eq!(long.await.expect("no panic").0, 200, "who is in stays in");
+    assert_eq!(org.get("limits").await.0, 200);
 }
 
 #[tokio::test]
@@ -124,6 +145,83 @@ async fn the_control_surface_reads_rows_and_sets_trouble() {
     assert_eq!(control("POST", "tokens/expire".into()).await.0, 204);
     assert_eq!(org.get(&path).await.1[0]["errorCode"], "INVALID_SESSION_ID");
     assert_eq!(control("GET", "rows/Nothing__c".into()).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_script_sets_trouble_from_the_start_by_object_and_by_rate() {
+    const CALLS: usize = 200;
+    let mut options = Options::new(Schema::load_embedded());
+    let script = r#"
+        seed = 3
+        [[fault]]
+        object = "UserSessionEngagement__c"
+        method = "PATCH"
+        count = 2
+        action = { answer = { status = 503, body = "[]" } }
+        [[fault]]
+        path = "limits"
+        rate = 0.2
+        action = { answer = { status = 500, body = "<html></html>" } }
+    "#;
+    options.faults = FaultScript::parse(script).expect("a good script");
+    let rates = async || {
+        let org = Session::with(options.clone()).await;
+        let row = json!({ "attributes": { "type": "UserSessionEngagement__c" }, "external_id__c": "a" });
+        let many = json!({ "records": [row] });
+        let collection = "composite/sobjects/UserSessionEngagement__c/external_id__c";
+        assert_eq!(org.get("sobjects/UserSessionEngagement__c").await.0, 200, "another method");
+        assert_eq!(org.patch(&format!("{KEY}/a"), json!({})).await.0, 503);
+        assert_eq!(org.patch(collection, many.clone()).await.0, 503);
+        assert_eq!(org.patch(collection, many).await.0, 200, "both were ordered");
+        let mut hit = Vec::new();
+        for _ in 0..CALLS {
+            hit.push(org.get("limits").await.0 == 500);
+        }
+        hit
+    };
+    let hit = rates().await;
+    let count = hit.iter().filter(|hit| **hit).count();
+    assert!((20..60).contains(&count), "{count} of {CALLS}");
+    assert_eq!(hit, rates().await, "the same seed, the same trouble");
+}
+
+#[tokio::test]
+async fn what_happened_is_counted() {
+    let org = Session::start().await;
+    let lead = org.lead("ann@example.com");
+    let row = |key: &str, plays: Value| {
+        let attributes = json!({ "type": "UserSessionEngagement__c" });
+        json!({ "attributes": attributes, "external_id__c": key, "plays__c": plays, "Lead__c": lead })
+    };
+    let collection = "composite/sobjects/UserSessionEngagement__c/external_id__c";
+    for rows in [
+        json!([row("a", json!(1)), row("b", json!(1)), row("c", json!(1e30))]),
+        json!([row("a", json!(2)), row("b", json!(1e30)), row("c", json!(1e30))]),
+    ] {
+        assert_eq!(org.patch(collection, json!({ "records": rows })).await.0, 200);
+    }
+    // None of these rows stays: nothing was changed.
+    let body = json!({ "allOrNone": true, "records": [row("d", json!(1)), row("e", json!(1e30))] });
+    assert_eq!(org.patch(collection, body).await.0, 200);
+    assert_eq!(org.get("sobjects/Nope__c").await.0, 404);
+    org.emulator.add_fault(Fault::next("limits", FaultAction::Proceed));
+    assert_eq!(org.get("limits").await.0, 200);
+    let url = format!("{}/emulator/metrics", org.emulator.base_url());
+    let text = org.http.get(url).send().await.expect("an answer").text().await.expect("a text");
+    for line in [
+        r#"emulator_rows_total{object="UserSessionEngagement__c",outcome="created"} 2"#,
+        r#"emulator_rows_total{object="UserSessionEngagement__c",outcome="updated"} 1"#,
+        r#"emulator_rows_total{object="Lead",outcome="created"} 1"#,
+        r#"emulator_refusals_total{code="NUMBER_OUTSIDE_VALID_RANGE"} 4"#,
+        r#"emulator_refusals_total{code="NOT_FOUND"} 1"#,
+        r#"emulator_calls_total{kind="collections_upsert",status="200"} 3"#,
+        r#"emulator_faults_total{action="delay"} 1"#,
+        "emulator_api_requests_total 5",
+        "emulator_api_requests_limit 15000",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    crate::metrics::promtool_finds_nothing_to_say_about(&text);
 }
 
 #[tokio::test]

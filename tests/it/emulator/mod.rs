@@ -3,18 +3,29 @@
 
 #![allow(clippy::indexing_slicing, reason = "an answer of another shape fails the test, as it should")]
 
+mod bulk;
+mod bulk_query;
+mod bulk_restart;
+mod bulk_rows;
 mod collections;
+mod composite;
+pub mod deploy;
+mod documented;
 mod faults;
 mod keys;
+mod locks;
 mod logins;
 mod members;
 mod process;
 mod queries;
 mod records;
+mod rules;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// A running emulator and a session on it.
 struct Session {
@@ -22,6 +33,7 @@ struct Session {
     http: reqwest::Client,
     token: String,
     version: &'static str,
+    control_token: SecretString,
 }
 
 /// Status and body; an empty body is null.
@@ -33,22 +45,30 @@ impl Session {
     }
 
     async fn with(options: Options) -> Self {
+        let control_token = options.control_token.clone();
         let emulator = Emulator::start(options).await.expect("a free port");
         let token = emulator.token();
-        Self { emulator, http: reqwest::Client::new(), token, version: "62.0" }
+        Self { emulator, http: reqwest::Client::new(), token, version: "62.0", control_token }
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}/services/data/v{}/{path}", self.emulator.base_url(), self.version)
     }
 
-    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::Result<Answer> {
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
         let method = method.parse().expect("an HTTP method");
-        let mut request = self.http.request(method, self.url(path)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        answer(request.send().await?).await
+        let request = self.http.request(method, self.url(path)).bearer_auth(&self.token);
+        if let Some(body) = body { request.json(body) } else { request }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::Result<Answer> {
+        answer(self.request(method, path, body).send().await?).await
+    }
+
+    /// On a task of its own, beside other calls.
+    fn spawn(&self, method: &str, path: &str, body: Option<&Value>) -> JoinHandle<Answer> {
+        let request = self.request(method, path, body);
+        tokio::spawn(async { answer(request.send().await.expect("an answer")).await.expect("JSON") })
     }
 
     async fn get(&self, path: &str) -> Answer {

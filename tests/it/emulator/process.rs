@@ -19,8 +19,11 @@ struct Emulate {
 
 impl Emulate {
     async fn start(data: &Path) -> Self {
-        let data = data.to_str().expect("the path is UTF-8");
-        let arguments = ["emulate", "--json", "--log-level", "error", "--listen", "127.0.0.1:0", "--data", data];
+        Self::start_with(&["--data", data.to_str().expect("the path is UTF-8")]).await
+    }
+
+    async fn start_with(more: &[&str]) -> Self {
+        let arguments = [&["emulate", "--json", "--log-level", "error", "--listen", "127.0.0.1:0"], more].concat();
         let process = Process::spawn("emulate", &mut harness::command(&arguments)).expect("the binary is built");
         let mut told = Value::Null;
         harness::until("the emulator to say how to log in", WITHIN, || {
@@ -68,4 +71,24 @@ async fn what_was_answered_survives_a_kill() {
     second.process.signal("TERM");
     let ended = second.process.wait(WITHIN).expect("it ends");
     assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_empty_org_and_a_fault_script_are_options_of_the_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("faults.toml");
+    std::fs::write(&script, "[[fault]]\npath = \"limits\"\naction = { answer = { status = 502, body = \"\" } }\n")
+        .expect("the folder is writable");
+    let script = script.to_str().expect("the path is UTF-8");
+    let org = Emulate::start_with(&["--empty", "--faults", script, "--latency", "1ms", "--write-time", "1ms"]).await;
+    assert_eq!(org.call(reqwest::Method::PATCH, Some(json!({}))).await.0, 404, "nothing was deployed yet");
+    let limits = || org.http.get(format!("{}/services/data/v62.0/limits", org.url)).bearer_auth(&org.token).send();
+    assert_eq!(limits().await.expect("an answer").status(), 502);
+    assert_eq!(limits().await.expect("an answer").status(), 200);
+
+    std::fs::write(script, "[[fault]]\nrate = 2.0\n").expect("the folder is writable");
+    let wrong = harness::command(&["emulate", "--listen", "127.0.0.1:0", "--faults", script]).output();
+    let wrong = wrong.expect("the binary is built");
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(wrong.status.code() == Some(1) && said.contains("fault 1: `rate` is 2, not 0 to 1"), "{said}");
 }

@@ -75,3 +75,21 @@ async fn columns_are_told_without_rows() {
     assert_eq!(body["entityName"], "CampaignMember");
     assert_eq!(body["columnMetadata"][1]["columnName"], "Status");
 }
+
+#[tokio::test]
+async fn limits_have_the_names_of_the_version() {
+    let mut org = Session::start().await;
+    let (_, limits) = org.get("limits/").await;
+    let limits = limits.as_object().expect("an object");
+    let names = ["DailyBulkApiBatches", "DailyBulkV2QueryJobs", "DataStorageMB", "HourlyPublishedPlatformEvents"];
+    assert!(limits.len() > 50 && names.iter().all(|name| limits[*name]["Max"].is_u64()), "{limits:?}");
+    assert_eq!(limits["DailyApiRequests"], json!({ "Max": 15_000, "Remaining": 14_999 }));
+    assert_eq!(limits["PermissionSets"]["CreateCustom"]["Max"], 1_000);
+    org.version = "46.0";
+    let (_, old) = org.get("limits").await;
+    let there = |name: &str| old.get(name).is_some();
+    assert_eq!(
+        ["DailyBulkApiRequests", "DailyBulkApiBatches", "DailyBulkV2QueryJobs"].map(there),
+        [true, false, false]
+    );
+}

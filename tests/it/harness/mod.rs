@@ -47,4 +47,4 @@ pub use registry::{registry, url_at};
 pub use settings::Settings;
 pub use tls_front::TlsFront;
 pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
-pub use wait::until;
+pub use wait::{until, until_async};

@@ -6,7 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Kept between runs.
 pub fn cache() -> PathBuf {
@@ -26,6 +26,9 @@ pub fn run() -> &'static Path {
     &RUN
 }
 
+/// Places are filled one at a time: several tests want the same one.
+static FILLING: Mutex<()> = Mutex::new(());
+
 /// A folder under `target/it/` that `fill` makes once; its name tells what is in it, so that new contents are
 /// another folder. Filled beside its place and then renamed: a killed run leaves no half of it.
 pub fn once(
@@ -39,7 +42,11 @@ pub fn once(
     if place.is_dir() {
         return Ok(place);
     }
-    let filling = run().join(format!("filling-{name}"));
+    let _alone = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let filling = run().join(format!("filling-{name}-{:016x}", hasher.finish()));
     fs::create_dir_all(&filling).map_err(|error| format!("{}: {error}", filling.display()))?;
     fill(&filling)?;
     match fs::rename(&filling, &place) {

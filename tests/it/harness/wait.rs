@@ -30,3 +30,17 @@ pub fn poll<T>(within: Duration, mut probe: impl FnMut() -> Result<T, String>) -
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
+
+/// As [`until`], for a probe on the runtime that answers it.
+pub async fn until_async<T>(what: &str, within: Duration, probe: impl AsyncFn() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + within;
+    let mut pause = PAUSE_MIN;
+    loop {
+        match probe().await {
+            Ok(value) => return value,
+            Err(why) if Instant::now() >= deadline => panic!("waited {within:?} for {what}: {why}"),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}

@@ -1,0 +1,243 @@
+//! One job: what it is to do, how its CSV is written, and which state may follow which.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::content::Table;
+use crate::emulator::org::{Body, timestamp};
+use crate::emulator::wire::Refusal;
+use crate::event::SalesforceId;
+
+/// A job of either kind.
+pub struct Job {
+    pub id: SalesforceId,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    pub modified: i64,
+    pub state: State,
+    /// The API version that it was made with.
+    pub version: u32,
+    pub object: String,
+    pub format: Format,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// A worker has it in hand.
+    pub claimed: bool,
+    /// What its steps took.
+    pub active: Duration,
+    pub task: Task,
+}
+
+pub enum Task {
+    Ingest(Ingest),
+    Query(Query),
+}
+
+/// Rows to write.
+pub struct Ingest {
+    pub operation: Operation,
+    /// The field that an upsert finds its records by.
+    pub key: Option<String>,
+    /// As uploaded; at most once.
+    pub content: Option<Vec<u8>>,
+    /// The content, once it is read.
+    pub table: Option<Table>,
+    /// Of the rows carried out so far, in their order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Rows to read.
+pub struct Query {
+    pub text: String,
+    /// `queryAll`: deleted rows too.
+    pub deleted: bool,
+    pub header: Vec<String>,
+    pub rows: Vec<csv::StringRecord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    Insert,
+    Update,
+    Upsert,
+    Delete,
+}
+
+/// What became of a row.
+#[derive(Clone)]
+pub enum Outcome {
+    Done { id: SalesforceId, created: bool },
+    Failed { id: Option<SalesforceId>, error: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    Open,
+    UploadComplete,
+    InProgress,
+    JobComplete,
+    Failed,
+    Aborted,
+}
+
+/// How the columns and lines of a job's CSV end.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    delimiter: (&'static str, u8),
+    pub crlf: bool,
+}
+
+const DELIMITERS: [(&str, u8); 6] =
+    [("COMMA", b','), ("BACKQUOTE", b'`'), ("CARET", b'^'), ("PIPE", b'|'), ("SEMICOLON", b';'), ("TAB", b'\t')];
+
+impl Operation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Upsert => "upsert",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "Open",
+            Self::UploadComplete => "UploadComplete",
+            Self::InProgress => "InProgress",
+            Self::JobComplete => "JobComplete",
+            Self::Failed => "Failed",
+            Self::Aborted => "Aborted",
+        }
+    }
+
+    /// Nothing happens to the job any more.
+    pub fn ended(self) -> bool {
+        matches!(self, Self::JobComplete | Self::Failed | Self::Aborted)
+    }
+
+    /// Waits for the worker, or is in its hands.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::UploadComplete | Self::InProgress)
+    }
+}
+
+impl Format {
+    /// What a new job asks for; commas and line feeds if it does not ask.
+    pub fn parse(body: &Body) -> Result<Self, Refusal> {
+        let delimiter = choice(body, "columnDelimiter")?.unwrap_or("COMMA");
+        let known = DELIMITERS.into_iter().find(|(name, _)| *name == delimiter);
+        let delimiter = known.ok_or_else(|| unknown_choice("columnDelimiter", delimiter))?;
+        let crlf = match choice(body, "lineEnding")? {
+            None | Some("LF") => false,
+            Some("CRLF") => true,
+            Some(other) => return Err(unknown_choice("lineEnding", other)),
+        };
+        Ok(Self { delimiter, crlf })
+    }
+
+    pub fn delimiter(self) -> u8 {
+        self.delimiter.1
+    }
+
+    /// As a new job asks for it.
+    pub fn describe(self) -> Body {
+        object(json!({ "columnDelimiter": self.delimiter.0, "lineEnding": self.line_ending() }))
+    }
+
+    pub fn line_ending(self) -> &'static str {
+        if self.crlf { "CRLF" } else { "LF" }
+    }
+}
+
+/// A member of a job's description that must be a text.
+pub fn choice<'a>(body: &'a Body, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Refusal::bad("JSON_PARSER_ERROR", format!("{name} must be a string at [line:1, column:2]"))),
+    }
+}
+
+pub fn unknown_choice(name: &str, value: &str) -> Refusal {
+    Refusal::bad("INVALIDJOB", format!("InvalidJob : Invalid value for {name}: {value}"))
+}
+
+impl Job {
+    pub fn operation(&self) -> &'static str {
+        match &self.task {
+            Task::Ingest(ingest) => ingest.operation.name(),
+            Task::Query(query) if query.deleted => "queryAll",
+            Task::Query(_) => "query",
+        }
+    }
+
+    pub fn fail(&mut self, why: impl Into<String>) {
+        self.state = State::Failed;
+        self.error = Some(why.into());
+    }
+
+    /// What the answer to a new job, or a list of jobs, says of it.
+    pub fn summary(&self, user: &str) -> Map<String, Value> {
+        let mut info = object(json!({
+            "id": self.id.as_str(),
+            "operation": self.operation(),
+            "object": self.object,
+            "createdById": user,
+            "createdDate": timestamp(self.created),
+            "systemModstamp": timestamp(self.modified),
+            "state": self.state.name(),
+            "concurrencyMode": "Parallel",
+            "contentType": "CSV",
+            "apiVersion": f64::from(self.version),
+            "jobType": if matches!(self.task, Task::Ingest(_)) { "V2Ingest" } else { "V2Query" },
+            "lineEnding": self.format.line_ending(),
+            "columnDelimiter": self.format.delimiter.0,
+        }));
+        if let Task::Ingest(ingest) = &self.task {
+            if let Some(key) = &ingest.key {
+                info.insert("externalIdFieldName".into(), key.as_str().into());
+            }
+            if self.state == State::Open {
+                let url = format!("services/data/v{}.0/jobs/ingest/{}/batches", self.version, self.id);
+                info.insert("contentUrl".into(), url.into());
+            }
+        }
+        info
+    }
+
+    /// Everything that is known of it.
+    pub fn info(&self, user: &str) -> Map<String, Value> {
+        let mut info = self.summary(user);
+        let (processed, failed) = match &self.task {
+            Task::Ingest(ingest) => {
+                let failed = ingest.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed { .. })).count();
+                (ingest.outcomes.len(), Some(failed))
+            }
+            Task::Query(query) => (query.rows.len(), None),
+        };
+        let millis = u64::try_from(self.active.as_millis()).unwrap_or(u64::MAX);
+        info.extend(object(json!({
+            "numberRecordsProcessed": processed, "retries": 0, "totalProcessingTime": millis,
+        })));
+        if let Some(failed) = failed {
+            info.extend(object(json!({
+                "numberRecordsFailed": failed, "apiActiveProcessingTime": millis, "apexProcessingTime": 0,
+            })));
+        } else {
+            info.insert("isPkChunkingSupported".into(), true.into());
+        }
+        if let Some(error) = &self.error {
+            info.insert("errorMessage".into(), error.as_str().into());
+        }
+        info
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(members) = value { members } else { Map::new() }
+}

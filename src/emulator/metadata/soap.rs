@@ -1,0 +1,71 @@
+//! The Metadata API's SOAP service: `deploy` and `checkDeployStatus`.
+//!
+//! simple-salesforce calls both below a path of its own, `…/deployRequest`; what the body asks for decides.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use roxmltree::{Document, Node};
+use serde_json::json;
+
+use super::{Options, report};
+use crate::emulator::server::Service;
+use crate::emulator::soap::Dialect;
+use crate::emulator::wire::{Call, Refusal, Reply};
+
+const METADATA: Dialect = Dialect {
+    namespace: "http://soap.sforce.com/2006/04/metadata",
+    faults: "http://soap.sforce.com/2006/04/metadata",
+    fault: "UnexpectedErrorFault",
+};
+
+/// Answers `POST /services/Soap/m/NN.0`.
+pub fn respond(service: &mut Service, call: &Call) -> Reply {
+    let answer = answer(service, call);
+    answer.unwrap_or_else(|refusal| {
+        service.counters.refused(refusal.code);
+        METADATA.fault(&refusal)
+    })
+}
+
+fn answer(service: &mut Service, call: &Call) -> Result<Reply, Refusal> {
+    let body = std::str::from_utf8(&call.body).map_err(|_| Refusal::bad("UNKNOWN_EXCEPTION", "the body is no text"))?;
+    let document = Document::parse(body);
+    let document =
+        document.map_err(|error| Refusal::bad("UNKNOWN_EXCEPTION", format!("the body is no XML: {error}")))?;
+    let unknown = || Refusal::bad("UNKNOWN_EXCEPTION", "No operation available for request");
+    let (operation, session) = METADATA.operation(&document).ok_or_else(unknown)?;
+    let illegal = "Invalid Session ID found in SessionHeader: Illegal Session";
+    let checked = service.sessions.check(session.unwrap_or_default());
+    checked.map_err(|_| Refusal::new(500, "INVALID_SESSION_ID", illegal))?;
+    service.counters.charge()?;
+    match operation.tag_name().name() {
+        "deploy" => deploy(service, operation),
+        "checkDeployStatus" => status(service, operation),
+        _ => Err(unknown()),
+    }
+}
+
+fn deploy(service: &mut Service, operation: Node<'_, '_>) -> Result<Reply, Refusal> {
+    // Long texts come in lines.
+    let text: String = METADATA.text(operation, "ZipFile").unwrap_or_default().split_whitespace().collect();
+    let zip = STANDARD.decode(text).map_err(|error| Refusal::bad("INVALID_OPERATION", format!("ZipFile: {error}")))?;
+    let options = METADATA.child(operation, "DeployOptions");
+    let options = Options::read(|name| options.is_some_and(|options| flag(options, name)));
+    let id = super::deploy(service, &zip, options)?;
+    Ok(METADATA.reply(&format!(
+        "<deployResponse><result><done>false</done><id>{id}</id><state>Queued</state></result></deployResponse>"
+    )))
+}
+
+fn status(service: &Service, operation: Node<'_, '_>) -> Result<Reply, Refusal> {
+    let id = METADATA.text(operation, "asyncProcessId").unwrap_or_default();
+    let result = service.deployments.result(id)?;
+    let result = json!({ "result": report::shown(result, flag(operation, "includeDetails")) });
+    let inner = result.as_object().map(report::xml).unwrap_or_default();
+    Ok(METADATA.reply(&format!("<checkDeployStatusResponse>{inner}</checkDeployStatusResponse>")))
+}
+
+/// simple-salesforce writes `True`.
+fn flag(parent: Node<'_, '_>, name: &str) -> bool {
+    METADATA.text(parent, name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
+}
