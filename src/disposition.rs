@@ -4,8 +4,9 @@
 //! status mistakes for an expired login. Two scopes share one table. A row's error concerns that row; a request's
 //! error concerns the whole org, or one row of the request that Salesforce did not name.
 //!
-//! A code that is not in the table is tried again up to the bound and is then a dead letter: retrying for ever would
-//! hold up the offsets, skipping would lose the row.
+//! A code that is not in the table halts the row that met it, and nothing else: the row is held, counted and tried again
+//! now and then until somebody knows the code. Trying it a few times and giving up would turn what nobody understands
+//! into a dead letter that nobody looks at; stopping everything would let one row hold up the org.
 
 /// An error as Salesforce reported it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,8 @@ pub struct Fault<'a> {
     pub message: &'a str,
     /// API names of the fields that Salesforce named.
     pub fields: &'a [String],
+    /// Whether the calls of the day are used up, as the response's own header says.
+    pub exhausted: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum Disposition {
     Wait(Wait),
     /// The row will not be taken before somebody changes something.
     DeadLetter { reason: &'static str },
+    /// A person must look before this row can go on: hold its key alone, try it now and then, count no attempt.
+    Hold { hint: &'static str },
     /// Every row would fail for the same reason: stop, keep the offsets, call a person.
     Halt { hint: &'static str },
 }
@@ -51,26 +56,41 @@ pub enum Retry {
     Lock,
     /// What was remembered about the record is no longer so: look it up first.
     LookUpAgain,
+    /// A member that was sent as a new one is there already: send it without its parents.
+    MemberExists,
+    /// A member that was sent as a known one is not there: send it with its parents.
+    MemberAbsent,
     /// The member exists without our external id: look it up by its parents and stamp it.
     Adopt,
     /// A limit of the org's own automation.
     Automation,
     /// Salesforce could not finish it now.
     Busy,
-    /// A code that the table does not know.
+    /// An answer without a code, or without what it should hold.
     Unknown,
     /// A dependant whose member does not exist (yet).
     MemberMissing,
 }
 
 impl Retry {
-    pub const ALL: [Self; 7] =
-        [Self::Lock, Self::LookUpAgain, Self::Adopt, Self::Automation, Self::Busy, Self::Unknown, Self::MemberMissing];
+    pub const ALL: [Self; 9] = [
+        Self::Lock,
+        Self::LookUpAgain,
+        Self::MemberExists,
+        Self::MemberAbsent,
+        Self::Adopt,
+        Self::Automation,
+        Self::Busy,
+        Self::Unknown,
+        Self::MemberMissing,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Lock => "lock",
             Self::LookUpAgain => "look_up_again",
+            Self::MemberExists => "member_exists",
+            Self::MemberAbsent => "member_absent",
             Self::Adopt => "adopt",
             Self::Automation => "automation",
             Self::Busy => "busy",
@@ -85,19 +105,22 @@ impl Retry {
 pub enum Wait {
     /// No answer, or one that says "not now".
     Outage,
-    /// The call budget or the storage is used up.
+    /// The calls of the day are used up.
     Quota,
+    /// Too many long calls at once, of whoever made them.
+    Concurrency,
     /// A new token was refused as the old one was.
     Session,
 }
 
 impl Wait {
-    pub const ALL: [Self; 3] = [Self::Outage, Self::Quota, Self::Session];
+    pub const ALL: [Self; 4] = [Self::Outage, Self::Quota, Self::Concurrency, Self::Session];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Outage => "outage",
             Self::Quota => "quota",
+            Self::Concurrency => "concurrency",
             Self::Session => "session",
         }
     }
@@ -108,92 +131,131 @@ const LOGIN: &str =
 const SCHEMA: &str = "the org lacks a field or object, or hides it: `rollbook doctor` says which";
 const PERMISSION: &str = "the integration user lacks a permission: `sf org assign permset --name Rollbook_Integration`";
 const SECURITY: &str = "a transaction security policy of the org blocks the integration user";
+const STORAGE: &str = "the org's data storage is full: make room or buy more; existing records are still updated";
+const UNKNOWN: &str = "this version does not know the code: mend its cause in Salesforce, or upgrade Rollbook";
 
-/// The table.
-pub fn disposition(fault: &Fault<'_>) -> Disposition {
-    use Disposition::{DeadLetter, Halt, Isolate};
-    match fault.code {
-        // -- login --------------------------------------------------------------------------------------------
-        // The client has refreshed its token and sent the request again before this is seen.
-        "INVALID_SESSION_ID" if fault.message.contains("not valid for use") => Halt { hint: LOGIN },
-        "INVALID_SESSION_ID" => Disposition::Wait(Wait::Session),
-        "INVALID_AUTH_HEADER"
-        | "API_DISABLED_FOR_ORG"
-        | "API_CURRENTLY_DISABLED"
-        | "LOGIN_MUST_USE_SECURITY_TOKEN"
-        | "INVALID_LOGIN" => Halt { hint: LOGIN },
-        // -- budget -------------------------------------------------------------------------------------------
-        "REQUEST_LIMIT_EXCEEDED" | "STORAGE_LIMIT_EXCEEDED" | "ExceededQuota" => Disposition::Wait(Wait::Quota),
-        // -- may pass -----------------------------------------------------------------------------------------
-        "UNABLE_TO_LOCK_ROW" | "TooManyLockFailure" => Disposition::Retry(Retry::Lock),
-        "SERVER_UNAVAILABLE" | "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE" => Disposition::Wait(Wait::Outage),
-        "REQUEST_RUNNING_TOO_LONG" | "QUERY_TIMEOUT" | "TOO_MANY_APEX_REQUESTS" => match fault.scope {
-            Scope::Row => Disposition::Retry(Retry::Busy),
-            Scope::Request => Isolate,
-        },
-        "UNKNOWN_EXCEPTION" | "INTERNAL_ERROR" => match fault.scope {
-            Scope::Row => Disposition::Retry(Retry::Busy),
-            Scope::Request => Disposition::Wait(Wait::Outage),
-        },
-        "RECORD_IN_USE_BY_WORKFLOW" | "ENTITY_IS_LOCKED" => Disposition::Retry(Retry::Busy),
-        // Innocent rows of a request that was rolled back.
-        "ALL_OR_NONE_OPERATION_ROLLED_BACK" | "PROCESSING_HALTED" | "BATCH_PROCESSING_HALTED" => {
-            Disposition::Retry(Retry::Busy)
-        }
-        "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" | "CANNOT_EXECUTE_FLOW_TRIGGER" | "APEX_ERROR" | "FLOW_EXCEPTION" => {
-            automation(fault)
-        }
-        // -- races and duplicates -----------------------------------------------------------------------------
-        "DUPLICATE_VALUE" => duplicate_value(fault.message),
-        "INVALID_FIELD_FOR_INSERT_UPDATE" | "REQUIRED_FIELD_MISSING" if names_parent(fault) => {
-            Disposition::Retry(Retry::LookUpAgain)
-        }
-        "ENTITY_IS_DELETED" => Disposition::Retry(Retry::LookUpAgain),
-        // -- the mapping --------------------------------------------------------------------------------------
-        "JSON_PARSER_ERROR" => match fault.scope {
-            Scope::Row => DeadLetter { reason: "JSON_PARSER_ERROR" },
-            Scope::Request => Isolate,
-        },
-        "INVALID_FIELD"
-        | "INVALID_FIELD_FOR_INSERT_UPDATE"
-        | "INVALID_TYPE"
-        | "INVALID_ENTITY_FOR_UPSERT"
-        | "INVALID_TYPE_FOR_OPERATION"
-        | "MALFORMED_QUERY"
-        | "INVALID_QUERY_FILTER_OPERATOR"
-        | "INVALID_QUERY_LOCATOR" => Halt { hint: SCHEMA },
-        "NOT_FOUND" if fault.scope == Scope::Request => Halt { hint: SCHEMA },
-        "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" => Halt { hint: PERMISSION },
-        "TXN_SECURITY_NO_ACCESS" | "TXN_SECURITY_RUNTIME_EXCEPTION" => Halt { hint: SECURITY },
-        code => by_data(code).unwrap_or_else(|| by_status(fault)),
-    }
+/// What a code means.
+enum Rule {
+    Is(Disposition),
+    Per {
+        row: Disposition,
+        request: Disposition,
+    },
+    /// The message, the fields or the header decide.
+    By(fn(&Fault<'_>) -> Disposition),
 }
 
-/// Codes that speak of the row's own data, or of what it refers to.
-fn by_data(code: &str) -> Option<Disposition> {
-    const CODES: [&str; 20] = [
-        "DUPLICATE_EXTERNAL_ID",
-        "MULTIPLE_CHOICES",
-        "DUPLICATES_DETECTED",
-        "FIELD_CUSTOM_VALIDATION_EXCEPTION",
-        "REQUIRED_FIELD_MISSING",
-        "STRING_TOO_LONG",
-        "INVALID_EMAIL_ADDRESS",
-        "NUMBER_OUTSIDE_VALID_RANGE",
-        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
-        "FIELD_INTEGRITY_EXCEPTION",
-        "INVALID_TYPE_ON_FIELD_IN_RECORD",
-        "INVALID_CROSS_REFERENCE_KEY",
-        "MALFORMED_ID",
-        "CANNOT_UPDATE_CONVERTED_LEAD",
-        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-        "INACTIVE_OWNER_OR_USER",
-        "TRANSFER_REQUIRES_READ",
-        "INVALID_STATUS",
-        "NOT_FOUND",
-        "INVALID_ID_FIELD",
-    ];
-    CODES.into_iter().find(|known| *known == code).map(|reason| Disposition::DeadLetter { reason })
+/// The table.
+const TABLE: &[(&str, Rule)] = {
+    use Disposition::Isolate;
+    use Rule::{By, Is, Per};
+    const LOCK: Disposition = Disposition::Retry(Retry::Lock);
+    const BUSY: Disposition = Disposition::Retry(Retry::Busy);
+    const OUTAGE: Disposition = Disposition::Wait(Wait::Outage);
+    const QUOTA: Disposition = Disposition::Wait(Wait::Quota);
+    const NO_LOGIN: Disposition = Disposition::Halt { hint: LOGIN };
+    const NO_SCHEMA: Disposition = Disposition::Halt { hint: SCHEMA };
+    const NO_PERMISSION: Disposition = Disposition::Halt { hint: PERMISSION };
+    const BLOCKED: Disposition = Disposition::Halt { hint: SECURITY };
+    const FULL: Disposition = Disposition::Hold { hint: STORAGE };
+    /// Of the row's own data, or of what it refers to. A request that is refused for it holds such a row.
+    const fn data(code: &'static str) -> (&'static str, Rule) {
+        (code, Is(dead(code)))
+    }
+    const fn dead(reason: &'static str) -> Disposition {
+        Disposition::DeadLetter { reason }
+    }
+    &[
+        // -- login: the client has refreshed its token and sent the request again before this is seen -------------
+        ("INVALID_SESSION_ID", By(session)),
+        ("INVALID_AUTH_HEADER", Is(NO_LOGIN)),
+        ("API_DISABLED_FOR_ORG", Is(NO_LOGIN)),
+        ("API_CURRENTLY_DISABLED", Is(NO_LOGIN)),
+        ("LOGIN_MUST_USE_SECURITY_TOKEN", Is(NO_LOGIN)),
+        ("INVALID_LOGIN", Is(NO_LOGIN)),
+        // -- limits -----------------------------------------------------------------------------------------------
+        ("REQUEST_LIMIT_EXCEEDED", By(request_limit)),
+        ("ExceededQuota", Is(QUOTA)),
+        ("STORAGE_LIMIT_EXCEEDED", Per { row: FULL, request: QUOTA }),
+        // -- may pass ---------------------------------------------------------------------------------------------
+        ("UNABLE_TO_LOCK_ROW", Is(LOCK)),
+        ("TooManyLockFailure", Is(LOCK)),
+        ("SERVER_UNAVAILABLE", Is(OUTAGE)),
+        ("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", Is(OUTAGE)),
+        ("UNKNOWN_EXCEPTION", Per { row: BUSY, request: OUTAGE }),
+        ("INTERNAL_ERROR", Per { row: BUSY, request: OUTAGE }),
+        ("REQUEST_RUNNING_TOO_LONG", Per { row: BUSY, request: Isolate }),
+        ("QUERY_TIMEOUT", Per { row: BUSY, request: Isolate }),
+        ("TOO_MANY_APEX_REQUESTS", Per { row: BUSY, request: Isolate }),
+        ("RECORD_IN_USE_BY_WORKFLOW", Is(BUSY)),
+        ("ENTITY_IS_LOCKED", Is(BUSY)),
+        // Innocent rows of a request that was rolled back.
+        ("ALL_OR_NONE_OPERATION_ROLLED_BACK", Is(BUSY)),
+        ("PROCESSING_HALTED", Is(BUSY)),
+        ("BATCH_PROCESSING_HALTED", Is(BUSY)),
+        ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", By(automation)),
+        ("CANNOT_EXECUTE_FLOW_TRIGGER", By(automation)),
+        ("APEX_ERROR", By(automation)),
+        ("FLOW_EXCEPTION", By(automation)),
+        // -- races and duplicates ---------------------------------------------------------------------------------
+        ("DUPLICATE_VALUE", By(duplicate_value)),
+        ("ENTITY_IS_DELETED", Is(Disposition::Retry(Retry::LookUpAgain))),
+        data("DUPLICATE_EXTERNAL_ID"),
+        data("MULTIPLE_CHOICES"),
+        data("DUPLICATES_DETECTED"),
+        // -- data -------------------------------------------------------------------------------------------------
+        data("FIELD_CUSTOM_VALIDATION_EXCEPTION"),
+        ("REQUIRED_FIELD_MISSING", By(required_field)),
+        data("STRING_TOO_LONG"),
+        data("INVALID_EMAIL_ADDRESS"),
+        data("NUMBER_OUTSIDE_VALID_RANGE"),
+        data("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"),
+        data("FIELD_INTEGRITY_EXCEPTION"),
+        data("INVALID_TYPE_ON_FIELD_IN_RECORD"),
+        data("JSON_PARSER_ERROR"),
+        data("INVALID_STATUS"),
+        data("INVALID_ID_FIELD"),
+        // -- what the row refers to -------------------------------------------------------------------------------
+        data("INVALID_CROSS_REFERENCE_KEY"),
+        data("MALFORMED_ID"),
+        data("CANNOT_UPDATE_CONVERTED_LEAD"),
+        data("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"),
+        data("INACTIVE_OWNER_OR_USER"),
+        data("TRANSFER_REQUIRES_READ"),
+        // -- rights: one record that is not shared concerns its row, a refused request everybody --------------------
+        ("INSUFFICIENT_ACCESS", Per { row: dead("INSUFFICIENT_ACCESS"), request: NO_PERMISSION }),
+        (
+            "INSUFFICIENT_ACCESS_OR_READONLY",
+            Per { row: dead("INSUFFICIENT_ACCESS_OR_READONLY"), request: NO_PERMISSION },
+        ),
+        ("TXN_SECURITY_NO_ACCESS", Is(BLOCKED)),
+        ("TXN_SECURITY_RUNTIME_EXCEPTION", Is(BLOCKED)),
+        // -- the mapping ------------------------------------------------------------------------------------------
+        ("INVALID_FIELD", Is(NO_SCHEMA)),
+        ("INVALID_FIELD_FOR_INSERT_UPDATE", By(refused_field)),
+        ("INVALID_TYPE", Is(NO_SCHEMA)),
+        ("INVALID_ENTITY_FOR_UPSERT", Is(NO_SCHEMA)),
+        ("INVALID_TYPE_FOR_OPERATION", Is(NO_SCHEMA)),
+        ("NOT_FOUND", Per { row: dead("NOT_FOUND"), request: NO_SCHEMA }),
+        ("METHOD_NOT_ALLOWED", Is(NO_SCHEMA)),
+        ("UNSUPPORTED_MEDIA_TYPE", Is(NO_SCHEMA)),
+        ("MALFORMED_QUERY", Is(NO_SCHEMA)),
+        ("INVALID_QUERY_FILTER_OPERATOR", Is(NO_SCHEMA)),
+        ("INVALID_QUERY_LOCATOR", Is(NO_SCHEMA)),
+    ]
+};
+
+/// What to do about an error.
+pub fn disposition(fault: &Fault<'_>) -> Disposition {
+    match TABLE.iter().find(|(code, _)| *code == fault.code) {
+        Some((_, Rule::Is(disposition))) => *disposition,
+        Some((_, Rule::Per { row, request })) => match fault.scope {
+            Scope::Row => *row,
+            Scope::Request => *request,
+        },
+        Some((_, Rule::By(judge))) => judge(fault),
+        None => by_status(fault),
+    }
 }
 
 /// Without a known code.
@@ -202,7 +264,9 @@ fn by_status(fault: &Fault<'_>) -> Disposition {
         return Disposition::Retry(Retry::Busy);
     }
     match (fault.scope, fault.status) {
-        (Scope::Row, _) => Disposition::Retry(Retry::Unknown),
+        // What does not even name a code may be a half-read answer.
+        (Scope::Row, _) if fault.code.is_empty() => Disposition::Retry(Retry::Unknown),
+        (Scope::Row, _) => Disposition::Hold { hint: UNKNOWN },
         (Scope::Request, 401) => Disposition::Wait(Wait::Session),
         // 3xx, 407: a maintenance page or a proxy in between, which never saw the rows.
         (Scope::Request, 300..=399 | 407 | 408 | 420 | 429 | 500..=599) => Disposition::Wait(Wait::Outage),
@@ -213,9 +277,41 @@ fn by_status(fault: &Fault<'_>) -> Disposition {
     }
 }
 
+fn session(fault: &Fault<'_>) -> Disposition {
+    if fault.message.contains("not valid for use") {
+        Disposition::Halt { hint: LOGIN }
+    } else {
+        Disposition::Wait(Wait::Session)
+    }
+}
+
+/// One code for the calls of the day and for too many long calls at once: the text tells them apart, or the header.
+fn request_limit(fault: &Fault<'_>) -> Disposition {
+    let concurrent = if fault.message.contains("Concurrent") {
+        true
+    } else if fault.message.contains("TotalRequests") {
+        false
+    } else {
+        fault.exhausted == Some(false)
+    };
+    Disposition::Wait(if concurrent { Wait::Concurrency } else { Wait::Quota })
+}
+
+fn required_field(fault: &Fault<'_>) -> Disposition {
+    if names_parent(fault) {
+        Disposition::Retry(Retry::MemberAbsent)
+    } else {
+        Disposition::DeadLetter { reason: "REQUIRED_FIELD_MISSING" }
+    }
+}
+
+fn refused_field(fault: &Fault<'_>) -> Disposition {
+    if names_parent(fault) { Disposition::Retry(Retry::MemberExists) } else { Disposition::Halt { hint: SCHEMA } }
+}
+
 /// `DUPLICATE_VALUE` means three things, told apart by the text alone.
-fn duplicate_value(message: &str) -> Disposition {
-    if message.contains("Already a campaign member") {
+fn duplicate_value(fault: &Fault<'_>) -> Disposition {
+    if fault.message.contains("Already a campaign member") {
         Disposition::Retry(Retry::Adopt)
     } else {
         // "duplicate value found: … duplicates value on record with id: …": another writer was faster.
@@ -253,24 +349,43 @@ mod tests {
     use super::*;
 
     fn row(code: &str, message: &str) -> Disposition {
-        disposition(&Fault { scope: Scope::Row, status: 200, code, message, fields: &[] })
+        disposition(&Fault { scope: Scope::Row, status: 200, code, message, fields: &[], exhausted: None })
     }
 
     fn request(status: u16, code: &str) -> Disposition {
-        disposition(&Fault { scope: Scope::Request, status, code, message: "", fields: &[] })
+        disposition(&Fault { scope: Scope::Request, status, code, message: "", fields: &[], exhausted: None })
+    }
+
+    fn limit(message: &str, exhausted: Option<bool>) -> Disposition {
+        let code = "REQUEST_LIMIT_EXCEEDED";
+        disposition(&Fault { scope: Scope::Request, status: 403, code, message, fields: &[], exhausted })
     }
 
     #[test]
-    fn an_unknown_code_is_tried_again_and_never_skipped() {
-        assert_eq!(row("SOMETHING_NEW", ""), Disposition::Retry(Retry::Unknown));
+    fn an_unknown_code_halts_its_row_and_nothing_else() {
+        assert_eq!(row("SOMETHING_NEW", ""), Disposition::Hold { hint: UNKNOWN });
         assert_eq!(request(400, "SOMETHING_NEW"), Disposition::Isolate);
+        assert_eq!(row("", ""), Disposition::Retry(Retry::Unknown), "no code at all is no code to learn");
     }
 
     #[test]
-    fn an_exhausted_budget_is_not_a_login_failure() {
-        assert_eq!(request(403, "REQUEST_LIMIT_EXCEEDED"), Disposition::Wait(Wait::Quota));
-        assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), Disposition::Wait(Wait::Quota));
+    fn the_calls_of_the_day_too_many_at_once_and_a_refused_login_are_told_apart() {
+        let (day, at_once) = (Disposition::Wait(Wait::Quota), Disposition::Wait(Wait::Concurrency));
+        assert_eq!(limit("TotalRequests Limit exceeded.", Some(false)), day);
+        assert_eq!(limit("ConcurrentPerOrgLongTxn Limit exceeded.", Some(true)), at_once);
+        assert_eq!(limit("ConcurrentRequests (Concurrent API Requests) Limit exceeded.", None), at_once);
+        assert_eq!(limit("In words of another release.", Some(true)), day);
+        assert_eq!(limit("In words of another release.", Some(false)), at_once);
+        assert_eq!(limit("In words of another release.", None), day, "the longer wait is the safer one");
         assert!(matches!(request(403, "API_DISABLED_FOR_ORG"), Disposition::Halt { .. }));
+    }
+
+    #[test]
+    fn full_storage_and_a_record_that_is_not_shared_stop_their_row_alone() {
+        assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), Disposition::Hold { hint: STORAGE });
+        let code = "INSUFFICIENT_ACCESS_OR_READONLY";
+        assert_eq!(row(code, ""), Disposition::DeadLetter { reason: code });
+        assert_eq!(request(403, code), Disposition::Halt { hint: PERMISSION });
     }
 
     #[test]
@@ -285,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_parent_is_a_race_and_any_other_refused_field_is_a_permission() {
+    fn a_refused_parent_tells_whether_the_member_is_there_and_any_other_refused_field_is_a_permission() {
         let refused = |field: &str| {
             disposition(&Fault {
                 scope: Scope::Row,
@@ -293,13 +408,14 @@ mod tests {
                 code: "INVALID_FIELD_FOR_INSERT_UPDATE",
                 message: "Unable to create/update fields",
                 fields: &[field.to_owned()],
+                exhausted: None,
             })
         };
-        assert_eq!(refused("CampaignId"), Disposition::Retry(Retry::LookUpAgain));
+        assert_eq!(refused("CampaignId"), Disposition::Retry(Retry::MemberExists));
         assert_eq!(refused("plays__c"), Disposition::Halt { hint: SCHEMA });
         assert_eq!(
             row("REQUIRED_FIELD_MISSING", "Required fields are missing: [CampaignId]"),
-            Disposition::Retry(Retry::LookUpAgain)
+            Disposition::Retry(Retry::MemberAbsent)
         );
         assert_eq!(
             row("REQUIRED_FIELD_MISSING", "Required fields are missing: [Name]"),
@@ -308,17 +424,12 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_row_of_a_refused_request_is_isolated() {
-        assert_eq!(request(400, "JSON_PARSER_ERROR"), Disposition::Isolate);
-        assert_eq!(request(413, ""), Disposition::Isolate);
-    }
-
-    #[test]
     fn an_outage_counts_no_attempt() {
         for status in [302, 307, 407, 500, 502, 503, 504, 420, 429] {
             assert_eq!(request(status, ""), Disposition::Wait(Wait::Outage), "{status}");
         }
         assert_eq!(request(503, "SERVER_UNAVAILABLE"), Disposition::Wait(Wait::Outage));
+        assert_eq!(request(413, ""), Disposition::Isolate);
     }
 
     #[test]
@@ -329,51 +440,60 @@ mod tests {
         assert_eq!(row(code, "no such product"), Disposition::DeadLetter { reason: code });
     }
 
-    #[test]
-    fn data_errors_are_dead_letters_under_their_own_code() {
-        for code in ["STRING_TOO_LONG", "INVALID_CROSS_REFERENCE_KEY", "DUPLICATE_EXTERNAL_ID", "MALFORMED_ID"] {
-            let Disposition::DeadLetter { reason } = row(code, "") else { panic!("{code} is data") };
-            assert_eq!(reason, code);
-        }
-    }
-
-    #[test]
-    fn every_code_has_its_class() {
-        let class = |disposition| match disposition {
+    /// The outcome as docs/reason-codes.md writes it.
+    fn outcome(disposition: Disposition) -> &'static str {
+        match disposition {
             Disposition::Delivered => "delivered",
             Disposition::Retry(_) => "retry",
             Disposition::Isolate => "isolate",
             Disposition::Wait(_) => "wait",
             Disposition::DeadLetter { .. } => "dead letter",
+            Disposition::Hold { .. } => "hold",
             Disposition::Halt { .. } => "halt",
-        };
-        let rows = [
-            ("retry", "UNABLE_TO_LOCK_ROW RECORD_IN_USE_BY_WORKFLOW ENTITY_IS_LOCKED MATCH_SERVICE_UNAVAILABLE_ERROR"),
-            ("retry", "TooManyLockFailure UNKNOWN_EXCEPTION REQUEST_RUNNING_TOO_LONG QUERY_TIMEOUT ENTITY_IS_DELETED"),
-            ("retry", "TOO_MANY_APEX_REQUESTS ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED DUPLICATE_VALUE"),
-            ("wait", "REQUEST_LIMIT_EXCEEDED STORAGE_LIMIT_EXCEEDED ExceededQuota SERVER_UNAVAILABLE"),
-            ("wait", "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE INVALID_SESSION_ID"),
-            (
-                "dead letter",
-                "DUPLICATE_EXTERNAL_ID DUPLICATES_DETECTED FIELD_CUSTOM_VALIDATION_EXCEPTION STRING_TOO_LONG",
-            ),
-            ("dead letter", "INVALID_EMAIL_ADDRESS NUMBER_OUTSIDE_VALID_RANGE INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"),
-            ("dead letter", "FIELD_INTEGRITY_EXCEPTION INVALID_TYPE_ON_FIELD_IN_RECORD JSON_PARSER_ERROR MALFORMED_ID"),
-            (
-                "dead letter",
-                "INVALID_CROSS_REFERENCE_KEY CANNOT_UPDATE_CONVERTED_LEAD TRANSFER_REQUIRES_READ APEX_ERROR",
-            ),
-            ("dead letter", "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INACTIVE_OWNER_OR_USER FLOW_EXCEPTION"),
-            ("dead letter", "REQUIRED_FIELD_MISSING CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY CANNOT_EXECUTE_FLOW_TRIGGER"),
-            ("halt", "INVALID_AUTH_HEADER API_DISABLED_FOR_ORG API_CURRENTLY_DISABLED LOGIN_MUST_USE_SECURITY_TOKEN"),
-            ("halt", "INVALID_LOGIN INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY INVALID_FIELD INVALID_TYPE"),
-            ("halt", "INVALID_FIELD_FOR_INSERT_UPDATE INVALID_ENTITY_FOR_UPSERT INVALID_TYPE_FOR_OPERATION"),
-            ("halt", "MALFORMED_QUERY INVALID_QUERY_FILTER_OPERATOR INVALID_QUERY_LOCATOR TXN_SECURITY_NO_ACCESS"),
-        ];
-        for (expected, codes) in rows {
-            for code in codes.split(' ') {
-                assert_eq!(class(row(code, "")), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn every_code_stands_in_the_list_of_reason_codes_with_its_outcome() {
+        let listed = include_str!("../docs/reason-codes.md");
+        for (code, _) in TABLE {
+            let line = format!("| `{code}` | {} | {} |", outcome(row(code, "")), outcome(request(400, code)));
+            assert!(listed.contains(&line), "docs/reason-codes.md lacks {line}");
+        }
+    }
+
+    #[test]
+    fn no_code_stands_in_the_table_twice_and_a_dead_letter_has_its_own() {
+        let codes: std::collections::BTreeSet<&str> = TABLE.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes.len(), TABLE.len());
+        for (code, _) in TABLE {
+            if let Disposition::DeadLetter { reason } = row(code, "") {
+                assert_eq!(reason, *code);
             }
         }
+    }
+
+    #[test]
+    fn every_code_that_salesforce_is_known_to_send_is_in_the_table() {
+        let known = "INVALID_SESSION_ID INVALID_AUTH_HEADER API_DISABLED_FOR_ORG API_CURRENTLY_DISABLED \
+            LOGIN_MUST_USE_SECURITY_TOKEN INVALID_LOGIN REQUEST_LIMIT_EXCEEDED STORAGE_LIMIT_EXCEEDED ExceededQuota \
+            UNABLE_TO_LOCK_ROW SERVER_UNAVAILABLE UNKNOWN_EXCEPTION INTERNAL_ERROR REQUEST_RUNNING_TOO_LONG \
+            QUERY_TIMEOUT TOO_MANY_APEX_REQUESTS RECORD_IN_USE_BY_WORKFLOW ENTITY_IS_LOCKED \
+            INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE TooManyLockFailure \
+            CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY CANNOT_EXECUTE_FLOW_TRIGGER APEX_ERROR FLOW_EXCEPTION \
+            DUPLICATE_VALUE DUPLICATE_EXTERNAL_ID DUPLICATES_DETECTED FIELD_CUSTOM_VALIDATION_EXCEPTION \
+            REQUIRED_FIELD_MISSING STRING_TOO_LONG INVALID_EMAIL_ADDRESS NUMBER_OUTSIDE_VALID_RANGE \
+            INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST FIELD_INTEGRITY_EXCEPTION INVALID_TYPE_ON_FIELD_IN_RECORD \
+            JSON_PARSER_ERROR INVALID_CROSS_REFERENCE_KEY ENTITY_IS_DELETED MALFORMED_ID \
+            CANNOT_UPDATE_CONVERTED_LEAD INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INACTIVE_OWNER_OR_USER \
+            TRANSFER_REQUIRES_READ INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY INVALID_FIELD \
+            INVALID_FIELD_FOR_INSERT_UPDATE INVALID_TYPE NOT_FOUND INVALID_ENTITY_FOR_UPSERT \
+            INVALID_TYPE_FOR_OPERATION MALFORMED_QUERY INVALID_QUERY_FILTER_OPERATOR INVALID_QUERY_LOCATOR \
+            TXN_SECURITY_NO_ACCESS TXN_SECURITY_RUNTIME_EXCEPTION ALL_OR_NONE_OPERATION_ROLLED_BACK \
+            PROCESSING_HALTED BATCH_PROCESSING_HALTED INVALID_STATUS METHOD_NOT_ALLOWED UNSUPPORTED_MEDIA_TYPE";
+        for code in known.split_whitespace() {
+            assert!(TABLE.iter().any(|(listed, _)| *listed == code), "{code}");
+        }
+        assert_eq!(row("MATCH_SERVICE_UNAVAILABLE_ERROR", ""), Disposition::Retry(Retry::Busy), "a family of codes");
     }
 }

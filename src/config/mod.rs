@@ -138,8 +138,15 @@ pub struct State {
 pub struct Sink {
     /// Rows per collections call. Default and maximum 200: Salesforce's limit.
     pub batch_rows_max: usize,
-    /// Requests under way to Salesforce. Default 8: well below its 25 long-running ones.
+    /// Requests under way to Salesforce at most; how many there are adapts. Default 8: well below its 25 long-running
+    /// ones.
     pub requests_in_flight_max: usize,
+    /// How long a request that is not full waits for more rows while another is under way; alone it waits a twentieth
+    /// of it after the last row that came. Default 100 ms: the fold's own interval.
+    #[serde(serialize_with = "effective::duration")]
+    pub batch_wait: Duration,
+    /// Share of the org's daily calls that is left to people and other applications, in percent. Default 20.
+    pub budget_reserve_percent: u8,
     /// Rows read ahead of the slowest outcome, per instance. Default 50000: about 50 MB.
     pub rows_pending_max: usize,
     /// Attempts of one row at errors that may pass, before it is a dead letter. Outages of the whole org do not
@@ -243,6 +250,8 @@ impl Default for Sink {
         Self {
             batch_rows_max: 200,
             requests_in_flight_max: 8,
+            batch_wait: Duration::from_millis(100),
+            budget_reserve_percent: 20,
             rows_pending_max: 50_000,
             attempts_max: 8,
             backoff_min: Duration::from_millis(200),

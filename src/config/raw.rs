@@ -118,6 +118,8 @@ table!(RawState { dir: String, memory_max: String, save_interval: String });
 table!(RawSink {
     batch_rows_max: i64,
     requests_in_flight_max: i64,
+    batch_wait: String,
+    budget_reserve_percent: i64,
     rows_pending_max: i64,
     attempts_max: i64,
     backoff_min: String,

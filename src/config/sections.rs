@@ -189,6 +189,13 @@ impl Check<'_> {
                 default.requests_in_flight_max,
                 1..=100,
             ),
+            batch_wait: self.duration("sink.batch_wait", raw.batch_wait, default.batch_wait),
+            budget_reserve_percent: self.number(
+                "sink.budget_reserve_percent",
+                raw.budget_reserve_percent,
+                default.budget_reserve_percent,
+                0..=99,
+            ),
             rows_pending_max: self.number(
                 "sink.rows_pending_max",
                 raw.rows_pending_max,

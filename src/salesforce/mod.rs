@@ -7,6 +7,7 @@
 
 mod auth;
 mod collections;
+mod composite;
 pub mod doctor;
 pub(crate) mod query;
 pub mod setup;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 pub use auth::{LoginError, OauthCode};
 pub use collections::ROWS_MAX;
+pub use composite::{Collection, Target};
 
 use crate::config;
 use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
@@ -183,8 +185,14 @@ impl Client {
         if status.is_success() {
             serde_json::from_slice(&bytes).map_err(|_| Error::Body { status: status.as_u16() })
         } else {
-            Err(refused(status.as_u16(), &bytes))
+            Err(self.refused(status.as_u16(), serde_json::from_slice(&bytes).ok()))
         }
+    }
+
+    fn refused(&self, status: u16, faults: Option<Vec<RequestFault>>) -> Error {
+        // The last calls are handed out before the count is told.
+        let exhausted = self.api_usage().map(|usage| usage.used * 100 >= usage.limit * 99);
+        refused(status, faults, exhausted)
     }
 
     async fn send(
@@ -222,17 +230,19 @@ fn parse_usage(header: &str) -> Option<ApiUsage> {
 }
 
 /// An error body is an array of faults, of which the first decides; anything else has no code.
-fn refused(status: u16, body: &[u8]) -> Error {
-    let fault = serde_json::from_slice::<Vec<RequestFault>>(body)
-        .ok()
-        .and_then(|faults| faults.into_iter().next())
-        .unwrap_or(RequestFault { code: String::new(), message: String::new(), fields: Vec::new() });
+fn refused(status: u16, faults: Option<Vec<RequestFault>>, exhausted: Option<bool>) -> Error {
+    let fault = faults.and_then(|faults| faults.into_iter().next()).unwrap_or(RequestFault {
+        code: String::new(),
+        message: String::new(),
+        fields: Vec::new(),
+    });
     let disposition = disposition(&Fault {
         scope: Scope::Request,
         status,
         code: &fault.code,
         message: &fault.message,
         fields: &fault.fields,
+        exhausted,
     });
     Error::Refused { status, code: safe_code(fault.code), fields: fault.fields, disposition }
 }
@@ -273,14 +283,14 @@ mod tests {
     #[test]
     fn an_error_keeps_no_message_of_salesforce() {
         let body = br#"[{"message":"Email: invalid email address: x@y","errorCode":"INVALID_EMAIL_ADDRESS"}]"#;
-        let error = refused(400, body);
+        let error = refused(400, serde_json::from_slice(body).ok(), None);
         assert!(!format!("{error:?} {error}").contains("x@y"));
         assert_eq!(error.code(), "INVALID_EMAIL_ADDRESS");
     }
 
     #[test]
     fn a_page_instead_of_json_is_an_outage() {
-        assert_eq!(refused(503, b"<html>down</html>").disposition(), Disposition::Wait(Wait::Outage));
-        assert_eq!(refused(413, b"Request Entity Too Large").disposition(), Disposition::Isolate);
+        assert_eq!(refused(503, None, None).disposition(), Disposition::Wait(Wait::Outage));
+        assert_eq!(refused(413, None, None).disposition(), Disposition::Isolate);
     }
 }

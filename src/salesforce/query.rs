@@ -5,11 +5,16 @@ use reqwest::Method;
 use super::wire::{Describe, QueryPage, Record};
 use super::{Client, Error};
 
+/// Keys of one query: 200 of 37 characters, quoted and encoded, stay below the 16,384 bytes that a URL may have.
+pub const KEYS_MAX: usize = 200;
+
+/// Queries that one call takes.
+pub const QUERIES_MAX: usize = 5;
+
 impl Client {
     /// All records of a query.
     pub async fn query(&self, soql: &str) -> Result<Vec<Record>, Error> {
-        let mut page: QueryPage =
-            self.call(Method::GET, &self.path(&format!("query?q={}", encode(soql))), None).await?;
+        let mut page: QueryPage = self.call(Method::GET, &self.path(&resource(soql)), None).await?;
         let mut records = std::mem::take(&mut page.records);
         while let Some(next) = page.next_records_url.take() {
             // It is appended to the host: anything but a path could name another one.
@@ -25,6 +30,11 @@ impl Client {
     pub async fn describe(&self, object: &str) -> Result<Describe, Error> {
         self.call(Method::GET, &self.path(&format!("sobjects/{object}/describe")), None).await
     }
+}
+
+/// The resource of a query, below the version.
+pub(super) fn resource(soql: &str) -> String {
+    format!("query?q={}", encode(soql))
 }
 
 /// Percent-encodes a query for the URL.

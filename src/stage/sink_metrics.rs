@@ -2,7 +2,7 @@
 //! "not running".
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
 };
 
 use crate::disposition::Retry;
@@ -12,21 +12,25 @@ use crate::upsert::Object;
 /// Kinds of calls to Salesforce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
-    CollectionsUpsert,
-    CollectionsUpdate,
+    /// Several collections in one call.
+    Composite,
+    /// One collection.
+    Collections,
     Query,
     Statuses,
+    Limits,
 }
 
 impl Api {
-    pub const ALL: [Self; 4] = [Self::CollectionsUpsert, Self::CollectionsUpdate, Self::Query, Self::Statuses];
+    pub const ALL: [Self; 5] = [Self::Composite, Self::Collections, Self::Query, Self::Statuses, Self::Limits];
 
     pub fn name(self) -> &'static str {
         match self {
-            Self::CollectionsUpsert => "collections_upsert",
-            Self::CollectionsUpdate => "collections_update",
+            Self::Composite => "composite",
+            Self::Collections => "collections",
             Self::Query => "query",
             Self::Statuses => "statuses",
+            Self::Limits => "limits",
         }
     }
 }
@@ -74,11 +78,18 @@ pub struct SinkMetrics {
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
     pub retries: IntCounterVec,
+    pub held: IntCounter,
     pub pending_rows: IntGauge,
+    pub held_rows: IntGauge,
     pub in_flight_requests: IntGauge,
+    /// What the pace allows, by AIMD.
+    pub window_requests: IntGauge,
+    pub request_limit_rows: IntGauge,
     pub end_to_end_latency: Histogram,
     pub api_requests_used: IntGauge,
     pub api_requests_limit: IntGauge,
+    pub api_exhausted_timestamp: IntGauge,
+    pub budget_exhausted: IntGauge,
 }
 
 impl SinkMetrics {
@@ -88,12 +99,18 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.request_duration.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
+        registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.end_to_end_latency.clone()))?;
         for gauge in [
             &metrics.pending_rows,
+            &metrics.held_rows,
             &metrics.in_flight_requests,
+            &metrics.window_requests,
+            &metrics.request_limit_rows,
             &metrics.api_requests_used,
             &metrics.api_requests_limit,
+            &metrics.api_exhausted_timestamp,
+            &metrics.budget_exhausted,
         ] {
             registry.register(Box::new(gauge.clone()))?;
         }
@@ -123,7 +140,28 @@ impl SinkMetrics {
             requests: counter("rollbook_sink_requests_total", "Calls to Salesforce.", &["api", "status"])?,
             request_duration: HistogramVec::new(duration, &["api"])?,
             retries: counter("rollbook_sink_retries_total", "Rows sent again, by reason.", &["reason"])?,
+            held: IntCounter::new(
+                "rollbook_sink_held_total",
+                "Attempts after which a row was halted: an unknown code, or one that a person must mend.",
+            )?,
             pending_rows: IntGauge::new("rollbook_sink_pending_rows", "Upserts read whose outcome is not recorded.")?,
+            held_rows: IntGauge::new("rollbook_sink_held_rows", "Rows that are halted until a person has looked.")?,
+            window_requests: IntGauge::new(
+                "rollbook_sink_window_requests",
+                "Calls that may be under way at once: grows by one per round, halves at trouble (AIMD).",
+            )?,
+            request_limit_rows: IntGauge::new(
+                "rollbook_sink_request_limit_rows",
+                "Rows that one call may hold: halves where calls take long.",
+            )?,
+            api_exhausted_timestamp: IntGauge::new(
+                "rollbook_salesforce_api_exhausted_timestamp_seconds",
+                "When our share of the calls of 24 hours is used up at the rate of the last hour; 0: not within a day.",
+            )?,
+            budget_exhausted: IntGauge::new(
+                "rollbook_salesforce_budget_exhausted",
+                "1 while rows wait because the calls of 24 hours, less the reserve, are used up.",
+            )?,
             in_flight_requests: IntGauge::new("rollbook_sink_in_flight_requests", "Calls without an answer yet.")?,
             end_to_end_latency: Histogram::with_opts(latency)?,
             api_requests_used: IntGauge::new(

@@ -29,6 +29,7 @@ const COUNTED: &[&str] = &[
     "rollbook_catalogue_sessions",
     "rollbook_salesforce_api_requests_used",
     "rollbook_salesforce_api_requests_limit",
+    "rollbook_salesforce_budget_exhausted",
 ];
 
 #[test]

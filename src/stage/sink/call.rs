@@ -2,22 +2,25 @@
 //!
 //! Messages of Salesforce end here: they decide a disposition and go no further, since they repeat values of the row.
 
+use std::collections::BTreeMap;
+
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::event::{MemberKey, SalesforceId};
-use crate::salesforce::query::{quote, quote_all};
-use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
+use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
+use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
-use crate::salesforce::{Client, EXTERNAL_ID_FIELD, Error, safe_code};
+use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, safe_code};
 use crate::stage::sink_metrics::{Api, CallStatus};
 
-use super::outbox::{Answer, Call, Failure, FoundPerson, RowResult, Statuses};
+use super::outbox::{Answer, Call, Class, Failure, FoundPerson, Part, RowResult, Statuses, Usage, reference};
 
 pub fn api(call: &Call) -> Api {
     match call {
-        Call::Upsert { .. } => Api::CollectionsUpsert,
-        Call::Update { .. } => Api::CollectionsUpdate,
+        Call::Save { parts } if parts.len() > 1 => Api::Composite,
+        Call::Save { .. } => Api::Collections,
         Call::FindMembers { .. } | Call::FindPeople { .. } => Api::Query,
-        Call::EnsureStatuses { .. } => Api::Statuses,
+        Call::ReadStatuses { .. } | Call::EnsureStatuses { .. } => Api::Statuses,
+        Call::Limits => Api::Limits,
     }
 }
 
@@ -34,14 +37,46 @@ pub fn status(result: &Result<Answer, Error>) -> CallStatus {
 
 pub async fn make(client: &Client, call: Call) -> Result<Answer, Error> {
     match call {
-        Call::Upsert { object, rows } => {
-            Ok(Answer::Rows(client.upsert(object.api_name(), rows).await?.into_iter().map(row_result).collect()))
-        }
-        Call::Update { rows } => Ok(Answer::Rows(client.update(rows).await?.into_iter().map(row_result).collect())),
+        Call::Save { parts } => save(client, parts).await,
         Call::FindMembers { members } => find_members(client, &members).await,
         Call::FindPeople { campaign, people } => find_people(client, campaign, &people).await,
+        Call::ReadStatuses { campaigns } => Ok(Answer::CompleteStatuses(complete_statuses(client, &campaigns).await?)),
         Call::EnsureStatuses { campaign } => Ok(statuses_answer(ensure_statuses(client, campaign, Correct::No).await?)),
+        Call::Limits => limits(client).await,
     }
+}
+
+async fn save(client: &Client, parts: Vec<Part>) -> Result<Answer, Error> {
+    let collections = parts.into_iter().enumerate().map(|(number, Part { class, rows })| {
+        let target = match class {
+            Class::Adoption => Target::Update,
+            Class::Row(object) => Target::Upsert(object.api_name()),
+        };
+        Collection { target, rows, reference: reference(number) }
+    });
+    let answers = client.save(collections.collect()).await?;
+    let answer = |answer: Result<Vec<SaveResult>, Error>| match answer {
+        Ok(results) => Ok(results.into_iter().map(row_result).collect()),
+        Err(error) => Err(failure(&error)),
+    };
+    Ok(Answer::Saved(answers.into_iter().map(answer).collect()))
+}
+
+async fn limits(client: &Client) -> Result<Answer, Error> {
+    let limits = client.limits().await?;
+    let daily = limits.get("DailyApiRequests").ok_or(Error::Body { status: 200 })?;
+    Ok(Answer::Limits(Usage { used: daily.max - daily.remaining, limit: daily.max }))
+}
+
+/// What the outbox needs to know of an error.
+pub fn failure(error: &Error) -> Failure {
+    let fields = match error {
+        Error::Refused { fields, .. } => fields.clone(),
+        Error::Http(_) | Error::CaFile { .. } | Error::Login(_) | Error::Transport(_) | Error::Body { .. } => {
+            Vec::new()
+        }
+    };
+    Failure { disposition: error.disposition(), code: error.code().to_owned(), fields }
 }
 
 fn row_result(result: SaveResult) -> RowResult {
@@ -60,6 +95,7 @@ fn row_result(result: SaveResult) -> RowResult {
         code: &fault.code,
         message: &fault.message,
         fields: &fault.fields,
+        exhausted: None,
     });
     RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: fault.fields })
 }
@@ -70,28 +106,33 @@ fn unknown(code: &str) -> Failure {
 
 async fn find_members(client: &Client, members: &[MemberKey]) -> Result<Answer, Error> {
     let external_ids: Vec<String> = members.iter().map(ToString::to_string).collect();
-    let soql = format!(
-        "SELECT Id, {EXTERNAL_ID_FIELD} FROM CampaignMember WHERE {EXTERNAL_ID_FIELD} IN ({})",
-        quote_all(external_ids.iter().map(String::as_str))
-    );
-    let records = client.query(&soql).await?;
+    let query = |ids: &[String]| {
+        format!(
+            "SELECT Id, {EXTERNAL_ID_FIELD} FROM CampaignMember WHERE {EXTERNAL_ID_FIELD} IN ({})",
+            quote_all(ids.iter().map(String::as_str))
+        )
+    };
+    let records = client.query_all(&external_ids.chunks(KEYS_MAX).map(query).collect::<Vec<_>>()).await?;
+    // The field is compared without regard to case, so somebody may have stored it in another one.
+    let asked = external_ids.iter().map(|id| id.to_ascii_lowercase()).zip(members);
+    let asked: BTreeMap<String, &MemberKey> = asked.collect();
     let found = records.iter().filter_map(|record| {
-        let external_id = text(record, EXTERNAL_ID_FIELD)?;
-        // The field is compared without regard to case, so somebody may have stored it in another one.
-        let at = external_ids.iter().position(|asked| asked.eq_ignore_ascii_case(external_id))?;
-        Some((*members.get(at)?, id(record, "Id")?))
+        let member = asked.get(&text(record, EXTERNAL_ID_FIELD)?.to_ascii_lowercase())?;
+        Some((**member, id(record, "Id")?))
     });
     Ok(Answer::Members(found.collect()))
 }
 
 async fn find_people(client: &Client, campaign: SalesforceId, people: &[SalesforceId]) -> Result<Answer, Error> {
     let parent = if people.first().is_some_and(|person| person.has_prefix("00Q")) { "LeadId" } else { "ContactId" };
-    let soql = format!(
-        "SELECT Id, {parent} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
-        quote(campaign.as_str()),
-        quote_all(people.iter().map(SalesforceId::as_str))
-    );
-    let records = client.query(&soql).await?;
+    let query = |people: &[SalesforceId]| {
+        format!(
+            "SELECT Id, {parent} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
+            quote(campaign.as_str()),
+            quote_all(people.iter().map(SalesforceId::as_str))
+        )
+    };
+    let records = client.query_all(&people.chunks(KEYS_MAX).map(query).collect::<Vec<_>>()).await?;
     let found = records
         .iter()
         .filter_map(|record| Some(FoundPerson { person: id(record, parent)?, record: id(record, "Id")? }));
@@ -99,26 +140,37 @@ async fn find_people(client: &Client, campaign: SalesforceId, people: &[Salesfor
 }
 
 fn statuses_answer(report: CampaignStatuses) -> Answer {
+    let mut forbidden = false;
     for failure in &report.failed {
-        let fault = Fault { scope: Scope::Row, status: 200, code: &failure.code, message: "", fields: &[] };
+        let fault =
+            Fault { scope: Scope::Row, status: 200, code: &failure.code, message: "", fields: &[], exhausted: None };
         match disposition(&fault) {
             // It may pass: the rows wait for it instead of ending as dead letters.
             disposition @ (Disposition::Retry(Retry::Lock | Retry::Busy | Retry::LookUpAgain | Retry::Automation)
             | Disposition::Wait(_)) => {
                 return Answer::Failed(Failure { disposition, code: failure.code.clone(), fields: Vec::new() });
             }
-            Disposition::Retry(Retry::Unknown | Retry::Adopt | Retry::MemberMissing)
+            // A right, or something that a person has to look at: the rows wait for that.
+            Disposition::Hold { .. }
+            | Disposition::Halt { .. }
+            | Disposition::DeadLetter {
+                reason:
+                    "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" | "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+            } => forbidden = true,
+            Disposition::Retry(
+                Retry::Unknown | Retry::Adopt | Retry::MemberMissing | Retry::MemberExists | Retry::MemberAbsent,
+            )
             | Disposition::Delivered
             | Disposition::Isolate
-            | Disposition::DeadLetter { .. }
-            | Disposition::Halt { .. } => {}
+            | Disposition::DeadLetter { .. } => {}
         }
     }
     let complete = report.complete();
-    let statuses = if report.campaign_found {
-        Statuses::Labels(report.labels.into_iter().collect())
-    } else {
-        Statuses::CampaignMissing
+    let labels = report.labels.into_iter().collect();
+    let statuses = match (report.campaign_found, forbidden) {
+        (false, _) => Statuses::CampaignMissing,
+        (true, true) => Statuses::Forbidden(labels),
+        (true, false) => Statuses::Labels(labels),
     };
     Answer::Statuses { statuses, complete }
 }

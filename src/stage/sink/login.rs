@@ -22,6 +22,7 @@ pub async fn first(client: Client, settings: config::Sink) -> Result<(), Error> 
             | Disposition::Retry(_)
             | Disposition::Isolate
             | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. }
             | Disposition::Halt { .. } => return Err(error),
         }
         tokio::time::sleep(backoff).await;

@@ -12,6 +12,7 @@ mod consumer;
 mod login;
 pub mod outbox;
 mod recorder;
+mod report;
 mod standstill;
 
 use std::collections::VecDeque;
@@ -23,22 +24,19 @@ use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::consumer::{Command, Control};
-use self::outbox::{Answer, Effect, Failure, Outbox, Request, RequestId, Settings, Settled};
+use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder};
 use self::standstill::Standstill;
 use crate::config::{Config, Invalid};
-use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::event::Millis;
 use crate::http::Pulse;
-use crate::kafka::membership::Lag;
 use crate::kafka::topics::Topic;
-use crate::metrics::{Dependency, Metrics};
-use crate::outcome::OutcomeKind;
-use crate::salesforce::{self, Client};
+use crate::metrics::Metrics;
+use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
 use crate::stage::sink_metrics::{Api, SinkMetrics};
 
@@ -47,6 +45,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Records and reports taken in one go before requests are planned.
 const BURST: usize = 1_000;
+
+/// So many times the pending rows may be done and wait for one that is not: 16 bytes each.
+const OPEN_ROWS_FACTOR: usize = 20;
 
 /// Added to the time that a request may take before a rebalance stops waiting for it: for recording its outcome.
 const RECORD_WAIT: Duration = Duration::from_secs(5);
@@ -133,6 +134,7 @@ struct Sink<'a> {
     last_offsets: Vec<(i32, i64)>,
     next_commit: Instant,
     waiting: Option<Wait>,
+    told: report::Told,
     standstill: Standstill,
     clock: Clock,
 }
@@ -170,6 +172,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         last_offsets: Vec::new(),
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
+        told: report::Told::default(),
         standstill: Standstill::new(Instant::now()),
         clock: Clock::start(),
     };
@@ -201,7 +204,7 @@ impl Sink<'_> {
 
     async fn next_input(&mut self) -> Input {
         let wake = self.wake_at();
-        let room = !self.stopping && self.outbox.pending() < self.config.sink.rows_pending_max;
+        let room = !self.stopping && self.has_room();
         tokio::select! {
             biased;
             control = self.control.recv() => control.map_or(Input::Ended, Input::Control),
@@ -249,12 +252,18 @@ impl Sink<'_> {
         let now = self.clock.now();
         self.outbox.push(first, now);
         for _ in 0..BURST {
-            if self.outbox.pending() >= self.config.sink.rows_pending_max {
+            if !self.has_room() {
                 return;
             }
             let Ok(source) = self.records.try_recv() else { return };
             self.outbox.push(source, now);
         }
+    }
+
+    /// Rows behind one that is stuck are done and go on to be read, up to a bound: a crash has them all sent again.
+    fn has_room(&self) -> bool {
+        let pending_max = self.config.sink.rows_pending_max;
+        self.outbox.pending() < pending_max && self.outbox.open() < pending_max.saturating_mul(OPEN_ROWS_FACTOR)
     }
 
     fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {
@@ -281,20 +290,18 @@ impl Sink<'_> {
         self.token |= result.is_ok();
         self.metrics.requests.with_label_values(&[api.name(), status.name()]).inc();
         self.metrics.request_duration.with_label_values(&[api.name()]).observe(took.as_secs_f64());
-        if let Some(usage) = self.client.api_usage() {
-            self.metrics.api_requests_used.set(usage.used);
-            self.metrics.api_requests_limit.set(usage.limit);
+        let now = self.clock.now();
+        if let Some(ApiUsage { used, limit }) = self.client.api_usage() {
+            self.metrics.api_requests_used.set(used);
+            self.metrics.api_requests_limit.set(limit);
+            self.outbox.tell_usage(Usage { used, limit }, now);
         }
         let answer = result.unwrap_or_else(|error| {
             let cause: &(dyn std::error::Error + 'static) = &error;
             warn!(api = api.name(), code = error.code(), error = cause, "call to Salesforce failed");
-            Answer::Failed(Failure {
-                disposition: error.disposition(),
-                code: error.code().to_owned(),
-                fields: Vec::new(),
-            })
+            Answer::Failed(call::failure(&error))
         });
-        self.outbox.complete(request, answer, self.clock.now());
+        self.outbox.complete(request, answer, now);
     }
 
     /// What follows from the state, whatever the input was.
@@ -304,6 +311,7 @@ impl Sink<'_> {
             warn!("the process stood still; nothing is sent until the group says that the partitions are still ours");
             self.commands.send(Command::Confirm).map_err(|_| Error::Ended)?;
         }
+        self.outbox.expect_more(!self.records.is_empty() && self.has_room());
         while !self.standstill.unsure()
             && let Some(request) = self.outbox.next_request(now)
         {
@@ -313,6 +321,7 @@ impl Sink<'_> {
         if Instant::now() >= self.next_commit {
             self.next_commit = Instant::now() + COMMIT_INTERVAL;
             self.commit()?;
+            self.report_budget(now);
         }
         self.hand_over();
         self.report();
@@ -336,6 +345,7 @@ impl Sink<'_> {
         for effect in self.outbox.take_effects() {
             match effect {
                 Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
+                Effect::Held { code, hint } => self.tell_held(&code, hint),
                 Effect::Settled(settled) => {
                     self.count(&settled, now);
                     self.unsent.push_back(settled);
@@ -352,36 +362,12 @@ impl Sink<'_> {
         Ok(())
     }
 
-    fn count(&self, settled: &Settled, now: Millis) {
-        let kind = settled.outcome.as_ref().map_or(OutcomeKind::DeadLettered, |outcome| outcome.kind);
-        self.metrics.row(settled.object, kind);
-        if let Some(letter) = &settled.dead_letter {
-            self.process.dead_letter(Stage::Sink, &letter.reason).inc();
-        }
-        match (kind, settled.event_at) {
-            (OutcomeKind::Created | OutcomeKind::Updated, Some(event_at)) => {
-                let millis = u64::try_from(now.saturating_sub(event_at)).unwrap_or(0);
-                self.metrics.end_to_end_latency.observe(Duration::from_millis(millis).as_secs_f64());
-            }
-            (OutcomeKind::Created | OutcomeKind::Updated, None)
-            | (OutcomeKind::Superseded | OutcomeKind::DeadLettered, _) => {}
-        }
-    }
-
     fn commit(&mut self) -> Result<(), Error> {
         let offsets = self.outbox.take_committable();
         if offsets.is_empty() {
             return Ok(());
         }
         self.commands.send(Command::Commit(offsets)).map_err(|_| Error::Ended)
-    }
-
-    /// Statistics may still tell of partitions that went to somebody else, who tells of them, too.
-    fn lags(&self, lags: &[Lag]) {
-        let assigned = self.assigned.as_deref().unwrap_or_default();
-        for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
-            self.process.consumer_lag(Topic::Upserts, lag.partition).set(lag.records);
-        }
     }
 
     fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
@@ -425,29 +411,6 @@ impl Sink<'_> {
                 let _late = reply.send(offsets);
             }
             None => self.last_offsets = offsets,
-        }
-    }
-
-    fn report(&mut self) {
-        let waiting = self.outbox.waiting();
-        self.health.beat();
-        let waits_for = match (waiting, self.token, &self.assigned) {
-            (Some(_), ..) => Some("Salesforce is waited for"),
-            (None, false, _) => Some("a token from Salesforce"),
-            (None, true, None) => Some("partitions"),
-            (None, true, Some(_)) => None,
-        };
-        self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());
-        self.metrics.pending_rows.set(i64::try_from(self.outbox.pending()).unwrap_or(i64::MAX));
-        self.metrics.in_flight_requests.set(i64::try_from(self.outbox.in_flight()).unwrap_or(i64::MAX));
-        self.process.waiting(Dependency::Salesforce).set(i64::from(waiting.is_some() || !self.token));
-        if waiting != self.waiting {
-            match waiting {
-                Some(Wait::Quota) => error!("the call budget or the storage of the org is used up, waiting"),
-                Some(wait) => warn!(reason = wait.name(), "waiting for Salesforce"),
-                None => info!("Salesforce takes rows again"),
-            }
-            self.waiting = waiting;
         }
     }
 

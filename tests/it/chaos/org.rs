@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::harness::{self, Process, http, settings};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
-const COLLECTIONS: &str = "/composite/sobjects/";
+const COLLECTIONS: &str = "/composite";
 
 /// What the next calls meet. Kept by the emulator until they come, or until it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Trouble {
     fn order(self) -> (&'static str, Value) {
         let fault = |calls: u64, millis: u64, action: Value| {
             let fault = json!({
-                "path": COLLECTIONS, "method": "PATCH", "count": calls, "delay_ms": millis, "action": action,
+                "path": COLLECTIONS, "count": calls, "delay_ms": millis, "action": action,
             });
             ("faults", fault)
         };

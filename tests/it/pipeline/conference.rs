@@ -141,11 +141,11 @@ fn a_process_that_is_killed_again_and_again_loses_and_doubles_nothing() {
             if let Some(status) = rollbook.process.exited() {
                 panic!("it ended by itself: {status}\n{}", rollbook.process.log_tail());
             }
-            let now = world.org.calls("collections_upsert");
+            let now = world.saves();
             if now > outcomes { Ok(()) } else { Err(format!("{now} calls")) }
         });
         rollbook.process.kill();
-        outcomes = world.org.calls("collections_upsert");
+        outcomes = world.saves();
     }
     let _rollbook = world.start("one").ready();
     org_equals_the_reference(&world, &conference);

@@ -7,7 +7,7 @@ use rollbook::emulator::{Fault, FaultAction};
 use super::world::{WITHIN, World};
 use crate::harness;
 
-const COLLECTIONS: &str = "/composite/sobjects/";
+const COLLECTIONS: &str = "/composite";
 
 #[track_caller]
 fn org_equals_the_reference(world: &World, conference: &Conference) {
@@ -49,9 +49,9 @@ fn a_lost_answer_makes_no_second_row() {
     let world = World::new("lost");
     let conference = world.conference(7, 60);
     for skip in [0, 1, 3] {
-        world.org.add_fault(Fault::next(COLLECTIONS, FaultAction::CutAfter).method("PATCH").times(2).after(skip));
+        world.org.add_fault(Fault::next(COLLECTIONS, FaultAction::CutAfter).times(2).after(skip));
     }
-    world.org.add_fault(Fault::next(COLLECTIONS, FaultAction::CutBefore).method("PATCH").times(2).after(2));
+    world.org.add_fault(Fault::next(COLLECTIONS, FaultAction::CutBefore).times(2).after(2));
     world.send(&conference.records);
     let _rollbook = world.start("one").ready();
     org_equals_the_reference(&world, &conference);
@@ -63,9 +63,9 @@ fn a_busy_org_and_an_expired_login_are_got_over() {
     let world = World::new("busy");
     let conference = world.conference(8, 60);
     let busy = FaultAction::refuse(503, "SERVER_UNAVAILABLE", "The server is busy");
-    world.org.add_fault(Fault::next(COLLECTIONS, busy).method("PATCH").times(3).after(1));
+    world.org.add_fault(Fault::next(COLLECTIONS, busy).times(3).after(1));
     let page = FaultAction::Answer { status: 502, body: "<html>Bad Gateway</html>".to_owned() };
-    world.org.add_fault(Fault::next(COLLECTIONS, page).method("PATCH").times(2).after(2));
+    world.org.add_fault(Fault::next(COLLECTIONS, page).times(2).after(2));
     let (before, after) = conference.records.split_at(conference.records.len() / 2);
     world.send(before);
     let _rollbook = world.start("one").ready();

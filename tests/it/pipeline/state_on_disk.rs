@@ -96,10 +96,10 @@ fn a_process_that_is_killed_finds_its_disk_again() {
     for part in parts(&records) {
         let mut rollbook = world.start("one").ready();
         restored = of_state(&rollbook, "restored_records_total");
-        let calls = world.org.calls("collections_upsert");
+        let calls = world.saves();
         world.send(part);
         harness::until("some rows in the org", WITHIN, || {
-            let now = world.org.calls("collections_upsert");
+            let now = world.saves();
             if now > calls + 1 { Ok(()) } else { Err(format!("{now} calls")) }
         });
         rollbook.process.kill();

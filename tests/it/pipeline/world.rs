@@ -38,6 +38,11 @@ pub struct Connection {
 }
 
 impl World {
+    /// Calls so far that wrote rows: one collection, or several in one call.
+    pub fn saves(&self) -> u64 {
+        self.org.calls("collections_upsert") + self.org.calls("composite")
+    }
+
     pub fn new(test: &str) -> Self {
         let kafka = Connection { bootstrap: harness::kafka().bootstrap().to_owned(), properties: Vec::new() };
         Self::with(test, kafka, "")

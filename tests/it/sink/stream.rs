@@ -28,31 +28,31 @@ use tokio::task::JoinHandle;
 use super::{campaign, config, config_for, lead_in, org};
 use crate::harness::until;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 2;
 
 /// A broker, an org, and what has been read from the topics that the sink writes.
-struct Stream {
-    org: Emulator,
+pub(super) struct Stream {
+    pub(super) org: Emulator,
     producer: BaseProducer,
     reader: BaseConsumer,
     /// Dropped after the clients, which would wait for it at their end.
     cluster: MockCluster<'static, DefaultProducerContext>,
     outcomes: Vec<Outcome>,
-    dead_letters: Vec<DeadLetter>,
-    metrics: SinkMetrics,
+    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) metrics: SinkMetrics,
 }
 
 /// A sink that runs.
-struct Running {
+pub(super) struct Running {
     stop: Shutdown,
-    health: Arc<Health>,
-    process: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) process: Arc<Metrics>,
     task: JoinHandle<Result<(), sink::Error>>,
 }
 
 impl Stream {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let cluster = MockCluster::new(1).expect("a mock cluster");
         for topic in ["rollbook.upserts", "rollbook.outcomes", "rollbook.dead-letters"] {
             cluster.create_topic(topic, PARTITIONS, 1).expect("a topic");
@@ -68,15 +68,15 @@ impl Stream {
         Self { org: org().await, producer, reader, cluster, outcomes, dead_letters, metrics }
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         config_for(&self.org, &self.cluster.bootstrap_servers())
     }
 
-    fn run(&self) -> Running {
+    pub(super) fn run(&self) -> Running {
         self.run_with(self.config())
     }
 
-    fn run_with(&self, config: Config) -> Running {
+    pub(super) fn run_with(&self, config: Config) -> Running {
         let shared = Shared {
             config: Arc::new(config),
             metrics: Arc::new(Metrics::new()),
@@ -89,7 +89,7 @@ impl Stream {
         Running { stop, health, process, task }
     }
 
-    fn send(&self, upserts: &[Upsert]) {
+    pub(super) fn send(&self, upserts: &[Upsert]) {
         for upsert in upserts {
             self.send_bytes(
                 &upsert.member.to_string(),
@@ -108,7 +108,7 @@ impl Stream {
     }
 
     /// Reads until this many outcomes have come.
-    fn read_outcomes(&mut self, count: usize) {
+    pub(super) fn read_outcomes(&mut self, count: usize) {
         tokio::task::block_in_place(|| {
             until("outcomes", PATIENCE, || {
                 while let Some(message) = self.reader.poll(Duration::from_millis(20)) {
@@ -125,12 +125,12 @@ impl Stream {
         });
     }
 
-    fn outcomes_of(&self, kind: OutcomeKind) -> usize {
+    pub(super) fn outcomes_of(&self, kind: OutcomeKind) -> usize {
         self.outcomes.iter().filter(|outcome| outcome.kind == kind).count()
     }
 
     /// Records of an object by external id.
-    fn held(&self, object: &str) -> BTreeMap<String, serde_json::Map<String, Json>> {
+    pub(super) fn held(&self, object: &str) -> BTreeMap<String, serde_json::Map<String, Json>> {
         let records = self.org.with_org(|org| org.dump(object)).expect("an object");
         let by_id = records.into_iter().filter_map(|it| Some((it.get("external_id__c")?.as_str()?.to_owned(), it)));
         by_id.collect()
@@ -138,25 +138,25 @@ impl Stream {
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.request();
         self.task.await.expect("no panic").expect("an orderly end");
     }
 }
 
-fn member_row(member: MemberKey, status: &str) -> Upsert {
+pub(super) fn member_row(member: MemberKey, status: &str) -> Upsert {
     let fields = vec![("Status", Value::Text(status.to_owned()))];
     let row = Row { object: Object::CampaignMember, external_id: member.to_string(), fields };
     Upsert { row, member, event_at: 0 }
 }
 
-fn dependant(object: Object, member: MemberKey, field: &'static str, value: Value) -> Upsert {
+pub(super) fn dependant(object: Object, member: MemberKey, field: &'static str, value: Value) -> Upsert {
     let fields = vec![("entry_id__c", Value::Text("1_abc".into())), (field, value)];
     Upsert { row: Row { object, external_id: format!("{member}_1_abc"), fields }, member, event_at: 0 }
 }
 
 /// A member and its two dependants.
-fn rows(member: MemberKey, plays: i64) -> [Upsert; 3] {
+pub(super) fn rows(member: MemberKey, plays: i64) -> [Upsert; 3] {
     [
         member_row(member, "Participated"),
         dependant(Object::Engagement, member, "plays__c", Value::Integer(plays)),
@@ -165,7 +165,7 @@ fn rows(member: MemberKey, plays: i64) -> [Upsert; 3] {
 }
 
 #[track_caller]
-fn assert_held(stream: &Stream, members: &[MemberKey], plays: i64) {
+pub(super) fn assert_held(stream: &Stream, members: &[MemberKey], plays: i64) {
     let (held, engagements, polls) =
         (stream.held("CampaignMember"), stream.held("UserSessionEngagement__c"), stream.held("Kaltura_User_Polls__c"));
     for member in members {
@@ -180,7 +180,7 @@ fn assert_held(stream: &Stream, members: &[MemberKey], plays: i64) {
     assert_eq!((held.len(), engagements.len(), polls.len()), (members.len(), members.len(), members.len()));
 }
 
-fn members_of(stream: &Stream, count: usize) -> Vec<MemberKey> {
+pub(super) fn members_of(stream: &Stream, count: usize) -> Vec<MemberKey> {
     let campaigns = [campaign(&stream.org, "One"), campaign(&stream.org, "Two")];
     (0..count).map(|number| lead_in(&stream.org, campaigns[number % 2], number)).collect()
 }

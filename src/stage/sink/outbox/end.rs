@@ -41,7 +41,8 @@ impl Outbox {
         }
         let Some(version) = self.take_version(key) else { return };
         let member = version.member;
-        if key.object == Object::CampaignMember && self.memory.member(&member) == Some(Member::Absent) {
+        // Refused as a new one, so it is not there. Of one that was sent as known, nothing new is known.
+        if key.object == Object::CampaignMember && version.tries.as_new && self.memory.takes_for_new(&member) {
             self.memory.remember(member, Member::Refused);
         }
         let mut outcome = version.outcome(OutcomeKind::DeadLettered, None, now);
@@ -120,6 +121,7 @@ pub(super) fn hint(code: &str) -> &'static str {
     match code {
         "member_missing" => "see the dead letter of the member, mend that one, then redrive both",
         "campaign_missing" => "check the campaign's id, and that the integration user may see it, then redrive",
+        "statuses_forbidden" => "give the integration user the right to make member statuses, or run `rollbook setup`",
         "status_unknown" => "run `rollbook setup --campaign ID`, then redrive",
         "CANNOT_UPDATE_CONVERTED_LEAD" => "the lead was converted: send events under its contact's id",
         "INVALID_CROSS_REFERENCE_KEY" => "the campaign, lead or contact does not exist: restore it, then redrive",

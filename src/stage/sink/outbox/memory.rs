@@ -3,7 +3,7 @@
 //! Both are caches of answers that Salesforce gave. Losing an entry costs a query, a wrong one costs a retry: every
 //! error that shows an entry to be wrong makes the outbox forget it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 
@@ -25,6 +25,8 @@ const STATUSES_LACKING_FRESH_MS: Millis = 30_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {
     Present(SalesforceId),
+    /// There, under a record id that nobody has told yet.
+    Exists,
     /// Looked up and not found.
     Absent,
     /// Not found, and Salesforce refused to make it.
@@ -36,13 +38,17 @@ pub enum Member {
 pub enum Statuses {
     CampaignMissing,
     Labels(Vec<String>),
+    /// Those that the campaign has. The others may not be made: a right is missing.
+    Forbidden(Vec<String>),
 }
 
 impl Statuses {
     pub fn has(&self, label: &str) -> bool {
         match self {
             Self::CampaignMissing => false,
-            Self::Labels(labels) => labels.iter().any(|other| other.eq_ignore_ascii_case(label)),
+            Self::Labels(labels) | Self::Forbidden(labels) => {
+                labels.iter().any(|other| other.eq_ignore_ascii_case(label))
+            }
         }
     }
 }
@@ -52,11 +58,21 @@ pub struct Memory {
     young: HashMap<MemberKey, Member>,
     old: HashMap<MemberKey, Member>,
     campaigns: BTreeMap<SalesforceId, (Statuses, Millis)>,
+    /// Campaigns whose unknown members were there the last time that one was taken for new.
+    populated: BTreeSet<SalesforceId>,
 }
 
 impl Memory {
     pub fn member(&self, key: &MemberKey) -> Option<Member> {
         self.young.get(key).or_else(|| self.old.get(key)).copied()
+    }
+
+    /// The record id of a member, where it is known.
+    pub fn record(&self, key: &MemberKey) -> Option<SalesforceId> {
+        match self.member(key) {
+            Some(Member::Present(record)) => Some(record),
+            Some(Member::Exists | Member::Absent | Member::Refused) | None => None,
+        }
     }
 
     /// The whole older generation goes when the younger is full: no list of uses to keep, never more than twice the bound.
@@ -70,6 +86,26 @@ impl Memory {
     pub fn forget(&mut self, key: &MemberKey) {
         self.young.remove(key);
         self.old.remove(key);
+    }
+
+    /// Whether to send a member as a new one. Of one that is not known this is a guess, which costs a refusal where it is
+    /// wrong: half of what asking costs always. Members of one campaign are mostly alike, so the last answer is the guess.
+    pub fn takes_for_new(&self, key: &MemberKey) -> bool {
+        match self.member(key) {
+            Some(Member::Absent | Member::Refused) => true,
+            Some(Member::Present(_) | Member::Exists) => false,
+            None => !self.populated.contains(&key.campaign),
+        }
+    }
+
+    /// A guess was wrong: the member is there, or is not.
+    pub fn correct(&mut self, key: MemberKey, exists: bool) {
+        self.remember(key, if exists { Member::Exists } else { Member::Absent });
+        if !exists {
+            self.populated.remove(&key.campaign);
+        } else if self.populated.len() < CAMPAIGNS_MAX {
+            self.populated.insert(key.campaign);
+        }
     }
 
     pub fn statuses(&self, campaign: &SalesforceId, now: Millis) -> Option<&Statuses> {

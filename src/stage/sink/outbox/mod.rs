@@ -2,9 +2,9 @@
 //!
 //! Invariants:
 //! - The newest version of a row wins: a version that has not been sent yet is superseded by the next one of its key.
-//! - At most one save is in flight per campaign, hence per row. Salesforce locks the campaign of every row it writes,
-//!   and two saves of one new external id race each other into an error.
-//! - A dependant is sent only with its member's record id.
+//! - At most one save is in flight per campaign and per person, hence per row. Salesforce locks both for every row it
+//!   writes, and two saves of one new external id race each other into an error.
+//! - A dependant is sent only with its member's record id, or behind its member in the same call.
 //! - Every upsert that was read ends in one outcome, and an offset may be committed only when all upserts below it
 //!   have a *recorded* outcome. A superseded version may be passed at once: the version that superseded it has a
 //!   higher offset, so it is read again after a crash.
@@ -12,9 +12,14 @@
 //! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
 //! would wait behind the first row whose campaign is busy.
 
+mod batch;
+#[cfg(test)]
+mod batch_tests;
+mod budget;
 mod end;
 mod memory;
 mod offsets;
+mod pace;
 mod plan;
 mod row;
 mod settle;
@@ -28,8 +33,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+pub use batch::reference;
+pub use budget::Usage;
 pub use memory::Statuses;
-pub use row::{Key, Source};
+pub use row::{Class, Key, Source};
 
 use crate::config;
 use crate::dead_letter::DeadLetter;
@@ -38,9 +45,11 @@ use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::Outcome;
 use crate::salesforce::ROWS_MAX;
 use crate::upsert::Object;
+use budget::Budget;
 use memory::Memory;
 use offsets::Offsets;
-use row::{Class, Version};
+use pace::Pace;
+use row::{Priority, Version};
 
 /// Where an upsert stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,12 +69,9 @@ pub type RequestId = u64;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    Upsert {
-        object: Object,
-        rows: Vec<Map<String, Json>>,
-    },
-    Update {
-        rows: Vec<Map<String, Json>>,
+    /// Collections, one after the other.
+    Save {
+        parts: Vec<Part>,
     },
     FindMembers {
         members: Vec<MemberKey>,
@@ -75,16 +81,30 @@ pub enum Call {
         campaign: SalesforceId,
         people: Vec<SalesforceId>,
     },
+    /// Which of these have all the statuses there are.
+    ReadStatuses {
+        campaigns: Vec<SalesforceId>,
+    },
+    /// Makes those that are missing.
     EnsureStatuses {
         campaign: SalesforceId,
     },
+    /// What is left of the calls of the day.
+    Limits,
+}
+
+/// One collection of a save. A row may refer to one of another part before it by [`reference`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub class: Class,
+    pub rows: Vec<Map<String, Json>>,
 }
 
 /// What became of a call.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// One result for each row, in order.
-    Rows(Vec<RowResult>),
+    /// One answer for each part, in order: a result for each row, or why the part was refused as a whole.
+    Saved(Vec<Result<Vec<RowResult>, Failure>>),
     /// Those that exist.
     Members(Vec<(MemberKey, SalesforceId)>),
     People(Vec<FoundPerson>),
@@ -92,6 +112,9 @@ pub enum Answer {
         statuses: Statuses,
         complete: bool,
     },
+    /// The campaigns that lack none, with their labels.
+    CompleteStatuses(Vec<(SalesforceId, Vec<String>)>),
+    Limits(Usage),
     Failed(Failure),
 }
 
@@ -123,6 +146,11 @@ pub struct FoundPerson {
 pub enum Effect {
     Settled(Box<Settled>),
     Retried(Retry),
+    /// A row is halted for this code. Told again whenever it is tried in vain.
+    Held {
+        code: String,
+        hint: &'static str,
+    },
 }
 
 /// An upsert's end: to be recorded, after which [`Outbox::recorded`] is called.
@@ -150,6 +178,9 @@ pub struct Settings {
     pub attempts_max: u32,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+    /// How long a save that is not full waits for company while another is under way; alone a twentieth of it.
+    pub batch_wait: Duration,
+    pub budget_reserve_percent: u8,
 }
 
 impl From<&config::Sink> for Settings {
@@ -160,6 +191,8 @@ impl From<&config::Sink> for Settings {
             attempts_max: sink.attempts_max,
             backoff_min: sink.backoff_min,
             backoff_max: sink.backoff_max,
+            batch_wait: sink.batch_wait,
+            budget_reserve_percent: sink.budget_reserve_percent,
         }
     }
 }
@@ -186,10 +219,10 @@ enum Phase {
     InFlight(RequestId),
 }
 
-/// Rows of one campaign that can be sent, by class.
+/// Rows of one campaign that can be sent, by priority.
 #[derive(Debug, Default)]
 struct Lane {
-    ready: [VecDeque<Key>; Class::ALL.len()],
+    ready: [VecDeque<Key>; Priority::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -198,7 +231,9 @@ struct InFlight {
     keys: Vec<Key>,
     /// Busy until the answer is in.
     campaigns: BTreeSet<SalesforceId>,
+    people: BTreeSet<SalesforceId>,
     call: AskedFor,
+    sent_at: Millis,
 }
 
 /// What an answer is an answer to.
@@ -206,11 +241,15 @@ struct InFlight {
 enum AskedFor {
     Save {
         isolated: bool,
+        /// Rows of each part.
+        parts: Vec<usize>,
     },
     Members(Vec<MemberKey>),
     /// The rows are those of `InFlight::keys`.
     People,
+    ManyStatuses(Vec<SalesforceId>),
     Statuses(SalesforceId),
+    Limits,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -227,7 +266,13 @@ pub struct Outbox {
     lanes: BTreeMap<SalesforceId, Lane>,
     /// The campaign that was last given a full turn.
     lane_cursor: Option<SalesforceId>,
-    class_cursor: usize,
+    /// Saves so far, which decides whose turn is next.
+    saves: u64,
+    last_save: Option<Millis>,
+    /// Since when there is something to send, but not a full request of it.
+    partial_since: Option<Millis>,
+    last_read: Millis,
+    more_to_read: bool,
     isolated: VecDeque<Vec<Key>>,
     later: BTreeMap<(Millis, u64), Key>,
     awaiting_member: BTreeMap<MemberKey, Vec<Key>>,
@@ -236,11 +281,15 @@ pub struct Outbox {
     lookups: VecDeque<MemberKey>,
     looking_up: BTreeSet<MemberKey>,
     statuses_wanted: VecDeque<SalesforceId>,
+    statuses_lacking: VecDeque<SalesforceId>,
     asking_statuses: BTreeSet<SalesforceId>,
     /// Rows whose member was made by somebody else, by campaign and kind of person.
     adoptions: BTreeMap<(SalesforceId, bool), Vec<Key>>,
     in_flight: BTreeMap<RequestId, InFlight>,
     busy: BTreeSet<SalesforceId>,
+    busy_people: BTreeSet<SalesforceId>,
+    pace: Pace,
+    budget: Budget,
     memory: Memory,
     offsets: Offsets,
     /// Settled, not yet recorded.
@@ -256,11 +305,21 @@ pub struct Outbox {
 impl Outbox {
     pub fn new(settings: Settings) -> Self {
         Self {
+            pace: Pace::new(
+                settings.requests_in_flight_max,
+                settings.batch_rows_max,
+                batch::rows_max(settings.batch_rows_max),
+            ),
+            budget: Budget::new(settings.budget_reserve_percent),
             settings,
             slots: BTreeMap::new(),
             lanes: BTreeMap::new(),
             lane_cursor: None,
-            class_cursor: 0,
+            saves: 0,
+            last_save: None,
+            partial_since: None,
+            last_read: Millis::MIN,
+            more_to_read: false,
             isolated: VecDeque::new(),
             later: BTreeMap::new(),
             awaiting_member: BTreeMap::new(),
@@ -268,10 +327,12 @@ impl Outbox {
             lookups: VecDeque::new(),
             looking_up: BTreeSet::new(),
             statuses_wanted: VecDeque::new(),
+            statuses_lacking: VecDeque::new(),
             asking_statuses: BTreeSet::new(),
             adoptions: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             busy: BTreeSet::new(),
+            busy_people: BTreeSet::new(),
             memory: Memory::default(),
             offsets: Offsets::default(),
             unrecorded: BTreeSet::new(),
@@ -289,6 +350,7 @@ impl Outbox {
         if self.leaving.contains(&position.partition) || !self.offsets.read(position) {
             return;
         }
+        self.last_read = now;
         let (key, version) = match Version::read(source) {
             Ok(read) => read,
             Err(unreadable) => {
@@ -303,7 +365,7 @@ impl Outbox {
         let superseded = match slot.phase {
             Phase::InFlight(_) => slot.next.replace(version),
             Phase::Ready | Phase::Waiting | Phase::Later | Phase::Isolated => {
-                let newer = Version { failures: slot.version.failures, adopt: slot.version.adopt, ..version };
+                let newer = Version { tries: slot.version.tries, ..version };
                 Some(std::mem::replace(&mut slot.version, newer))
             }
         };
@@ -365,25 +427,49 @@ impl Outbox {
         self.offsets.pending()
     }
 
+    /// Rows read that would be read again after a crash.
+    pub fn open(&self) -> usize {
+        self.offsets.open()
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
+    /// Requests that may be under way at once, and rows that one may hold.
+    pub fn pace(&self) -> (usize, usize) {
+        (self.pace.window(), self.pace.rows())
+    }
+
+    /// Rows that are halted until a person has looked.
+    pub fn held(&self) -> usize {
+        self.slots.values().filter(|slot| slot.version.tries.held).count()
+    }
+
+    /// Whether rows are there that were not read yet.
+    pub fn expect_more(&mut self, more: bool) {
+        self.more_to_read = more;
+    }
+
+    /// What Salesforce last said of the calls of the day.
+    pub fn tell_usage(&mut self, usage: Usage, now: Millis) {
+        self.budget.tell(usage, now);
+    }
+
+    /// When our share of the calls is used up at the present rate.
+    pub fn forecast(&self, now: Millis) -> Option<Millis> {
+        self.budget.forecast(now)
+    }
+
     /// Why the whole org is waited for, where it is.
     pub fn waiting(&self) -> Option<Wait> {
-        self.outage.map(|outage| outage.wait)
+        let spent = !self.budget.allows(Priority::Live) && self.pending() > 0;
+        self.outage.map(|outage| outage.wait).or_else(|| spent.then_some(Wait::Quota))
     }
 
     /// Set once: nothing more is sent.
     pub fn halted(&self) -> Option<&Halted> {
         self.halted.as_ref()
-    }
-
-    /// When [`Outbox::next_request`] may have something without any input. What is due already waits for an answer.
-    pub fn wake_at(&self, now: Millis) -> Option<Millis> {
-        let later = self.later.keys().next().map(|(at, _)| *at);
-        let outage = self.outage.map(|outage| outage.until);
-        later.into_iter().chain(outage).filter(|at| *at > now).min()
     }
 
     fn next_number(&mut self) -> u64 {

@@ -16,6 +16,7 @@ pub struct Offsets {
 struct Partition {
     /// Offsets that were read, in their order, and whether the outcome is recorded.
     read: VecDeque<(i64, bool)>,
+    unrecorded: usize,
     last_read: Option<i64>,
     /// Where to resume.
     next_offset: Option<i64>,
@@ -32,6 +33,7 @@ impl Offsets {
         }
         partition.last_read = Some(position.offset);
         partition.read.push_back((position.offset, false));
+        partition.unrecorded += 1;
         true
     }
 
@@ -39,8 +41,9 @@ impl Offsets {
         let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
         if let Ok(at) = partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset)
             && let Some(entry) = partition.read.get_mut(at)
+            && !std::mem::replace(&mut entry.1, true)
         {
-            entry.1 = true;
+            partition.unrecorded -= 1;
         }
         while let Some((offset, true)) = partition.read.front() {
             partition.next_offset = Some(offset + 1);
@@ -59,8 +62,13 @@ impl Offsets {
         self.partitions.remove(&partition).and_then(|mut partition| partition.take())
     }
 
-    /// Rows read whose outcome is not recorded.
+    /// Rows read whose outcome is not recorded. Rows behind one that is stuck are done and do not count.
     pub fn pending(&self) -> usize {
+        self.partitions.values().map(|partition| partition.unrecorded).sum()
+    }
+
+    /// Rows read that would be read again after a crash.
+    pub fn open(&self) -> usize {
         self.partitions.values().map(|partition| partition.read.len()).sum()
     }
 
@@ -93,7 +101,9 @@ mod tests {
         }
         offsets.recorded(at(4));
         offsets.recorded(at(7));
+        offsets.recorded(at(7));
         assert_eq!(offsets.take_committable(), []);
+        assert_eq!((offsets.pending(), offsets.open()), (1, 3), "what is done waits for the first, and is no work");
         offsets.recorded(at(3));
         assert_eq!(offsets.take_committable(), [(0, 8)]);
         assert_eq!(offsets.take_committable(), []);

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use super::end::hint;
 use super::memory::{Member, Statuses};
-use super::row::{Class, Key, Version};
+use super::row::{Key, Priority, Version};
 use super::{AskedFor, Call, InFlight, Outbox, Phase, Request};
 use crate::disposition::Retry;
 use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::salesforce::query;
 use crate::upsert::Object;
 
-/// Keys of one query: 200 of 37 characters, quoted and encoded, stay below the 16,384 bytes that a URL may have.
-const QUERY_KEYS_MAX: usize = 200;
+/// Keys that one call asks for: as many queries as a call takes, of [`query::KEYS_MAX`] each.
+const KEYS_MAX: usize = query::QUERIES_MAX * query::KEYS_MAX;
 
 /// What stands between a row and its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) enum Need {
     Member(MemberKey),
     /// The member was looked up and is not there.
     MissingMember,
+    /// The campaign's statuses could not be made for want of a right.
+    Right,
     Refusal(Refusal),
 }
 
@@ -36,7 +40,7 @@ pub(super) enum Refusal {
 impl Outbox {
     /// The call to make now, if any. Asked again until there is none.
     pub fn next_request(&mut self, now: Millis) -> Option<Request> {
-        if self.halted.is_some() || self.in_flight.len() >= self.settings.requests_in_flight_max {
+        if self.halted.is_some() || self.in_flight.len() >= self.pace.window() {
             return None;
         }
         if let Some(outage) = self.outage
@@ -46,22 +50,51 @@ impl Outbox {
             return None;
         }
         self.wake_due(now);
-        self.ask_statuses()
-            .or_else(|| self.ask_people())
-            .or_else(|| self.ask_members())
-            .or_else(|| self.save_isolated(now))
-            .or_else(|| self.save_batch(now))
+        let request = if self.budget.allows(Priority::Live) {
+            self.ask_statuses(now)
+                .or_else(|| self.ask_people(now))
+                .or_else(|| self.ask_members(now))
+                .or_else(|| self.save_isolated(now))
+                .or_else(|| self.save_batch(now))
+        } else {
+            None
+        };
+        request.or_else(|| self.ask_limits(now))
+    }
+
+    /// When [`Outbox::next_request`] may have something without any input. What is due already waits for an answer.
+    pub fn wake_at(&self, now: Millis) -> Option<Millis> {
+        let later = self.later.keys().next().map(|(at, _)| *at);
+        let outage = self.outage.map(|outage| outage.until);
+        let filled = self.partial_since.map(|since| self.fill_until(since));
+        later.into_iter().chain(outage).chain(filled).chain(self.limits_at()).filter(|at| *at > now).min()
+    }
+
+    /// When to ask what is left of the day.
+    fn limits_at(&self) -> Option<Millis> {
+        self.budget.ask_at(self.seldom()).filter(|_| self.pending() > 0)
+    }
+
+    /// How often something is tried that a person has to mend, or that takes hours.
+    pub(super) fn seldom(&self) -> Millis {
+        Millis::try_from(self.settings.backoff_max.as_millis() * 10).unwrap_or(Millis::MAX / 2)
+    }
+
+    /// What is left of the day, where rows wait for it and no other call would tell.
+    fn ask_limits(&mut self, now: Millis) -> Option<Request> {
+        let due = self.limits_at().is_some_and(|at| at <= now) && self.in_flight.is_empty();
+        due.then(|| self.start(Vec::new(), AskedFor::Limits, Call::Limits, now))
     }
 
     /// Puts a row where it belongs next.
     pub(super) fn admit(&mut self, key: &Key, now: Millis) {
         let Some(slot) = self.slots.get(key) else { return };
-        let (member, class) = (slot.version.member, slot.version.class(key));
+        let (member, priority) = (slot.version.member, slot.version.priority());
         let need = self.need(key, &slot.version, now);
         let phase = match need {
             Need::Nothing => {
                 let lane = self.lanes.entry(member.campaign).or_default();
-                if let Some(queue) = lane.ready.get_mut(class.index()) {
+                if let Some(queue) = lane.ready.get_mut(priority.index()) {
                     queue.push_back(key.clone());
                 }
                 Phase::Ready
@@ -89,23 +122,16 @@ impl Outbox {
                 self.memory.forget(&member);
                 return self.retry(key, Retry::MemberMissing, "member_missing", now);
             }
+            Need::Right => return self.hold(key, "statuses_forbidden", hint("statuses_forbidden"), now),
             Need::Refusal(refusal) => return self.refuse_row(key, refusal, now),
         };
         self.set_phase(key, phase);
     }
 
-    fn need(&self, key: &Key, version: &Version, now: Millis) -> Need {
+    pub(super) fn need(&self, key: &Key, version: &Version, now: Millis) -> Need {
         let known = self.memory.member(&version.member);
         match (key.object, known) {
-            (Object::CampaignMember, known) => {
-                if let Some(need) = self.need_of_status(version, now) {
-                    need
-                } else if known.is_none() && version.adopt.is_none() {
-                    Need::Lookup(version.member)
-                } else {
-                    Need::Nothing
-                }
-            }
+            (Object::CampaignMember, _) => self.need_of_status(version, now).unwrap_or(Need::Nothing),
             (Object::Engagement | Object::Polls, Some(Member::Present(_))) => Need::Nothing,
             (Object::Engagement | Object::Polls, known) => {
                 if self.slots.contains_key(&member_row(&version.member)) {
@@ -113,8 +139,8 @@ impl Outbox {
                 }
                 match known {
                     Some(Member::Refused) => Need::Refusal(Refusal::MemberMissing),
-                    Some(Member::Absent | Member::Present(_)) => Need::MissingMember,
-                    None => Need::Lookup(version.member),
+                    Some(Member::Absent) => Need::MissingMember,
+                    Some(Member::Present(_) | Member::Exists) | None => Need::Lookup(version.member),
                 }
             }
         }
@@ -126,8 +152,9 @@ impl Outbox {
         match self.memory.statuses(&campaign, now) {
             None => Some(Need::Statuses(campaign)),
             Some(Statuses::CampaignMissing) => Some(Need::Refusal(Refusal::CampaignMissing)),
-            Some(statuses) if !statuses.has(label) => Some(Need::Refusal(Refusal::StatusUnknown)),
-            Some(Statuses::Labels(_)) => None,
+            Some(statuses) if statuses.has(label) => None,
+            Some(Statuses::Forbidden(_)) => Some(Need::Right),
+            Some(Statuses::Labels(_)) => Some(Need::Refusal(Refusal::StatusUnknown)),
         }
     }
 
@@ -162,150 +189,99 @@ impl Outbox {
         }
     }
 
-    fn ask_statuses(&mut self) -> Option<Request> {
-        let campaign = self.statuses_wanted.pop_front()?;
-        Some(self.start(Vec::new(), AskedFor::Statuses(campaign), Call::EnsureStatuses { campaign }))
+    /// Of several campaigns at once, since most have what they need; then of each that does not.
+    fn ask_statuses(&mut self, now: Millis) -> Option<Request> {
+        if self.statuses_wanted.len() > 1 {
+            let count = self.statuses_wanted.len().min(query::KEYS_MAX);
+            let campaigns: Vec<SalesforceId> = self.statuses_wanted.drain(..count).collect();
+            let asked_for = AskedFor::ManyStatuses(campaigns.clone());
+            return Some(self.start(Vec::new(), asked_for, Call::ReadStatuses { campaigns }, now));
+        }
+        let campaign = self.statuses_lacking.pop_front().or_else(|| self.statuses_wanted.pop_front())?;
+        Some(self.start(Vec::new(), AskedFor::Statuses(campaign), Call::EnsureStatuses { campaign }, now))
     }
 
-    fn ask_members(&mut self) -> Option<Request> {
-        let count = self.lookups.len().min(QUERY_KEYS_MAX);
+    fn ask_members(&mut self, now: Millis) -> Option<Request> {
+        let count = self.lookups.len().min(KEYS_MAX);
         let members: Vec<MemberKey> = self.lookups.drain(..count).collect();
         if members.is_empty() {
             return None;
         }
-        Some(self.start(Vec::new(), AskedFor::Members(members.clone()), Call::FindMembers { members }))
+        Some(self.start(Vec::new(), AskedFor::Members(members.clone()), Call::FindMembers { members }, now))
     }
 
-    fn ask_people(&mut self) -> Option<Request> {
+    fn ask_people(&mut self, now: Millis) -> Option<Request> {
         let mut entry = self.adoptions.first_entry()?;
         let (campaign, _) = *entry.key();
-        let rest = entry.get().len().saturating_sub(QUERY_KEYS_MAX);
+        let rest = entry.get().len().saturating_sub(KEYS_MAX);
         let keys = entry.get_mut().split_off(rest);
         if rest == 0 {
             entry.remove();
         }
         let keys: Vec<Key> = keys.into_iter().filter(|key| self.phase(key) == Some(Phase::Waiting)).collect();
         if keys.is_empty() {
-            return self.ask_people();
+            return self.ask_people(now);
         }
         let people = keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.member.person);
         let people = people.collect();
-        Some(self.start(keys, AskedFor::People, Call::FindPeople { campaign, people }))
+        Some(self.start(keys, AskedFor::People, Call::FindPeople { campaign, people }, now))
     }
 
     /// A half of a request that was refused as a whole, alone.
     fn save_isolated(&mut self, now: Millis) -> Option<Request> {
         for _ in 0..self.isolated.len() {
             let group = self.isolated.pop_front()?;
-            let campaigns = self.campaigns_of(&group);
-            if campaigns.iter().any(|campaign| self.busy.contains(campaign)) {
+            let (campaigns, people) = self.parents_of(&group);
+            if !campaigns.is_disjoint(&self.busy) || !people.is_disjoint(&self.busy_people) {
                 self.isolated.push_back(group);
                 continue;
             }
-            let group = self.still_sendable(group, Phase::Isolated, None, now);
-            if !group.is_empty() {
-                return Some(self.start_save(group, true));
+            let group = self.still_isolated(group, now);
+            if let Some(request) = self.save_group(&group, now) {
+                return Some(request);
             }
         }
         None
-    }
-
-    fn save_batch(&mut self, now: Millis) -> Option<Request> {
-        for step in 0..Class::ALL.len() {
-            let class = (self.class_cursor + step) % Class::ALL.len();
-            let keys = self.take_ready(class, now);
-            if !keys.is_empty() {
-                self.class_cursor = class + 1;
-                return Some(self.start_save(keys, false));
-            }
-        }
-        None
-    }
-
-    /// Up to a batch of rows of one class, campaign by campaign, beginning after the campaign that was served last.
-    fn take_ready(&mut self, class: usize, now: Millis) -> Vec<Key> {
-        let mut keys = Vec::new();
-        for campaign in self.free_campaigns(class) {
-            let room = self.settings.batch_rows_max - keys.len();
-            let Some(lane) = self.lanes.get_mut(&campaign) else { continue };
-            let Some(queue) = lane.ready.get_mut(class) else { continue };
-            let taken: Vec<Key> = queue.drain(..queue.len().min(room)).collect();
-            if lane.ready.iter().all(std::collections::VecDeque::is_empty) {
-                self.lanes.remove(&campaign);
-            }
-            keys.extend(self.still_sendable(taken, Phase::Ready, Some(class), now));
-            if keys.len() >= self.settings.batch_rows_max {
-                self.lane_cursor = Some(campaign);
-                break;
-            }
-        }
-        keys
-    }
-
-    fn free_campaigns(&self, class: usize) -> Vec<SalesforceId> {
-        let cursor = self.lane_cursor;
-        let after = self.lanes.iter().filter(|(campaign, _)| cursor.is_none_or(|cursor| **campaign > cursor));
-        let before = self.lanes.iter().filter(|(campaign, _)| cursor.is_some_and(|cursor| **campaign <= cursor));
-        after
-            .chain(before)
-            .filter(|(campaign, lane)| {
-                !self.busy.contains(*campaign) && lane.ready.get(class).is_some_and(|queue| !queue.is_empty())
-            })
-            .map(|(campaign, _)| *campaign)
-            .take(self.settings.batch_rows_max)
-            .collect()
     }
 
     /// Drops keys that are elsewhere by now, and sends those back whose needs have changed while they waited.
-    fn still_sendable(&mut self, keys: Vec<Key>, phase: Phase, class: Option<usize>, now: Millis) -> Vec<Key> {
+    fn still_isolated(&mut self, keys: Vec<Key>, now: Millis) -> Vec<Key> {
         let mut sendable = Vec::with_capacity(keys.len());
-        let mut seen = BTreeSet::new();
         for key in keys {
-            let Some(slot) = self.slots.get(&key).filter(|slot| slot.phase == phase) else { continue };
-            if class.is_some_and(|class| class != slot.version.class(&key).index()) {
-                continue;
-            }
-            if self.need(&key, &slot.version, now) != Need::Nothing {
-                self.admit(&key, now);
-            } else if seen.insert(key.clone()) {
+            let Some(slot) = self.slots.get(&key).filter(|slot| slot.phase == Phase::Isolated) else { continue };
+            if self.need(&key, &slot.version, now) == Need::Nothing {
                 sendable.push(key);
+            } else {
+                self.admit(&key, now);
             }
         }
         sendable
     }
 
-    fn start_save(&mut self, keys: Vec<Key>, isolated: bool) -> Request {
-        let mut adopted = false;
-        let mut object = Object::CampaignMember;
-        let mut rows = Vec::with_capacity(keys.len());
-        for key in &keys {
-            if let Some(slot) = self.slots.get(key) {
-                adopted = slot.version.adopt.is_some();
-                object = key.object;
-                rows.push(slot.version.record(key, self.memory.member(&slot.version.member)));
-            }
-        }
-        let call = if adopted { Call::Update { rows } } else { Call::Upsert { object, rows } };
-        self.start(keys, AskedFor::Save { isolated }, call)
-    }
-
-    fn start(&mut self, keys: Vec<Key>, asked_for: AskedFor, call: Call) -> Request {
+    pub(super) fn start(&mut self, keys: Vec<Key>, asked_for: AskedFor, call: Call, now: Millis) -> Request {
         let id = self.next_number();
-        // Only saves lock a campaign.
-        let campaigns = match asked_for {
-            AskedFor::Save { .. } => self.campaigns_of(&keys),
-            AskedFor::Members(_) | AskedFor::People | AskedFor::Statuses(_) => BTreeSet::new(),
+        // Only saves lock anything.
+        let (campaigns, people) = match asked_for {
+            AskedFor::Save { .. } => self.parents_of(&keys),
+            AskedFor::Members(_)
+            | AskedFor::People
+            | AskedFor::ManyStatuses(_)
+            | AskedFor::Statuses(_)
+            | AskedFor::Limits => Default::default(),
         };
         for key in &keys {
             self.set_phase(key, Phase::InFlight(id));
         }
+        self.budget.spend(now);
         self.busy.extend(&campaigns);
-        self.in_flight.insert(id, InFlight { keys, campaigns, call: asked_for });
+        self.busy_people.extend(&people);
+        self.in_flight.insert(id, InFlight { keys, campaigns, people, call: asked_for, sent_at: now });
         Request { id, call }
     }
 
-    fn campaigns_of(&self, keys: &[Key]) -> BTreeSet<SalesforceId> {
-        keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.member.campaign).collect()
+    fn parents_of(&self, keys: &[Key]) -> (BTreeSet<SalesforceId>, BTreeSet<SalesforceId>) {
+        let members = keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.member);
+        members.map(|member| (member.campaign, member.person)).unzip()
     }
 
     pub(super) fn phase(&self, key: &Key) -> Option<Phase> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::Position;
-use super::memory::Member;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
@@ -35,33 +34,62 @@ pub struct Version {
     pub source: Source,
     pub upsert: ReadUpsert,
     pub member: MemberKey,
-    /// Attempts that failed and count.
-    pub failures: u32,
-    /// The record to stamp with our external id, where a member was made by somebody else.
-    pub adopt: Option<SalesforceId>,
+    /// A text of it reads like a reference to another answer: it may not ride in a call that resolves these.
+    pub plain: bool,
+    pub tries: Tries,
 }
 
-/// What a save call carries, and the order in which calls take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What has been tried to write a row. A newer version inherits it: what stood against the row still does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tries {
+    /// Attempts that failed and count.
+    pub failures: u32,
+    /// Attempts that failed for what was wrongly taken for known of the member. The first few do not count.
+    pub corrections: u32,
+    /// The record to stamp with our external id, where a member was made by somebody else.
+    pub adopt: Option<SalesforceId>,
+    /// Halted until a person has looked; tried now and then.
+    pub held: bool,
+    /// Last sent as a new member, with its parents.
+    pub as_new: bool,
+    /// Last sent in the same call as its member, whose record id was not known.
+    pub rode: bool,
+}
+
+/// What a collection of a save holds, in the order of the collections in a call: members before their dependants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
+    /// Updates by record id.
     Adoption,
+    /// Upserts by external id.
     Row(Object),
 }
 
-impl Class {
-    /// Members before their dependants.
-    pub const ALL: [Self; 4] =
-        [Self::Adoption, Self::Row(Object::CampaignMember), Self::Row(Object::Engagement), Self::Row(Object::Polls)];
+/// Who is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    Live,
+    /// Refused before: in smaller and smaller requests of their own.
+    Retry,
+    /// Of old events, as a replay or a rebuild makes them.
+    Backfill,
+}
+
+impl Priority {
+    pub const ALL: [Self; 3] = [Self::Live, Self::Retry, Self::Backfill];
 
     pub fn index(self) -> usize {
         match self {
-            Self::Adoption => 0,
-            Self::Row(Object::CampaignMember) => 1,
-            Self::Row(Object::Engagement) => 2,
-            Self::Row(Object::Polls) => 3,
+            Self::Live => 0,
+            Self::Retry => 1,
+            Self::Backfill => 2,
         }
     }
 }
+
+/// A row that is derived so long after its newest event is not what people wait for. Rows that only waited for
+/// Salesforce were derived in time.
+const BACKFILL_AGE_MS: Millis = 3_600_000;
 
 /// Why a record of the upserts topic is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +113,25 @@ impl Version {
             return Err(Box::new((source, Unreadable::Invalid)));
         }
         let key = Key { object, external_id: Arc::from(upsert.external_id.as_str()) };
-        Ok((key, Self { source, upsert, member, failures: 0, adopt: None }))
+        let plain = upsert.fields.iter().any(|(_, value)| matches!(value, Value::Text(text) if text.contains("@{")));
+        Ok((key, Self { source, upsert, member, plain, tries: Tries::default() }))
     }
 
     pub fn class(&self, key: &Key) -> Class {
-        match self.adopt {
+        match self.tries.adopt {
             Some(_) => Class::Adoption,
             None => Class::Row(key.object),
+        }
+    }
+
+    pub fn priority(&self) -> Priority {
+        let derived_at = self.source.timestamp.unwrap_or(self.upsert.event_at);
+        if self.tries.failures > 0 || self.tries.held {
+            Priority::Retry
+        } else if derived_at.saturating_sub(self.upsert.event_at) >= BACKFILL_AGE_MS {
+            Priority::Backfill
+        } else {
+            Priority::Live
         }
     }
 
@@ -104,7 +144,7 @@ impl Version {
     }
 
     pub fn attempts(&self) -> i32 {
-        i32::try_from(self.failures.max(1)).unwrap_or(i32::MAX)
+        i32::try_from(self.tries.failures.max(1)).unwrap_or(i32::MAX)
     }
 
     pub fn outcome(&self, kind: OutcomeKind, record: Option<SalesforceId>, now: Millis) -> Outcome {
@@ -117,34 +157,29 @@ impl Version {
             kind,
             record_id: record.map(|id| id.to_string()),
             code: None,
-            attempts: i32::try_from((self.failures + sent).max(1)).unwrap_or(i32::MAX),
+            attempts: i32::try_from((self.tries.failures + sent).max(1)).unwrap_or(i32::MAX),
             at: now,
             upsert_partition: self.source.position.partition,
             upsert_offset: self.source.position.offset,
         }
     }
 
-    /// The row as it is sent, given what is known of its member.
-    pub fn record(&self, key: &Key, member: Option<Member>) -> Map<String, Json> {
+    /// The row as it is sent. `member` is the record id of a dependant's member, or a reference to it.
+    pub fn record(&self, key: &Key, member: Option<&str>) -> Map<String, Json> {
         let mut record = Map::new();
         record.insert("attributes".to_owned(), json!({ "type": key.object.api_name() }));
-        if let Some(id) = self.adopt {
+        if let Some(id) = self.tries.adopt {
             record.insert("id".to_owned(), id.as_str().into());
         }
         record.insert(EXTERNAL_ID_FIELD.to_owned(), key.external_id.as_ref().into());
-        match (key.object, member) {
-            // Create-only: an existing member is refused with them.
-            (Object::CampaignMember, Some(Member::Absent | Member::Refused) | None) if self.adopt.is_none() => {
-                let parent = if self.member.person_is_lead() { "LeadId" } else { "ContactId" };
-                record.insert("CampaignId".to_owned(), self.member.campaign.as_str().into());
-                record.insert(parent.to_owned(), self.member.person.as_str().into());
-            }
-            (Object::CampaignMember, _) => {}
-            (Object::Engagement | Object::Polls, member) => {
-                if let Some(Member::Present(id)) = member {
-                    record.insert("campaign_member__c".to_owned(), id.as_str().into());
-                }
-            }
+        // Create-only: an existing member is refused with them.
+        if self.tries.as_new {
+            let parent = if self.member.person_is_lead() { "LeadId" } else { "ContactId" };
+            record.insert("CampaignId".to_owned(), self.member.campaign.as_str().into());
+            record.insert(parent.to_owned(), self.member.person.as_str().into());
+        }
+        if let Some(member) = member {
+            record.insert("campaign_member__c".to_owned(), member.into());
         }
         record.extend(self.upsert.fields.iter().map(|(name, value)| (name.to_string(), value.to_json())));
         record

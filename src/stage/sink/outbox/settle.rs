@@ -1,16 +1,22 @@
 //! What an answer means for the rows that it is about.
 
+use std::collections::BTreeMap;
+
 use super::end::{Reason, hint};
-use super::memory::Member;
+use super::memory::{Member, Statuses};
+use super::pace::Sample;
 use super::row::{Key, Version};
 use super::{
     Answer, AskedFor, Effect, Failure, FoundPerson, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult,
     Settled,
 };
-use crate::disposition::{Disposition, Retry, Wait};
+use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
 use crate::upsert::Object;
+
+/// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.
+const CORRECTIONS_MAX: u32 = 3;
 
 impl Outbox {
     /// Takes the answer to a request.
@@ -19,6 +25,10 @@ impl Outbox {
         for campaign in &request.campaigns {
             self.busy.remove(campaign);
         }
+        for person in &request.people {
+            self.busy_people.remove(person);
+        }
+        self.pace.answered(&sample(&request, &answer, now));
         if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
         }
@@ -27,7 +37,9 @@ impl Outbox {
                 let request = InFlight { call, ..request };
                 self.request_failed(id, request, &failure, now);
             }
-            (AskedFor::Save { .. }, Answer::Rows(results)) => self.saved(id, request.keys, results, now),
+            (AskedFor::Save { parts, .. }, Answer::Saved(answers)) => {
+                self.saved(id, &request.keys, parts.into_iter().zip(answers), now);
+            }
             (AskedFor::Members(asked), Answer::Members(found)) => self.members_found(&asked, &found, now),
             (AskedFor::People, Answer::People(found)) => self.people_found(id, request.keys, &found, now),
             (AskedFor::Statuses(campaign), Answer::Statuses { statuses, complete }) => {
@@ -35,21 +47,66 @@ impl Outbox {
                 self.memory.remember_statuses(campaign, statuses, complete, now);
                 self.wake_campaign(&campaign, now);
             }
-            (_, Answer::Rows(_) | Answer::Members(_) | Answer::People(_) | Answer::Statuses { .. }) => {
+            (AskedFor::ManyStatuses(asked), Answer::CompleteStatuses(complete)) => {
+                self.statuses_read(asked, complete, now);
+            }
+            (AskedFor::Limits, Answer::Limits(usage)) => self.budget.tell(usage, now),
+            (
+                _,
+                Answer::Saved(_)
+                | Answer::Members(_)
+                | Answer::People(_)
+                | Answer::Statuses { .. }
+                | Answer::CompleteStatuses(_)
+                | Answer::Limits(_),
+            ) => {
                 debug_assert!(false, "the shell answers each call in kind");
             }
         }
     }
 
-    fn saved(&mut self, id: RequestId, keys: Vec<Key>, results: Vec<RowResult>, now: Millis) {
-        for (key, result) in keys.into_iter().zip(results) {
-            if self.phase(&key) != Some(Phase::InFlight(id)) {
-                continue;
+    fn saved(
+        &mut self,
+        id: RequestId,
+        mut keys: &[Key],
+        answers: impl Iterator<Item = (usize, Result<Vec<RowResult>, Failure>)>,
+        now: Millis,
+    ) {
+        let mut failed = Vec::new();
+        for (length, answer) in answers {
+            let (part, rest) = keys.split_at(length.min(keys.len()));
+            keys = rest;
+            let part: Vec<Key> =
+                part.iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).cloned().collect();
+            match answer {
+                Ok(results) => {
+                    for (key, result) in part.iter().zip(results) {
+                        match result {
+                            RowResult::Saved { id, created } => self.row_saved(key, id, created, now),
+                            RowResult::Refused(failure) => self.row_refused(key, failure, now),
+                        }
+                    }
+                }
+                Err(failure) => failed.push((part, failure)),
             }
-            match result {
-                RowResult::Saved { id, created } => self.row_saved(&key, id, created, now),
-                RowResult::Refused(failure) => self.row_refused(&key, failure, now),
-            }
+        }
+        // After all rows: what became of the members decides what becomes of those that rode with them.
+        for (part, failure) in failed {
+            self.part_failed(part, &failure, now);
+        }
+    }
+
+    fn part_failed(&mut self, keys: Vec<Key>, failure: &Failure, now: Millis) {
+        self.wait_or_halt(failure, now);
+        // One member that was refused fails all that rode with it or its neighbours. They are judged when they are
+        // sent with a record id, or end with their member.
+        let rode = |key: &Key| self.slots.get(key).is_some_and(|slot| slot.version.tries.rode);
+        let (riders, others): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(rode);
+        for key in &riders {
+            self.send_again(key, now);
+        }
+        if !others.is_empty() {
+            self.save_failed(&others, false, failure, now);
         }
     }
 
@@ -75,10 +132,10 @@ impl Outbox {
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.version.adopt = None;
+        slot.version.tries.adopt = None;
         let member = slot.version.member;
         let dependant = key.object != Object::CampaignMember;
-        let first = slot.version.failures == 0;
+        let first = slot.version.tries.failures == 0;
         match disposition {
             // A dependant's member may have been deleted since it was remembered; Salesforce says so in either way.
             Disposition::DeadLetter {
@@ -88,8 +145,11 @@ impl Outbox {
                 self.retry(key, Retry::LookUpAgain, code, now);
             }
             Disposition::Retry(retry) => {
-                if retry == Retry::LookUpAgain {
-                    self.memory.forget(&member);
+                match retry {
+                    Retry::LookUpAgain => self.memory.forget(&member),
+                    Retry::MemberExists | Retry::Adopt => self.memory.correct(member, true),
+                    Retry::MemberAbsent => self.memory.correct(member, false),
+                    Retry::Lock | Retry::Automation | Retry::Busy | Retry::Unknown | Retry::MemberMissing => {}
                 }
                 self.retry(key, retry, code, now);
             }
@@ -102,6 +162,7 @@ impl Outbox {
                 let detail = "Salesforce refused the row";
                 self.dead_letter(key, Reason { code: reason, detail, hint: hint(reason), fields }, now);
             }
+            Disposition::Hold { hint } => self.hold(key, code, hint, now),
             Disposition::Halt { hint } => {
                 self.halt(code, hint);
                 self.send_again(key, now);
@@ -113,26 +174,42 @@ impl Outbox {
     /// id, so a second time changes nothing.
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
         let disposition = failure.disposition;
-        match disposition {
-            Disposition::Wait(wait) => self.begin_outage(wait, now),
-            Disposition::Halt { hint } => self.halt(&failure.code, hint),
-            Disposition::Delivered | Disposition::Retry(_) | Disposition::Isolate | Disposition::DeadLetter { .. } => {}
-        }
+        self.wait_or_halt(failure, now);
         let keys: Vec<Key> =
             request.keys.into_iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).collect();
         match request.call {
-            AskedFor::Save { isolated } => self.save_failed(&keys, isolated, failure, now),
+            AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
+            // Asked again when it is due.
+            AskedFor::Limits => {}
             AskedFor::People => {
                 self.hold_query(disposition, now);
                 for key in &keys {
-                    self.await_adoption(key);
+                    if !self.drop_leaving(key) {
+                        self.await_adoption(key);
+                    }
                 }
             }
             AskedFor::Members(asked) => {
                 self.hold_query(disposition, now);
                 asked.into_iter().rev().for_each(|member| self.lookups.push_front(member));
             }
+            AskedFor::ManyStatuses(asked) => {
+                self.hold_query(disposition, now);
+                self.statuses_wanted.extend(asked);
+            }
             AskedFor::Statuses(campaign) => self.statuses_failed(campaign, failure, now),
+        }
+    }
+
+    fn wait_or_halt(&mut self, failure: &Failure, now: Millis) {
+        match failure.disposition {
+            Disposition::Wait(wait) => self.begin_outage(wait, now),
+            Disposition::Halt { hint } => self.halt(&failure.code, hint),
+            Disposition::Delivered
+            | Disposition::Retry(_)
+            | Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. } => {}
         }
     }
 
@@ -150,7 +227,10 @@ impl Outbox {
                     self.retry(key, retry, code, now);
                 }
             }
-            Disposition::Isolate | Disposition::DeadLetter { .. } | Disposition::Delivered => {
+            Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. }
+            | Disposition::Delivered => {
                 if let [key] = keys {
                     self.single_failed(key, failure, now);
                 } else {
@@ -165,13 +245,39 @@ impl Outbox {
     /// The row at fault has been found.
     fn single_failed(&mut self, key: &Key, failure: &Failure, now: Millis) {
         let code = failure.code.as_str();
-        if code == "JSON_PARSER_ERROR" || matches!(failure.disposition, Disposition::DeadLetter { .. }) {
-            let detail = "Salesforce refused the request that held this row alone";
-            let fields = failure.fields.clone();
-            self.dead_letter(key, Reason { code, detail, hint: hint(code), fields }, now);
-        } else {
-            self.retry(key, Retry::Unknown, code, now);
+        let named = if code == "no_code" { "" } else { code };
+        let row = Fault {
+            scope: Scope::Row,
+            status: 200,
+            code: named,
+            message: "",
+            fields: &failure.fields,
+            exhausted: None,
+        };
+        match (failure.disposition, disposition(&row)) {
+            (Disposition::DeadLetter { .. }, _) => {
+                let detail = "Salesforce refused the request that held this row alone";
+                let fields = failure.fields.clone();
+                self.dead_letter(key, Reason { code, detail, hint: hint(code), fields }, now);
+            }
+            (_, Disposition::Hold { hint }) => self.hold(key, code, hint, now),
+            _ => self.retry(key, Retry::Unknown, code, now),
         }
+    }
+
+    /// Halts a row, and no other: it is tried again now and then, for as long as it takes.
+    pub(super) fn hold(&mut self, key: &Key, code: &str, hint: &'static str, now: Millis) {
+        self.promote(key, now);
+        if self.drop_leaving(key) {
+            return;
+        }
+        let at = now + self.seldom();
+        let number = self.next_number();
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.version.tries.held = true;
+        slot.phase = Phase::Later;
+        self.later.insert((at, number), key.clone());
+        self.effects.push(Effect::Held { code: code.to_owned(), hint });
     }
 
     fn isolate(&mut self, keys: &[Key], now: Millis) {
@@ -190,9 +296,11 @@ impl Outbox {
     fn hold_query(&mut self, disposition: Disposition, now: Millis) {
         match disposition {
             Disposition::Wait(_) | Disposition::Halt { .. } => {}
-            Disposition::Delivered | Disposition::Retry(_) | Disposition::Isolate | Disposition::DeadLetter { .. } => {
-                self.begin_outage(Wait::Outage, now);
-            }
+            Disposition::Delivered
+            | Disposition::Retry(_)
+            | Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. } => self.begin_outage(Wait::Outage, now),
         }
     }
 
@@ -208,7 +316,20 @@ impl Outbox {
             }
         } else {
             self.hold_query(failure.disposition, now);
-            self.statuses_wanted.push_back(campaign);
+            self.statuses_lacking.push_back(campaign);
+        }
+    }
+
+    fn statuses_read(&mut self, asked: Vec<SalesforceId>, complete: Vec<(SalesforceId, Vec<String>)>, now: Millis) {
+        let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
+        for campaign in asked {
+            let Some(labels) = complete.remove(&campaign) else {
+                self.statuses_lacking.push_back(campaign);
+                continue;
+            };
+            self.asking_statuses.remove(&campaign);
+            self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
+            self.wake_campaign(&campaign, now);
         }
     }
 
@@ -238,7 +359,7 @@ impl Outbox {
                 }
                 // Whatever its external id was: a campaign has one member per person, and this is that one's id.
                 Some(found) => {
-                    slot.version.adopt = Some(found.record);
+                    slot.version.tries.adopt = Some(found.record);
                     self.send_again(&key, now);
                 }
             }
@@ -248,8 +369,15 @@ impl Outbox {
     /// Sends a row again after a backoff, unless it has had its attempts.
     pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.version.failures += 1;
-        let failures = slot.version.failures;
+        let tries = &mut slot.version.tries;
+        let corrected = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt)
+            && tries.corrections < CORRECTIONS_MAX;
+        if corrected {
+            tries.corrections += 1;
+        } else {
+            tries.failures += 1;
+        }
+        let failures = tries.failures;
         if failures >= self.settings.attempts_max {
             let code = if code.is_empty() { "no_code" } else { code };
             let detail = "the row was refused at every attempt";
@@ -262,6 +390,9 @@ impl Outbox {
         }
         if retry == Retry::Adopt {
             return self.await_adoption(key);
+        }
+        if corrected {
+            return self.admit(key, now);
         }
         let at = now + self.backoff(failures);
         let number = self.next_number();
@@ -288,7 +419,7 @@ impl Outbox {
     fn promote(&mut self, key: &Key, now: Millis) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         if let Some(next) = slot.next.take() {
-            let next = Version { failures: slot.version.failures, adopt: slot.version.adopt, ..next };
+            let next = Version { tries: slot.version.tries, ..next };
             let superseded = std::mem::replace(&mut slot.version, next);
             self.supersede(&superseded, now);
         }
@@ -331,7 +462,7 @@ impl Outbox {
         }
         let failures = self.outage.map_or(0, |outage| outage.failures) + 1;
         let pause = match wait {
-            Wait::Outage | Wait::Session => self.backoff(failures),
+            Wait::Outage | Wait::Session | Wait::Concurrency => self.backoff(failures),
             // A budget of 24 hours does not come back in a moment.
             Wait::Quota => Millis::try_from(self.settings.backoff_max.as_millis()).unwrap_or(Millis::MAX / 2),
         };
@@ -341,4 +472,27 @@ impl Outbox {
     fn halt(&mut self, code: &str, hint: &'static str) {
         self.halted.get_or_insert(Halted { code: code.to_owned(), hint });
     }
+}
+
+/// What an answer says of the load.
+fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
+    let heavy = |disposition: Disposition| {
+        matches!(disposition, Disposition::Wait(Wait::Outage | Wait::Concurrency) | Disposition::Retry(Retry::Lock))
+    };
+    let (refused, locked) = match answer {
+        Answer::Failed(failure) => (heavy(failure.disposition), 0),
+        Answer::Saved(parts) => {
+            let lock = Disposition::Retry(Retry::Lock);
+            let is_locked =
+                |row: &&RowResult| matches!(row, RowResult::Refused(failure) if failure.disposition == lock);
+            let refused = parts.iter().filter_map(|part| part.as_ref().err()).any(|failure| heavy(failure.disposition));
+            (refused, parts.iter().flatten().flatten().filter(is_locked).count())
+        }
+        Answer::Members(_)
+        | Answer::People(_)
+        | Answer::Statuses { .. }
+        | Answer::CompleteStatuses(_)
+        | Answer::Limits(_) => (false, 0),
+    };
+    Sample { sent_at: request.sent_at, answered_at: now, rows: request.keys.len(), locked, refused }
 }

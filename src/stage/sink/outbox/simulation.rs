@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tests::{NINE, id, member, settings, source, upsert};
+use super::tests::{NINE, complete, failure, id, member, settings, source, upsert};
 use super::*;
 use crate::disposition::{Fault, Scope, disposition};
 use crate::outcome::OutcomeKind;
@@ -35,14 +35,28 @@ impl Org {
         id("00v", self.records)
     }
 
-    fn save(&mut self, call: &Call) -> Vec<RowResult> {
-        match call {
-            Call::Upsert { object: Object::CampaignMember, rows } => {
-                rows.iter().map(|row| self.upsert_member(row)).collect()
-            }
-            Call::Upsert { rows, .. } => rows.iter().map(|row| self.upsert_dependant(row)).collect(),
-            Call::Update { rows } => rows.iter().map(|row| self.adopt(row)).collect(),
-            Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } => panic!("a save"),
+    /// Carries the parts out in their order; the rows of a part see the records of those before it.
+    fn save(&mut self, call: &Call) -> Vec<Result<Vec<RowResult>, Failure>> {
+        let Call::Save { parts } = call else { panic!("a save") };
+        assert!(parts.len() <= 5 && parts.iter().all(|part| part.rows.len() <= settings().batch_rows_max));
+        let mut answers: Vec<Result<Vec<RowResult>, Failure>> = Vec::new();
+        for part in parts {
+            let mut rows = part.rows.clone();
+            let answer = if rows.iter_mut().all(|row| resolve(row, &answers)) {
+                Ok(rows.iter().map(|row| self.save_row(part.class, row)).collect())
+            } else {
+                Err(failure(Disposition::Retry(Retry::Busy), "PROCESSING_HALTED"))
+            };
+            answers.push(answer);
+        }
+        answers
+    }
+
+    fn save_row(&mut self, class: Class, row: &Map<String, Json>) -> RowResult {
+        match class {
+            Class::Adoption => self.adopt(row),
+            Class::Row(Object::CampaignMember) => self.upsert_member(row),
+            Class::Row(Object::Engagement | Object::Polls) => self.upsert_dependant(row),
         }
     }
 
@@ -103,11 +117,16 @@ impl Org {
                 let found = people.iter().filter_map(|person| Some((person, self.members.get(&key(person))?)));
                 Answer::People(found.map(|(person, it)| FoundPerson { person: *person, record: it.record }).collect())
             }
+            // Whether a campaign lacks any is made up, so that both ways are gone.
+            Call::ReadStatuses { campaigns } => {
+                Answer::CompleteStatuses(complete(&campaigns[self.records as usize % 2..]))
+            }
             Call::EnsureStatuses { .. } => Answer::Statuses {
                 statuses: Statuses::Labels(NINE.iter().map(ToString::to_string).collect()),
                 complete: true,
             },
-            Call::Upsert { .. } | Call::Update { .. } => panic!("a question"),
+            Call::Limits => Answer::Limits(Usage { used: 0, limit: 10_000 }),
+            Call::Save { .. } => panic!("a question"),
         }
     }
 }
@@ -117,10 +136,22 @@ fn parse(external_id: &str) -> MemberKey {
     MemberKey { campaign: SalesforceId::parse(campaign).unwrap(), person: SalesforceId::parse(person).unwrap() }
 }
 
+/// Puts record ids in the place of references. False where one has none.
+fn resolve(row: &mut Map<String, Json>, answers: &[Result<Vec<RowResult>, Failure>]) -> bool {
+    let Some(value) = row.get_mut("campaign_member__c") else { return true };
+    let Some(text) = value.as_str().unwrap().strip_prefix("@{part") else { return true };
+    let (part, rest) = text.split_once('[').unwrap();
+    let place: usize = rest.strip_suffix("].id}").unwrap().parse().unwrap();
+    let earlier = answers[part.parse::<usize>().unwrap()].as_ref();
+    let Some(RowResult::Saved { id, .. }) = earlier.ok().map(|results| &results[place]) else { return false };
+    *value = id.as_str().into();
+    true
+}
+
 fn refused(code: &str, message: &str, fields: &[&str]) -> RowResult {
     let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
-    let disposition = disposition(&Fault { scope: Scope::Row, status: 200, code, message, fields: &fields });
-    RowResult::Refused(Failure { disposition, code: code.to_owned(), fields })
+    let fault = Fault { scope: Scope::Row, status: 200, code, message, fields: &fields, exhausted: None };
+    RowResult::Refused(Failure { disposition: disposition(&fault), code: code.to_owned(), fields })
 }
 
 /// The upserts topic, the committed offsets and the org outlive the outbox.
@@ -197,9 +228,9 @@ impl World {
 
     fn plan(&mut self, outbox: &mut Outbox) {
         while let Some(request) = outbox.next_request(self.now) {
-            let campaigns = saved_campaigns(&request);
+            let parents = parents(&request);
             for other in &self.in_flight {
-                assert!(campaigns.is_disjoint(&saved_campaigns(other)), "one save per campaign");
+                assert!(parents.is_disjoint(&self::parents(other)), "one save per campaign and per person");
             }
             self.in_flight.push(request);
         }
@@ -218,7 +249,7 @@ impl World {
             return;
         }
         let request = self.in_flight.swap_remove(self.random.usize(0..self.in_flight.len()));
-        let save = matches!(request.call, Call::Upsert { .. } | Call::Update { .. });
+        let save = matches!(request.call, Call::Save { .. });
         let fate = if faults { self.random.u32(0..20) } else { 20 };
         if faults && self.random.u32(0..40) == 0 {
             // Somebody deletes a member.
@@ -227,24 +258,39 @@ impl World {
                 self.org.members.remove(&key);
             }
         }
+        let wait = |wait, code| Answer::Failed(failure(Disposition::Wait(wait), code));
         let answer = match fate {
-            0 => failed(Disposition::Wait(Wait::Outage), "transport"),
+            0 => wait(Wait::Outage, "transport"),
             1 if save => {
                 // Written, but the answer is lost.
                 let _lost = self.org.save(&request.call);
-                failed(Disposition::Wait(Wait::Outage), "transport")
+                wait(Wait::Outage, "transport")
             }
-            2 => failed(Disposition::Wait(Wait::Quota), "REQUEST_LIMIT_EXCEEDED"),
-            3 if save => failed(Disposition::Isolate, "no_code"),
-            4 if save => {
-                let mut results = self.org.save(&request.call);
-                results[0] = refused("UNABLE_TO_LOCK_ROW", "", &[]);
-                Answer::Rows(results)
+            2 => wait(Wait::Quota, "REQUEST_LIMIT_EXCEEDED"),
+            3 => wait(Wait::Concurrency, "REQUEST_LIMIT_EXCEEDED"),
+            4 if save => Answer::Failed(failure(Disposition::Isolate, "no_code")),
+            5..8 if save => self.save_in_part(&request.call, fate),
+            8 => {
+                // Other applications spend calls, too; they come back with time.
+                outbox.tell_usage(Usage { used: self.random.i64(0..10_000), limit: 10_000 }, self.now);
+                if save { Answer::Saved(self.org.save(&request.call)) } else { self.org.ask(&request.call) }
             }
-            _ if save => Answer::Rows(self.org.save(&request.call)),
+            _ if save => Answer::Saved(self.org.save(&request.call)),
             _ => self.org.ask(&request.call),
         };
         outbox.complete(request.id, answer, self.now);
+    }
+
+    /// One row meets a lock or a code that nobody knows, or one part is refused as a whole.
+    fn save_in_part(&mut self, call: &Call, fate: u32) -> Answer {
+        let mut answers = self.org.save(call);
+        let part = self.random.usize(0..answers.len());
+        match (&mut answers[part], fate) {
+            (Ok(results), 5) => results[0] = refused("UNABLE_TO_LOCK_ROW", "", &[]),
+            (Ok(results), 6) => results[0] = refused("SOMETHING_NEW", "", &[]),
+            (answer, _) => *answer = Err(failure(Disposition::Isolate, "no_code")),
+        }
+        Answer::Saved(answers)
     }
 
     fn record_one(&mut self, outbox: &mut Outbox) {
@@ -273,7 +319,7 @@ impl World {
     /// Requests in flight may still be carried out by Salesforce; nobody hears of it.
     fn crash(&mut self) -> Outbox {
         for request in std::mem::take(&mut self.in_flight) {
-            if matches!(request.call, Call::Upsert { .. } | Call::Update { .. }) && self.random.bool() {
+            if matches!(request.call, Call::Save { .. }) && self.random.bool() {
                 let _lost = self.org.save(&request.call);
             }
         }
@@ -285,7 +331,11 @@ impl World {
     fn hand_over_and_back(&mut self, outbox: &mut Outbox) {
         let all: Vec<i32> = (0..PARTITIONS).collect();
         outbox.revoke(&all);
-        while !outbox.quiet(&all) {
+        for step in 0.. {
+            if outbox.quiet(&all) {
+                break;
+            }
+            assert!(step < 10_000, "the partitions do not become quiet: {outbox:?}");
             self.answer_one(outbox, true);
             self.plan(outbox);
             self.record_one(outbox);
@@ -303,8 +353,12 @@ impl World {
             if read_all && outbox.pending() == 0 {
                 return;
             }
+            // Minutes pass where calls are spread over the day.
+            if self.in_flight.is_empty() {
+                self.now = outbox.wake_at(self.now).unwrap_or(self.now);
+            }
         }
-        panic!("the outbox does not come to an end: {outbox:#?}");
+        panic!("the outbox does not come to an end: {outbox:?}");
     }
 
     fn check_org(&self) {
@@ -334,17 +388,11 @@ impl World {
     }
 }
 
-fn failed(disposition: Disposition, code: &str) -> Answer {
-    Answer::Failed(Failure { disposition, code: code.to_owned(), fields: Vec::new() })
-}
-
-fn saved_campaigns(request: &Request) -> BTreeSet<String> {
-    match &request.call {
-        Call::Upsert { rows, .. } | Call::Update { rows } => {
-            rows.iter().map(|row| row["external_id__c"].as_str().unwrap()[..18].to_owned()).collect()
-        }
-        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } => BTreeSet::new(),
-    }
+/// Campaigns and people that a save locks.
+fn parents(request: &Request) -> BTreeSet<String> {
+    let Call::Save { parts } = &request.call else { return BTreeSet::new() };
+    let ids = parts.iter().flat_map(|part| &part.rows).map(|row| row["external_id__c"].as_str().unwrap());
+    ids.flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]).collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::memory::Statuses;
 use super::*;
-use crate::outcome::OutcomeKind;
+pub(super) use crate::outcome::OutcomeKind;
 use crate::upsert::{Row, Upsert, Value};
 
 pub(super) const NINE: [&str; 3] = ["Registered", "Attended", "Participated"];
@@ -14,6 +14,8 @@ pub(super) fn settings() -> Settings {
         attempts_max: 4,
         backoff_min: Duration::from_millis(10),
         backoff_max: Duration::from_millis(100),
+        batch_wait: Duration::from_millis(10),
+        budget_reserve_percent: 20,
     }
 }
 
@@ -47,39 +49,69 @@ pub(super) fn source(partition: i32, offset: i64, upsert: &Upsert) -> Source {
     }
 }
 
-fn saved(number: u32, created: bool) -> RowResult {
+pub(super) fn saved(number: u32, created: bool) -> RowResult {
     RowResult::Saved { id: id("00v", number), created }
 }
 
-fn refused(disposition: Disposition, code: &str) -> RowResult {
-    RowResult::Refused(Failure { disposition, code: code.to_owned(), fields: Vec::new() })
+pub(super) fn refused(disposition: Disposition, code: &str) -> RowResult {
+    RowResult::Refused(failure(disposition, code))
+}
+
+pub(super) fn failure(disposition: Disposition, code: &str) -> Failure {
+    Failure { disposition, code: code.to_owned(), fields: Vec::new() }
 }
 
 /// Answers the calls that prepare the first save: statuses and lookups, of which none is found.
-fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
+pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
     while let Some(request) = outbox.next_request(now) {
         let answer = match &request.call {
             Call::EnsureStatuses { .. } => Answer::Statuses { statuses: nine(), complete: true },
             Call::FindMembers { .. } => Answer::Members(Vec::new()),
-            Call::Upsert { .. } | Call::Update { .. } | Call::FindPeople { .. } => return Some(request),
+            Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
+            Call::Save { .. } | Call::FindPeople { .. } | Call::Limits => return Some(request),
         };
         outbox.complete(request.id, answer, now);
     }
     None
 }
 
-fn nine() -> Statuses {
-    Statuses::Labels(NINE.iter().map(ToString::to_string).collect())
+pub(super) fn nine() -> Statuses {
+    Statuses::Labels(NINE.map(str::to_owned).to_vec())
 }
 
-fn rows(request: &Request) -> &[Map<String, Json>] {
+/// All of the campaigns lack nothing.
+pub(super) fn complete(campaigns: &[SalesforceId]) -> Vec<(SalesforceId, Vec<String>)> {
+    campaigns.iter().map(|campaign| (*campaign, NINE.map(str::to_owned).to_vec())).collect()
+}
+
+pub(super) fn parts(request: &Request) -> &[Part] {
     match &request.call {
-        Call::Upsert { rows, .. } | Call::Update { rows } => rows,
-        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::EnsureStatuses { .. } => panic!("{request:?}"),
+        Call::Save { parts } => parts,
+        Call::FindMembers { .. }
+        | Call::FindPeople { .. }
+        | Call::ReadStatuses { .. }
+        | Call::EnsureStatuses { .. }
+        | Call::Limits => panic!("{request:?}"),
     }
 }
 
-fn outcomes(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<String>)> {
+/// The rows of all parts.
+pub(super) fn rows(request: &Request) -> Vec<&Map<String, Json>> {
+    parts(request).iter().flat_map(|part| &part.rows).collect()
+}
+
+/// Answers a save: each row as `judge` says.
+pub(super) fn answer_rows(request: &Request, mut judge: impl FnMut(&Map<String, Json>) -> RowResult) -> Answer {
+    let part = |part: &Part| Ok(part.rows.iter().map(&mut judge).collect());
+    Answer::Saved(parts(request).iter().map(part).collect())
+}
+
+/// One row, one result.
+fn saved_one(result: RowResult) -> Answer {
+    Answer::Saved(vec![Ok(vec![result])])
+}
+
+pub(super) fn outcomes(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<String>)> {
     let effects = outbox.take_effects().into_iter();
     effects
         .filter_map(|effect| match effect {
@@ -87,12 +119,12 @@ fn outcomes(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<String>)> {
                 let outcome = settled.outcome.unwrap();
                 Some((outcome.upsert_offset, outcome.kind, outcome.code))
             }
-            Effect::Retried(_) => None,
+            Effect::Retried(_) | Effect::Held { .. } => None,
         })
         .collect()
 }
 
-fn outbox_with(upserts: &[Upsert]) -> Outbox {
+pub(super) fn outbox_with(upserts: &[Upsert]) -> Outbox {
     let mut outbox = Outbox::new(settings());
     for (offset, upsert) in upserts.iter().enumerate() {
         outbox.push(source(0, i64::try_from(offset).unwrap(), upsert), 0);
@@ -107,7 +139,7 @@ fn the_newest_version_wins_and_the_older_one_is_superseded_at_once() {
     assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::Superseded, None)]);
     let request = prepare(&mut outbox, 0).unwrap();
     assert_eq!(rows(&request)[0]["n__c"], 2);
-    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    outbox.complete(request.id, saved_one(saved(7, true)), 0);
     assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Created, None)]);
 }
 
@@ -120,7 +152,7 @@ fn k2_a_new_member_is_sent_with_its_parents_and_an_existing_one_without() {
     assert_eq!(row["CampaignId"], key.campaign.as_str());
     assert_eq!(row["LeadId"], key.person.as_str());
     assert_eq!(row["external_id__c"], key.to_string());
-    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    outbox.complete(request.id, saved_one(saved(7, true)), 0);
     outbox.push(source(0, 1, &upsert(Object::CampaignMember, key, 2)), 0);
     let request = outbox.next_request(0).unwrap();
     assert!(!rows(&request)[0].contains_key("CampaignId") && !rows(&request)[0].contains_key("LeadId"));
@@ -136,13 +168,15 @@ fn k2_a_contact_becomes_a_member_by_contact_id() {
 }
 
 #[test]
-fn k3_a_dependant_waits_for_its_member_and_carries_its_record_id() {
+fn k3_a_dependant_rides_with_its_member_and_carries_its_record_id_once_it_is_known() {
     let key = member(1, 1);
     let mut outbox = outbox_with(&[upsert(Object::Engagement, key, 1), upsert(Object::CampaignMember, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
-    assert!(matches!(request.call, Call::Upsert { object: Object::CampaignMember, .. }));
-    assert!(outbox.next_request(0).is_none(), "the dependant waits");
-    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    let classes: Vec<Class> = parts(&request).iter().map(|part| part.class).collect();
+    assert_eq!(classes, [Class::Row(Object::CampaignMember), Class::Row(Object::Engagement)]);
+    assert_eq!(rows(&request)[1]["campaign_member__c"], format!("@{{{}[0].id}}", reference(0)));
+    outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
+    outbox.push(source(0, 2, &upsert(Object::Engagement, key, 2)), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(rows(&request)[0]["campaign_member__c"], id("00v", 7).as_str());
 }
@@ -153,7 +187,9 @@ fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
     let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1), upsert(Object::Polls, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let dead = Disposition::DeadLetter { reason: "INVALID_CROSS_REFERENCE_KEY" };
-    outbox.complete(request.id, Answer::Rows(vec![refused(dead, "INVALID_CROSS_REFERENCE_KEY")]), 0);
+    let halted = failure(Disposition::Retry(Retry::Busy), "PROCESSING_HALTED");
+    let answer = Answer::Saved(vec![Ok(vec![refused(dead, "INVALID_CROSS_REFERENCE_KEY")]), Err(halted)]);
+    outbox.complete(request.id, answer, 0);
     assert_eq!(
         outcomes(&mut outbox),
         [
@@ -164,8 +200,9 @@ fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
     outbox.push(source(0, 2, &upsert(Object::CampaignMember, key, 2)), 0);
     outbox.push(source(0, 3, &upsert(Object::Polls, key, 2)), 0);
     let request = prepare(&mut outbox, 0).unwrap();
-    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
-    assert!(matches!(outbox.next_request(0).unwrap().call, Call::Upsert { object: Object::Polls, .. }));
+    outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
+    let kinds: Vec<OutcomeKind> = outcomes(&mut outbox).into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, [OutcomeKind::Created; 2]);
 }
 
 #[test]
@@ -189,30 +226,31 @@ fn a_member_made_by_a_person_is_adopted() {
     let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let adopt = Disposition::Retry(Retry::Adopt);
-    outbox.complete(request.id, Answer::Rows(vec![refused(adopt, "DUPLICATE_VALUE")]), 0);
+    outbox.complete(request.id, saved_one(refused(adopt, "DUPLICATE_VALUE")), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(request.call, Call::FindPeople { campaign: key.campaign, people: vec![key.person] });
     let found = FoundPerson { person: key.person, record: id("00v", 9) };
     outbox.complete(request.id, Answer::People(vec![found]), 0);
     let request = outbox.next_request(0).unwrap();
-    let Call::Update { rows } = &request.call else { panic!("{request:?}") };
+    assert_eq!(parts(&request)[0].class, Class::Adoption);
+    let rows = rows(&request);
     assert_eq!((&rows[0]["id"], &rows[0]["external_id__c"]), (&id("00v", 9).as_str().into(), &key.to_string().into()));
     assert!(!rows[0].contains_key("CampaignId"));
-    outbox.complete(request.id, Answer::Rows(vec![saved(9, false)]), 0);
+    outbox.complete(request.id, saved_one(saved(9, false)), 0);
     assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::Updated, None)]);
 }
 
 #[test]
-fn a_member_deleted_in_salesforce_is_looked_up_and_made_anew() {
+fn a_member_deleted_in_salesforce_is_made_anew_at_once() {
     let key = member(1, 1);
     let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
-    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
+    outbox.complete(request.id, saved_one(saved(7, true)), 0);
     outbox.push(source(0, 1, &upsert(Object::CampaignMember, key, 2)), 0);
     let request = outbox.next_request(0).unwrap();
-    let again = Disposition::Retry(Retry::LookUpAgain);
-    outbox.complete(request.id, Answer::Rows(vec![refused(again, "REQUIRED_FIELD_MISSING")]), 0);
-    let request = prepare(&mut outbox, 1_000).unwrap();
+    let absent = Disposition::Retry(Retry::MemberAbsent);
+    outbox.complete(request.id, saved_one(refused(absent, "REQUIRED_FIELD_MISSING")), 0);
+    let request = outbox.next_request(0).unwrap();
     assert_eq!(rows(&request)[0]["CampaignId"], key.campaign.as_str());
 }
 
@@ -226,10 +264,9 @@ fn one_bad_row_of_a_refused_request_is_found_by_halving() {
         calls += 1;
         let sent = rows(&request);
         let answer = if sent.iter().any(|row| row["external_id__c"] == bad.as_str()) {
-            let disposition = Disposition::Isolate;
-            Answer::Failed(Failure { disposition, code: "JSON_PARSER_ERROR".into(), fields: Vec::new() })
+            Answer::Failed(failure(Disposition::DeadLetter { reason: "JSON_PARSER_ERROR" }, "JSON_PARSER_ERROR"))
         } else {
-            Answer::Rows(sent.iter().map(|_| saved(7, true)).collect())
+            answer_rows(&request, |_| saved(7, true))
         };
         outbox.complete(request.id, answer, 0);
     }
@@ -247,9 +284,7 @@ fn an_outage_counts_no_attempt_and_is_probed_by_one_request() {
     let mut now = 0;
     for _ in 0..20 {
         let request = outbox.next_request(now).unwrap();
-        let disposition = Disposition::Wait(Wait::Outage);
-        let failure = Failure { disposition, code: "transport".into(), fields: Vec::new() };
-        outbox.complete(request.id, Answer::Failed(failure), now);
+        outbox.complete(request.id, Answer::Failed(failure(Disposition::Wait(Wait::Outage), "transport")), now);
         assert_eq!(outbox.waiting(), Some(Wait::Outage));
         assert!(outbox.next_request(now).is_none(), "nothing is sent during the pause");
         now = outbox.wake_at(now).unwrap();
@@ -265,12 +300,15 @@ fn a_stuck_campaign_does_not_hold_up_another() {
         upsert(Object::CampaignMember, member(1, 1), 1),
         upsert(Object::CampaignMember, member(2, 1), 1),
     ]);
-    outbox.settings.batch_rows_max = 1;
     let stuck = prepare(&mut outbox, 0).unwrap();
+    assert_eq!(rows(&stuck).len(), 2);
     outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 2), 1)), 0);
-    let other = prepare(&mut outbox, 0).unwrap();
-    assert_ne!(rows(&stuck)[0]["CampaignId"], rows(&other)[0]["CampaignId"]);
-    assert!(prepare(&mut outbox, 0).is_none(), "one save per campaign");
+    outbox.push(source(0, 3, &upsert(Object::CampaignMember, member(3, 3), 1)), 0);
+    assert!(prepare(&mut outbox, 0).is_none(), "it waits for company while another save is under way");
+    let wait = outbox.wake_at(0).unwrap();
+    let other = prepare(&mut outbox, wait).unwrap();
+    assert_eq!((rows(&other).len(), &rows(&other)[0]["CampaignId"]), (1, &id("701", 3).as_str().into()));
+    assert!(prepare(&mut outbox, 1_000).is_none(), "one save per campaign");
 }
 
 #[test]
@@ -279,17 +317,19 @@ fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
         upsert(Object::CampaignMember, member(1, 1), 1),
         upsert(Object::CampaignMember, member(2, 1), 1),
     ]);
-    outbox.settings.batch_rows_max = 1;
     let request = prepare(&mut outbox, 0).unwrap();
+    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(3, 1), 1)), 0);
     outbox.revoke(&[0]);
-    assert!(outbox.next_request(0).is_none());
+    assert!(prepare(&mut outbox, 1_000).is_none());
     assert!(!outbox.quiet(&[0]), "a request is in flight");
-    outbox.complete(request.id, Answer::Rows(vec![saved(7, true)]), 0);
-    assert!(!outbox.quiet(&[0]), "its outcome is not recorded");
-    let Some(Effect::Settled(settled)) = outbox.take_effects().pop() else { panic!("one outcome") };
-    outbox.recorded(settled.position);
+    outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
+    assert!(!outbox.quiet(&[0]), "its outcomes are not recorded");
+    for effect in outbox.take_effects() {
+        let Effect::Settled(settled) = effect else { panic!("two outcomes") };
+        outbox.recorded(settled.position);
+    }
     assert!(outbox.quiet(&[0]));
-    assert_eq!(outbox.leave(&[0]), [(0, 1)]);
+    assert_eq!(outbox.leave(&[0]), [(0, 2)]);
     assert_eq!(outbox.pending(), 0);
 }
 

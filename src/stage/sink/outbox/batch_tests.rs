@@ -1,0 +1,287 @@
+//! Which rows share a call: stories of filling, order, priority and patience.
+
+use super::tests::*;
+use super::*;
+use crate::upsert::{Upsert, Value};
+
+fn members(campaigns: u32, people: std::ops::Range<u32>) -> Vec<Upsert> {
+    let of = |campaign| people.clone().map(move |person| upsert(Object::CampaignMember, member(campaign, person), 1));
+    (1..=campaigns).flat_map(of).collect()
+}
+
+fn lengths(request: &Request) -> Vec<(Class, usize)> {
+    parts(request).iter().map(|part| (part.class, part.rows.len())).collect()
+}
+
+/// Makes members known, as if they had been written before.
+fn known(outbox: &mut Outbox, upserts: &[Upsert]) -> i64 {
+    let count = i64::try_from(upserts.len()).unwrap();
+    for (offset, upsert) in (0..).zip(upserts) {
+        outbox.push(source(0, offset, upsert), 0);
+    }
+    while let Some(request) = prepare(outbox, 1_000_000) {
+        outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 1_000_000);
+    }
+    outbox.take_effects();
+    count
+}
+
+#[test]
+fn a_call_is_filled_from_many_campaigns_and_sorted_by_parents() {
+    const MEMBER: Class = Class::Row(Object::CampaignMember);
+    let mut upserts = members(3, 0..13);
+    upserts.reverse();
+    let mut outbox = outbox_with(&upserts);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert_eq!(lengths(&request), [(MEMBER, 5); 5], "five collections of five rows");
+    let rows = rows(&request);
+    let parents: Vec<_> = rows.iter().map(|row| (row["CampaignId"].clone(), row["LeadId"].clone())).collect();
+    assert!(parents.is_sorted_by_key(|(campaign, lead)| (campaign.to_string(), lead.to_string())), "{parents:?}");
+}
+
+#[test]
+fn members_and_dependants_of_a_burst_share_calls_and_none_is_left_behind() {
+    let of = |person| {
+        let key = member(1, person);
+        [Object::CampaignMember, Object::Engagement, Object::Polls].map(|object| upsert(object, key, 1))
+    };
+    let upserts: Vec<Upsert> = (0..25).flat_map(of).collect();
+    let mut outbox = outbox_with(&upserts);
+    let mut calls = Vec::new();
+    while let Some(request) = prepare(&mut outbox, 0) {
+        calls.push(rows(&request).len());
+        outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
+    }
+    assert_eq!(calls, [25, 25, 25], "75 rows in three full calls of 25");
+    assert_eq!(outcomes(&mut outbox).len(), 75);
+}
+
+#[test]
+fn rows_that_are_read_together_share_a_call_and_a_stream_of_them_is_not_waited_for() {
+    let wait = Duration::from_millis(100);
+    let mut outbox = Outbox::new(Settings { batch_wait: wait, ..settings() });
+    let next = known(&mut outbox, &members(1, 0..25));
+    let mut now = 2_000_000;
+    for (offset, person) in (next..).zip(0..3) {
+        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, person), 2)), now);
+        assert!(outbox.next_request(now).is_none(), "more may come within five milliseconds");
+        now += 4;
+    }
+    outbox.expect_more(true);
+    assert!(outbox.next_request(now + 1).is_none(), "more are there");
+    outbox.expect_more(false);
+    let request = outbox.next_request(now + 1).unwrap();
+    assert_eq!(rows(&request).len(), 3);
+    outbox.complete(request.id, answer_rows(&request, |_| saved(7, false)), now + 2);
+    let start = now + 2;
+    for (offset, person) in (next + 3..).zip(0..50) {
+        now += 4;
+        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, person % 3), 3)), now);
+        if outbox.next_request(now).is_some() {
+            break;
+        }
+    }
+    assert!((100..=106).contains(&(now - start)), "sent after {} ms", now - start);
+}
+
+#[test]
+fn a_person_is_in_one_request_at_a_time_whatever_the_campaign() {
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let first = prepare(&mut outbox, 0).unwrap();
+    outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(2, 1), 1)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(2, 2), 1)), 0);
+    assert!(prepare(&mut outbox, 0).is_none());
+    let other = prepare(&mut outbox, 50).unwrap();
+    assert_eq!(rows(&other).len(), 1, "the other person of the second campaign goes");
+    outbox.complete(other.id, answer_rows(&other, |_| saved(2, true)), 50);
+    assert!(prepare(&mut outbox, 200).is_none(), "the person is still under way");
+    outbox.complete(first.id, answer_rows(&first, |_| saved(1, true)), 200);
+    assert_eq!(rows(&prepare(&mut outbox, 200).unwrap()).len(), 1);
+}
+
+#[test]
+fn a_wrong_guess_costs_one_refusal_and_teaches_the_campaign() {
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert!(rows(&request)[0].contains_key("CampaignId"), "taken for new");
+    let exists = || refused(Disposition::Retry(Retry::MemberExists), "INVALID_FIELD_FOR_INSERT_UPDATE");
+    outbox.complete(request.id, answer_rows(&request, |_| exists()), 0);
+    outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(1, 2), 1)), 0);
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!(rows(&request).len(), 2, "at once, and together");
+    assert!(rows(&request).iter().all(|row| !row.contains_key("CampaignId")));
+    outbox.complete(request.id, answer_rows(&request, |_| saved(7, false)), 0);
+    assert_eq!(outcomes(&mut outbox).len(), 2);
+}
+
+#[test]
+fn refused_rows_come_back_in_ever_smaller_requests() {
+    let mut outbox = outbox_with(&members(1, 0..4));
+    let lock = || refused(Disposition::Retry(Retry::Lock), "UNABLE_TO_LOCK_ROW");
+    let mut sizes = Vec::new();
+    let mut now = 0;
+    for _ in 0..7 {
+        let request = prepare(&mut outbox, now).unwrap();
+        sizes.push(rows(&request).len());
+        outbox.complete(request.id, answer_rows(&request, |_| lock()), now);
+        now += 1_000;
+    }
+    assert_eq!(sizes, [4, 2, 2, 1, 1, 1, 1]);
+}
+
+#[test]
+fn a_text_that_reads_like_a_reference_goes_without_company() {
+    let key = member(1, 1);
+    let mut outbox = Outbox::new(settings());
+    let next = known(&mut outbox, &[upsert(Object::CampaignMember, key, 1)]);
+    let mut tricky = upsert(Object::Polls, key, 2);
+    tricky.row.fields.push(("poll_1_answer__c", Value::Text("@{part0[0].id}".to_owned())));
+    let upserts = [upsert(Object::Engagement, key, 2), tricky, upsert(Object::CampaignMember, key, 2)];
+    for (offset, upsert) in (next..).zip(&upserts) {
+        outbox.push(source(0, offset, upsert), 0);
+    }
+    let mut calls = Vec::new();
+    while let Some(request) = prepare(&mut outbox, 1_000_000) {
+        calls.push(parts(&request).len());
+        outbox.complete(request.id, answer_rows(&request, |_| saved(7, false)), 1_000_000);
+    }
+    calls.sort_unstable();
+    assert_eq!(calls, [1, 2], "one call of one collection, which resolves nothing");
+}
+
+#[test]
+fn one_refused_part_costs_the_others_nothing() {
+    let key = member(1, 1);
+    let mut outbox = Outbox::new(settings());
+    let next = known(&mut outbox, &[upsert(Object::CampaignMember, key, 1)]);
+    for (offset, object) in (next..).zip([Object::CampaignMember, Object::Engagement]) {
+        outbox.push(source(0, offset, &upsert(object, key, 2)), 0);
+    }
+    let request = prepare(&mut outbox, 1_000_000).unwrap();
+    let refusal = failure(Disposition::DeadLetter { reason: "JSON_PARSER_ERROR" }, "JSON_PARSER_ERROR");
+    outbox.complete(request.id, Answer::Saved(vec![Ok(vec![saved(7, false)]), Err(refusal)]), 0);
+    let ends = outcomes(&mut outbox);
+    assert_eq!(ends[0], (1, OutcomeKind::Updated, None));
+    assert_eq!(ends[1], (2, OutcomeKind::DeadLettered, Some("JSON_PARSER_ERROR".to_owned())));
+}
+
+#[test]
+fn an_unknown_code_halts_its_key_and_a_newer_version_is_tried_in_its_turn() {
+    let mut outbox = outbox_with(&members(1, 1..3));
+    let request = prepare(&mut outbox, 0).unwrap();
+    let hold = || refused(Disposition::Hold { hint: "look" }, "SOMETHING_NEW");
+    let mut results = vec![hold(), saved(2, true)].into_iter();
+    outbox.complete(request.id, answer_rows(&request, |_| results.next().unwrap()), 0);
+    assert_eq!((outbox.held(), outbox.pending()), (1, 2));
+    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 1), 2)), 0);
+    outbox.push(source(0, 3, &upsert(Object::CampaignMember, member(1, 3), 1)), 0);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert_eq!(rows(&request)[0]["LeadId"], member(1, 3).person.as_str(), "others of the campaign go on");
+    outbox.complete(request.id, answer_rows(&request, |_| saved(3, true)), 0);
+    // Much longer than any backoff, and more often than any bound of attempts.
+    for _ in 0..20 {
+        let at = outbox.wake_at(0).unwrap();
+        assert_eq!(at, 1_000, "ten times the longest backoff");
+        let request = prepare(&mut outbox, 1_000).unwrap();
+        assert_eq!(rows(&request)[0]["n__c"], 2);
+        outbox.complete(request.id, answer_rows(&request, |_| hold()), 0);
+    }
+    let request = prepare(&mut outbox, 1_000).unwrap();
+    outbox.complete(request.id, answer_rows(&request, |_| saved(1, true)), 1_000);
+    assert_eq!(outbox.held(), 0);
+    let ends = outcomes(&mut outbox);
+    assert!(ends.iter().all(|(_, kind, _)| *kind != OutcomeKind::DeadLettered), "{ends:?}");
+}
+
+#[test]
+fn a_status_that_may_not_be_made_holds_its_rows_alone() {
+    let mut outbox = outbox_with(&members(1, 1..3));
+    let request = outbox.next_request(0).unwrap();
+    let statuses = Statuses::Forbidden(vec!["Attended".to_owned()]);
+    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 3), 0)), 0);
+    outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
+    // Version 1 is "Attended", version 0 "Registered".
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!((rows(&request).len(), outbox.held()), (2, 1));
+    outbox.complete(request.id, answer_rows(&request, |_| saved(1, true)), 0);
+    let again = prepare(&mut outbox, 60_000).expect("the right is asked for again");
+    assert_eq!(rows(&again)[0]["Status"], "Registered");
+}
+
+#[test]
+fn the_reserve_is_left_alone_and_rows_wait_until_the_usage_falls() {
+    let mut outbox = outbox_with(&members(1, 1..3));
+    outbox.tell_usage(Usage { used: 8_000, limit: 10_000 }, 0);
+    assert!(outbox.next_request(0).is_none());
+    assert_eq!((outbox.waiting(), outbox.wake_at(0)), (Some(Wait::Quota), Some(1_000)));
+    let request = outbox.next_request(1_000).unwrap();
+    assert_eq!(request.call, Call::Limits);
+    outbox.complete(request.id, Answer::Limits(Usage { used: 8_500, limit: 10_000 }), 1_000);
+    assert!(outbox.next_request(1_500).is_none(), "asked now and then only");
+    let request = outbox.next_request(2_000).unwrap();
+    outbox.complete(request.id, Answer::Limits(Usage { used: 10, limit: 10_000 }), 2_000);
+    assert_eq!(rows(&prepare(&mut outbox, 2_000).unwrap()).len(), 2);
+    assert_eq!(outbox.waiting(), None);
+}
+
+#[test]
+fn the_statuses_of_many_campaigns_cost_one_call_and_those_that_lack_some_one_more_each() {
+    let mut outbox = outbox_with(&members(5, 1..2));
+    let request = outbox.next_request(0).unwrap();
+    let Call::ReadStatuses { campaigns } = &request.call else { panic!("{request:?}") };
+    assert_eq!(campaigns.len(), 5);
+    outbox.complete(request.id, Answer::CompleteStatuses(complete(&campaigns[1..])), 0);
+    let request = outbox.next_request(0).unwrap();
+    assert_eq!(request.call, Call::EnsureStatuses { campaign: campaigns[0] });
+    let four = outbox.next_request(0).unwrap();
+    assert_eq!(rows(&four).len(), 4, "those that have theirs go on");
+    outbox.complete(request.id, Answer::Statuses { statuses: nine(), complete: true }, 0);
+    outbox.complete(four.id, answer_rows(&four, |_| saved(7, true)), 0);
+    assert_eq!(rows(&prepare(&mut outbox, 0).unwrap()).len(), 1);
+}
+
+#[test]
+fn an_idle_outbox_asks_for_nothing() {
+    let mut outbox = Outbox::new(settings());
+    outbox.tell_usage(Usage { used: 9_999, limit: 10_000 }, 0);
+    assert!(outbox.next_request(1_000_000).is_none());
+    assert_eq!(outbox.wake_at(0), None);
+}
+
+#[test]
+fn live_rows_go_first_old_ones_fill_the_call_and_wait_where_calls_are_short() {
+    let old = |person| Upsert { event_at: -3_600_000, ..upsert(Object::CampaignMember, member(1, person), 1) };
+    let mut upserts: Vec<Upsert> = (0..25).map(old).collect();
+    upserts.extend(members(1, 30..35));
+    let mut outbox = outbox_with(&upserts);
+    let request = prepare(&mut outbox, 0).unwrap();
+    let people = |request: &Request| -> Vec<String> {
+        rows(request).iter().map(|row| row["LeadId"].as_str().unwrap().to_owned()).collect()
+    };
+    let live = |people: &[String]| (30..35).all(|person| people.contains(&member(1, person).person.to_string()));
+    assert!(people(&request).len() == 25 && live(&people(&request)), "five live ones, and old ones in their company");
+    outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
+    // A tenth of the share is left for what cannot wait.
+    outbox.tell_usage(Usage { used: 7_300, limit: 10_000 }, 0);
+    assert!(prepare(&mut outbox, 100_000).is_some_and(|request| request.call == Call::Limits), "old rows wait");
+}
+
+#[test]
+fn calls_that_are_not_full_are_spread_out_where_the_day_is_half_spent() {
+    let mut outbox = Outbox::new(settings());
+    let next = known(&mut outbox, &members(1, 1..2));
+    let mut now = 2_000_000;
+    outbox.tell_usage(Usage { used: 7_000, limit: 10_000 }, now);
+    for offset in next..next + 3 {
+        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, 1), offset)), now);
+        let sent = outbox.next_request(now);
+        let request = sent.unwrap_or_else(|| {
+            let at = outbox.wake_at(now).unwrap();
+            assert_eq!(at - now, 60_000, "a thousand calls are left for a day, at most a minute is waited");
+            now = at;
+            outbox.next_request(now).unwrap()
+        });
+        outbox.complete(request.id, answer_rows(&request, |_| saved(7, false)), now);
+    }
+    assert_eq!(now, 2_000_000 + 2 * 60_000);
+}

@@ -1,0 +1,115 @@
+//! What the sink tells: metrics, readiness, and a line in the log where something changes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::Sink;
+use super::outbox::Settled;
+use crate::dead_letter::Stage;
+use crate::disposition::Wait;
+use crate::event::Millis;
+use crate::kafka::membership::Lag;
+use crate::kafka::topics::Topic;
+use crate::metrics::Dependency;
+use crate::outcome::OutcomeKind;
+
+/// A forecast is told again when it has moved by this much.
+const FORECAST_MOVED_MS: Millis = 3_600_000;
+
+/// What the log has said, so that it is not said again.
+#[derive(Default)]
+pub(super) struct Told {
+    forecast: Option<Millis>,
+    /// Codes that hold rows.
+    codes: BTreeSet<String>,
+}
+
+impl Sink<'_> {
+    pub(super) fn count(&self, settled: &Settled, now: Millis) {
+        let kind = settled.outcome.as_ref().map_or(OutcomeKind::DeadLettered, |outcome| outcome.kind);
+        self.metrics.row(settled.object, kind);
+        if let Some(letter) = &settled.dead_letter {
+            self.process.dead_letter(Stage::Sink, &letter.reason).inc();
+        }
+        match (kind, settled.event_at) {
+            (OutcomeKind::Created | OutcomeKind::Updated, Some(event_at)) => {
+                let millis = u64::try_from(now.saturating_sub(event_at)).unwrap_or(0);
+                self.metrics.end_to_end_latency.observe(Duration::from_millis(millis).as_secs_f64());
+            }
+            (OutcomeKind::Created | OutcomeKind::Updated, None)
+            | (OutcomeKind::Superseded | OutcomeKind::DeadLettered, _) => {}
+        }
+    }
+
+    /// Statistics may still tell of partitions that went to somebody else, who tells of them, too.
+    pub(super) fn lags(&self, lags: &[Lag]) {
+        let assigned = self.assigned.as_deref().unwrap_or_default();
+        for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
+            self.process.consumer_lag(Topic::Upserts, lag.partition).set(lag.records);
+        }
+    }
+
+    /// A code that holds rows is an error once, not once per row and attempt.
+    pub(super) fn tell_held(&mut self, code: &str, hint: &'static str) {
+        self.metrics.held.inc();
+        if self.told.codes.insert(code.to_owned()) {
+            error!(code, hint, "a row is held until this is mended; other rows go on");
+        }
+    }
+
+    /// What changes slowly.
+    pub(super) fn report_budget(&mut self, now: Millis) {
+        let held = self.outbox.held();
+        self.metrics.held_rows.set(i64::try_from(held).unwrap_or(i64::MAX));
+        if held == 0 {
+            self.told.codes.clear();
+        }
+        let forecast = self.outbox.forecast(now);
+        self.metrics.api_exhausted_timestamp.set(forecast.unwrap_or(0) / 1_000);
+        let moved = match (self.told.forecast, forecast) {
+            (Some(told), Some(at)) => at.abs_diff(told) >= FORECAST_MOVED_MS.unsigned_abs(),
+            (told, forecast) => told.is_some() != forecast.is_some(),
+        };
+        if moved {
+            if let Some(Ok(at)) = forecast.map(jiff::Timestamp::from_millisecond) {
+                warn!("at this rate our share of the day's calls is used up at {at:.0}");
+            } else {
+                info!("the calls of the day last");
+            }
+            self.told.forecast = forecast;
+        }
+    }
+
+    pub(super) fn report(&mut self) {
+        let waiting = self.outbox.waiting();
+        self.health.beat();
+        let spent = waiting == Some(Wait::Quota);
+        let waits_for = match (waiting, self.token, &self.assigned) {
+            (Some(Wait::Quota), ..) => Some("the calls of the day are used up"),
+            (Some(Wait::Outage | Wait::Concurrency | Wait::Session), ..) => Some("Salesforce is waited for"),
+            (None, false, _) => Some("a token from Salesforce"),
+            (None, true, None) => Some("partitions"),
+            (None, true, Some(_)) => None,
+        };
+        self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let (window, rows) = self.outbox.pace();
+        self.metrics.pending_rows.set(gauge(self.outbox.pending()));
+        self.metrics.in_flight_requests.set(gauge(self.outbox.in_flight()));
+        self.metrics.window_requests.set(gauge(window));
+        self.metrics.request_limit_rows.set(gauge(rows));
+        self.metrics.budget_exhausted.set(spent.into());
+        let waits = (waiting.is_some() && !spent) || !self.token;
+        self.process.waiting(Dependency::Salesforce).set(waits.into());
+        if waiting != self.waiting {
+            match waiting {
+                Some(Wait::Quota) => error!("our share of the day's calls is used up, waiting; nothing is lost"),
+                Some(wait) => warn!(reason = wait.name(), "waiting for Salesforce"),
+                None => info!("Salesforce takes rows again"),
+            }
+            self.waiting = waiting;
+        }
+    }
+}
