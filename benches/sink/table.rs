@@ -16,7 +16,7 @@ pub fn print(
     let Options { rows, rounds, rate, seconds, .. } = options;
     println!("{}\n\nBurst: {rows} members of ten campaigns, medians of {rounds} round(s).\n", machine());
     println!(
-        "| latency ms | | rows/s | loading s | whole process s | API calls | calls per 1,000 rows | CPU s | org's CPU s |"
+        "| latency ms | | rows/s | loading s | whole s | API calls | calls per 1,000 rows | CPU s | org's CPU s |"
     );
     println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|");
     for ((latency, loader), runs) in bursts {
