@@ -14,6 +14,7 @@ mod views;
 mod child;
 mod drain;
 mod input;
+mod machine;
 mod measure;
 mod options;
 mod output;

@@ -1,10 +1,10 @@
 //! The figures as a table of Markdown: medians over the rounds.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
 use crate::input::Input;
+use crate::machine::machine;
 use crate::measure::{Figures, per_second};
 use crate::options::Options;
 use crate::output::Written;
@@ -59,18 +59,4 @@ fn written(rounds: &[Written]) -> String {
 fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
     values.sort_unstable();
     *values.get(values.len() / 2).expect("every peer has run")
-}
-
-/// What the kernel says of the machine.
-fn machine() -> String {
-    let value = |file: &str, name: &str| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let line =
-            text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':')).map(|(_, value)| value.trim());
-        line.unwrap_or("unknown").to_owned()
-    };
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let (model, memory) = (value("/proc/cpuinfo", "model name"), value("/proc/meminfo", "MemTotal"));
-    format!("{cores} cores of `{model}`, {memory} of memory, Linux {}.", kernel.trim())
 }
