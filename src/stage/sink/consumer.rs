@@ -28,8 +28,9 @@ const POLL_MAX: Duration = Duration::from_millis(50);
 /// How long committed offsets are waited for.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// Records between this thread and the loop: some batches, so that neither waits for the other.
-const CHANNEL_RECORDS: usize = 2_000;
+/// Records between this thread and the loop, some 25 MB. When they are full the partitions are paused, and a consumer that
+/// goes on fetches anew: half a second without a record, in which calls go that are not full. So it is to be rare.
+const CHANNEL_RECORDS: usize = 50_000;
 
 /// What the thread tells the loop besides records.
 #[derive(Debug)]
