@@ -210,8 +210,8 @@ impl<M: Member> Worker<M> {
         let interval = self.parts.config.state.save_interval;
         // The first interval begins with the first commit.
         let now = self.parts.member.now();
-        let since = now.saturating_duration_since(*self.saving.last.get_or_insert(now));
-        let due = self.saving.urgent || since >= interval;
+        let last = *self.saving.last.get_or_insert(now);
+        let due = self.saving.urgent || self.since(last) >= interval;
         let leaving = std::mem::take(&mut self.saving.leaving);
         let wanted = (due || !leaving.is_empty()) && !self.saving.failing();
         if self.parts.disk.is_none() || !wanted || !self.saving.snapshots.is_empty() {
@@ -297,8 +297,7 @@ impl<M: Member> Worker<M> {
             }
         }
         // What is to be saved with a commit waits for its end: it may still be refused.
-        let now = self.parts.member.now();
-        let waits = self.saving.failing.is_some_and(|since| now.saturating_duration_since(since) < MEND_EVERY);
+        let waits = self.saving.failing.is_some_and(|since| self.since(since) < MEND_EVERY);
         if waits || self.parts.committer.in_flight() {
             return Ok(());
         }

@@ -243,7 +243,7 @@ impl<M: Member> Worker<M> {
         Ok(false)
     }
 
-    fn since(&self, then: Instant) -> Duration {
+    pub(super) fn since(&self, then: Instant) -> Duration {
         self.parts.member.now().saturating_duration_since(then)
     }
 

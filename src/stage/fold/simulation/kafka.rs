@@ -107,6 +107,25 @@ pub fn message((topic, partition): (&str, i32), offset: i64, entry: &Entry) -> O
     OwnedMessage::new(value, key, topic.to_owned(), Timestamp::CreateTime(timestamp), partition, offset, headers)
 }
 
+/// Whoever talks to the simulated Kafka: time is what passes there.
+pub trait Simulated {
+    fn kafka(&self) -> &Kafka;
+}
+
+impl<T: Simulated> Clock for T {
+    fn now(&self) -> Instant {
+        self.kafka().turns.instant()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.kafka().turns.sleep(pause);
+    }
+
+    fn wall_clock(&self) -> Millis {
+        self.kafka().wall_clock()
+    }
+}
+
 /// A reader of a compacted topic.
 pub struct SimulatedLog {
     kafka: Kafka,
@@ -126,17 +145,9 @@ impl SimulatedLog {
     }
 }
 
-impl Clock for SimulatedLog {
-    fn now(&self) -> Instant {
-        self.kafka.turns.instant()
-    }
-
-    fn sleep(&self, pause: Duration) {
-        self.kafka.turns.sleep(pause);
-    }
-
-    fn wall_clock(&self) -> Millis {
-        self.kafka.wall_clock()
+impl Simulated for SimulatedLog {
+    fn kafka(&self) -> &Kafka {
+        &self.kafka
     }
 }
 

@@ -4,23 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Config, GroupProtocol};
-use crate::event::Millis;
 use crate::kafka::changelog::Changelog;
-use crate::kafka::clock::Clock;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{Lag, Rebalance, TopicPartition, listed};
 use crate::kafka::transaction::Epoch;
 
 use super::consumer_group::Told;
 use super::group::Standing;
-use super::kafka::{Broker, Kafka, SimulatedLog, message};
+use super::kafka::{Broker, Kafka, Simulated, SimulatedLog, message};
 use super::producer::SimulatedCommitter;
 use super::seen::{Seen, seen};
 
@@ -202,22 +200,21 @@ impl Client {
         epoch.unwrap_or(self.generation)
     }
 
-    fn position(offset: Offset) -> i64 {
-        if let Offset::Offset(offset) = offset { offset } else { 0 }
+    /// Reads these from the given offsets on, and has acknowledged what it was told.
+    fn take_over(&mut self, partitions: &TopicPartitionList) {
+        for element in partitions.elements() {
+            let position = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
+            self.positions.insert((element.topic().to_owned(), element.partition()), position);
+        }
+        if self.phase == Phase::Assigning {
+            self.phase = Phase::Settled;
+        }
     }
 }
 
-impl Clock for SimulatedMember {
-    fn now(&self) -> Instant {
-        self.kafka.turns.instant()
-    }
-
-    fn sleep(&self, pause: Duration) {
-        self.kafka.turns.sleep(pause);
-    }
-
-    fn wall_clock(&self) -> Millis {
-        self.kafka.wall_clock()
+impl Simulated for SimulatedMember {
+    fn kafka(&self) -> &Kafka {
+        &self.kafka
     }
 }
 
@@ -286,13 +283,7 @@ impl Member for SimulatedMember {
         let client = &mut *self.client();
         client.positions.clear();
         client.paused.clear();
-        for element in partitions.elements() {
-            let partition = (element.topic().to_owned(), element.partition());
-            client.positions.insert(partition, Client::position(element.offset()));
-        }
-        if client.phase == Phase::Assigning {
-            client.phase = Phase::Settled;
-        }
+        client.take_over(partitions);
         Ok(())
     }
 
@@ -310,13 +301,7 @@ impl Member for SimulatedMember {
     fn incremental_assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
         self.kafka.call();
         let client = &mut *self.client();
-        for element in partitions.elements() {
-            let partition = (element.topic().to_owned(), element.partition());
-            client.positions.insert(partition, Client::position(element.offset()));
-        }
-        if client.phase == Phase::Assigning {
-            client.phase = Phase::Settled;
-        }
+        client.take_over(partitions);
         Ok(())
     }
 

@@ -2,19 +2,17 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Topics;
-use crate::event::Millis;
-use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::producer::{Failure, Refused, TransactionalProducer};
 use crate::kafka::transaction::{Commits, Committed, Outgoing, Records, Transaction, commit};
 
-use super::kafka::{Broker, Kafka};
+use super::kafka::{Broker, Kafka, Simulated};
 use super::log::{Entry, ProducerError};
 use super::member::SimulatedEpoch;
 use super::seen::{Seen, seen};
@@ -109,17 +107,9 @@ fn refused(failure: Failure, code: RDKafkaErrorCode) -> Refused {
     Refused { failure, error: KafkaError::MessageProduction(code) }
 }
 
-impl Clock for SimulatedProducer {
-    fn now(&self) -> Instant {
-        self.kafka.turns.instant()
-    }
-
-    fn sleep(&self, pause: Duration) {
-        self.kafka.turns.sleep(pause);
-    }
-
-    fn wall_clock(&self) -> Millis {
-        self.kafka.wall_clock()
+impl Simulated for SimulatedProducer {
+    fn kafka(&self) -> &Kafka {
+        &self.kafka
     }
 }
 
