@@ -2,7 +2,8 @@
 
 use super::tests::*;
 use super::*;
-use crate::upsert::{Upsert, Value};
+use crate::disposition::{Disposition, Retry};
+use crate::upsert::{Object, Upsert, Value};
 
 fn members(campaigns: u32, people: std::ops::Range<u32>) -> Vec<Upsert> {
     let of = |campaign| people.clone().map(move |person| upsert(Object::CampaignMember, member(campaign, person), 1));

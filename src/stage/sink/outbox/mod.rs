@@ -12,6 +12,8 @@
 //! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
 //! would wait behind the first row whose campaign is busy.
 
+mod again;
+mod asked;
 mod batch;
 #[cfg(test)]
 mod batch_tests;
@@ -25,151 +27,30 @@ mod row;
 mod settle;
 #[cfg(test)]
 mod simulation;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json};
-
 pub use batch::reference;
 pub use budget::Usage;
 pub use memory::Statuses;
 pub use row::{Class, Key, Source};
+pub use terms::{
+    Answer, Call, Effect, Failure, FoundPerson, Halted, Part, Position, Request, RequestId, RowResult, Settled,
+};
 
 use crate::config;
-use crate::dead_letter::DeadLetter;
-use crate::disposition::{Disposition, Retry, Wait};
+use crate::disposition::Wait;
 use crate::event::{MemberKey, Millis, SalesforceId};
-use crate::outcome::Outcome;
 use crate::salesforce::ROWS_MAX;
-use crate::upsert::Object;
 use budget::Budget;
 use memory::Memory;
 use offsets::Offsets;
 use pace::Pace;
 use row::{Priority, Version};
-
-/// Where an upsert stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Position {
-    pub partition: i32,
-    pub offset: i64,
-}
-
-/// A call to Salesforce that is to be made now.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub id: RequestId,
-    pub call: Call,
-}
-
-pub type RequestId = u64;
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Call {
-    /// Collections, one after the other.
-    Save {
-        parts: Vec<Part>,
-    },
-    FindMembers {
-        members: Vec<MemberKey>,
-    },
-    /// People are all Leads or all Contacts.
-    FindPeople {
-        campaign: SalesforceId,
-        people: Vec<SalesforceId>,
-    },
-    /// Which of these have all the statuses there are.
-    ReadStatuses {
-        campaigns: Vec<SalesforceId>,
-    },
-    /// Makes those that are missing.
-    EnsureStatuses {
-        campaign: SalesforceId,
-    },
-    /// What is left of the calls of the day.
-    Limits,
-}
-
-/// One collection of a save. A row may refer to one of another part before it by [`reference`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    pub class: Class,
-    pub rows: Vec<Map<String, Json>>,
-}
-
-/// What became of a call.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// One answer for each part, in order: a result for each row, or why the part was refused as a whole.
-    Saved(Vec<Result<Vec<RowResult>, Failure>>),
-    /// Those that exist.
-    Members(Vec<(MemberKey, SalesforceId)>),
-    People(Vec<FoundPerson>),
-    Statuses {
-        statuses: Statuses,
-        complete: bool,
-    },
-    /// The campaigns that lack none, with their labels.
-    CompleteStatuses(Vec<(SalesforceId, Vec<String>)>),
-    Limits(Usage),
-    Failed(Failure),
-}
-
-/// Why a call, or one row of it, came to nothing.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    pub disposition: Disposition,
-    /// Salesforce's error code, or a fixed word.
-    pub code: String,
-    /// API names of the fields that Salesforce named.
-    pub fields: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-pub enum RowResult {
-    Saved { id: SalesforceId, created: bool },
-    Refused(Failure),
-}
-
-/// A member of a campaign, found by its person.
-#[derive(Clone, Debug)]
-pub struct FoundPerson {
-    pub person: SalesforceId,
-    pub record: SalesforceId,
-}
-
-/// What the shell has to do or count.
-#[derive(Debug)]
-pub enum Effect {
-    Settled(Box<Settled>),
-    Retried(Retry),
-    /// A row is halted for this code. Told again whenever it is tried in vain.
-    Held {
-        code: String,
-        hint: &'static str,
-    },
-}
-
-/// An upsert's end: to be recorded, after which [`Outbox::recorded`] is called.
-#[derive(Debug)]
-pub struct Settled {
-    pub position: Position,
-    pub object: Option<Object>,
-    /// None where the record was no upsert at all.
-    pub outcome: Option<Outcome>,
-    pub dead_letter: Option<DeadLetter>,
-    pub event_at: Option<Millis>,
-}
-
-/// Why everything stops.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Halted {
-    pub code: String,
-    pub hint: &'static str,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

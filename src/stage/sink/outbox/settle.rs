@@ -1,22 +1,14 @@
 //! What an answer means for the rows that it is about.
 
-use std::collections::BTreeMap;
-
 use super::end::{Reason, hint};
-use super::memory::{Member, Statuses};
+use super::memory::Member;
 use super::pace::Sample;
-use super::row::{Key, Version};
-use super::{
-    Answer, AskedFor, Effect, Failure, FoundPerson, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult,
-    Settled,
-};
+use super::row::Key;
+use super::{Answer, AskedFor, Failure, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult, Settled};
 use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::event::{Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
 use crate::upsert::Object;
-
-/// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.
-const CORRECTIONS_MAX: u32 = 3;
 
 impl Outbox {
     /// Takes the answer to a request.
@@ -267,197 +259,7 @@ impl Outbox {
         }
     }
 
-    /// Halts a row, and no other: it is tried again now and then, for as long as it takes.
-    pub(super) fn hold(&mut self, key: &Key, code: &str, hint: &'static str, now: Millis) {
-        self.promote(key, now);
-        if self.drop_leaving(key) {
-            return;
-        }
-        let at = now + self.seldom();
-        let number = self.next_number();
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.version.tries.held = true;
-        slot.phase = Phase::Later;
-        self.later.insert((at, number), key.clone());
-        self.effects.push(Effect::Held { code: code.to_owned(), hint });
-    }
-
-    fn isolate(&mut self, keys: &[Key], now: Millis) {
-        for key in keys {
-            self.promote(key, now);
-            if !self.drop_leaving(key) {
-                self.set_phase(key, Phase::Isolated);
-            }
-        }
-        if !keys.is_empty() {
-            self.isolated.push_back(keys.to_vec());
-        }
-    }
-
-    /// A query that fails for whatever reason is asked again: no row is at fault.
-    fn hold_query(&mut self, disposition: Disposition, now: Millis) {
-        match disposition {
-            Disposition::Wait(_) | Disposition::Halt { .. } => {}
-            Disposition::Delivered
-            | Disposition::Retry(_)
-            | Disposition::Isolate
-            | Disposition::DeadLetter { .. }
-            | Disposition::Hold { .. } => self.begin_outage(Wait::Outage, now),
-        }
-    }
-
-    fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
-        // A lock on one campaign is no reason to hold up the others: its rows come back one by one.
-        if let Disposition::Retry(retry) = failure.disposition {
-            self.asking_statuses.remove(&campaign);
-            let keys = self.awaiting_statuses.remove(&campaign).unwrap_or_default();
-            for key in keys {
-                if self.phase(&key) == Some(Phase::Waiting) {
-                    self.retry(&key, retry, &failure.code, now);
-                }
-            }
-        } else {
-            self.hold_query(failure.disposition, now);
-            self.statuses_lacking.push_back(campaign);
-        }
-    }
-
-    fn statuses_read(&mut self, asked: Vec<SalesforceId>, complete: Vec<(SalesforceId, Vec<String>)>, now: Millis) {
-        let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
-        for campaign in asked {
-            let Some(labels) = complete.remove(&campaign) else {
-                self.statuses_lacking.push_back(campaign);
-                continue;
-            };
-            self.asking_statuses.remove(&campaign);
-            self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
-            self.wake_campaign(&campaign, now);
-        }
-    }
-
-    fn members_found(&mut self, asked: &[MemberKey], found: &[(MemberKey, SalesforceId)], now: Millis) {
-        for member in asked {
-            self.looking_up.remove(member);
-            let record = found.iter().find(|(key, _)| key == member).map(|(_, record)| *record);
-            self.memory.remember(*member, record.map_or(Member::Absent, Member::Present));
-        }
-        for member in asked {
-            self.wake_member(member, now);
-        }
-    }
-
-    fn people_found(&mut self, id: RequestId, keys: Vec<Key>, found: &[FoundPerson], now: Millis) {
-        for key in keys {
-            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else {
-                continue;
-            };
-            let person = slot.version.member.person;
-            match found.iter().find(|found| found.person == person) {
-                // Deleted meanwhile, or hidden from us.
-                None => {
-                    let member = slot.version.member;
-                    self.memory.forget(&member);
-                    self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
-                }
-                // Whatever its external id was: a campaign has one member per person, and this is that one's id.
-                Some(found) => {
-                    slot.version.tries.adopt = Some(found.record);
-                    self.send_again(&key, now);
-                }
-            }
-        }
-    }
-
-    /// Sends a row again after a backoff, unless it has had its attempts.
-    pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let tries = &mut slot.version.tries;
-        let corrected = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt)
-            && tries.corrections < CORRECTIONS_MAX;
-        if corrected {
-            tries.corrections += 1;
-        } else {
-            tries.failures += 1;
-        }
-        let failures = tries.failures;
-        if failures >= self.settings.attempts_max {
-            let code = if code.is_empty() { "no_code" } else { code };
-            let detail = "the row was refused at every attempt";
-            return self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
-        }
-        self.effects.push(Effect::Retried(retry));
-        self.promote(key, now);
-        if self.drop_leaving(key) {
-            return;
-        }
-        if retry == Retry::Adopt {
-            return self.await_adoption(key);
-        }
-        if corrected {
-            return self.admit(key, now);
-        }
-        let at = now + self.backoff(failures);
-        let number = self.next_number();
-        self.later.insert((at, number), key.clone());
-        self.set_phase(key, Phase::Later);
-    }
-
-    fn await_adoption(&mut self, key: &Key) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.phase = Phase::Waiting;
-        let group = (slot.version.member.campaign, slot.version.member.person_is_lead());
-        self.adoptions.entry(group).or_default().push(key.clone());
-    }
-
-    /// Sends a row again, as if it had not been sent.
-    pub(super) fn send_again(&mut self, key: &Key, now: Millis) {
-        self.promote(key, now);
-        if !self.drop_leaving(key) {
-            self.admit(key, now);
-        }
-    }
-
-    /// Where a newer version came meanwhile, it takes the place of the one that was in flight.
-    fn promote(&mut self, key: &Key, now: Millis) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        if let Some(next) = slot.next.take() {
-            let next = Version { tries: slot.version.tries, ..next };
-            let superseded = std::mem::replace(&mut slot.version, next);
-            self.supersede(&superseded, now);
-        }
-    }
-
-    /// A row of a partition that is being handed over is not sent again here.
-    fn drop_leaving(&mut self, key: &Key) -> bool {
-        let leaving =
-            self.slots.get(key).is_some_and(|slot| self.leaving.contains(&slot.version.source.position.partition));
-        if leaving {
-            self.slots.remove(key);
-        }
-        leaving
-    }
-
-    /// Takes the version that is done; a newer one stays in its place.
-    pub(super) fn take_version(&mut self, key: &Key) -> Option<Version> {
-        let mut slot = self.slots.remove(key)?;
-        if let Some(next) = slot.next.take() {
-            let done = std::mem::replace(&mut slot.version, next);
-            slot.phase = Phase::Waiting;
-            self.slots.insert(key.clone(), slot);
-            return Some(done);
-        }
-        Some(slot.version)
-    }
-
-    /// After a version is done: the newer one of its row, and the rows that waited for the member.
-    pub(super) fn go_on(&mut self, key: &Key, member: MemberKey, now: Millis) {
-        self.admit(key, now);
-        if key.object == Object::CampaignMember {
-            self.wake_member(&member, now);
-        }
-    }
-
-    fn begin_outage(&mut self, wait: Wait, now: Millis) {
+    pub(super) fn begin_outage(&mut self, wait: Wait, now: Millis) {
         // Requests that were in flight when it began say nothing new.
         if self.outage.is_some_and(|outage| now < outage.until) {
             return;

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tests::{NINE, complete, failure, id, member, settings, source, upsert};
 use super::*;
-use crate::disposition::{Fault, Scope, disposition};
+use serde_json::{Map, Value as Json};
+
+use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::outcome::OutcomeKind;
-use crate::upsert::{ReadUpsert, Upsert};
+use crate::upsert::{Object, ReadUpsert, Upsert};
 
 const PARTITIONS: i32 = 2;
 const CAMPAIGNS: u32 = 3;

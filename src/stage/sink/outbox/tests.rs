@@ -1,9 +1,12 @@
 //! One story each.
 
+use serde_json::{Map, Value as Json};
+
 use super::memory::Statuses;
 use super::*;
+use crate::disposition::{Disposition, Retry};
 pub(super) use crate::outcome::OutcomeKind;
-use crate::upsert::{Row, Upsert, Value};
+use crate::upsert::{Object, Row, Upsert, Value};
 
 pub(super) const NINE: [&str; 3] = ["Registered", "Attended", "Participated"];
 

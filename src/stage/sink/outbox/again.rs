@@ -1,0 +1,129 @@
+//! Rows that go again: after a pause, in smaller company, alone, or not before a person has looked.
+
+use super::end::{Reason, hint};
+use super::row::{Key, Version};
+use super::{Effect, Outbox, Phase};
+use crate::disposition::Retry;
+use crate::event::{MemberKey, Millis};
+use crate::upsert::Object;
+
+/// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.
+const CORRECTIONS_MAX: u32 = 3;
+
+impl Outbox {
+    /// Halts a row, and no other: it is tried again now and then, for as long as it takes.
+    pub(super) fn hold(&mut self, key: &Key, code: &str, hint: &'static str, now: Millis) {
+        self.promote(key, now);
+        if self.drop_leaving(key) {
+            return;
+        }
+        let at = now + self.seldom();
+        let number = self.next_number();
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.version.tries.held = true;
+        slot.phase = Phase::Later;
+        self.later.insert((at, number), key.clone());
+        self.effects.push(Effect::Held { code: code.to_owned(), hint });
+    }
+
+    pub(super) fn isolate(&mut self, keys: &[Key], now: Millis) {
+        for key in keys {
+            self.promote(key, now);
+            if !self.drop_leaving(key) {
+                self.set_phase(key, Phase::Isolated);
+            }
+        }
+        if !keys.is_empty() {
+            self.isolated.push_back(keys.to_vec());
+        }
+    }
+
+    /// Sends a row again after a backoff, unless it has had its attempts.
+    pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let tries = &mut slot.version.tries;
+        let corrected = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt)
+            && tries.corrections < CORRECTIONS_MAX;
+        if corrected {
+            tries.corrections += 1;
+        } else {
+            tries.failures += 1;
+        }
+        let failures = tries.failures;
+        if failures >= self.settings.attempts_max {
+            let code = if code.is_empty() { "no_code" } else { code };
+            let detail = "the row was refused at every attempt";
+            return self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
+        }
+        self.effects.push(Effect::Retried(retry));
+        self.promote(key, now);
+        if self.drop_leaving(key) {
+            return;
+        }
+        if retry == Retry::Adopt {
+            return self.await_adoption(key);
+        }
+        if corrected {
+            return self.admit(key, now);
+        }
+        let at = now + self.backoff(failures);
+        let number = self.next_number();
+        self.later.insert((at, number), key.clone());
+        self.set_phase(key, Phase::Later);
+    }
+
+    pub(super) fn await_adoption(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.phase = Phase::Waiting;
+        let group = (slot.version.member.campaign, slot.version.member.person_is_lead());
+        self.adoptions.entry(group).or_default().push(key.clone());
+    }
+
+    /// Sends a row again, as if it had not been sent.
+    pub(super) fn send_again(&mut self, key: &Key, now: Millis) {
+        self.promote(key, now);
+        if !self.drop_leaving(key) {
+            self.admit(key, now);
+        }
+    }
+
+    /// Where a newer version came meanwhile, it takes the place of the one that was in flight.
+    pub(super) fn promote(&mut self, key: &Key, now: Millis) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if let Some(next) = slot.next.take() {
+            let next = Version { tries: slot.version.tries, ..next };
+            let superseded = std::mem::replace(&mut slot.version, next);
+            self.supersede(&superseded, now);
+        }
+    }
+
+    /// A row of a partition that is being handed over is not sent again here.
+    pub(super) fn drop_leaving(&mut self, key: &Key) -> bool {
+        let leaving =
+            self.slots.get(key).is_some_and(|slot| self.leaving.contains(&slot.version.source.position.partition));
+        if leaving {
+            self.slots.remove(key);
+        }
+        leaving
+    }
+
+    /// Takes the version that is done; a newer one stays in its place.
+    pub(super) fn take_version(&mut self, key: &Key) -> Option<Version> {
+        let mut slot = self.slots.remove(key)?;
+        if let Some(next) = slot.next.take() {
+            let done = std::mem::replace(&mut slot.version, next);
+            slot.phase = Phase::Waiting;
+            self.slots.insert(key.clone(), slot);
+            return Some(done);
+        }
+        Some(slot.version)
+    }
+
+    /// After a version is done: the newer one of its row, and the rows that waited for the member.
+    pub(super) fn go_on(&mut self, key: &Key, member: MemberKey, now: Millis) {
+        self.admit(key, now);
+        if key.object == Object::CampaignMember {
+            self.wake_member(&member, now);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What answers to questions tell: statuses of campaigns, members, and who of them was made by somebody else.
+
+use std::collections::BTreeMap;
+
+use super::memory::{Member, Statuses};
+use super::row::Key;
+use super::{Failure, FoundPerson, Outbox, Phase, RequestId};
+use crate::disposition::{Disposition, Retry, Wait};
+use crate::event::{MemberKey, Millis, SalesforceId};
+
+impl Outbox {
+    /// A query that fails for whatever reason is asked again: no row is at fault.
+    pub(super) fn hold_query(&mut self, disposition: Disposition, now: Millis) {
+        match disposition {
+            Disposition::Wait(_) | Disposition::Halt { .. } => {}
+            Disposition::Delivered
+            | Disposition::Retry(_)
+            | Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. } => self.begin_outage(Wait::Outage, now),
+        }
+    }
+
+    pub(super) fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
+        // A lock on one campaign is no reason to hold up the others: its rows come back one by one.
+        if let Disposition::Retry(retry) = failure.disposition {
+            self.asking_statuses.remove(&campaign);
+            let keys = self.awaiting_statuses.remove(&campaign).unwrap_or_default();
+            for key in keys {
+                if self.phase(&key) == Some(Phase::Waiting) {
+                    self.retry(&key, retry, &failure.code, now);
+                }
+            }
+        } else {
+            self.hold_query(failure.disposition, now);
+            self.statuses_lacking.push_back(campaign);
+        }
+    }
+
+    pub(super) fn statuses_read(
+        &mut self,
+        asked: Vec<SalesforceId>,
+        complete: Vec<(SalesforceId, Vec<String>)>,
+        now: Millis,
+    ) {
+        let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
+        for campaign in asked {
+            let Some(labels) = complete.remove(&campaign) else {
+                self.statuses_lacking.push_back(campaign);
+                continue;
+            };
+            self.asking_statuses.remove(&campaign);
+            self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
+            self.wake_campaign(&campaign, now);
+        }
+    }
+
+    pub(super) fn members_found(&mut self, asked: &[MemberKey], found: &[(MemberKey, SalesforceId)], now: Millis) {
+        for member in asked {
+            self.looking_up.remove(member);
+            let record = found.iter().find(|(key, _)| key == member).map(|(_, record)| *record);
+            self.memory.remember(*member, record.map_or(Member::Absent, Member::Present));
+        }
+        for member in asked {
+            self.wake_member(member, now);
+        }
+    }
+
+    pub(super) fn people_found(&mut self, id: RequestId, keys: Vec<Key>, found: &[FoundPerson], now: Millis) {
+        for key in keys {
+            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else {
+                continue;
+            };
+            let person = slot.version.member.person;
+            match found.iter().find(|found| found.person == person) {
+                // Deleted meanwhile, or hidden from us.
+                None => {
+                    let member = slot.version.member;
+                    self.memory.forget(&member);
+                    self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
+                }
+                // Whatever its external id was: a campaign has one member per person, and this is that one's id.
+                Some(found) => {
+                    slot.version.tries.adopt = Some(found.record);
+                    self.send_again(&key, now);
+                }
+            }
+        }
+    }
+}
