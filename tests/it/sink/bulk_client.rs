@@ -100,10 +100,9 @@ fn rows(count: usize) -> impl Iterator<Item = Record> {
 /// Status and code of a refusal.
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> (u16, String, Disposition) {
-    match result.expect_err("a refusal") {
-        Error::Refused { status, code, disposition, .. } => (status, code, disposition),
-        other => panic!("{other:?}"),
-    }
+    let error = result.expect_err("a refusal");
+    let Error::Refused { status, code, disposition, .. } = error else { panic!("{error:?}") };
+    (status, code, disposition)
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod bulk_client;
 mod calls;
 mod client;
 mod doctor;
+mod jobs_topic;
 mod refresh;
 mod stream;
 
