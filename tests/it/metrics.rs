@@ -12,8 +12,20 @@ use rollbook::stage::sink_metrics::SinkMetrics;
 use serde_json::Value;
 
 /// Labels that may be used: closed lists and partition numbers.
-const LABELS: &[&str] =
-    &["topic", "partition", "outcome", "reason", "stage", "object", "result", "dependency", "version", "api", "status"];
+const LABELS: &[&str] = &[
+    "topic",
+    "partition",
+    "outcome",
+    "reason",
+    "stage",
+    "object",
+    "result",
+    "dependency",
+    "version",
+    "api",
+    "status",
+    "end",
+];
 
 /// Base units, as the last part of a name (before `_total`).
 const UNITS: &[&str] = &["seconds", "bytes", "ratio", "records", "rows", "requests", "calls", "offset"];
@@ -30,6 +42,7 @@ const COUNTED: &[&str] = &[
     "rollbook_salesforce_api_requests_used",
     "rollbook_salesforce_api_requests_limit",
     "rollbook_salesforce_budget_exhausted",
+    "rollbook_sink_bulk_jobs",
 ];
 
 #[test]
