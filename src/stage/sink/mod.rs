@@ -17,7 +17,7 @@ mod report;
 mod standstill;
 mod takeover;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -126,8 +126,8 @@ struct Sink<'a> {
     assigned: Option<Vec<i32>>,
     /// Nothing is read before it has ended.
     takeover: JoinSet<TakenOver>,
-    /// Rows of our partitions that were not read yet, as far as anybody told.
-    to_read: usize,
+    /// Rows of each of our partitions that the thread has not read yet, as far as anybody told.
+    to_read: BTreeMap<i32, usize>,
     records: mpsc::Receiver<outbox::Source>,
     control: mpsc::UnboundedReceiver<Control>,
     commands: std_mpsc::Sender<Command>,
@@ -170,7 +170,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         token: false,
         assigned: None,
         takeover: JoinSet::new(),
-        to_read: 0,
+        to_read: BTreeMap::new(),
         records: handle.records,
         control: handle.control,
         commands: handle.commands,
@@ -252,11 +252,7 @@ impl Sink<'_> {
                 self.to_read = rows;
             }
             Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),
-            Input::Control(Control::Lags(lags)) => {
-                self.lags(&lags);
-                let rows: i64 = lags.iter().map(|lag| lag.records).sum();
-                self.to_read = usize::try_from(rows).unwrap_or(0) + self.records.len();
-            }
+            Input::Control(Control::Lags(lags)) => self.lags(&lags),
             Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
             Input::Control(Control::Failed(source)) => {
                 return Err(Error::Read { topic: self.config.topics.upserts.clone(), source });
@@ -274,13 +270,11 @@ impl Sink<'_> {
     fn take_records(&mut self, first: outbox::Source) {
         let now = self.clock.now();
         self.outbox.push(first, now);
-        self.to_read = self.to_read.saturating_sub(1);
         for _ in 0..BURST {
             if !self.has_room() {
                 return;
             }
             let Ok(source) = self.records.try_recv() else { return };
-            self.to_read = self.to_read.saturating_sub(1);
             self.outbox.push(source, now);
         }
     }
@@ -337,7 +331,9 @@ impl Sink<'_> {
             self.commands.send(Command::Confirm).map_err(|_| Error::Ended)?;
         }
         let room = self.has_room();
-        self.outbox.expect_more(!self.records.is_empty() && room, if room { self.to_read } else { 0 });
+        let at_hand = self.records.len();
+        let to_read = at_hand + self.to_read.values().sum::<usize>();
+        self.outbox.expect_more(at_hand > 0 && room, if room { to_read } else { 0 });
         while !self.standstill.unsure()
             && let Some(request) = self.outbox.next_request(now)
         {
@@ -407,6 +403,7 @@ impl Sink<'_> {
     fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
         self.assigned = None;
         self.takeover = JoinSet::new();
+        self.to_read.clear();
         for partition in &partitions {
             self.process.forget_lag(Topic::Upserts, *partition);
         }

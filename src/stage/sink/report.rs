@@ -44,10 +44,11 @@ impl Sink<'_> {
     }
 
     /// Statistics may still tell of partitions that went to somebody else, who tells of them, too.
-    pub(super) fn lags(&self, lags: &[Lag]) {
+    pub(super) fn lags(&mut self, lags: &[Lag]) {
         let assigned = self.assigned.as_deref().unwrap_or_default();
         for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
             self.process.consumer_lag(Topic::Upserts, lag.partition).set(lag.records);
+            self.to_read.insert(lag.partition, usize::try_from(lag.records).unwrap_or(0));
         }
     }
 

@@ -29,8 +29,8 @@ pub struct TakenOver {
     pub jobs: Vec<(i32, BulkJob)>,
     /// Offsets from which the partitions are read.
     pub resumed: BTreeMap<i32, i64>,
-    /// Rows that were not read yet, at most: offsets between are counted, too.
-    pub rows: usize,
+    /// Rows that were not read yet, by partition; at most, as offsets between are counted, too.
+    pub rows: BTreeMap<i32, usize>,
 }
 
 /// Asks until Kafka answers. To be dropped when the partitions leave.
@@ -68,7 +68,7 @@ fn waiting(config: &Config, partitions: &[i32]) -> KafkaResult<TakenOver> {
         let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), OFFSETS_WITHIN)?;
         let from = if let Offset::Offset(offset) = element.offset() { offset.max(low) } else { low };
         found.resumed.insert(element.partition(), from);
-        found.rows += usize::try_from(high - from).unwrap_or(0);
+        found.rows.insert(element.partition(), usize::try_from(high - from).unwrap_or(0));
     }
     Ok(found)
 }
