@@ -13,6 +13,7 @@ mod instances;
 mod login;
 mod outages;
 mod payload;
+mod redrive;
 mod rows_refused;
 mod secrets;
 mod state_on_disk;
