@@ -17,5 +17,6 @@ mod redrive;
 mod rows_refused;
 mod secrets;
 mod state_on_disk;
+mod status;
 mod statuses;
 mod world;
