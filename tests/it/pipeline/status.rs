@@ -13,7 +13,6 @@ use crate::harness::{self, Record, Rollbook, command, http};
 struct Instance {
     rollbook: Rollbook,
     config: PathBuf,
-    url: String,
 }
 
 impl Instance {
@@ -22,7 +21,7 @@ impl Instance {
         let port = harness::free_port();
         let config = world.config("one", port);
         let rollbook = Rollbook::start(&format!("{}-one", world.names.prefix), &config, port).ready();
-        Self { rollbook, config, url: format!("http://127.0.0.1:{port}") }
+        Self { rollbook, config }
     }
 
     fn text(&self) -> (i32, String) {
@@ -32,7 +31,7 @@ impl Instance {
 
     #[track_caller]
     fn json(&self) -> (i32, Value) {
-        let (code, stdout, stderr) = ask(&["--json", "--url", &self.url]);
+        let (code, stdout, stderr) = ask(&["--json", "--url", self.rollbook.url()]);
         (code, serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}")))
     }
 
@@ -63,6 +62,11 @@ fn registered(world: &World, member: MemberKey, action: &str) -> Record {
 
 fn member(world: &World) -> MemberKey {
     MemberKey { campaign: world.campaign("Launch"), person: world.lead("lead") }
+}
+
+/// In seconds.
+fn time(at: &Value) -> i64 {
+    at.as_str().expect("a text").parse::<jiff::Timestamp>().expect("a time").as_second()
 }
 
 fn names(value: &Value) -> Vec<&str> {
@@ -125,16 +129,23 @@ fn an_instance_whose_org_is_away_is_not_ready_and_says_why() {
     let world = World::new("status-away");
     let member = member(&world);
     let instance = Instance::start(&world);
-    world.salesforce.shut();
     harness::write(&world.client(), &[registered(&world, member, "REGISTERED")]);
+    world.settle();
+    let (_, before) = instance.becomes("the usage to be told", |status| !status["salesforce"]["calls"].is_null());
+    world.salesforce.shut();
+    harness::write(&world.client(), &[registered(&world, member, "CONFIRMED")]);
     let (code, status) = instance.becomes("the sink to wait", |status| status["waiting"] == json!(["salesforce"]));
     assert_eq!((code, &status["ready"], &status["sink"]["pending_rows"]), (4, &json!(false), &json!(1)));
     let sink = status["loops"].as_array().expect("a list").iter().find(|it| it["name"] == "sink").expect("it runs");
     assert_eq!(sink["waits_for"], "Salesforce is waited for");
-    assert_eq!(status["salesforce"]["calls"], Value::Null, "nobody has told anything");
     let (code, text) = instance.text();
     assert_eq!(code, 4, "{text}");
     assert!(text.contains("  sink        not yet: Salesforce is waited for\nwaiting for   salesforce\n"), "{text}");
+    // It goes on trying, and what nobody answered is no news of the usage.
+    let (_, status) = instance.becomes("some seconds of it", |status| {
+        time(&status["asked_at"]) > time(&status["salesforce"]["calls"]["told_at"]) + 2
+    });
+    assert_eq!(status["salesforce"]["calls"], before["salesforce"]["calls"]);
     world.salesforce.open();
     let (code, _) = instance.becomes("the instance to be ready", |status| status["ready"] == true);
     assert_eq!(code, 0);
