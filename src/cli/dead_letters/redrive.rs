@@ -297,7 +297,9 @@ fn report(verdicts: &[(&Letter, Verdict)], sending: &Sending, as_json: bool) {
     }
     let Sending { dry_run, sent, failed } = sending;
     if as_json {
-        let listed = |letter: &Letter, name: &str, value: &str| json!({ "position": letter.position(), "source": letter.source(), name: value });
+        let listed = |letter: &Letter, name: &str, value: &str| {
+            json!({ "position": letter.position(), "source": letter.source(), name: value })
+        };
         print_json(&json!({
             "dry_run": dry_run, "sent": sent, "failed": failed,
             "superseded": superseded.iter().map(|(letter, by)| listed(letter, "by", by)).collect::<Vec<_>>(),
