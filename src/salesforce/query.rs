@@ -37,8 +37,8 @@ pub(super) fn resource(soql: &str) -> String {
     format!("query?q={}", encode(soql))
 }
 
-/// Percent-encodes a query for the URL.
-fn encode(soql: &str) -> String {
+/// Percent-encodes a value of the URL's query.
+pub(super) fn encode(soql: &str) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(soql.len() * 2);
     for byte in soql.bytes() {
