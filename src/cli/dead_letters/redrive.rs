@@ -279,6 +279,10 @@ fn counted(headers: &[(String, Option<Vec<u8>>)]) -> Vec<(String, Option<Vec<u8>
     others.chain([(REDRIVES_HEADER.to_owned(), Some(count.to_string().into_bytes()))]).collect()
 }
 
+fn listed(letter: &Letter, name: &str, value: &str) -> serde_json::Value {
+    json!({ "position": letter.position(), "source": letter.source(), name: value })
+}
+
 /// How the sending went.
 struct Sending {
     dry_run: bool,
@@ -297,9 +301,6 @@ fn report(verdicts: &[(&Letter, Verdict)], sending: &Sending, as_json: bool) {
     }
     let Sending { dry_run, sent, failed } = sending;
     if as_json {
-        let listed = |letter: &Letter, name: &str, value: &str| {
-            json!({ "position": letter.position(), "source": letter.source(), name: value })
-        };
         print_json(&json!({
             "dry_run": dry_run, "sent": sent, "failed": failed,
             "superseded": superseded.iter().map(|(letter, by)| listed(letter, "by", by)).collect::<Vec<_>>(),
