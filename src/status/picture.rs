@@ -96,10 +96,7 @@ impl Sink {
         let Self { pending_rows, held_rows, in_flight_requests, window_requests, bulk_jobs } = self;
         line(f, "rows", &format!("{} pending, {} held", grouped(*pending_rows), grouped(*held_rows)))?;
         line(f, "requests", &format!("{in_flight_requests} in flight, {window_requests} at once at most now"))?;
-        match bulk_jobs {
-            Some(jobs) => line(f, "bulk jobs", &format!("{jobs} under way")),
-            None => Ok(()),
-        }
+        line(f, "bulk jobs", &format!("{bulk_jobs} under way"))
     }
 }
 
@@ -162,7 +159,7 @@ mod tests {
                 held_rows: 2,
                 in_flight_requests: 1,
                 window_requests: 8,
-                bulk_jobs: (!ready).then_some(3),
+                bulk_jobs: 3,
             }),
             salesforce: Some(Salesforce { calls: ready.then_some(calls), forecast, lanes_stopped }),
             dead_letters: BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]),
@@ -184,6 +181,7 @@ not yet read  1,204,000 records in the partitions of this instance
 fold          4 partitions, last commit 07:38Z
 rows          1,000 pending, 2 held
 requests      1 in flight, 8 at once at most now
+bulk jobs     3 under way
 dead letters  fold 3, sink 0 since the start
 calls         11,204 of 15,000 used (told at 07:37Z); our share 12,000, 3,000 kept for others
 forecast      at this rate our share is used up at 16:40Z
@@ -200,7 +198,6 @@ stopped       old rows
             "  fold-0      yes\n",
             "  sink        not yet: partitions\n",
             "waiting for   kafka, salesforce\n",
-            "bulk jobs     3 under way\n",
             "calls         not told by Salesforce yet\n",
         ] {
             assert!(text.contains(said), "{said}{text}");

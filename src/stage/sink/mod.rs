@@ -15,6 +15,7 @@ pub mod outbox;
 mod recorder;
 mod report;
 mod standstill;
+mod takeover;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder};
 use self::standstill::Standstill;
+use self::takeover::TakenOver;
 use crate::config::{Config, Invalid};
 use crate::disposition::Wait;
 use crate::event::Millis;
@@ -82,6 +84,7 @@ enum Input {
     Record(Box<outbox::Source>),
     Control(Control),
     Recorded(Recorded),
+    TakenOver(TakenOver),
     Answered(Box<Answered>),
     LoggedIn(Result<(), salesforce::Error>),
     /// A timer: a backoff is over, a commit or a hand-over is due.
@@ -121,6 +124,10 @@ struct Sink<'a> {
     token: bool,
     /// None between a revocation and the next assignment.
     assigned: Option<Vec<i32>>,
+    /// Nothing is read before it has ended.
+    takeover: JoinSet<TakenOver>,
+    /// Rows of our partitions that were not read yet, as far as anybody told.
+    to_read: usize,
     records: mpsc::Receiver<outbox::Source>,
     control: mpsc::UnboundedReceiver<Control>,
     commands: std_mpsc::Sender<Command>,
@@ -162,6 +169,8 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         login,
         token: false,
         assigned: None,
+        takeover: JoinSet::new(),
+        to_read: 0,
         records: handle.records,
         control: handle.control,
         commands: handle.commands,
@@ -208,7 +217,7 @@ impl Sink<'_> {
 
     async fn next_input(&mut self) -> Input {
         let wake = self.wake_at();
-        let room = !self.stopping && self.has_room();
+        let room = !self.stopping && self.takeover.is_empty() && self.has_room();
         tokio::select! {
             biased;
             control = self.control.recv() => control.map_or(Input::Ended, Input::Control),
@@ -216,6 +225,7 @@ impl Sink<'_> {
             Some(answered) = self.calls.join_next() => {
                 answered.map_or(Input::Ended, |answered| Input::Answered(Box::new(answered)))
             }
+            Some(taken_over) = self.takeover.join_next() => taken_over.map_or(Input::Ended, Input::TakenOver),
             Some(result) = self.login.join_next() => result.map_or(Input::Ended, Input::LoggedIn),
             result = self.shutdown.wait_for(|stop| *stop), if !self.stopping => {
                 // A sender that is gone cannot ask any more: stop as well.
@@ -233,11 +243,20 @@ impl Sink<'_> {
         match input {
             Input::Record(source) => self.take_records(*source),
             Input::Control(Control::Assigned(partitions)) => {
+                self.takeover = JoinSet::from_iter([takeover::of(self.config.clone(), partitions.clone())]);
                 self.assigned = Some(partitions);
                 self.standstill.assigned();
             }
+            Input::TakenOver(TakenOver { jobs, rows }) => {
+                self.outbox.restore_jobs(jobs, self.clock.now());
+                self.to_read = rows;
+            }
             Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),
-            Input::Control(Control::Lags(lags)) => self.lags(&lags),
+            Input::Control(Control::Lags(lags)) => {
+                self.lags(&lags);
+                let rows: i64 = lags.iter().map(|lag| lag.records).sum();
+                self.to_read = usize::try_from(rows).unwrap_or(0) + self.records.len();
+            }
             Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
             Input::Control(Control::Failed(source)) => {
                 return Err(Error::Read { topic: self.config.topics.upserts.clone(), source });
@@ -255,11 +274,13 @@ impl Sink<'_> {
     fn take_records(&mut self, first: outbox::Source) {
         let now = self.clock.now();
         self.outbox.push(first, now);
+        self.to_read = self.to_read.saturating_sub(1);
         for _ in 0..BURST {
             if !self.has_room() {
                 return;
             }
             let Ok(source) = self.records.try_recv() else { return };
+            self.to_read = self.to_read.saturating_sub(1);
             self.outbox.push(source, now);
         }
     }
@@ -272,20 +293,20 @@ impl Sink<'_> {
 
     fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {
         let mut next = Some(first);
-        for _ in 0..BURST {
+        for _ in 0..=BURST {
             match next {
                 Some(Recorded::Safe(position)) => self.outbox.recorded(position),
+                Some(Recorded::Job(number)) => self.outbox.job_recorded(number),
                 Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
-                None => break,
+                None => return Ok(()),
             }
             next = self.recorded.try_recv().ok();
         }
+        // What was taken last must not be lost.
         match next {
-            Some(Recorded::Safe(position)) => self.outbox.recorded(position),
-            Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
-            None => {}
+            Some(last) => self.take_recorded(last),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn answered(&mut self, answered: Answered) {
@@ -318,7 +339,8 @@ impl Sink<'_> {
             warn!("the process stood still; nothing is sent until the group says that the partitions are still ours");
             self.commands.send(Command::Confirm).map_err(|_| Error::Ended)?;
         }
-        self.outbox.expect_more(!self.records.is_empty() && self.has_room());
+        let room = self.has_room();
+        self.outbox.expect_more(!self.records.is_empty() && room, if room { self.to_read } else { 0 });
         while !self.standstill.unsure()
             && let Some(request) = self.outbox.next_request(now)
         {
@@ -353,6 +375,14 @@ impl Sink<'_> {
             match effect {
                 Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
                 Effect::Held { code, hint } => self.tell_held(&code, hint),
+                // Crash here: the job stays empty, as its upload waits for the record.
+                Effect::RecordJob { number, records } => {
+                    self.recorder.record_job(number, &records).map_err(Error::Record)?;
+                }
+                Effect::ForgetJob { job, partitions } => {
+                    self.recorder.forget_job(job, &partitions).map_err(Error::Record)?;
+                }
+                Effect::JobEnded { fate, code } => self.tell_job(fate, &code),
                 Effect::Settled(settled) => {
                     self.count(&settled, now);
                     self.unsent.push_back(settled);
@@ -379,12 +409,13 @@ impl Sink<'_> {
 
     fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
         self.assigned = None;
+        self.takeover = JoinSet::new();
         for partition in &partitions {
             self.process.forget_lag(Topic::Upserts, *partition);
         }
-        self.outbox.revoke(&partitions);
-        // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
         let now = self.clock.now();
+        self.outbox.revoke(&partitions, now);
+        // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
         while let Ok(source) = self.records.try_recv() {
             self.outbox.push(source, now);
         }
@@ -397,7 +428,7 @@ impl Sink<'_> {
         self.stopping = true;
         if self.handover.is_none() {
             let partitions = self.outbox.partitions();
-            self.outbox.revoke(&partitions);
+            self.outbox.revoke(&partitions, self.clock.now());
             let deadline = Instant::now() + self.handover_wait;
             self.handover = Some(Handover { partitions, deadline, reply: None });
         }
@@ -410,7 +441,7 @@ impl Sink<'_> {
             self.handover = Some(handover);
             return;
         }
-        let offsets = self.outbox.leave(&handover.partitions);
+        let offsets = self.outbox.leave(&handover.partitions, self.clock.now());
         match handover.reply {
             // Crash here: the offsets are not committed; the next owner sends these rows again, which changes nothing.
             Some(reply) => {

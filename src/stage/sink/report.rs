@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Sink;
-use super::outbox::Settled;
+use super::outbox::{JobFate, Settled};
 use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::event::Millis;
@@ -59,6 +59,20 @@ impl Sink<'_> {
         }
     }
 
+    pub(super) fn tell_job(&mut self, fate: JobFate, code: &str) {
+        self.metrics.bulk_jobs_ended.with_label_values(&[fate.name()]).inc();
+        match fate {
+            JobFate::Complete => debug!("a Bulk job is complete"),
+            JobFate::Refused | JobFate::Failed | JobFate::Aborted => {
+                warn!(
+                    fate = fate.name(),
+                    code, "a Bulk job came to nothing; its rows go by composite calls for a while"
+                );
+            }
+            JobFate::Gone => warn!("Salesforce does not know a Bulk job any more; its rows are sent again"),
+        }
+    }
+
     /// What changes slowly.
     pub(super) fn report_budget(&mut self, now: Millis) {
         let held = self.outbox.held();
@@ -99,6 +113,7 @@ impl Sink<'_> {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let (window, rows) = self.outbox.pace();
         self.metrics.pending_rows.set(gauge(self.outbox.pending()));
+        self.metrics.bulk_jobs.set(gauge(self.outbox.jobs()));
         self.metrics.in_flight_requests.set(gauge(self.outbox.in_flight()));
         self.metrics.window_requests.set(gauge(window));
         self.metrics.request_limit_rows.set(gauge(rows));

@@ -20,6 +20,9 @@ impl Outbox {
         for person in &request.people {
             self.busy_people.remove(person);
         }
+        if let AskedFor::Job(number) = request.call {
+            return self.job_call_answered(number, answer, now);
+        }
         self.pace.answered(&Sample { at_once: self.in_flight.len() + 1, ..sample(&request, &answer, now) });
         if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
@@ -50,7 +53,8 @@ impl Outbox {
                 | Answer::People(_)
                 | Answer::Statuses { .. }
                 | Answer::CompleteStatuses(_)
-                | Answer::Limits(_),
+                | Answer::Limits(_)
+                | Answer::Job(_),
             ) => {
                 debug_assert!(false, "the shell answers each call in kind");
             }
@@ -102,7 +106,7 @@ impl Outbox {
         }
     }
 
-    fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
+    pub(super) fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
         let Some(version) = self.take_version(key) else { return };
         let member = version.member;
         if key.object == Object::CampaignMember {
@@ -120,7 +124,7 @@ impl Outbox {
         self.go_on(key, member, now);
     }
 
-    fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
+    pub(super) fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
         let Some(slot) = self.slots.get_mut(key) else { return };
@@ -174,7 +178,7 @@ impl Outbox {
             request.keys.into_iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).collect();
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
-            AskedFor::Limits => {}
+            AskedFor::Limits | AskedFor::Job(_) => {}
             AskedFor::People => {
                 self.hold_query(disposition, now);
                 for key in &keys {
@@ -195,7 +199,7 @@ impl Outbox {
         }
     }
 
-    fn wait_or_halt(&mut self, failure: &Failure, now: Millis) {
+    pub(super) fn wait_or_halt(&mut self, failure: &Failure, now: Millis) {
         match failure.disposition {
             Disposition::Wait(wait) => self.begin_outage(wait, now),
             Disposition::Halt { hint } => self.halt(&failure.code, hint),
@@ -296,7 +300,8 @@ fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
         | Answer::People(_)
         | Answer::Statuses { .. }
         | Answer::CompleteStatuses(_)
-        | Answer::Limits(_) => (false, 0),
+        | Answer::Limits(_)
+        | Answer::Job(_) => (false, 0),
     };
     Sample { sent_at: request.sent_at, answered_at: now, rows: request.keys.len(), at_once: 1, locked, refused }
 }
