@@ -156,6 +156,9 @@ pub struct Sink {
     /// Rows of one object below which a backlog is never sent by the Bulk API; 0 turns it off. Default 2000, as Salesforce
     /// advises. Above it the cheaper way is taken.
     pub bulk_rows_min: usize,
+    /// So many times the calls of a job may be spent on rows that people wait for, as a job takes longer. Default 4; 0:
+    /// whatever is enough for a job goes as one.
+    pub bulk_patience: usize,
     /// Rows read ahead of the slowest outcome, per instance. Default 200000: a Bulk job and what comes behind it, about
     /// 180 MB.
     pub rows_pending_max: usize,
@@ -272,6 +275,7 @@ impl Default for Sink {
             batch_wait: Duration::from_millis(100),
             budget_reserve_percent: 20,
             bulk_rows_min: 2_000,
+            bulk_patience: 4,
             rows_pending_max: 200_000,
             attempts_max: 8,
             backoff_min: Duration::from_millis(200),

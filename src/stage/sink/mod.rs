@@ -247,8 +247,8 @@ impl Sink<'_> {
                 self.assigned = Some(partitions);
                 self.standstill.assigned();
             }
-            Input::TakenOver(TakenOver { jobs, rows }) => {
-                self.outbox.restore_jobs(jobs, self.clock.now());
+            Input::TakenOver(TakenOver { jobs, resumed, rows }) => {
+                self.outbox.restore_jobs(jobs, &resumed, self.clock.now());
                 self.to_read = rows;
             }
             Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),

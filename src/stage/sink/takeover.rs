@@ -3,11 +3,12 @@
 //! A job of a process before may still write rows. To send newer versions beside it would let Salesforce decide which
 //! of the two comes last.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::jobs_topic::unfinished;
@@ -22,9 +23,12 @@ const OFFSETS_WITHIN: Duration = Duration::from_secs(5);
 /// A broker that does not answer is asked again after this.
 const PAUSE: Duration = Duration::from_secs(1);
 
+#[derive(Default)]
 pub struct TakenOver {
     /// Each with the partition whose rows it names.
     pub jobs: Vec<(i32, BulkJob)>,
+    /// Offsets from which the partitions are read.
+    pub resumed: BTreeMap<i32, i64>,
     /// Rows that were not read yet, at most: offsets between are counted, too.
     pub rows: usize,
 }
@@ -45,25 +49,26 @@ pub async fn of(config: Config, partitions: Vec<i32>) -> TakenOver {
 
 fn ask(config: &Config, partitions: &[i32]) -> Result<TakenOver, ScanError> {
     let jobs = unfinished(config, partitions)?;
-    // Only a number to decide by: without it the rows are counted as they come.
-    let rows = waiting(config, partitions).unwrap_or(0);
-    Ok(TakenOver { jobs, rows })
+    // Only numbers to decide by: without them the rows are counted as they come.
+    let waiting = waiting(config, partitions).unwrap_or_default();
+    Ok(TakenOver { jobs, ..waiting })
 }
 
-fn waiting(config: &Config, partitions: &[i32]) -> KafkaResult<usize> {
+fn waiting(config: &Config, partitions: &[i32]) -> KafkaResult<TakenOver> {
     let mut client = client_config(config);
     client.set("group.id", super::consumer::group(config));
     let consumer: BaseConsumer = client.create()?;
-    let mut list = rdkafka::TopicPartitionList::new();
+    let mut list = TopicPartitionList::new();
     for partition in partitions {
         list.add_partition(&config.topics.upserts, *partition);
     }
     let committed = consumer.committed_offsets(list, OFFSETS_WITHIN)?;
-    let mut rows = 0;
+    let mut found = TakenOver::default();
     for element in committed.elements() {
         let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), OFFSETS_WITHIN)?;
         let from = if let Offset::Offset(offset) = element.offset() { offset.max(low) } else { low };
-        rows += usize::try_from(high - from).unwrap_or(0);
+        found.resumed.insert(element.partition(), from);
+        found.rows += usize::try_from(high - from).unwrap_or(0);
     }
-    Ok(rows)
+    Ok(found)
 }

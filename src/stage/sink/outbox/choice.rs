@@ -13,9 +13,6 @@ use crate::upsert::Object;
 /// Calls of a job: create, upload, close, three polls and two results.
 pub const JOB_CALLS: usize = 8;
 
-/// So many times the calls of a job may be spent on rows that people wait for.
-const PATIENCE: usize = 4;
-
 /// Whoever waited so long does not mind minutes more.
 const OLD_MS: Millis = 3_600_000;
 
@@ -39,6 +36,8 @@ pub struct Costs {
     pub job_calls: usize,
     /// Fewer rows are no job; 0: there are no jobs.
     pub job_rows_min: usize,
+    /// So many times the calls of a job may be spent on rows that people wait for.
+    pub patience: usize,
 }
 
 /// The objects whose rows go as a job.
@@ -47,7 +46,7 @@ pub fn by_bulk(backlog: &Backlog, costs: Costs) -> Vec<Object> {
     let all: usize = backlog.rows.values().map(|rows| calls(*rows)).sum();
     // Twice what the backlog takes: there is a rest of the day.
     let short = backlog.calls_left.is_some_and(|left| usize::try_from(left).unwrap_or(0) < all * 2);
-    let patience = if short || backlog.age >= OLD_MS { 1 } else { PATIENCE };
+    let patience = if short || backlog.age >= OLD_MS { costs.patience.min(1) } else { costs.patience };
     let cheaper =
         |rows: usize| costs.job_rows_min > 0 && rows >= costs.job_rows_min && calls(rows) > patience * costs.job_calls;
     backlog.rows.iter().filter(|(_, rows)| cheaper(**rows)).map(|(object, _)| *object).collect()
@@ -57,7 +56,7 @@ pub fn by_bulk(backlog: &Backlog, costs: Costs) -> Vec<Object> {
 mod tests {
     use super::*;
 
-    const COSTS: Costs = Costs { call_rows: 1_000, job_calls: JOB_CALLS, job_rows_min: 2_000 };
+    const COSTS: Costs = Costs { call_rows: 1_000, job_calls: JOB_CALLS, job_rows_min: 2_000, patience: 4 };
 
     fn objects(rows: [usize; 3], age: Millis, calls_left: Option<i64>) -> Vec<Object> {
         let rows = Object::ALL.into_iter().zip(rows).collect();

@@ -126,8 +126,9 @@ impl Jobs {
 }
 
 impl Outbox {
-    /// Jobs that the topic names: they were under way when their rows changed hands.
-    pub fn restore_jobs(&mut self, records: Vec<(i32, BulkJob)>, now: Millis) {
+    /// Jobs that the topic names: they were under way when their rows changed hands. `resumed` are the offsets from which
+    /// the partitions are read.
+    pub fn restore_jobs(&mut self, records: Vec<(i32, BulkJob)>, resumed: &BTreeMap<i32, i64>, now: Millis) {
         for (partition, record) in records {
             let Some(object) = Object::from_api_name(&record.object) else { continue };
             let known = self.jobs.all.iter().find(|(_, job)| job.id == Some(record.job)).map(|(number, _)| *number);
@@ -142,7 +143,9 @@ impl Outbox {
             let until = now + ROWS_WAIT_MS;
             let new = Found { offsets: HashMap::new(), last: BTreeMap::new(), until };
             let found = job.found.get_or_insert(new);
-            found.last.extend(record.rows.iter().map(|row| row.offset).max().map(|last| (partition, last)));
+            let last = record.rows.iter().map(|row| row.offset).max();
+            let to_come = last.filter(|last| resumed.get(&partition).is_none_or(|resumed| last >= resumed));
+            found.last.extend(to_come.map(|last| (partition, last)));
             found.offsets.extend(record.rows.into_iter().map(|row| ((partition, row.key), row.offset)));
         }
     }
@@ -260,7 +263,8 @@ impl Outbox {
         }
         let possible = costs.job_rows_min > 0 && now >= self.jobs.shut_until;
         let mut rows: BTreeMap<Object, usize> = BTreeMap::new();
-        if possible && ready + self.jobs.to_read > costs.job_calls * costs.call_rows {
+        let least = costs.job_rows_min.max(costs.patience.min(1) * costs.job_calls * costs.call_rows);
+        if possible && ready + self.jobs.to_read >= least {
             self.free_queues().flatten().for_each(|key| *rows.entry(key.object).or_default() += 1);
         }
         // What is to be read is taken for a mixture like what was.

@@ -88,6 +88,7 @@ impl From<&config::Sink> for Settings {
                 call_rows: batch::rows_max(sink.batch_rows_max.clamp(1, ROWS_MAX)),
                 job_calls: choice::JOB_CALLS,
                 job_rows_min: sink.bulk_rows_min,
+                patience: sink.bulk_patience,
             },
         }
     }

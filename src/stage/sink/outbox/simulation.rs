@@ -76,7 +76,12 @@ impl World {
             jobs_done: 0,
             // Every other history has jobs.
             settings: Settings {
-                costs: Costs { call_rows: 1, job_calls: 1, job_rows_min: if seed.is_multiple_of(2) { 0 } else { 2 } },
+                costs: Costs {
+                    call_rows: 1,
+                    job_calls: 1,
+                    job_rows_min: if seed.is_multiple_of(2) { 0 } else { 2 },
+                    patience: 0,
+                },
                 ..settings()
             },
             org,
@@ -285,7 +290,8 @@ impl World {
 
     fn restore(&self, outbox: &mut Outbox) {
         let records = self.job_records.iter().map(|((partition, _), record)| (*partition, record.clone()));
-        outbox.restore_jobs(records.collect(), self.now);
+        let committed = (0..).zip(&self.committed).map(|(partition, next)| (partition, i64::try_from(*next).unwrap()));
+        outbox.restore_jobs(records.collect(), &committed.collect(), self.now);
     }
 
     fn hand_over_and_back(&mut self, outbox: &mut Outbox) {

@@ -19,7 +19,7 @@ pub(super) fn settings() -> Settings {
         backoff_max: Duration::from_millis(100),
         batch_wait: Duration::from_millis(10),
         budget_reserve_percent: 20,
-        costs: Costs { call_rows: 25, job_calls: 8, job_rows_min: 0 },
+        costs: Costs { call_rows: 25, job_calls: 8, job_rows_min: 0, patience: 4 },
     }
 }
 
