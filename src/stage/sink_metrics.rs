@@ -7,6 +7,7 @@ use prometheus::{
 
 use crate::disposition::Retry;
 use crate::outcome::OutcomeKind;
+use crate::stage::budget_metrics::BudgetMetrics;
 use crate::stage::sink::outbox::JobFate;
 use crate::upsert::Object;
 
@@ -97,6 +98,7 @@ pub struct SinkMetrics {
     pub api_requests_limit: IntGauge,
     pub api_exhausted_timestamp: IntGauge,
     pub budget_exhausted: IntGauge,
+    pub budget: BudgetMetrics,
 }
 
 impl SinkMetrics {
@@ -123,6 +125,7 @@ impl SinkMetrics {
         ] {
             registry.register(Box::new(gauge.clone()))?;
         }
+        metrics.budget.register(registry)?;
         metrics.start_at_zero();
         Ok(metrics)
     }
@@ -183,6 +186,7 @@ impl SinkMetrics {
                 "rollbook_salesforce_api_requests_limit",
                 "API calls that the org may make in 24 hours.",
             )?,
+            budget: BudgetMetrics::new()?,
         })
     }
 

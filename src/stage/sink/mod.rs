@@ -41,7 +41,7 @@ use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
-use crate::stage::sink_metrics::{Api, SinkMetrics};
+use crate::stage::sink_metrics::{Api, CallStatus, SinkMetrics};
 
 /// Offsets are committed this often: a crash sends at most the rows of this time again.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -310,7 +310,10 @@ impl Sink<'_> {
         self.metrics.requests.with_label_values(&[api.name(), status.name()]).inc();
         self.metrics.request_duration.with_label_values(&[api.name()]).observe(took.as_secs_f64());
         let now = self.clock.now();
-        if let Some(ApiUsage { used, limit }) = self.client.api_usage() {
+        // Else nobody told anything, and the usage is that of an earlier answer.
+        let told = matches!(status, CallStatus::Ok | CallStatus::Refused4xx);
+        if let Some(ApiUsage { used, limit }) = self.client.api_usage().filter(|_| told) {
+            self.metrics.budget.told_timestamp.set(now / 1_000);
             self.metrics.api_requests_used.set(used);
             self.metrics.api_requests_limit.set(limit);
             self.outbox.tell_usage(Usage { used, limit }, now);

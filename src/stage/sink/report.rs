@@ -81,7 +81,9 @@ impl Sink<'_> {
         if held == 0 {
             self.told.codes.clear();
         }
-        let forecast = self.outbox.forecast(now);
+        let spent = self.outbox.waiting() == Some(Wait::Quota);
+        self.metrics.budget.tell(self.outbox.budget(), spent, now);
+        let forecast = self.outbox.budget().forecast(now).at();
         self.metrics.api_exhausted_timestamp.set(forecast.unwrap_or(0) / 1_000);
         let moved = match (self.told.forecast, forecast) {
             (Some(told), Some(at)) => at.abs_diff(told) >= FORECAST_MOVED_MS.unsigned_abs(),

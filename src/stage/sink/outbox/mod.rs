@@ -42,9 +42,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use batch::reference;
-pub use budget::Usage;
+pub use budget::{Budget, Forecast, Usage};
 pub use memory::Statuses;
-pub use row::{Class, Key, Source};
+pub use row::{Class, Key, Priority, Source};
 pub use terms::{
     Answer, Call, Effect, Failure, FoundPerson, Halted, JobAnswer, JobCall, JobFate, JobRow, Part, Position, Request,
     RequestId, RowResult, Settled,
@@ -54,13 +54,12 @@ use crate::config;
 use crate::disposition::Wait;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::ROWS_MAX;
-use budget::Budget;
 pub use choice::Costs;
 use jobs::{JobNumber, Jobs};
 use memory::Memory;
 use offsets::Offsets;
 use pace::Pace;
-use row::{Priority, Version};
+use row::Version;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -366,9 +365,9 @@ impl Outbox {
         self.budget.tell(usage, now);
     }
 
-    /// When our share of the calls is used up at the present rate.
-    pub fn forecast(&self, now: Millis) -> Option<Millis> {
-        self.budget.forecast(now)
+    /// What is known of the calls of the day.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Why the whole org is waited for, where it is.

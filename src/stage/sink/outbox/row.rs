@@ -85,6 +85,14 @@ pub enum Priority {
 impl Priority {
     pub const ALL: [Self; 3] = [Self::Live, Self::Retry, Self::Backfill];
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Retry => "retry",
+            Self::Backfill => "backfill",
+        }
+    }
+
     pub fn index(self) -> usize {
         match self {
             Self::Live => 0,
