@@ -11,6 +11,7 @@ mod call;
 mod consumer;
 mod login;
 pub mod outbox;
+mod parents;
 mod recorder;
 mod report;
 mod standstill;

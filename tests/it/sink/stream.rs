@@ -311,10 +311,10 @@ async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written(
     let mut reasons: Vec<&str> = stream.dead_letters.iter().map(|it| it.reason.as_str()).collect();
     reasons.sort_unstable();
     let expected = [
-        "INVALID_CROSS_REFERENCE_KEY",
         "STRING_TOO_LONG",
         "campaign_missing",
         "member_missing",
+        "person_missing",
         "status_unknown",
         "undecodable",
     ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::memory::{Member, Statuses};
+use super::people::of_another;
 use super::row::Key;
 use super::{Failure, FoundPerson, Outbox, Phase, RequestId};
 use crate::disposition::{Disposition, Retry, Wait};
@@ -71,13 +72,18 @@ impl Outbox {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else {
                 continue;
             };
-            let person = slot.version.member.person;
+            let (member, person) = (slot.version.member, slot.version.person());
             match found.iter().find(|found| found.person == person) {
                 // Deleted meanwhile, or hidden from us.
                 None => {
-                    let member = slot.version.member;
                     self.memory.forget(&member);
                     self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
+                }
+                // The member of a contact who was another lead, too: taking it away would go to and fro.
+                Some(FoundPerson { external_id: Some(other), .. })
+                    if person != member.person && of_another(other, &member) =>
+                {
+                    self.refuse_taken(&key, other, now);
                 }
                 // Whatever its external id was: a campaign has one member per person, and this is that one's id.
                 Some(found) => {

@@ -222,7 +222,7 @@ impl Outbox {
             self.admit(key, now);
             return Look::Gone;
         }
-        if self.busy_people.contains(&slot.version.member.person) {
+        if self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person)) {
             return Look::Passed;
         }
         // Each refusal halves the company that the row comes back in.
@@ -297,6 +297,7 @@ impl Outbox {
         let slot = self.slots.get_mut(key)?;
         let version = &mut slot.version;
         let member = version.member;
+        version.tries.became = self.memory.became(&member.person);
         if key.object == Object::CampaignMember {
             version.tries.as_new = version.tries.adopt.is_none() && self.memory.takes_for_new(&member);
             references.insert(member, format!("@{{{}[{place}].id}}", reference(part)));

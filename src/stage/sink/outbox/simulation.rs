@@ -1,7 +1,8 @@
 //! Random upserts, random answers, crashes and hand-overs against an org in memory, by seed.
 //!
 //! The org here is strict where Salesforce is: create-only parents, one member per campaign and person, a lookup for
-//! every dependant. At the end it must hold the newest version of every row.
+//! every dependant, leads that are converted or deleted meanwhile. At the end it must hold the newest version of every
+//! row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,11 @@ struct OrgMember {
 
 #[derive(Default)]
 struct Org {
+    /// By campaign and the person who is a member now.
     members: BTreeMap<MemberKey, OrgMember>,
+    /// Leads who are contacts now.
+    converted: BTreeMap<SalesforceId, SalesforceId>,
+    deleted: BTreeSet<SalesforceId>,
     /// External id to version and campaign_member__c.
     dependants: BTreeMap<String, (i64, String)>,
     records: u32,
@@ -73,8 +78,14 @@ impl Org {
                 RowResult::Saved { id: found.record, created: false }
             }
             (None, None) => refused("REQUIRED_FIELD_MISSING", "", &["CampaignId"]),
-            (None, Some(_)) => {
-                let key = parse(external_id);
+            (None, Some(campaign)) => {
+                let person = row.get("LeadId").or_else(|| row.get("ContactId")).unwrap();
+                let [campaign, person] =
+                    [campaign, person].map(|it| SalesforceId::parse(it.as_str().unwrap()).unwrap());
+                if let Some(refused) = self.refuse_person(&person) {
+                    return refused;
+                }
+                let key = MemberKey { campaign, person };
                 if self.members.contains_key(&key) {
                     return refused("DUPLICATE_VALUE", "Already a campaign member.", &[]);
                 }
@@ -90,10 +101,53 @@ impl Org {
         if !self.members.values().any(|it| it.record.as_str() == parent) {
             return refused("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]);
         }
+        let lead = row["Lead__c"].as_str().and_then(SalesforceId::parse);
+        if let Some(refused) = lead.and_then(|lead| self.refuse_person(&lead)) {
+            return refused;
+        }
         let external_id = row["external_id__c"].as_str().unwrap().to_owned();
         let value = (row["n__c"].as_i64().unwrap(), parent.to_owned());
         let created = self.dependants.insert(external_id, value).is_none();
         RowResult::Saved { id: self.record(), created }
+    }
+
+    fn refuse_person(&self, person: &SalesforceId) -> Option<RowResult> {
+        if self.converted.contains_key(person) {
+            return Some(refused("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", &[]));
+        }
+        self.deleted.contains(person).then(|| refused("ENTITY_IS_DELETED", "entity is deleted", &[]))
+    }
+
+    /// The memberships move to the contact, but for those beside one of the contact's.
+    fn convert(&mut self, lead: SalesforceId, contact: SalesforceId) {
+        if self.deleted.contains(&lead) || self.converted.insert(lead, contact).is_some() {
+            return;
+        }
+        for campaign in 1..=CAMPAIGNS {
+            let campaign = id("701", campaign);
+            if let Some(moved) = self.members.remove(&MemberKey { campaign, person: lead }) {
+                self.members.entry(MemberKey { campaign, person: contact }).or_insert(moved);
+            }
+        }
+    }
+
+    fn delete(&mut self, person: SalesforceId) {
+        if !self.converted.contains_key(&person) {
+            self.deleted.insert(person);
+            self.members.retain(|key, _| key.person != person);
+        }
+    }
+
+    fn of_external_id(&self, external_id: &str) -> Option<&OrgMember> {
+        self.members.values().find(|it| it.external_id.as_deref() == Some(external_id))
+    }
+
+    fn parent(&self, id: SalesforceId) -> Parent {
+        match self.converted.get(&id) {
+            Some(contact) => Parent::Converted(Some(*contact)),
+            None if self.deleted.contains(&id) => Parent::Deleted,
+            None => Parent::There,
+        }
     }
 
     fn adopt(&mut self, row: &Map<String, Json>) -> RowResult {
@@ -109,16 +163,20 @@ impl Org {
     fn ask(&self, call: &Call) -> Answer {
         match call {
             Call::FindMembers { members } => {
-                let found = members.iter().filter_map(|key| Some((key, self.members.get(key)?)));
-                Answer::Members(
-                    found.filter(|(_, it)| it.external_id.is_some()).map(|(key, it)| (*key, it.record)).collect(),
-                )
+                let found =
+                    members.iter().filter_map(|key| Some((*key, self.of_external_id(&key.to_string())?.record)));
+                Answer::Members(found.collect())
             }
             Call::FindPeople { campaign, people } => {
                 let key = |person: &SalesforceId| MemberKey { campaign: *campaign, person: *person };
                 let found = people.iter().filter_map(|person| Some((person, self.members.get(&key(person))?)));
-                Answer::People(found.map(|(person, it)| FoundPerson { person: *person, record: it.record }).collect())
+                let found = found.map(|(person, it)| {
+                    let external_id = it.external_id.clone();
+                    FoundPerson { person: *person, record: it.record, external_id }
+                });
+                Answer::People(found.collect())
             }
+            Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, self.parent(*id))).collect()),
             // Whether a campaign lacks any is made up, so that both ways are gone.
             Call::ReadStatuses { campaigns } => {
                 Answer::CompleteStatuses(complete(&campaigns[self.records as usize % 2..]))
@@ -131,11 +189,6 @@ impl Org {
             Call::Save { .. } => panic!("a question"),
         }
     }
-}
-
-fn parse(external_id: &str) -> MemberKey {
-    let (campaign, person) = external_id.split_once('_').unwrap();
-    MemberKey { campaign: SalesforceId::parse(campaign).unwrap(), person: SalesforceId::parse(person).unwrap() }
 }
 
 /// Puts record ids in the place of references. False where one has none.
@@ -260,6 +313,15 @@ impl World {
                 self.org.members.remove(&key);
             }
         }
+        if faults && self.random.u32(0..40) == 0 {
+            // Two leads become one contact, one becomes another, one is deleted.
+            match self.random.u32(1..=PEOPLE) {
+                lead @ (1 | 2) => self.org.convert(id("00Q", lead), id("003", 1)),
+                3 => self.org.convert(id("00Q", 3), id("003", 3)),
+                _ if self.random.u32(0..4) == 0 => self.org.delete(id("00Q", PEOPLE)),
+                _ => {}
+            }
+        }
         let wait = |wait, code| Answer::Failed(failure(Disposition::Wait(wait), code));
         let answer = match fate {
             0 => wait(Wait::Outage, "transport"),
@@ -376,11 +438,22 @@ impl World {
                 );
             }
         }
+        for (position, row) in newest.values() {
+            let person = row.member().unwrap().person;
+            let (converted, deleted) = (self.org.converted.contains_key(&person), self.org.deleted.contains(&person));
+            match self.dead.get(position).map(String::as_str) {
+                Some("contact_taken") => assert!(converted, "{position:?}"),
+                Some("person_deleted") => assert!(deleted, "{position:?}"),
+                // The member of a dependant was deleted, perhaps twice.
+                Some(code) => assert!(["member_missing", "INVALID_CROSS_REFERENCE_KEY"].contains(&code), "{code}"),
+                None => {}
+            }
+        }
         for (position, row) in newest.values().filter(|(position, _)| !self.dead.contains_key(position)) {
             let expected = row.fields.iter().find(|(name, _)| name == "n__c").map(|(_, value)| value.to_json());
             let held = if row.object == "CampaignMember" {
                 // Deleted after it was written: that is what the org holds.
-                let Some(held) = self.org.members.get(&row.member().unwrap()) else { continue };
+                let Some(held) = self.org.of_external_id(&row.external_id) else { continue };
                 held.version
             } else {
                 self.org.dependants.get(&row.external_id).map(|(version, _)| *version)
