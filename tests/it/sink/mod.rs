@@ -6,6 +6,7 @@ mod bounded;
 mod calls;
 mod client;
 mod doctor;
+mod people;
 mod refresh;
 mod stream;
 
