@@ -216,7 +216,8 @@ async fn an_org_that_lets_converted_leads_be_edited_refuses_nothing() {
 async fn a_merged_person_has_no_new_members_and_those_that_moved_are_updated() {
     let mut stream = Stream::start().await;
     let conference = campaign(&stream.org, "One");
-    let winner = lead_in(&stream.org, conference, 1).person;
+    let of_winner = lead_in(&stream.org, conference, 1);
+    let winner = of_winner.person;
     let [moved, new] = [2, 3].map(|number| lead_in(&stream.org, conference, number));
     let [kept, lost] = [1, 2].map(|number| contact(&stream, number));
     let of_contact = MemberKey { campaign: conference, person: lost };
@@ -236,7 +237,14 @@ async fn a_merged_person_has_no_new_members_and_those_that_moved_are_updated() {
         assert!(letter.detail.contains(left.as_str()), "{}", letter.detail);
         assert_eq!(stream.take_codes(), both("person_merged"));
     }
+    // The winner's own row takes over what came to it.
+    stream.deliver(&rows(of_winner, 3));
+    assert_eq!(stream.take_codes(), []);
+    stream.assert_engagement(of_winner, 3);
+    stream.deliver(&[member_row(moved, "Registered")]);
+    assert_eq!(stream.take_codes(), both("person_merged")[..1]);
     sink.stop().await;
+    assert_eq!(stream.held("CampaignMember").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,4 +339,18 @@ async fn a_deleted_campaign_is_told_from_one_that_never_was_and_can_be_restored(
     stream.deliver(&rows(member, 4));
     sink.stop().await;
     assert_eq!(stream.take_codes(), both("campaign_deleted"));
+}
+
+#[test]
+fn every_story_of_the_document_exists() {
+    let document = include_str!("../../../docs/sink.md");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sink");
+    let rows = document.lines().filter(|line| line.starts_with('|'));
+    let names: Vec<&str> = rows.flat_map(|row| row.split('`')).filter(|text| text.contains("::")).collect();
+    assert!(names.len() > 10, "the table was read");
+    for name in names {
+        let (module, test) = name.split_once("::").expect("it has one");
+        let text = std::fs::read_to_string(folder.join(format!("{module}.rs"))).expect("a module of the sink's tests");
+        assert!(text.contains(&format!("fn {test}(")), "{name}");
+    }
 }
