@@ -46,6 +46,7 @@ embedded! {
     UPSERT = "upsert",
     OUTCOME = "outcome",
     DEAD_LETTER = "dead_letter",
+    BULK_JOB = "bulk_job",
 }
 
 pub fn embed(name: &'static str, text: &'static str) -> Embedded {
@@ -169,6 +170,8 @@ pub enum ReadError {
     NotUtf8,
     #[error("a union or enum has no such branch")]
     Branch,
+    #[error("an id is none of Salesforce's")]
+    Id,
     #[error("written with another schema")]
     OtherSchema,
 }

@@ -5,14 +5,15 @@
 //!  attendance    │ decode      fold + derive                  coalesce, upsert
 //!  polls         ├─ event ──▶ stage::fold ──▶ rollbook.upserts ──▶ stage::sink ──▶ Salesforce
 //!  reactions     │              │  ▲  │                              ├──▶ rollbook.outcomes
-//!  views         ┘              │  │  └──▶ rollbook.state            └──▶ rollbook.dead-letters
-//!  rollbook.resolved ◀─ re-keyed┘  └─ rollbook.catalogue ◀─ sessions
+//!  views         ┘              │  │  └──▶ rollbook.state            ├──▶ rollbook.dead-letters
+//!  rollbook.resolved ◀─ re-keyed┘  └─ rollbook.catalogue ◀─ sessions  └──▶ rollbook.bulk-jobs
 //! ```
 //!
 //! The rooms, in the order in which data flows. Those above the line are pure: no clock, network, disk,
 //! randomness or async.
 
 pub mod avro;
+pub mod bulk_job;
 pub mod dead_letter;
 pub mod disposition;
 pub mod event;

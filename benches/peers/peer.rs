@@ -163,6 +163,7 @@ impl Run<'_> {
         topics.catalogue = name(Topic::Catalogue);
         topics.state = name(Topic::State);
         topics.upserts = self.output();
+        topics.bulk_jobs = name(Topic::BulkJobs);
         topics.outcomes = name(Topic::Outcomes);
         topics.dead_letters = name(Topic::DeadLetters);
         topics.partitions = PARTITIONS;

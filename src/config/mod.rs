@@ -69,6 +69,8 @@ pub struct Topics {
     pub catalogue: String,
     pub state: String,
     pub upserts: String,
+    /// Bulk jobs that have not ended, and their rows.
+    pub bulk_jobs: String,
     pub outcomes: String,
     pub dead_letters: String,
     /// Partitions of topics that are created; existing inputs decide for the rest. Default 6: divides evenly among
@@ -224,6 +226,7 @@ impl Default for Topics {
             catalogue: "rollbook.catalogue".to_owned(),
             state: "rollbook.state".to_owned(),
             upserts: "rollbook.upserts".to_owned(),
+            bulk_jobs: "rollbook.bulk-jobs".to_owned(),
             outcomes: "rollbook.outcomes".to_owned(),
             dead_letters: "rollbook.dead-letters".to_owned(),
             partitions: 6,

@@ -94,6 +94,7 @@ table!(RawTopics {
     catalogue: String,
     state: String,
     upserts: String,
+    bulk_jobs: String,
     outcomes: String,
     dead_letters: String,
     partitions: i64,

@@ -98,6 +98,7 @@ impl Check<'_> {
             catalogue: topic("catalogue", raw.catalogue, default.catalogue),
             state: topic("state", raw.state, default.state),
             upserts: topic("upserts", raw.upserts, default.upserts),
+            bulk_jobs: topic("bulk_jobs", raw.bulk_jobs, default.bulk_jobs),
             outcomes: topic("outcomes", raw.outcomes, default.outcomes),
             dead_letters: topic("dead_letters", raw.dead_letters, default.dead_letters),
             partitions: self.number("topics.partitions", raw.partitions, default.partitions, 1..=10_000),

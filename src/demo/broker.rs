@@ -75,6 +75,7 @@ impl Broker {
             catalogue: named(&shape.catalogue),
             state: named(&shape.state),
             upserts: named(&shape.upserts),
+            bulk_jobs: named(&shape.bulk_jobs),
             outcomes: named(&shape.outcomes),
             dead_letters: named(&shape.dead_letters),
             ..shape

@@ -75,6 +75,16 @@ fn a_refused_parent_tells_whether_the_member_is_there_and_any_other_refused_fiel
 }
 
 #[test]
+fn what_refuses_bulk_jobs_alone_holds_up_nothing_else() {
+    for code in ["ExceededQuota", "EXCEEDEDQUOTA", "FEATURENOTENABLED", "InvalidJobState", "INVALIDBATCH"] {
+        assert_eq!(request(403, code), Disposition::Isolate, "{code}");
+    }
+    assert_eq!(request(401, "INVALIDSESSIONID"), Disposition::Wait(Wait::Session));
+    assert_eq!(request(400, "TOOMANYLOCKFAILURE"), Disposition::Retry(Retry::Lock));
+    assert_eq!(request(500, "TIMEOUT"), Disposition::Wait(Wait::Outage));
+}
+
+#[test]
 fn an_outage_counts_no_attempt() {
     for status in [302, 307, 407, 500, 502, 503, 504, 420, 429] {
         assert_eq!(request(status, ""), Disposition::Wait(Wait::Outage), "{status}");
@@ -115,8 +125,9 @@ fn every_code_stands_in_the_list_of_reason_codes_with_its_outcome() {
 
 #[test]
 fn no_code_stands_in_the_table_twice_and_a_dead_letter_has_its_own() {
-    let codes: std::collections::BTreeSet<&str> = TABLE.iter().map(|(code, _)| *code).collect();
-    assert_eq!(codes.len(), TABLE.len());
+    for (code, _) in TABLE {
+        assert_eq!(TABLE.iter().filter(|(other, _)| same(other, code)).count(), 1, "{code}");
+    }
     for (code, _) in TABLE {
         if let Disposition::DeadLetter { reason } = row(code, "") {
             assert_eq!(reason, *code);
@@ -141,9 +152,13 @@ fn every_code_that_salesforce_is_known_to_send_is_in_the_table() {
         INVALID_FIELD_FOR_INSERT_UPDATE INVALID_TYPE NOT_FOUND INVALID_ENTITY_FOR_UPSERT \
         INVALID_TYPE_FOR_OPERATION MALFORMED_QUERY INVALID_QUERY_FILTER_OPERATOR INVALID_QUERY_LOCATOR \
         TXN_SECURITY_NO_ACCESS TXN_SECURITY_RUNTIME_EXCEPTION ALL_OR_NONE_OPERATION_ROLLED_BACK \
-        PROCESSING_HALTED BATCH_PROCESSING_HALTED INVALID_STATUS METHOD_NOT_ALLOWED UNSUPPORTED_MEDIA_TYPE";
+        PROCESSING_HALTED BATCH_PROCESSING_HALTED INVALID_STATUS METHOD_NOT_ALLOWED UNSUPPORTED_MEDIA_TYPE \
+        ClientInputError FeatureNotEnabled InvalidBatch InvalidJob InvalidJobState InvalidSessionId InvalidUrl \
+        InvalidUser MethodNotAllowed NotFound Timeout Unknown";
     for code in known.split_whitespace() {
-        assert!(TABLE.iter().any(|(listed, _)| *listed == code), "{code}");
+        for spelled in [code.to_owned(), code.to_uppercase()] {
+            assert!(TABLE.iter().any(|(listed, _)| same(listed, &spelled)), "{spelled}");
+        }
     }
     assert_eq!(row("MATCH_SERVICE_UNAVAILABLE_ERROR", ""), Disposition::Retry(Retry::Busy), "a family of codes");
 }

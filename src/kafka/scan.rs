@@ -1,4 +1,4 @@
-//! Reads partitions from one end to the other and stops: what tools do, as opposed to stages.
+//! Reads partitions from one end to the other and stops: what tools do, and a stage before it begins.
 //!
 //! No group and no commit, so a look at a topic never moves anybody's offsets. The end is where the broker says so
 //! (committed records only), not where a high watermark was: that one counts markers of transactions, too.

@@ -24,12 +24,13 @@ pub enum Topic {
     Catalogue,
     State,
     Upserts,
+    BulkJobs,
     Outcomes,
     DeadLetters,
 }
 
 impl Topic {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Registrations,
         Self::Attendance,
         Self::Polls,
@@ -40,6 +41,7 @@ impl Topic {
         Self::Catalogue,
         Self::State,
         Self::Upserts,
+        Self::BulkJobs,
         Self::Outcomes,
         Self::DeadLetters,
     ];
@@ -68,6 +70,7 @@ impl Topic {
             Self::Catalogue => "catalogue",
             Self::State => "state",
             Self::Upserts => "upserts",
+            Self::BulkJobs => "bulk_jobs",
             Self::Outcomes => "outcomes",
             Self::DeadLetters => "dead_letters",
         }
@@ -86,6 +89,7 @@ impl Topic {
             Self::Catalogue => &topics.catalogue,
             Self::State => &topics.state,
             Self::Upserts => &topics.upserts,
+            Self::BulkJobs => &topics.bulk_jobs,
             Self::Outcomes => &topics.outcomes,
             Self::DeadLetters => &topics.dead_letters,
         }
@@ -114,7 +118,7 @@ const DEAD_LETTER_BYTES_MAX: u64 = 10 * 1024 * 1024;
 impl Topic {
     /// Whether partition *p* of it belongs to whoever owns partition *p* of the inputs.
     pub fn follows_inputs(self) -> bool {
-        self.event_topic() || matches!(self, Self::State | Self::Upserts)
+        self.event_topic() || matches!(self, Self::State | Self::Upserts | Self::BulkJobs)
     }
 
     /// Topics of events, written by others or, re-keyed, by Rollbook.
@@ -127,7 +131,7 @@ impl Topic {
 
     pub fn cleanup(self) -> Cleanup {
         match self {
-            Self::Sessions | Self::Catalogue | Self::State | Self::Upserts => Cleanup::Compact,
+            Self::Sessions | Self::Catalogue | Self::State | Self::Upserts | Self::BulkJobs => Cleanup::Compact,
             Self::Registrations
             | Self::Attendance
             | Self::Polls
@@ -146,8 +150,8 @@ impl Topic {
             Self::Outcomes => &[("retention.ms", "2592000000")],
             // A year: a dead letter is somebody's data until a person has decided.
             Self::DeadLetters => &[("retention.ms", "31536000000"), ("max.message.bytes", "10485760")],
-            // One member's polls may be more than the default megabyte.
-            Self::State | Self::Upserts => &[("max.message.bytes", "10485760")],
+            // One member's polls may be more than the default megabyte, and so may the rows of one job.
+            Self::State | Self::Upserts | Self::BulkJobs => &[("max.message.bytes", "10485760")],
             // A re-keyed event is judged again, by the timestamp of its first record.
             Self::Resolved => &[("message.timestamp.type", "CreateTime")],
             Self::Registrations
@@ -303,7 +307,7 @@ mod tests {
         let views = Found { partitions: 12, cleanup_policy: None, message_bytes_max: None };
         let survey = Survey::from([(Topic::Views, views)]);
         let absent: BTreeMap<_, _> = absent(&Topics::default(), &survey).into_iter().collect();
-        for topic in [Topic::Polls, Topic::Resolved, Topic::State, Topic::Upserts] {
+        for topic in [Topic::Polls, Topic::Resolved, Topic::State, Topic::Upserts, Topic::BulkJobs] {
             assert_eq!(absent.get(&topic), Some(&12), "{topic:?}");
         }
         assert_eq!(absent.get(&Topic::Outcomes), Some(&6));

@@ -6,6 +6,7 @@
 //! Errors carry codes, statuses and field names, never a message of Salesforce: messages repeat values of the row.
 
 mod auth;
+pub mod bulk;
 mod collections;
 mod composite;
 pub mod doctor;
@@ -16,7 +17,9 @@ pub mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::{Method, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -80,7 +83,7 @@ pub enum Error {
     /// `code` is empty where the body was not Salesforce's: a proxy's page, a maintenance page, nothing.
     #[error("Salesforce answered {status} {code}")]
     Refused { status: u16, code: String, fields: Vec<String>, disposition: Disposition },
-    #[error("Salesforce answered {status} with a body that is not the expected JSON")]
+    #[error("Salesforce answered {status} with a body that is not what was asked for")]
     Body { status: u16 },
 }
 
@@ -127,6 +130,27 @@ impl Error {
             Self::Body { .. } => "body",
         }
     }
+}
+
+struct Request<'a> {
+    method: Method,
+    path: &'a str,
+    body: Body<'a>,
+    /// In place of the one of the settings.
+    timeout: Option<Duration>,
+}
+
+enum Body<'a> {
+    None,
+    Json(&'a serde_json::Value),
+    Csv(Bytes),
+}
+
+/// An answer of success.
+struct Answer {
+    status: StatusCode,
+    headers: header::HeaderMap,
+    body: Bytes,
 }
 
 impl Client {
@@ -183,28 +207,35 @@ impl Client {
         format!("{}/{rest}", self.inner.base_path)
     }
 
-    /// Sends a request and reads its answer; after a 401 once more, with a new token.
+    /// Sends JSON, or nothing, and reads JSON.
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<T, Error> {
+        let body = body.map_or(Body::None, Body::Json);
+        let answer = self.exchange(Request { method, path, body, timeout: None }).await?;
+        serde_json::from_slice(&answer.body).map_err(|_| Error::Body { status: answer.status.as_u16() })
+    }
+
+    /// Sends a request and takes its answer; after a 401 once more, with a new token.
+    async fn exchange(&self, request: Request<'_>) -> Result<Answer, Error> {
         let token = self.inner.tokens.get(&self.inner.http, None).await?;
-        let response = self.send(&method, path, body, &token).await?;
+        let response = self.send(&request, &token).await?;
         let response = if response.status() == StatusCode::UNAUTHORIZED {
             let token = self.inner.tokens.get(&self.inner.http, Some(&token)).await?;
-            self.send(&method, path, body, &token).await?
+            self.send(&request, &token).await?
         } else {
             response
         };
         self.read_usage(response.headers());
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|error| Error::Transport(error.without_url()))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(|error| Error::Transport(error.without_url()))?;
         if status.is_success() {
-            serde_json::from_slice(&bytes).map_err(|_| Error::Body { status: status.as_u16() })
+            Ok(Answer { status, headers, body })
         } else {
-            Err(self.refused(status.as_u16(), serde_json::from_slice(&bytes).ok()))
+            Err(self.refused(status.as_u16(), serde_json::from_slice(&body).ok()))
         }
     }
 
@@ -214,23 +245,23 @@ impl Client {
         refused(status, faults, exhausted)
     }
 
-    async fn send(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&serde_json::Value>,
-        token: &Token,
-    ) -> Result<reqwest::Response, Error> {
-        let mut request = self
+    async fn send(&self, request: &Request<'_>, token: &Token) -> Result<reqwest::Response, Error> {
+        let Request { method, path, body, timeout } = request;
+        let mut sent = self
             .inner
             .http
             .request(method.clone(), format!("{}{path}", token.instance_url))
             .bearer_auth(token.secret.expose_secret());
-        if let Some(body) = body {
-            request = request.json(body);
+        sent = match body {
+            Body::None => sent,
+            Body::Json(json) => sent.json(json),
+            Body::Csv(csv) => sent.header(header::CONTENT_TYPE, "text/csv").body(csv.clone()),
+        };
+        if let Some(timeout) = timeout {
+            sent = sent.timeout(*timeout);
         }
         // The URL holds the query, hence ids.
-        request.send().await.map_err(|error| Error::Transport(error.without_url()))
+        sent.send().await.map_err(|error| Error::Transport(error.without_url()))
     }
 
     fn read_usage(&self, headers: &header::HeaderMap) {

@@ -45,8 +45,8 @@ pub(super) fn resource(kind: &str, soql: &str) -> String {
     format!("{kind}?q={}", encode(soql))
 }
 
-/// Percent-encodes a query for the URL.
-fn encode(soql: &str) -> String {
+/// Percent-encodes a value of the URL's query.
+pub(super) fn encode(soql: &str) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(soql.len() * 2);
     for byte in soql.bytes() {

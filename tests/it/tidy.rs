@@ -12,7 +12,7 @@ const README_LINES_MAX: usize = 120;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 
 /// Rooms without clock, network, disk, randomness or async.
-const PURE_ROOMS: [&str; 7] = ["event", "route", "lattice", "fold", "upsert", "disposition", "avro"];
+const PURE_ROOMS: [&str; 8] = ["event", "route", "lattice", "fold", "upsert", "disposition", "avro", "bulk_job"];
 const IMPURE: [&str; 9] =
     ["tokio", "rdkafka", "reqwest", "SystemTime", "Instant::now", "std::fs", "std::net", "fastrand", "rand::"];
 /// Rooms of the shell, which the pure ones may not know.

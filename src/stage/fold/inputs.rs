@@ -32,6 +32,7 @@ pub fn kind_of(input: Topic) -> Option<EventKind> {
         | Topic::Catalogue
         | Topic::State
         | Topic::Upserts
+        | Topic::BulkJobs
         | Topic::Outcomes
         | Topic::DeadLetters => None,
     }

@@ -9,6 +9,7 @@
 
 mod call;
 mod consumer;
+pub mod jobs_topic;
 mod login;
 pub mod outbox;
 mod parents;

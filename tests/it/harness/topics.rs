@@ -49,6 +49,7 @@ pub fn names(test: &str) -> Names {
         catalogue: name("catalogue"),
         state: name("state"),
         upserts: name("upserts"),
+        bulk_jobs: name("bulk-jobs"),
         outcomes: name("outcomes"),
         dead_letters: name("dead-letters"),
         partitions: PARTITIONS,

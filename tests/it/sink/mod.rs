@@ -3,9 +3,11 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod bounded;
+mod bulk_client;
 mod calls;
 mod client;
 mod doctor;
+mod jobs_topic;
 mod people;
 mod refresh;
 mod stream;

@@ -58,7 +58,7 @@ impl Stream {
 
     pub(super) fn start_with(org: Emulator) -> Self {
         let cluster = MockCluster::new(1).expect("a mock cluster");
-        for topic in ["rollbook.upserts", "rollbook.outcomes", "rollbook.dead-letters"] {
+        for topic in ["rollbook.upserts", "rollbook.bulk-jobs", "rollbook.outcomes", "rollbook.dead-letters"] {
             cluster.create_topic(topic, PARTITIONS, 1).expect("a topic");
         }
         let mut client = ClientConfig::new();

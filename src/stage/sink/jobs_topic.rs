@@ -1,0 +1,38 @@
+//! The bulk jobs that a predecessor left unfinished.
+//!
+//! Read before the upserts of a partition are: a row that a job holds must wait for it. Nothing is kept between reads,
+//! as an instance that had the partition meanwhile may have ended jobs and made others.
+
+use std::collections::BTreeMap;
+
+use rdkafka::{Message, Offset};
+use tracing::error;
+
+use crate::bulk_job::BulkJob;
+use crate::config::Config;
+use crate::kafka::scan::{Next, ScanError, Scanner};
+
+/// The jobs of these partitions that have no tombstone, with their partition. Blocks for as long as Kafka takes.
+pub fn unfinished(config: &Config, partitions: &[i32]) -> Result<Vec<(i32, BulkJob)>, ScanError> {
+    let topic = &config.topics.bulk_jobs;
+    let mut jobs: BTreeMap<(i32, Vec<u8>), BulkJob> = BTreeMap::new();
+    let scanner = Scanner::new(config, topic)?;
+    // A topic that is not there would only be silent.
+    scanner.partitions()?;
+    scanner.read(partitions.iter().copied(), Offset::Beginning, |record| {
+        let (partition, offset) = (record.partition(), record.offset());
+        let place = (partition, record.key().unwrap_or_default().to_vec());
+        match record.payload().map(BulkJob::decode) {
+            Some(Ok(job)) => {
+                jobs.insert(place, job);
+            }
+            // Its rows are sent again, which is harmless but for a job that is still under way.
+            Some(Err(error)) => error!(topic, partition, offset, %error, "not a bulk job of this version"),
+            None => {
+                jobs.remove(&place);
+            }
+        }
+        Next::On
+    })?;
+    Ok(jobs.into_iter().map(|((partition, _), job)| (partition, job)).collect())
+}
