@@ -117,6 +117,39 @@ fn a_member_of_the_contact_is_adopted_unless_another_row_of_ours_keeps_it() {
 }
 
 #[test]
+fn a_member_by_hand_goes_to_the_first_of_two_leads_who_are_one_contact() {
+    let (leads, contact, campaign) = ([id("00Q", 1), id("00Q", 2)], id("003", 7), id("701", 1));
+    let mut outbox = outbox_with(&[upsert(MEMBER, member(1, 1), 1), upsert(MEMBER, member(1, 2), 1)]);
+    let parents = leads.map(|lead| (lead, Parent::Converted(Some(contact))));
+    refuse_and_tell(&mut outbox, &converted(), &parents);
+    let (mut now, mut keeper) = (0, None);
+    for _ in 0..10 {
+        let Some(request) = prepare(&mut outbox, now) else {
+            let Some(later) = outbox.wake_at(now) else { break };
+            now = later;
+            continue;
+        };
+        let answer = if let Call::FindPeople { campaign: asked, .. } = request.call {
+            assert_eq!(asked, campaign);
+            Answer::People(vec![FoundPerson { person: contact, record: id("00v", 3), external_id: keeper.clone() }])
+        } else {
+            answer_rows(&request, |row| {
+                if row.contains_key("id") {
+                    keeper = Some(row["external_id__c"].as_str().unwrap().to_owned());
+                    saved(3, false)
+                } else {
+                    refused(Disposition::Retry(Retry::Adopt), "DUPLICATE_VALUE")
+                }
+            })
+        };
+        outbox.complete(request.id, answer, now);
+    }
+    assert_eq!(keeper, Some(member(1, 1).to_string()));
+    let ends = outcomes(&mut outbox);
+    assert_eq!(ends, [(0, OutcomeKind::Updated, None), (1, OutcomeKind::DeadLettered, Some("contact_taken".into()))]);
+}
+
+#[test]
 fn a_row_whose_person_or_campaign_is_gone_ends_with_a_code_that_says_so() {
     use Parent::{Converted, Deleted, Merged, There};
     let (lead, contact, campaign) = (id("00Q", 1), id("003", 7), id("701", 1));

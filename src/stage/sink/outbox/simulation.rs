@@ -466,8 +466,10 @@ impl World {
 /// Campaigns and people that a save locks.
 fn parents(request: &Request) -> BTreeSet<String> {
     let Call::Save { parts } = &request.call else { return BTreeSet::new() };
-    let ids = parts.iter().flat_map(|part| &part.rows).map(|row| row["external_id__c"].as_str().unwrap());
-    ids.flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]).collect()
+    let rows = || parts.iter().flat_map(|part| &part.rows);
+    let contacts = rows().filter_map(|row| row.get("ContactId")?.as_str()).map(str::to_owned);
+    let ids = rows().map(|row| row["external_id__c"].as_str().unwrap());
+    ids.flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]).chain(contacts).collect()
 }
 
 #[test]
