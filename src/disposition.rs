@@ -71,10 +71,12 @@ pub enum Retry {
     Unknown,
     /// A dependant whose member does not exist (yet).
     MemberMissing,
+    /// The person was converted or merged: write the row as what became of it.
+    PersonChanged,
 }
 
 impl Retry {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Lock,
         Self::LookUpAgain,
         Self::MemberExists,
@@ -84,6 +86,7 @@ impl Retry {
         Self::Busy,
         Self::Unknown,
         Self::MemberMissing,
+        Self::PersonChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -97,6 +100,7 @@ impl Retry {
             Self::Busy => "busy",
             Self::Unknown => "unknown",
             Self::MemberMissing => "member_missing",
+            Self::PersonChanged => "person_changed",
         }
     }
 }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::fault::{Fault, FaultAction};
-use super::org::Change;
-use super::server::Shared;
+use super::org::{Change, Org};
+use super::server::{Service, Shared};
 use super::wire::{Body, Call, Method, Refusal, Reply};
 
 /// What the emulator counts, and the daily allocation.
@@ -205,6 +205,13 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
                 return Err(Refusal::not_found());
             }
         }
+        (Method::Post, ["leads", lead, "convert", contact]) => {
+            change(&mut service, |org| org.convert_lead(lead, contact))?;
+        }
+        (Method::Put, ["leads", "converted", "editable"]) => service.org.set_converted_leads_editable(true),
+        (Method::Delete, ["leads", "converted", "editable"]) => service.org.set_converted_leads_editable(false),
+        (Method::Post, ["records", winner, "merge", loser]) => change(&mut service, |org| org.merge(winner, loser))?,
+        (Method::Post, ["records", id, "undelete"]) => change(&mut service, |org| org.undelete(id))?,
         (Method::Put, ["limits", name, limit]) => {
             let limit = limit.parse().map_err(|_| Refusal::bad("JSON_PARSER_ERROR", "the limit is no number"))?;
             match *name {
@@ -221,6 +228,16 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
         _ => return Err(Refusal::not_found()),
     }
     Ok(Reply::empty(204))
+}
+
+/// What a person does in the org, as one transaction.
+fn change(service: &mut Service, work: impl FnOnce(&mut Org) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    let savepoint = service.org.savepoint();
+    work(&mut service.org).inspect_err(|_| service.org.rollback_to(savepoint))?;
+    let lost = |_| Refusal::new(503, "SERVER_UNAVAILABLE", "the emulator's data directory cannot be written");
+    service.org.commit().map_err(lost)?;
+    service.count_changes();
+    Ok(())
 }
 
 fn parse<T: DeserializeOwned>(call: &Call) -> Result<T, Refusal> {

@@ -80,12 +80,21 @@ impl Client {
 
     /// The records of some queries, in one call. Each query must have no more results than fit on one page.
     pub async fn query_all(&self, queries: &[String]) -> Result<Vec<Record>, Error> {
+        self.queries(query::LIVE, queries).await
+    }
+
+    /// The same, records of the recycle bin included.
+    pub async fn query_with_deleted(&self, queries: &[String]) -> Result<Vec<Record>, Error> {
+        self.queries(query::WITH_DELETED, queries).await
+    }
+
+    async fn queries(&self, kind: &str, queries: &[String]) -> Result<Vec<Record>, Error> {
         if let [soql] = queries {
-            return self.query(soql).await;
+            return self.pages(&query::resource(kind, soql)).await;
         }
         let part = |(number, soql): (usize, &String)| Part {
             method: Method::GET,
-            path: self.path(&query::resource(soql)),
+            path: self.path(&query::resource(kind, soql)),
             reference: format!("query{number}"),
             body: None,
         };

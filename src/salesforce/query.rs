@@ -11,10 +11,18 @@ pub const KEYS_MAX: usize = 200;
 /// Queries that one call takes.
 pub const QUERIES_MAX: usize = 5;
 
+/// The resource that answers live records, and the one that answers those of the recycle bin too.
+pub(super) const LIVE: &str = "query";
+pub(super) const WITH_DELETED: &str = "queryAll";
+
 impl Client {
     /// All records of a query.
     pub async fn query(&self, soql: &str) -> Result<Vec<Record>, Error> {
-        let mut page: QueryPage = self.call(Method::GET, &self.path(&resource(soql)), None).await?;
+        self.pages(&resource(LIVE, soql)).await
+    }
+
+    pub(super) async fn pages(&self, resource: &str) -> Result<Vec<Record>, Error> {
+        let mut page: QueryPage = self.call(Method::GET, &self.path(resource), None).await?;
         let mut records = std::mem::take(&mut page.records);
         while let Some(next) = page.next_records_url.take() {
             // It is appended to the host: anything but a path could name another one.
@@ -33,8 +41,8 @@ impl Client {
 }
 
 /// The resource of a query, below the version.
-pub(super) fn resource(soql: &str) -> String {
-    format!("query?q={}", encode(soql))
+pub(super) fn resource(kind: &str, soql: &str) -> String {
+    format!("{kind}?q={}", encode(soql))
 }
 
 /// Percent-encodes a value of the URL's query.

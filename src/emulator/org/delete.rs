@@ -1,14 +1,25 @@
 //! Deletes: the row stays, flagged, and what hangs on it goes along or lets go of it.
 
-use super::table::Cell;
+use super::people::points_to;
+use super::table::{Cell, Record};
 use super::write::{Access, allow};
 use super::{Org, now};
-use crate::emulator::schema::{FieldKind, ObjectDef};
+use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 
 impl Org {
     pub fn delete(&mut self, object: &str, id: &str, access: Access) -> Result<SalesforceId, Refusal> {
+        self.delete_with(object, id, access, None)
+    }
+
+    fn delete_with(
+        &mut self,
+        object: &str,
+        id: &str,
+        access: Access,
+        taken_by: Option<SalesforceId>,
+    ) -> Result<SalesforceId, Refusal> {
         let schema = self.schema();
         let object = schema.object(object).ok_or_else(Refusal::not_found)?;
         let (table, row) = self.locate(object, id)?;
@@ -18,8 +29,7 @@ impl Org {
         self.lock(object, &record)?;
         let id = record.id;
         let campaign = self.text(&record, object, "CampaignId").map(str::to_owned);
-        record.deleted = true;
-        record.modified = now();
+        (record.deleted, record.taken_by, record.modified) = (true, taken_by, now());
         self.table_replace(table, row, record);
         for child in schema.objects() {
             self.release(child, object, id)?;
@@ -34,32 +44,38 @@ impl Org {
         Ok(id)
     }
 
-    /// Members and statuses die with their campaign, members with their person; other lookups become null.
+    /// Members and statuses die with their campaign, members with their person; other lookups become null. A member that
+    /// has moved to a contact is no longer its lead's.
     fn release(&mut self, child: &ObjectDef, parent: &ObjectDef, id: SalesforceId) -> Result<(), Refusal> {
-        let points_here = |field: &&_| {
-            let field: &crate::emulator::schema::FieldDef = field;
-            field.kind == FieldKind::Reference && field.reference_to.contains(&parent.name) && field.derived.is_none()
-        };
-        for field in child.fields.iter().filter(points_here) {
-            let found = self.find(&child.name, &field.name, id.as_str()).unwrap_or_default();
-            let children: Vec<SalesforceId> = found.into_iter().map(|record| record.id).collect();
+        for field in child.fields.iter().filter(|field| points_to(field, parent)) {
             let cascades = field.cascade || matches!(child.name.as_str(), "CampaignMember" | "CampaignMemberStatus");
-            for child_id in children {
-                if cascades {
-                    self.delete(&child.name, child_id.as_str(), Access::System)?;
+            let found = self.find(&child.name, &field.name, id.as_str()).unwrap_or_default();
+            let moved = |record: &Record| field.name == "LeadId" && self.text(record, child, "ContactId").is_some();
+            let children: Vec<(SalesforceId, bool)> =
+                found.into_iter().map(|record| (record.id, cascades && !moved(record))).collect();
+            for (child_id, goes) in children {
+                if goes {
+                    self.delete_with(&child.name, child_id.as_str(), Access::System, Some(id))?;
                 } else {
-                    self.clear(child, child_id, &field.name)?;
+                    self.point(child, child_id, &field.name, Cell::Null)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn clear(&mut self, object: &ObjectDef, id: SalesforceId, field: &str) -> Result<(), Refusal> {
+    /// Sets a lookup as the org itself, whatever the rules for writers.
+    pub(super) fn point(
+        &mut self,
+        object: &ObjectDef,
+        id: SalesforceId,
+        field: &str,
+        target: Cell,
+    ) -> Result<(), Refusal> {
         let column = self.column(object, field)?;
         let (table, row) = self.locate(object, id.as_str())?;
         if let Some(mut record) = self.tables.get(table).and_then(|table| table.row(row)).cloned() {
-            record.set(column, Cell::Null);
+            record.set(column, target);
             self.table_replace(table, row, record);
         }
         Ok(())

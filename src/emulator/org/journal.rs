@@ -129,6 +129,7 @@ fn restore(line: &[u8], tables: &mut [Table]) -> Option<Restored> {
     let mut record = Record::new(id, row.get("created")?.as_i64()?);
     record.modified = row.get("modified")?.as_i64()?;
     record.deleted = row.get("deleted")?.as_bool()?;
+    record.taken_by = row.get("taken_by").and_then(|id| SalesforceId::parse(id.as_str()?));
     let number = row.get("number")?.as_u64()?;
     let fields = row.get("fields")?.as_object()?;
     let Some(table) = tables.iter_mut().find(|table| table.object == object) else {
@@ -177,7 +178,8 @@ pub fn line(table: &Table, record: &Record) -> String {
         .collect();
     let row = json!({
         "object": table.object, "id": record.id.as_str(), "created": record.created, "modified": record.modified,
-        "deleted": record.deleted, "number": table.next, "fields": fields,
+        "deleted": record.deleted, "taken_by": record.taken_by.map(|id| id.to_string()), "number": table.next,
+        "fields": fields,
     });
     format!("{row}\n")
 }

@@ -27,7 +27,17 @@ impl Org {
     /// A converted lead is read-only.
     pub(super) fn lead_rules(&self, object: &ObjectDef, before: Option<&Record>) -> Result<(), Refusal> {
         let converted = before.and_then(|record| self.cell(record, object, "IsConverted"));
-        if converted == Some(&Cell::Bool(true)) { Err(converted_lead()) } else { Ok(()) }
+        if converted == Some(&Cell::Bool(true)) && !self.converted_leads_editable {
+            Err(Refusal::bad("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Nothing new may point to a lead that is read-only.
+    pub(super) fn check_lead(&self, id: &str) -> Result<(), Refusal> {
+        let Some(object) = self.schema.object("Lead") else { return Ok(()) };
+        self.lead_rules(object, self.record("Lead", id))
     }
 
     fn settle_person(&self, object: &ObjectDef, draft: &mut Draft) -> Result<(), Refusal> {
@@ -42,8 +52,8 @@ impl Org {
             }
         };
         let person_id = draft.record.cell(person).as_str().unwrap_or_default();
-        if person == lead && self.lead_converted(person_id) {
-            return Err(converted_lead());
+        if person == lead {
+            self.check_lead(person_id)?;
         }
         let campaign = self.text(&draft.record, object, "CampaignId");
         let table = self.table(&object.name).ok_or_else(Refusal::not_found)?;
@@ -54,11 +64,6 @@ impl Org {
             .filter_map(|at| table.row(*at))
             .any(|member| self.text(member, object, "CampaignId") == campaign);
         if again { Err(Refusal::bad("DUPLICATE_VALUE", "Already a campaign member.")) } else { Ok(()) }
-    }
-
-    fn lead_converted(&self, id: &str) -> bool {
-        let lead = self.schema.object("Lead").and_then(|object| Some((object, self.record("Lead", id)?)));
-        lead.is_some_and(|(object, record)| self.cell(record, object, "IsConverted") == Some(&Cell::Bool(true)))
     }
 
     /// A label that the campaign lacks becomes its default status, without a word.
@@ -85,8 +90,4 @@ impl Org {
         let column = self.table(&object.name).and_then(|table| table.column(field));
         column.ok_or_else(|| Refusal::no_column(field, &object.name))
     }
-}
-
-fn converted_lead() -> Refusal {
-    Refusal::bad("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
 }

@@ -9,6 +9,7 @@ mod deployed;
 mod journal;
 mod lock;
 mod member;
+mod people;
 mod rules;
 mod seed;
 mod status;
@@ -48,6 +49,7 @@ pub struct Org {
     changes: Vec<(String, Change)>,
     locks: Locks,
     rules: Rules,
+    converted_leads_editable: bool,
     organization: SalesforceId,
     user: SalesforceId,
 }
@@ -102,6 +104,7 @@ impl Org {
             changes: Vec::new(),
             locks: Locks::default(),
             rules: Rules::default(),
+            converted_leads_editable: false,
             organization: seed::first_id("00D"),
             user: seed::first_id("005"),
         };

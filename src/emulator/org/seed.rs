@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Org;
-use super::write::{Access, Body, numbered_id};
+use super::write::{Access, numbered_id};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 
@@ -61,18 +61,5 @@ impl Org {
             record.insert("Company".into(), (*company).into());
         }
         self.put(if company.is_some() { "Lead" } else { "Contact" }, record)
-    }
-
-    /// Converts a lead as the user interface does: its memberships move to the contact, the lead turns read-only.
-    pub fn convert_lead(&mut self, lead: &str, contact: &str) -> Result<(), Refusal> {
-        let fields = json!({ "IsConverted": true, "ConvertedContactId": contact });
-        self.update("Lead", lead, fields.as_object().unwrap_or(&Body::new()), Access::System)?;
-        let members = self.find("CampaignMember", "LeadId", lead).unwrap_or_default();
-        let members: Vec<SalesforceId> = members.into_iter().map(|record| record.id).collect();
-        for member in members {
-            let fields = json!({ "ContactId": contact });
-            self.update("CampaignMember", member.as_str(), fields.as_object().unwrap_or(&Body::new()), Access::System)?;
-        }
-        Ok(())
     }
 }

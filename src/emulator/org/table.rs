@@ -25,6 +25,8 @@ pub struct Record {
     pub created: i64,
     pub modified: i64,
     pub deleted: bool,
+    /// The record whose delete took this one along.
+    pub taken_by: Option<SalesforceId>,
     /// By column; columns past the end are null.
     cells: Vec<Cell>,
 }
@@ -63,7 +65,7 @@ impl Cell {
 
 impl Record {
     pub fn new(id: SalesforceId, now: i64) -> Self {
-        Self { id, created: now, modified: now, deleted: false, cells: Vec::new() }
+        Self { id, created: now, modified: now, deleted: false, taken_by: None, cells: Vec::new() }
     }
 
     pub fn cell(&self, column: usize) -> &Cell {

@@ -194,8 +194,11 @@ impl Org {
             let Some(column) = table.column(&field.name).filter(|column| draft.changed.contains(column)) else {
                 continue;
             };
-            if let Some(id) = draft.record.cell(column).as_str() {
-                self.check_reference(field, id)?;
+            let Some(id) = draft.record.cell(column).as_str() else { continue };
+            self.check_reference(field, id)?;
+            // A member may name its lead beside its contact.
+            if object.name != "CampaignMember" {
+                self.check_lead(id)?;
             }
         }
         Ok(())
@@ -216,7 +219,7 @@ impl Org {
         }
     }
 
-    fn check_unique(&self, object: &ObjectDef, draft: &Draft, own: Option<usize>) -> Result<(), Refusal> {
+    pub(super) fn check_unique(&self, object: &ObjectDef, draft: &Draft, own: Option<usize>) -> Result<(), Refusal> {
         let table = self.table(&object.name).ok_or_else(Refusal::not_found)?;
         for field in object.fields.iter().filter(|field| field.unique) {
             let Some(column) = table.column(&field.name) else { continue };

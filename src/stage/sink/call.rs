@@ -14,14 +14,16 @@ use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, sa
 use crate::stage::sink_metrics::{Api, CallStatus};
 
 use super::outbox::{
-    Answer, Call, Class, Failure, FoundPerson, JobAnswer, JobCall, JobRow, Part, RowResult, Statuses, Usage, reference,
+    Answer, Call, Class, Failure, FoundPerson, JobAnswer, JobCall, JobRow, Parent, Part, RowResult, Statuses, Usage,
+    reference,
 };
+use super::parents::find_parents;
 
 pub fn api(call: &Call) -> Api {
     match call {
         Call::Save { parts } if parts.len() > 1 => Api::Composite,
         Call::Save { .. } => Api::Collections,
-        Call::FindMembers { .. } | Call::FindPeople { .. } => Api::Query,
+        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::FindParents { .. } => Api::Query,
         Call::ReadStatuses { .. } | Call::EnsureStatuses { .. } => Api::Statuses,
         Call::Limits => Api::Limits,
         Call::Job(_) => Api::Bulk,
@@ -44,8 +46,12 @@ pub async fn make(client: &Client, call: Call) -> Result<Answer, Error> {
         Call::Save { parts } => save(client, parts).await,
         Call::FindMembers { members } => find_members(client, &members).await,
         Call::FindPeople { campaign, people } => find_people(client, campaign, &people).await,
+        Call::FindParents { ids } => Ok(Answer::Parents(find_parents(client, &ids).await?)),
         Call::ReadStatuses { campaigns } => Ok(Answer::CompleteStatuses(complete_statuses(client, &campaigns).await?)),
-        Call::EnsureStatuses { campaign } => Ok(statuses_answer(ensure_statuses(client, campaign, Correct::No).await?)),
+        Call::EnsureStatuses { campaign } => {
+            let report = ensure_statuses(client, campaign, Correct::No).await?;
+            if report.campaign_found { Ok(statuses_answer(report)) } else { no_campaign(client, campaign).await }
+        }
         Call::Limits => limits(client).await,
         Call::Job(call) => Ok(Answer::Job(job(client, call).await?)),
     }
@@ -156,16 +162,23 @@ async fn find_people(client: &Client, campaign: SalesforceId, people: &[Salesfor
     let parent = if people.first().is_some_and(|person| person.has_prefix("00Q")) { "LeadId" } else { "ContactId" };
     let query = |people: &[SalesforceId]| {
         format!(
-            "SELECT Id, {parent} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
+            "SELECT Id, {parent}, {EXTERNAL_ID_FIELD} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
             quote(campaign.as_str()),
             quote_all(people.iter().map(SalesforceId::as_str))
         )
     };
     let records = client.query_all(&people.chunks(KEYS_MAX).map(query).collect::<Vec<_>>()).await?;
-    let found = records
-        .iter()
-        .filter_map(|record| Some(FoundPerson { person: id(record, parent)?, record: id(record, "Id")? }));
-    Ok(Answer::People(found.collect()))
+    let found = |record: &Record| {
+        let external_id = text(record, EXTERNAL_ID_FIELD).map(str::to_owned);
+        Some(FoundPerson { person: id(record, parent)?, record: id(record, "Id")?, external_id })
+    };
+    Ok(Answer::People(records.iter().filter_map(found).collect()))
+}
+
+async fn no_campaign(client: &Client, campaign: SalesforceId) -> Result<Answer, Error> {
+    let deleted = find_parents(client, &[campaign]).await?.contains(&(campaign, Parent::Deleted));
+    let statuses = if deleted { Statuses::CampaignDeleted } else { Statuses::CampaignMissing };
+    Ok(Answer::Statuses { statuses, complete: false })
 }
 
 fn statuses_answer(report: CampaignStatuses) -> Answer {
@@ -187,7 +200,12 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
                     "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" | "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
             } => forbidden = true,
             Disposition::Retry(
-                Retry::Unknown | Retry::Adopt | Retry::MemberMissing | Retry::MemberExists | Retry::MemberAbsent,
+                Retry::Unknown
+                | Retry::Adopt
+                | Retry::MemberMissing
+                | Retry::MemberExists
+                | Retry::MemberAbsent
+                | Retry::PersonChanged,
             )
             | Disposition::Delivered
             | Disposition::Isolate
@@ -196,11 +214,7 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
     }
     let complete = report.complete();
     let labels = report.labels.into_iter().collect();
-    let statuses = match (report.campaign_found, forbidden) {
-        (false, _) => Statuses::CampaignMissing,
-        (true, true) => Statuses::Forbidden(labels),
-        (true, false) => Statuses::Labels(labels),
-    };
+    let statuses = if forbidden { Statuses::Forbidden(labels) } else { Statuses::Labels(labels) };
     Answer::Statuses { statuses, complete }
 }
 

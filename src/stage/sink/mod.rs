@@ -12,6 +12,7 @@ mod consumer;
 pub mod jobs_topic;
 mod login;
 pub mod outbox;
+mod parents;
 mod recorder;
 mod report;
 mod standstill;

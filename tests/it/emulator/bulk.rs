@@ -74,17 +74,6 @@ impl Session {
         csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.expect("a row")).collect()
     }
 
-    /// What the control surface does to bulk jobs.
-    pub(super) async fn control(&self, method: &str, path: &str, body: Value) -> Value {
-        use secrecy::ExposeSecret as _;
-        let url = format!("{}/emulator/{path}", self.emulator.base_url());
-        let request = self.http.request(method.parse().expect("a method"), url).json(&body);
-        let request = request.header("x-emulator-token", self.control_token.expose_secret());
-        let (status, body) = answer(request.send().await.expect("an answer")).await.expect("JSON");
-        assert!(status < 300, "{body}");
-        body
-    }
-
     async fn hold(&self) {
         self.control("PUT", "bulk/hold", Value::Null).await;
     }

@@ -16,6 +16,7 @@ mod keys;
 mod locks;
 mod logins;
 mod members;
+mod people;
 mod process;
 mod queries;
 mod records;
@@ -23,7 +24,7 @@ mod rules;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -94,6 +95,16 @@ impl Session {
         let (status, body) = answer(response).await.expect("JSON");
         assert_eq!(status, 200, "{body}");
         body["records"].as_array().expect("records").clone()
+    }
+
+    /// What only an emulator does, by its control surface.
+    async fn control(&self, method: &str, path: &str, body: Value) -> Value {
+        let url = format!("{}/emulator/{path}", self.emulator.base_url());
+        let request = self.http.request(method.parse().expect("a method"), url).json(&body);
+        let request = request.header("x-emulator-token", self.control_token.expose_secret());
+        let (status, body) = answer(request.send().await.expect("an answer")).await.expect("JSON");
+        assert!(status < 300, "{body}");
+        body
     }
 
     fn campaign(&self, name: &str) -> String {

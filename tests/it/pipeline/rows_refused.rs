@@ -1,7 +1,7 @@
 //! Rows that Salesforce does not take: a dead letter with its reason each, and every other row is written.
 
 use rollbook::dead_letter::{DeadLetter, Stage};
-use rollbook::emulator::{Fault, FaultAction};
+use rollbook::emulator::{Fault, FaultAction, Person};
 use rollbook::event::{EventKind, MemberKey, SalesforceId};
 use serde_json::{Value, json};
 
@@ -93,13 +93,40 @@ fn a_campaign_or_lead_that_is_not_there_costs_only_its_own_rows() {
     world.settle();
     // The member and what depends on it: it can never have a parent.
     let letters = world.dead_letters_become(4);
-    for member in &members[..2] {
-        for external_id in [member.to_string(), format!("{member}_{}", super::payload::ENTRY)] {
+    for (member, code) in members.iter().zip(["campaign_missing", "person_missing"]) {
+        let engagement = format!("{member}_{}", super::payload::ENTRY);
+        for (external_id, code) in [(member.to_string(), code), (engagement, "member_missing")] {
             let letter = letter_of(&letters, &external_id);
-            assert!(!letter.hint.is_empty() || !letter.detail.is_empty(), "{external_id}: {letter:?}");
+            assert_eq!(letter.reason, code, "{external_id}");
+            assert!(!letter.hint.is_empty() && !letter.detail.is_empty(), "{external_id}: {letter:?}");
         }
     }
     assert_eq!(world.rows().len(), 2);
+}
+
+#[test]
+fn a_lead_who_is_converted_between_two_events_keeps_the_rows() {
+    let world = World::new("converted");
+    let member = MemberKey { campaign: world.campaign("Launch"), person: world.lead("lead") };
+    let person = Person { first_name: "Ann", last_name: "Example", email: "ann@example.com", company: None };
+    let contact = world.org.with_org(|org| org.put_person(&person)).expect("a contact");
+    let clap = |member, event_id: &str| record(&world, EventKind::Reaction, member, event_id, &json!({}));
+    let _rollbook = world.start("one").ready();
+    harness::write(&world.client(), &[clap(member, "before")]);
+    world.settle();
+    world.org.with_org(|org| org.convert_lead(member.person.as_str(), contact.as_str())).expect("both are there");
+    // One campaign has the member, the other has to make it for the contact.
+    let elsewhere = MemberKey { campaign: world.campaign("Next"), ..member };
+    harness::write(&world.client(), &[clap(member, "after"), clap(elsewhere, "elsewhere")]);
+    world.settle();
+    assert!(world.dead_letters().is_empty(), "{:?}", world.dead_letters());
+    let members = world.org.with_org(|org| org.dump("CampaignMember")).expect("an object");
+    assert!(members.len() == 2 && members.iter().all(|member| member["ContactId"] == contact.as_str()), "{members:?}");
+    let engagements = world.org.with_org(|org| org.dump("UserSessionEngagement__c")).expect("an object");
+    let mut claps: Vec<_> =
+        engagements.iter().map(|row| (&row["Lead__c"], row["clap_clicked_count__c"].as_f64())).collect();
+    claps.sort_by(|(_, a), (_, b)| a.partial_cmp(b).expect("numbers"));
+    assert_eq!(claps, [(&Value::Null, Some(1.0)), (&Value::Null, Some(2.0))]);
 }
 
 #[test]

@@ -42,8 +42,8 @@ impl Outbox {
     pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let tries = &mut slot.version.tries;
-        let corrected = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt)
-            && tries.corrections < CORRECTIONS_MAX;
+        let learnt = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt | Retry::PersonChanged);
+        let corrected = learnt && tries.corrections < CORRECTIONS_MAX;
         if corrected {
             tries.corrections += 1;
         } else {
@@ -75,7 +75,7 @@ impl Outbox {
     pub(super) fn await_adoption(&mut self, key: &Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.phase = Phase::Waiting;
-        let group = (slot.version.member.campaign, slot.version.member.person_is_lead());
+        let group = (slot.version.member.campaign, slot.version.person().has_prefix("00Q"));
         self.adoptions.entry(group).or_default().push(key.clone());
     }
 

@@ -1,8 +1,9 @@
 //! What answers to questions tell: statuses of campaigns, members, and who of them was made by somebody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory::{Member, Statuses};
+use super::people::of_another;
 use super::row::Key;
 use super::{Failure, FoundPerson, Outbox, Phase, RequestId};
 use crate::disposition::{Disposition, Retry, Wait};
@@ -67,22 +68,30 @@ impl Outbox {
     }
 
     pub(super) fn people_found(&mut self, id: RequestId, keys: Vec<Key>, found: &[FoundPerson], now: Millis) {
+        // Two leads who are one contact may both be here, or one of them on its way.
+        let mut claimed: BTreeSet<SalesforceId> =
+            self.slots.values().filter_map(|slot| slot.version.tries.adopt).collect();
         for key in keys {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else {
                 continue;
             };
-            let person = slot.version.member.person;
+            let (member, person) = (slot.version.member, slot.version.person());
             match found.iter().find(|found| found.person == person) {
-                // Deleted meanwhile, or hidden from us.
-                None => {
-                    let member = slot.version.member;
-                    self.memory.forget(&member);
-                    self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
+                // The member of a contact who was another lead, too: taking it away would go to and fro.
+                Some(FoundPerson { external_id: Some(other), .. })
+                    if person != member.person && of_another(other, &member) =>
+                {
+                    self.refuse_taken(&key, other, now);
                 }
                 // Whatever its external id was: a campaign has one member per person, and this is that one's id.
-                Some(found) => {
+                Some(found) if claimed.insert(found.record) => {
                     slot.version.tries.adopt = Some(found.record);
                     self.send_again(&key, now);
+                }
+                // Deleted meanwhile, hidden from us, or about to be another row's.
+                None | Some(_) => {
+                    self.memory.forget(&member);
+                    self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
                 }
             }
         }

@@ -82,6 +82,7 @@ fn of_row(refusal: Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::MemberMissing => ("member_missing", "the campaign member of this row does not exist"),
         Refusal::CampaignMissing => ("campaign_missing", "the campaign of this member does not exist"),
+        Refusal::CampaignDeleted => ("campaign_deleted", "the campaign of this member is deleted"),
         Refusal::StatusUnknown => ("status_unknown", "the campaign has no such member status"),
     }
 }
@@ -121,10 +122,19 @@ pub(super) fn hint(code: &str) -> &'static str {
     match code {
         "member_missing" => "see the dead letter of the member, mend that one, then redrive both",
         "campaign_missing" => "check the campaign's id, and that the integration user may see it, then redrive",
+        "campaign_deleted" => "restore the campaign from the recycle bin, then redrive",
+        "contact_taken" => {
+            "two leads became one contact, and a campaign has one member for it: send events of one alone"
+        }
+        "person_deleted" => "restore the lead or contact from the recycle bin, then redrive",
+        "person_merged" => "send events under the id of the one that is left",
+        "person_missing" => "check the id, and that the integration user may see the lead or contact, then redrive",
         "statuses_forbidden" => "give the integration user the right to make member statuses, or run `rollbook setup`",
         "status_unknown" => "run `rollbook setup --campaign ID`, then redrive",
-        "CANNOT_UPDATE_CONVERTED_LEAD" => "the lead was converted: send events under its contact's id",
-        "INVALID_CROSS_REFERENCE_KEY" => "the campaign, lead or contact does not exist: restore it, then redrive",
+        "CANNOT_UPDATE_CONVERTED_LEAD" => "let the integration user see IsConverted and ConvertedContactId of leads",
+        "INVALID_CROSS_REFERENCE_KEY" | "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY" => {
+            "share the campaign, lead or contact with the integration user, then redrive"
+        }
         "DUPLICATE_EXTERNAL_ID" => "several records have this external id: keep one, then redrive",
         "DUPLICATES_DETECTED" => "a duplicate rule of the org stands against it: exempt the integration user",
         "FIELD_CUSTOM_VALIDATION_EXCEPTION" => {
@@ -142,7 +152,9 @@ mod tests {
     #[test]
     fn every_code_of_our_own_stands_in_the_list_of_reason_codes() {
         let listed = include_str!("../../../../docs/reason-codes.md");
-        let of_rows = [Refusal::MemberMissing, Refusal::CampaignMissing, Refusal::StatusUnknown].map(of_row);
+        let of_rows =
+            [Refusal::MemberMissing, Refusal::CampaignMissing, Refusal::CampaignDeleted, Refusal::StatusUnknown];
+        let of_rows = of_rows.map(of_row);
         let of_records = [Unreadable::NoValue, Unreadable::Undecodable, Unreadable::Invalid].map(of_record);
         for (code, _) in of_rows.into_iter().chain(of_records) {
             assert!(listed.contains(&format!("| `{code}` |")), "docs/reason-codes.md lacks {code}");

@@ -29,6 +29,7 @@ impl Outbox {
             Answer::Saved(_)
             | Answer::Members(_)
             | Answer::People(_)
+            | Answer::Parents(_)
             | Answer::Statuses { .. }
             | Answer::CompleteStatuses(_)
             | Answer::Limits(_) => debug_assert!(false, "the shell answers each call in kind"),

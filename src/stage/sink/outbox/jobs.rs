@@ -161,8 +161,16 @@ impl Outbox {
         self.phase(key).is_none_or(|phase| phase == Phase::InFlight(found.0)).then_some(found)
     }
 
-    pub(super) fn push_found(&mut self, (number, carried): (JobNumber, i64), key: Key, version: Version, now: Millis) {
+    pub(super) fn push_found(
+        &mut self,
+        (number, carried): (JobNumber, i64),
+        key: Key,
+        mut version: Version,
+        now: Millis,
+    ) {
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        // Perhaps: a refusal for those whom it names says so.
+        version.tries.as_new = key.object == Object::CampaignMember;
         let offset = version.source.position.offset;
         let superseded = match self.slots.get_mut(&key) {
             None => {
@@ -294,7 +302,7 @@ impl Outbox {
             let Some(slot) = self.slots.get(key).filter(|slot| slot.phase == Phase::Ready) else { continue };
             let version = &slot.version;
             let goes = version.goes_by_bulk()
-                && !self.busy_people.contains(&version.member.person)
+                && !self.people_of(&version.member).any(|person| self.busy_people.contains(&person))
                 && self.need(key, version, now) == Need::Nothing;
             let size = ROW_BYTES + version.source.value.as_ref().map_or(0, Vec::len);
             if keys.len() >= JOB_ROWS_MAX || bytes + size > JOB_BYTES_MAX {
@@ -312,11 +320,8 @@ impl Outbox {
         let number = self.next_number();
         let (campaigns, people) = self.parents_of(&keys);
         for key in &keys {
-            let Some(slot) = self.slots.get_mut(key) else { continue };
-            slot.phase = Phase::InFlight(number);
-            let tries = &mut slot.version.tries;
-            tries.rode = false;
-            tries.as_new = object == Object::CampaignMember && self.memory.takes_for_new(&slot.version.member);
+            self.prepare(key);
+            self.set_phase(key, Phase::InFlight(number));
         }
         let (slots, memory) = (&self.slots, &self.memory);
         let record = |key: &Key| {

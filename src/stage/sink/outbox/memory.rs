@@ -1,16 +1,18 @@
-//! What the outbox remembers of the org: which members exist, which statuses campaigns have.
+//! What the outbox remembers of the org: which members exist, which statuses campaigns have, who is somebody else now.
 //!
-//! Both are caches of answers that Salesforce gave. Losing an entry costs a query, a wrong one costs a retry: every
+//! All are caches of answers that Salesforce gave. Losing an entry costs a query, a wrong one costs a retry: every
 //! error that shows an entry to be wrong makes the outbox forget it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 
 use hashbrown::HashMap;
 
+use super::people::Became;
 use crate::event::{MemberKey, Millis, SalesforceId};
 
-/// Members of one generation. An entry takes some 80 bytes, two generations are kept: at most 16 MB.
-const GENERATION_MEMBERS_MAX: usize = 100_000;
+/// Members of one generation, and people. An entry takes some 80 and 60 bytes, two generations are kept: at most 28 MB.
+const GENERATION_MAX: usize = 100_000;
 
 /// Campaigns whose statuses are remembered: more than are ever active at once; nine labels each, some 5 MB.
 const CAMPAIGNS_MAX: usize = 10_000;
@@ -37,6 +39,7 @@ pub enum Member {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statuses {
     CampaignMissing,
+    CampaignDeleted,
     Labels(Vec<String>),
     /// Those that the campaign has. The others may not be made: a right is missing.
     Forbidden(Vec<String>),
@@ -45,7 +48,7 @@ pub enum Statuses {
 impl Statuses {
     pub fn has(&self, label: &str) -> bool {
         match self {
-            Self::CampaignMissing => false,
+            Self::CampaignMissing | Self::CampaignDeleted => false,
             Self::Labels(labels) | Self::Forbidden(labels) => {
                 labels.iter().any(|other| other.eq_ignore_ascii_case(label))
             }
@@ -53,10 +56,43 @@ impl Statuses {
     }
 }
 
+/// A bounded map: the whole older generation goes when the younger is full. No list of uses to keep, never more than
+/// twice the bound.
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+}
+
+impl<K, V> Default for Generations<K, V> {
+    fn default() -> Self {
+        Self { young: HashMap::new(), old: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash, V: Copy> Generations<K, V> {
+    fn get(&self, key: &K) -> Option<V> {
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= GENERATION_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Memory {
-    young: HashMap<MemberKey, Member>,
-    old: HashMap<MemberKey, Member>,
+    members: Generations<MemberKey, Member>,
+    /// People who are written as somebody else.
+    people: Generations<SalesforceId, Became>,
     campaigns: BTreeMap<SalesforceId, (Statuses, Millis)>,
     /// Campaigns whose unknown members were there the last time that one was taken for new.
     populated: BTreeSet<SalesforceId>,
@@ -64,7 +100,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn member(&self, key: &MemberKey) -> Option<Member> {
-        self.young.get(key).or_else(|| self.old.get(key)).copied()
+        self.members.get(key)
     }
 
     /// The record id of a member, where it is known.
@@ -75,17 +111,20 @@ impl Memory {
         }
     }
 
-    /// The whole older generation goes when the younger is full: no list of uses to keep, never more than twice the bound.
     pub fn remember(&mut self, key: MemberKey, member: Member) {
-        if self.young.len() >= GENERATION_MEMBERS_MAX {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, member);
+        self.members.insert(key, member);
     }
 
     pub fn forget(&mut self, key: &MemberKey) {
-        self.young.remove(key);
-        self.old.remove(key);
+        self.members.remove(key);
+    }
+
+    pub fn became(&self, person: &SalesforceId) -> Option<Became> {
+        self.people.get(person)
+    }
+
+    pub fn remember_person(&mut self, person: SalesforceId, became: Became) {
+        self.people.insert(person, became);
     }
 
     /// Whether to send a member as a new one. Of one that is not known this is a guess, which costs a refusal where it is

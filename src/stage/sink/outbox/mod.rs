@@ -25,6 +25,9 @@ mod jobs;
 mod memory;
 mod offsets;
 mod pace;
+mod people;
+#[cfg(test)]
+mod people_tests;
 mod plan;
 mod row;
 mod settle;
@@ -44,6 +47,7 @@ use std::time::Duration;
 pub use batch::reference;
 pub use budget::{Budget, Forecast, Usage};
 pub use memory::Statuses;
+pub use people::Parent;
 pub use row::{Class, Key, Priority, Source};
 pub use terms::{
     Answer, Call, Effect, Failure, FoundPerson, Halted, JobAnswer, JobCall, JobFate, JobRow, Part, Position, Request,
@@ -59,6 +63,7 @@ use jobs::{JobNumber, Jobs};
 use memory::Memory;
 use offsets::Offsets;
 use pace::Pace;
+use people::Doubt;
 use row::Version;
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +118,8 @@ enum Phase {
     Later,
     /// In a half of a request that was refused as a whole.
     Isolated,
+    /// In `doubts`.
+    Doubted,
     InFlight(RequestId),
 }
 
@@ -144,6 +151,7 @@ enum AskedFor {
     Members(Vec<MemberKey>),
     /// The rows are those of `InFlight::keys`.
     People,
+    Parents(Vec<Doubt>),
     ManyStatuses(Vec<SalesforceId>),
     Statuses(SalesforceId),
     Limits,
@@ -185,6 +193,8 @@ pub struct Outbox {
     asking_statuses: BTreeSet<SalesforceId>,
     /// Rows whose member was made by somebody else, by campaign and kind of person.
     adoptions: BTreeMap<(SalesforceId, bool), Vec<Key>>,
+    /// Rows that were refused for what they point to.
+    doubts: VecDeque<Doubt>,
     in_flight: BTreeMap<RequestId, InFlight>,
     busy: BTreeSet<SalesforceId>,
     busy_people: BTreeSet<SalesforceId>,
@@ -232,6 +242,7 @@ impl Outbox {
             statuses_lacking: VecDeque::new(),
             asking_statuses: BTreeSet::new(),
             adoptions: BTreeMap::new(),
+            doubts: VecDeque::new(),
             in_flight: BTreeMap::new(),
             busy: BTreeSet::new(),
             busy_people: BTreeSet::new(),
@@ -270,7 +281,7 @@ impl Outbox {
         };
         let superseded = match slot.phase {
             Phase::InFlight(_) => slot.next.replace(version),
-            Phase::Ready | Phase::Waiting | Phase::Later | Phase::Isolated => {
+            Phase::Ready | Phase::Waiting | Phase::Later | Phase::Isolated | Phase::Doubted => {
                 let newer = Version { tries: slot.version.tries, ..version };
                 Some(std::mem::replace(&mut slot.version, newer))
             }

@@ -34,6 +34,7 @@ pub(super) enum Need {
 pub(super) enum Refusal {
     MemberMissing,
     CampaignMissing,
+    CampaignDeleted,
     StatusUnknown,
 }
 
@@ -53,6 +54,7 @@ impl Outbox {
         let request = if self.budget.allows(Priority::Live) {
             self.ask_statuses(now)
                 .or_else(|| self.ask_people(now))
+                .or_else(|| self.ask_parents(now))
                 .or_else(|| self.ask_members(now))
                 .or_else(|| self.job_request(now))
                 .or_else(|| self.save_isolated(now))
@@ -161,6 +163,7 @@ impl Outbox {
         match self.memory.statuses(&campaign, now) {
             None => Some(Need::Statuses(campaign)),
             Some(Statuses::CampaignMissing) => Some(Need::Refusal(Refusal::CampaignMissing)),
+            Some(Statuses::CampaignDeleted) => Some(Need::Refusal(Refusal::CampaignDeleted)),
             Some(statuses) if statuses.has(label) => None,
             Some(Statuses::Forbidden(_)) => Some(Need::Right),
             Some(Statuses::Labels(_)) => Some(Need::Refusal(Refusal::StatusUnknown)),
@@ -231,7 +234,7 @@ impl Outbox {
         if keys.is_empty() {
             return self.ask_people(now);
         }
-        let people = keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.member.person);
+        let people = keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.person());
         let people = people.collect();
         Some(self.start(keys, AskedFor::People, Call::FindPeople { campaign, people }, now))
     }
@@ -274,6 +277,7 @@ impl Outbox {
             AskedFor::Save { .. } => self.parents_of(&keys),
             AskedFor::Members(_)
             | AskedFor::People
+            | AskedFor::Parents(_)
             | AskedFor::ManyStatuses(_)
             | AskedFor::Statuses(_)
             | AskedFor::Limits
@@ -290,8 +294,8 @@ impl Outbox {
     }
 
     pub(super) fn parents_of(&self, keys: &[Key]) -> (BTreeSet<SalesforceId>, BTreeSet<SalesforceId>) {
-        let members = keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.member);
-        members.map(|member| (member.campaign, member.person)).unzip()
+        let members = || keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| &slot.version.member);
+        (members().map(|member| member.campaign).collect(), members().flat_map(|it| self.people_of(it)).collect())
     }
 
     pub(super) fn phase(&self, key: &Key) -> Option<Phase> {

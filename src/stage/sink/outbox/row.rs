@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::Position;
+use super::people::Became;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
@@ -61,6 +62,8 @@ pub struct Tries {
     pub as_new: bool,
     /// Last sent in the same call as its member, whose record id was not known.
     pub rode: bool,
+    /// What its person was last written as.
+    pub became: Option<Became>,
 }
 
 /// What a collection of a save holds, in the order of the collections in a call: members before their dependants.
@@ -71,6 +74,9 @@ pub enum Class {
     /// Upserts by external id.
     Row(Object),
 }
+
+/// The lookup of a dependant's lead; empty for a contact.
+const LEAD_FIELD: &str = "Lead__c";
 
 /// Who is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,9 +196,10 @@ impl Version {
         record.insert(EXTERNAL_ID_FIELD.to_owned(), key.external_id.as_ref().into());
         // Create-only: an existing member is refused with them.
         if self.tries.as_new {
-            let parent = if self.member.person_is_lead() { "LeadId" } else { "ContactId" };
+            let person = self.person();
+            let parent = if person.has_prefix("00Q") { "LeadId" } else { "ContactId" };
             record.insert("CampaignId".to_owned(), self.member.campaign.as_str().into());
-            record.insert(parent.to_owned(), self.member.person.as_str().into());
+            record.insert(parent.to_owned(), person.as_str().into());
         }
         if let Some(member) = member {
             record.insert("campaign_member__c".to_owned(), member.into());
@@ -200,6 +207,11 @@ impl Version {
         let upsert = self.source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
         let fields = upsert.map(|upsert| upsert.fields).unwrap_or_default();
         record.extend(fields.into_iter().map(|(name, value)| (name.into_owned(), value.to_json())));
+        match (self.tries.became, record.get_mut(LEAD_FIELD)) {
+            (Some(Became::Contact(_)), Some(lead)) => *lead = Json::Null,
+            (Some(Became::Merged), Some(_)) => drop(record.remove(LEAD_FIELD)),
+            (_, None) | (None, _) => {}
+        }
         record
     }
 }

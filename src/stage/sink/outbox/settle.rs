@@ -37,6 +37,7 @@ impl Outbox {
             }
             (AskedFor::Members(asked), Answer::Members(found)) => self.members_found(&asked, &found, now),
             (AskedFor::People, Answer::People(found)) => self.people_found(id, request.keys, &found, now),
+            (AskedFor::Parents(doubts), Answer::Parents(found)) => self.parents_found(id, doubts, found, now),
             (AskedFor::Statuses(campaign), Answer::Statuses { statuses, complete }) => {
                 self.asking_statuses.remove(&campaign);
                 self.memory.remember_statuses(campaign, statuses, complete, now);
@@ -51,6 +52,7 @@ impl Outbox {
                 Answer::Saved(_)
                 | Answer::Members(_)
                 | Answer::People(_)
+                | Answer::Parents(_)
                 | Answer::Statuses { .. }
                 | Answer::CompleteStatuses(_)
                 | Answer::Limits(_)
@@ -107,6 +109,9 @@ impl Outbox {
     }
 
     pub(super) fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
+        if self.lost_its_member(key) {
+            return self.send_again(key, now);
+        }
         let Some(version) = self.take_version(key) else { return };
         let member = version.member;
         if key.object == Object::CampaignMember {
@@ -125,6 +130,15 @@ impl Outbox {
     }
 
     pub(super) fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
+        if self.doubtful(key, &failure) {
+            self.doubt(key, failure, now);
+        } else {
+            self.row_at_fault(key, failure, now);
+        }
+    }
+
+    /// The row is to blame, or its member, or the moment.
+    pub(super) fn row_at_fault(&mut self, key: &Key, failure: Failure, now: Millis) {
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
         let Some(slot) = self.slots.get_mut(key) else { return };
@@ -145,7 +159,12 @@ impl Outbox {
                     Retry::LookUpAgain => self.memory.forget(&member),
                     Retry::MemberExists | Retry::Adopt => self.memory.correct(member, true),
                     Retry::MemberAbsent => self.memory.correct(member, false),
-                    Retry::Lock | Retry::Automation | Retry::Busy | Retry::Unknown | Retry::MemberMissing => {}
+                    Retry::Lock
+                    | Retry::Automation
+                    | Retry::Busy
+                    | Retry::Unknown
+                    | Retry::MemberMissing
+                    | Retry::PersonChanged => {}
                 }
                 self.retry(key, retry, code, now);
             }
@@ -171,7 +190,7 @@ impl Outbox {
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
         let disposition = failure.disposition;
         // The answer told the usage all the same, and no row was in it.
-        if !matches!(request.call, AskedFor::Limits) {
+        if !matches!(request.call, AskedFor::Limits | AskedFor::Parents(_)) {
             self.wait_or_halt(failure, now);
         }
         let keys: Vec<Key> =
@@ -179,6 +198,7 @@ impl Outbox {
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
             AskedFor::Limits | AskedFor::Job(_) => {}
+            AskedFor::Parents(doubts) => self.parents_unknown(id, doubts, failure, now),
             AskedFor::People => {
                 self.hold_query(disposition, now);
                 for key in &keys {
@@ -298,6 +318,7 @@ fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
         }
         Answer::Members(_)
         | Answer::People(_)
+        | Answer::Parents(_)
         | Answer::Statuses { .. }
         | Answer::CompleteStatuses(_)
         | Answer::Limits(_)

@@ -1,7 +1,7 @@
 //! The simulation's org: as strict as Salesforce is about create-only parents, one member per campaign and person, and
 //! dependants that need their member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
@@ -21,7 +21,11 @@ pub(super) struct OrgMember {
 #[derive(Default)]
 pub(super) struct Org {
     pub jobs: OrgJobs,
+    /// By campaign and the person who is a member now.
     pub members: BTreeMap<MemberKey, OrgMember>,
+    /// Leads who are contacts now.
+    pub converted: BTreeMap<SalesforceId, SalesforceId>,
+    pub deleted: BTreeSet<SalesforceId>,
     /// External id to version and campaign_member__c.
     pub dependants: BTreeMap<String, (i64, String)>,
     records: u32,
@@ -69,8 +73,14 @@ impl Org {
                 RowResult::Saved { id: found.record, created: false }
             }
             (None, None) => refused("REQUIRED_FIELD_MISSING", "", &["CampaignId"]),
-            (None, Some(_)) => {
-                let key = parse(external_id);
+            (None, Some(campaign)) => {
+                let person = row.get("LeadId").or_else(|| row.get("ContactId")).unwrap();
+                let [campaign, person] =
+                    [campaign, person].map(|it| SalesforceId::parse(it.as_str().unwrap()).unwrap());
+                if let Some(refused) = self.refuse_person(&person) {
+                    return refused;
+                }
+                let key = MemberKey { campaign, person };
                 if self.members.contains_key(&key) {
                     return refused("DUPLICATE_VALUE", "Already a campaign member.", &[]);
                 }
@@ -86,10 +96,53 @@ impl Org {
         if !self.members.values().any(|it| it.record.as_str() == parent) {
             return refused("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]);
         }
+        let lead = row["Lead__c"].as_str().and_then(SalesforceId::parse);
+        if let Some(refused) = lead.and_then(|lead| self.refuse_person(&lead)) {
+            return refused;
+        }
         let external_id = row["external_id__c"].as_str().unwrap().to_owned();
         let value = (row["n__c"].as_i64().unwrap(), parent.to_owned());
         let created = self.dependants.insert(external_id, value).is_none();
         RowResult::Saved { id: self.record(), created }
+    }
+
+    fn refuse_person(&self, person: &SalesforceId) -> Option<RowResult> {
+        if self.converted.contains_key(person) {
+            return Some(refused("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", &[]));
+        }
+        self.deleted.contains(person).then(|| refused("ENTITY_IS_DELETED", "entity is deleted", &[]))
+    }
+
+    /// The memberships move to the contact, but for those beside one of the contact's.
+    pub fn convert(&mut self, lead: SalesforceId, contact: SalesforceId) {
+        if self.deleted.contains(&lead) || self.converted.insert(lead, contact).is_some() {
+            return;
+        }
+        for campaign in 1..=super::simulation::CAMPAIGNS {
+            let campaign = id("701", campaign);
+            if let Some(moved) = self.members.remove(&MemberKey { campaign, person: lead }) {
+                self.members.entry(MemberKey { campaign, person: contact }).or_insert(moved);
+            }
+        }
+    }
+
+    pub fn delete(&mut self, person: SalesforceId) {
+        if !self.converted.contains_key(&person) {
+            self.deleted.insert(person);
+            self.members.retain(|key, _| key.person != person);
+        }
+    }
+
+    pub fn of_external_id(&self, external_id: &str) -> Option<&OrgMember> {
+        self.members.values().find(|it| it.external_id.as_deref() == Some(external_id))
+    }
+
+    pub fn parent(&self, id: SalesforceId) -> Parent {
+        match self.converted.get(&id) {
+            Some(contact) => Parent::Converted(Some(*contact)),
+            None if self.deleted.contains(&id) => Parent::Deleted,
+            None => Parent::There,
+        }
     }
 
     fn adopt(&mut self, row: &Map<String, Json>) -> RowResult {
@@ -105,16 +158,20 @@ impl Org {
     pub fn ask(&self, call: &Call) -> Answer {
         match call {
             Call::FindMembers { members } => {
-                let found = members.iter().filter_map(|key| Some((key, self.members.get(key)?)));
-                Answer::Members(
-                    found.filter(|(_, it)| it.external_id.is_some()).map(|(key, it)| (*key, it.record)).collect(),
-                )
+                let found =
+                    members.iter().filter_map(|key| Some((*key, self.of_external_id(&key.to_string())?.record)));
+                Answer::Members(found.collect())
             }
             Call::FindPeople { campaign, people } => {
                 let key = |person: &SalesforceId| MemberKey { campaign: *campaign, person: *person };
                 let found = people.iter().filter_map(|person| Some((person, self.members.get(&key(person))?)));
-                Answer::People(found.map(|(person, it)| FoundPerson { person: *person, record: it.record }).collect())
+                let found = found.map(|(person, it)| {
+                    let external_id = it.external_id.clone();
+                    FoundPerson { person: *person, record: it.record, external_id }
+                });
+                Answer::People(found.collect())
             }
+            Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, self.parent(*id))).collect()),
             // Whether a campaign lacks any is made up, so that both ways are gone.
             Call::ReadStatuses { campaigns } => {
                 Answer::CompleteStatuses(complete(&campaigns[self.records as usize % 2..]))
@@ -127,11 +184,6 @@ impl Org {
             Call::Save { .. } | Call::Job(_) => panic!("a question"),
         }
     }
-}
-
-fn parse(external_id: &str) -> MemberKey {
-    let (campaign, person) = external_id.split_once('_').unwrap();
-    MemberKey { campaign: SalesforceId::parse(campaign).unwrap(), person: SalesforceId::parse(person).unwrap() }
 }
 
 /// Puts record ids in the place of references. False where one has none.

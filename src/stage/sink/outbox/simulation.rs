@@ -1,6 +1,6 @@
 //! Random upserts, random answers, crashes and hand-overs against an org in memory, by seed.
 //!
-//! At the end the org must hold the newest version of every row.
+//! Leads are converted or deleted meanwhile. At the end the org must hold the newest version of every row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::simulated_jobs::OrgJob;
 use super::simulated_org::{Org, OrgMember, refused};
-use super::tests::{failure, member, settings, source, upsert};
+use super::tests::{failure, id, member, settings, source, upsert};
 use super::*;
 use crate::bulk_job::BulkJob;
 use crate::disposition::Disposition;
@@ -16,7 +16,7 @@ use crate::outcome::OutcomeKind;
 use crate::upsert::{Object, ReadUpsert, Upsert};
 
 const PARTITIONS: i32 = 2;
-const CAMPAIGNS: u32 = 3;
+pub(super) const CAMPAIGNS: u32 = 3;
 const PEOPLE: u32 = 4;
 
 /// The upserts topic, the committed offsets and the org outlive the outbox.
@@ -82,6 +82,8 @@ impl World {
                     job_rows_min: if seed.is_multiple_of(2) { 0 } else { 2 },
                     patience: 0,
                 },
+                // The org has trouble more often than a few attempts would last.
+                attempts_max: 20,
                 ..settings()
             },
             org,
@@ -163,6 +165,15 @@ impl World {
         if let Call::Job(call) = &request.call {
             let answer = self.job_answer(call, fate);
             return outbox.complete(request.id, answer, self.now);
+        }
+        if faults && self.random.u32(0..40) == 0 {
+            // Two leads become one contact, one becomes another, one is deleted.
+            match self.random.u32(1..=PEOPLE) {
+                lead @ (1 | 2) => self.org.convert(id("00Q", lead), id("003", 1)),
+                3 => self.org.convert(id("00Q", 3), id("003", 3)),
+                _ if self.random.u32(0..4) == 0 => self.org.delete(id("00Q", PEOPLE)),
+                _ => {}
+            }
         }
         let wait = |wait, code| Answer::Failed(failure(Disposition::Wait(wait), code));
         let answer = match fate {
@@ -269,6 +280,7 @@ impl World {
                 Call::Job(call) => drop(self.org.job_call(call)),
                 Call::FindMembers { .. }
                 | Call::FindPeople { .. }
+                | Call::FindParents { .. }
                 | Call::ReadStatuses { .. }
                 | Call::EnsureStatuses { .. }
                 | Call::Limits => {}
@@ -341,11 +353,22 @@ impl World {
                 );
             }
         }
+        for (position, row) in newest.values() {
+            let person = row.member().unwrap().person;
+            let (converted, deleted) = (self.org.converted.contains_key(&person), self.org.deleted.contains(&person));
+            match self.dead.get(position).map(String::as_str) {
+                Some("contact_taken") => assert!(converted, "{position:?}"),
+                Some("person_deleted") => assert!(deleted, "{position:?}"),
+                // The member of a dependant was deleted, perhaps twice.
+                Some(code) => assert!(["member_missing", "INVALID_CROSS_REFERENCE_KEY"].contains(&code), "{code}"),
+                None => {}
+            }
+        }
         for (position, row) in newest.values().filter(|(position, _)| !self.dead.contains_key(position)) {
             let expected = row.fields.iter().find(|(name, _)| name == "n__c").map(|(_, value)| value.to_json());
             let held = if row.object == "CampaignMember" {
                 // Deleted after it was written: that is what the org holds.
-                let Some(held) = self.org.members.get(&row.member().unwrap()) else { continue };
+                let Some(held) = self.org.of_external_id(&row.external_id) else { continue };
                 held.version
             } else {
                 self.org.dependants.get(&row.external_id).map(|(version, _)| *version)
@@ -357,7 +380,11 @@ impl World {
 
 /// Campaigns and people that a save locks.
 fn parents(request: &Request) -> BTreeSet<String> {
-    external_ids(request).into_iter().flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]).collect()
+    let Call::Save { parts } = &request.call else { return BTreeSet::new() };
+    let rows = parts.iter().flat_map(|part| &part.rows);
+    let contacts = rows.filter_map(|row| row.get("ContactId")?.as_str()).map(str::to_owned);
+    let ids = external_ids(request).into_iter().flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]);
+    ids.chain(contacts).collect()
 }
 
 fn external_ids(request: &Request) -> BTreeSet<&str> {

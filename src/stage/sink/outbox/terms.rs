@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::budget::Usage;
 use super::memory::Statuses;
+use super::people::Parent;
 use super::row::Class;
 use crate::bulk_job::BulkJob;
 use crate::dead_letter::DeadLetter;
@@ -42,6 +43,10 @@ pub enum Call {
     FindPeople {
         campaign: SalesforceId,
         people: Vec<SalesforceId>,
+    },
+    /// What became of leads, contacts and campaigns.
+    FindParents {
+        ids: Vec<SalesforceId>,
     },
     /// Which of these have all the statuses there are.
     ReadStatuses {
@@ -82,6 +87,8 @@ pub enum Answer {
     /// Those that exist.
     Members(Vec<(MemberKey, SalesforceId)>),
     People(Vec<FoundPerson>),
+    /// Of those that are known, deleted ones too.
+    Parents(Vec<(SalesforceId, Parent)>),
     Statuses {
         statuses: Statuses,
         complete: bool,
@@ -131,6 +138,7 @@ pub enum RowResult {
 pub struct FoundPerson {
     pub person: SalesforceId,
     pub record: SalesforceId,
+    pub external_id: Option<String>,
 }
 
 /// What the shell has to do or count.

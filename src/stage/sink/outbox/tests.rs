@@ -36,7 +36,10 @@ pub(super) fn upsert(object: Object, member: MemberKey, version: i64) -> Upsert 
         Object::CampaignMember => {
             (member.to_string(), vec![("Status", Value::Text(NINE[usize::try_from(version).unwrap() % 3].into()))])
         }
-        Object::Engagement | Object::Polls => (format!("{member}_{}", object.api_name()), Vec::new()),
+        Object::Engagement | Object::Polls => {
+            let lead = Value::Text(member.person.to_string());
+            (format!("{member}_{}", object.api_name()), vec![("Lead__c", lead)])
+        }
     };
     fields.push(("n__c", Value::Integer(version)));
     Upsert { row: Row { object, external_id, fields }, member, event_at: 0 }
@@ -71,6 +74,7 @@ pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
         let answer = match &request.call {
             Call::EnsureStatuses { .. } => Answer::Statuses { statuses: nine(), complete: true },
             Call::FindMembers { .. } => Answer::Members(Vec::new()),
+            Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, Parent::There)).collect()),
             Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
             Call::Save { .. } | Call::FindPeople { .. } | Call::Limits | Call::Job(_) => return Some(request),
         };
@@ -93,6 +97,7 @@ pub(super) fn parts(request: &Request) -> &[Part] {
         Call::Save { parts } => parts,
         Call::FindMembers { .. }
         | Call::FindPeople { .. }
+        | Call::FindParents { .. }
         | Call::ReadStatuses { .. }
         | Call::EnsureStatuses { .. }
         | Call::Limits
@@ -199,6 +204,7 @@ fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
     let halted = failure(Disposition::Retry(Retry::Busy), "PROCESSING_HALTED");
     let answer = Answer::Saved(vec![Ok(vec![refused(dead, "INVALID_CROSS_REFERENCE_KEY")]), Err(halted)]);
     outbox.complete(request.id, answer, 0);
+    assert!(prepare(&mut outbox, 0).is_none());
     assert_eq!(
         outcomes(&mut outbox),
         [
@@ -238,7 +244,7 @@ fn a_member_made_by_a_person_is_adopted() {
     outbox.complete(request.id, saved_one(refused(adopt, "DUPLICATE_VALUE")), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(request.call, Call::FindPeople { campaign: key.campaign, people: vec![key.person] });
-    let found = FoundPerson { person: key.person, record: id("00v", 9) };
+    let found = FoundPerson { person: key.person, record: id("00v", 9), external_id: None };
     outbox.complete(request.id, Answer::People(vec![found]), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(parts(&request)[0].class, Class::Adoption);
