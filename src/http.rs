@@ -1,4 +1,4 @@
-//! One port for `/metrics`, `/livez` and `/readyz`.
+//! One port for `/metrics`, `/livez`, `/readyz` and `/status`.
 //!
 //! *Live* means that every loop still turns. It does not ask whether Kafka or Salesforce can be reached: an outage
 //! there would restart every instance, and restarting mends nothing. *Ready* means that this instance has its
@@ -18,11 +18,16 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
+use crate::status::Status;
+
+/// Where `rollbook status` asks.
+pub const STATUS_PATH: &str = "/status";
 
 /// A loop that has not turned for so long is dead. Longer than any single call a loop makes: a commit's timeout is
 /// 60 s.
@@ -79,12 +84,19 @@ impl Health {
 
     /// Whether every loop does its work, and what each one waits for. Without a loop: not ready.
     pub fn ready(&self) -> (bool, serde_json::Value) {
+        let (ready, loops) = self.waits();
+        let loops = loops
+            .into_iter()
+            .map(|(name, waits_for)| (name, json!({ "ready": waits_for.is_none(), "waits_for": waits_for })));
+        (ready, loops.collect())
+    }
+
+    /// The same, for the rest of the process.
+    pub fn waits(&self) -> (bool, Vec<(String, Option<&'static str>)>) {
         let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        let states = loops.iter().map(|(name, pulse)| (name, pulse.waits_for()));
-        let ready = !loops.is_empty() && states.clone().all(|(_, waits_for)| waits_for.is_none());
-        let states = states
-            .map(|(name, waits_for)| (name.clone(), json!({ "ready": waits_for.is_none(), "waits_for": waits_for })));
-        (ready, states.collect())
+        let loops: Vec<_> = loops.iter().map(|(name, pulse)| (name.clone(), pulse.waits_for())).collect();
+        let ready = !loops.is_empty() && loops.iter().all(|(_, waits_for)| waits_for.is_none());
+        (ready, loops)
     }
 }
 
@@ -141,9 +153,12 @@ impl Server {
 }
 
 fn router(metrics: Arc<Metrics>, health: Arc<Health>) -> Router {
-    let health_routes =
-        Router::new().route("/livez", get(serve_live)).route("/readyz", get(serve_ready)).with_state(health);
-    Router::new().route("/metrics", get(serve_metrics)).with_state(metrics).merge(health_routes)
+    let health_routes = Router::new()
+        .route("/livez", get(serve_live))
+        .route("/readyz", get(serve_ready))
+        .with_state(Arc::clone(&health));
+    let status_route = Router::new().route(STATUS_PATH, get(serve_status)).with_state((Arc::clone(&metrics), health));
+    Router::new().route("/metrics", get(serve_metrics)).with_state(metrics).merge(health_routes).merge(status_route)
 }
 
 async fn serve_metrics(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
@@ -158,6 +173,10 @@ async fn serve_live(State(health): State<Arc<Health>>) -> impl IntoResponse {
 async fn serve_ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let (ready, loops) = health.ready();
     (status(ready), Json(json!({ "ready": ready, "loops": loops })))
+}
+
+async fn serve_status(State((metrics, health)): State<(Arc<Metrics>, Arc<Health>)>) -> impl IntoResponse {
+    Json(Status::of(&metrics, &health, Timestamp::now()))
 }
 
 fn status(good: bool) -> StatusCode {

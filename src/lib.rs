@@ -32,5 +32,6 @@ pub mod kafka;
 pub mod metrics;
 pub mod salesforce;
 pub mod stage;
+pub mod status;
 pub mod store;
 pub mod terminal;

@@ -17,6 +17,7 @@ mod produce;
 mod run;
 mod setup;
 mod state;
+mod status;
 mod topics;
 
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ const EXIT_CODES: &str = "Exit codes:
   1   failed
   2   wrong arguments
   3   done, but something was refused; it is listed
-  75  failed for now, try again (a broker or Salesforce cannot be reached)
+  4   the instance is not ready; what it waits for is listed
+  75  failed for now, try again (a broker, Salesforce or the instance cannot be reached)
   78  the configuration or the topics are wrong; every problem is listed";
 
 /// Folds what people do at events into one aggregate per campaign member and writes it to Salesforce.
@@ -74,6 +76,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the stages until SIGTERM or Ctrl-C
     Run(run::Arguments),
+    /// Ask a running instance whether it is ready, how far behind it is, and how long the calls of the day last
+    Status(status::Arguments),
     /// Check the configuration, list every problem, and print what is in effect, secrets masked
     Check(check::Arguments),
     /// Make the nine member statuses on campaigns
@@ -102,6 +106,7 @@ pub enum Exit {
     Done,
     Failed,
     Refusals,
+    NotReady,
     Temporary,
     BadConfiguration,
 }
@@ -112,6 +117,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Refusals => 3,
+            Self::NotReady => 4,
             Self::Temporary => 75,
             Self::BadConfiguration => 78,
         }
@@ -150,6 +156,7 @@ impl Command {
     fn run(self, global: &Global) -> anyhow::Result<Exit> {
         match self {
             Self::Run(arguments) => run::run(global, &arguments),
+            Self::Status(arguments) => status::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),

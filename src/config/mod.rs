@@ -153,7 +153,14 @@ pub struct Sink {
     pub batch_wait: Duration,
     /// Share of the org's daily calls that is left to people and other applications, in percent. Default 20.
     pub budget_reserve_percent: u8,
-    /// Rows read ahead of the slowest outcome, per instance. Default 50000: about 50 MB.
+    /// Rows of one object below which a backlog is never sent by the Bulk API; 0 turns it off. Default 2000, as Salesforce
+    /// advises. Above it the cheaper way is taken.
+    pub bulk_rows_min: usize,
+    /// So many times the calls of a job may be spent on rows that people wait for, as a job takes longer. Default 4; 0:
+    /// whatever is enough for a job goes as one.
+    pub bulk_patience: usize,
+    /// Rows read ahead of the slowest outcome, per instance. Default 200000: a Bulk job and what comes behind it, about
+    /// 180 MB.
     pub rows_pending_max: usize,
     /// Attempts of one row at errors that may pass, before it is a dead letter. Outages of the whole org do not
     /// count. Default 8: with the backoff below about a minute of row locks.
@@ -267,7 +274,9 @@ impl Default for Sink {
             requests_in_flight_max: 8,
             batch_wait: Duration::from_millis(100),
             budget_reserve_percent: 20,
-            rows_pending_max: 50_000,
+            bulk_rows_min: 2_000,
+            bulk_patience: 4,
+            rows_pending_max: 200_000,
             attempts_max: 8,
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),

@@ -121,6 +121,8 @@ table!(RawSink {
     requests_in_flight_max: i64,
     batch_wait: String,
     budget_reserve_percent: i64,
+    bulk_rows_min: i64,
+    bulk_patience: i64,
     rows_pending_max: i64,
     attempts_max: i64,
     backoff_min: String,

@@ -192,6 +192,8 @@ impl Check<'_> {
                 default.budget_reserve_percent,
                 0..=99,
             ),
+            bulk_rows_min: self.number("sink.bulk_rows_min", raw.bulk_rows_min, default.bulk_rows_min, 0..=150_000),
+            bulk_patience: self.number("sink.bulk_patience", raw.bulk_patience, default.bulk_patience, 0..=1_000),
             rows_pending_max: self.number(
                 "sink.rows_pending_max",
                 raw.rows_pending_max,

@@ -112,8 +112,8 @@ impl Cleanup {
     }
 }
 
-/// Room for a dead letter: the largest record that can be refused, and what is said about it.
-const DEAD_LETTER_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Room for a dead letter: the largest record that can be refused, and what is said about it. Room for the rows of a job.
+const RECORD_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
 impl Topic {
     /// Whether partition *p* of it belongs to whoever owns partition *p* of the inputs.
@@ -235,11 +235,11 @@ pub fn problems(topics: &Topics, survey: &Survey) -> Vec<TopicProblem> {
             note(message, settings_remedy(name, &format!("cleanup.policy={wanted}")));
         }
         if let Some(bytes) = found.message_bytes_max
-            && *topic == Topic::DeadLetters
-            && bytes < DEAD_LETTER_BYTES_MAX
+            && matches!(topic, Topic::BulkJobs | Topic::DeadLetters)
+            && bytes < RECORD_BYTES_MAX
         {
-            let message = format!("takes records of {bytes} bytes, a dead letter may have {DEAD_LETTER_BYTES_MAX}");
-            note(message, settings_remedy(name, &format!("max.message.bytes={DEAD_LETTER_BYTES_MAX}")));
+            let message = format!("takes records of {bytes} bytes, one may have {RECORD_BYTES_MAX}");
+            note(message, settings_remedy(name, &format!("max.message.bytes={RECORD_BYTES_MAX}")));
         }
     }
     problems
@@ -285,7 +285,7 @@ mod tests {
             .into_iter()
             .map(|(topic, partitions)| {
                 let cleanup_policy = Some(topic.cleanup().policy().to_owned());
-                (topic, Found { partitions, cleanup_policy, message_bytes_max: Some(DEAD_LETTER_BYTES_MAX) })
+                (topic, Found { partitions, cleanup_policy, message_bytes_max: Some(RECORD_BYTES_MAX) })
             })
             .collect()
     }
@@ -319,9 +319,10 @@ mod tests {
             survey.get_mut(&Topic::Polls).unwrap().partitions = 3;
             survey.get_mut(&Topic::Views).unwrap().cleanup_policy = Some("compact".to_owned());
             survey.get_mut(&Topic::State).unwrap().cleanup_policy = Some("compact,delete".to_owned());
+            survey.get_mut(&Topic::BulkJobs).unwrap().message_bytes_max = Some(1_048_588);
             survey.get_mut(&Topic::DeadLetters).unwrap().message_bytes_max = Some(1_048_588);
         });
-        assert_eq!(wrong, ["polls", "views", "rollbook.state", "rollbook.dead-letters"]);
+        assert_eq!(wrong, ["polls", "views", "rollbook.state", "rollbook.bulk-jobs", "rollbook.dead-letters"]);
     }
 
     #[test]

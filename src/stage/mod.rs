@@ -1,5 +1,6 @@
 //! The loops: consume, apply a pure function, produce, commit. The only room that knows several others.
 
+pub mod budget_metrics;
 pub mod catalogue;
 pub mod fold;
 mod shutdown;

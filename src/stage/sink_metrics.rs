@@ -7,6 +7,8 @@ use prometheus::{
 
 use crate::disposition::Retry;
 use crate::outcome::OutcomeKind;
+use crate::stage::budget_metrics::BudgetMetrics;
+use crate::stage::sink::outbox::JobFate;
 use crate::upsert::Object;
 
 /// Kinds of calls to Salesforce.
@@ -19,10 +21,13 @@ pub enum Api {
     Query,
     Statuses,
     Limits,
+    /// Everything about Bulk jobs.
+    Bulk,
 }
 
 impl Api {
-    pub const ALL: [Self; 5] = [Self::Composite, Self::Collections, Self::Query, Self::Statuses, Self::Limits];
+    pub const ALL: [Self; 6] =
+        [Self::Composite, Self::Collections, Self::Query, Self::Statuses, Self::Limits, Self::Bulk];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -31,6 +36,7 @@ impl Api {
             Self::Query => "query",
             Self::Statuses => "statuses",
             Self::Limits => "limits",
+            Self::Bulk => "bulk",
         }
     }
 }
@@ -79,6 +85,8 @@ pub struct SinkMetrics {
     pub request_duration: HistogramVec,
     pub retries: IntCounterVec,
     pub held: IntCounter,
+    pub bulk_jobs_ended: IntCounterVec,
+    pub bulk_jobs: IntGauge,
     pub pending_rows: IntGauge,
     pub held_rows: IntGauge,
     pub in_flight_requests: IntGauge,
@@ -90,6 +98,7 @@ pub struct SinkMetrics {
     pub api_requests_limit: IntGauge,
     pub api_exhausted_timestamp: IntGauge,
     pub budget_exhausted: IntGauge,
+    pub budget: BudgetMetrics,
 }
 
 impl SinkMetrics {
@@ -100,10 +109,12 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.request_duration.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
+        registry.register(Box::new(metrics.bulk_jobs_ended.clone()))?;
         registry.register(Box::new(metrics.end_to_end_latency.clone()))?;
         for gauge in [
             &metrics.pending_rows,
             &metrics.held_rows,
+            &metrics.bulk_jobs,
             &metrics.in_flight_requests,
             &metrics.window_requests,
             &metrics.request_limit_rows,
@@ -114,6 +125,7 @@ impl SinkMetrics {
         ] {
             registry.register(Box::new(gauge.clone()))?;
         }
+        metrics.budget.register(registry)?;
         metrics.start_at_zero();
         Ok(metrics)
     }
@@ -144,6 +156,8 @@ impl SinkMetrics {
                 "rollbook_sink_held_total",
                 "Attempts after which a row was halted: an unknown code, or one that a person must mend.",
             )?,
+            bulk_jobs_ended: counter("rollbook_sink_bulk_jobs_ended_total", "Bulk jobs, by how they ended.", &["end"])?,
+            bulk_jobs: IntGauge::new("rollbook_sink_bulk_jobs", "Bulk jobs under way.")?,
             pending_rows: IntGauge::new("rollbook_sink_pending_rows", "Upserts read whose outcome is not recorded.")?,
             held_rows: IntGauge::new("rollbook_sink_held_rows", "Rows that are halted until a person has looked.")?,
             window_requests: IntGauge::new(
@@ -172,6 +186,7 @@ impl SinkMetrics {
                 "rollbook_salesforce_api_requests_limit",
                 "API calls that the org may make in 24 hours.",
             )?,
+            budget: BudgetMetrics::new()?,
         })
     }
 
@@ -187,6 +202,9 @@ impl SinkMetrics {
             for status in CallStatus::ALL {
                 self.requests.with_label_values(&[api.name(), status.name()]);
             }
+        }
+        for fate in JobFate::ALL {
+            self.bulk_jobs_ended.with_label_values(&[fate.name()]);
         }
         for retry in Retry::ALL {
             self.retries.with_label_values(&[retry.name()]);

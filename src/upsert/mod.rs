@@ -214,6 +214,13 @@ impl Value {
         }
     }
 
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Integer(_) | Self::Decimal(_) | Self::Bool(_) => None,
+        }
+    }
+
     fn read(from: &mut Reader<'_>) -> Result<Self, ReadError> {
         Ok(match from.long()? {
             0 => Self::Null,

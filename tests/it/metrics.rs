@@ -12,8 +12,21 @@ use rollbook::stage::sink_metrics::SinkMetrics;
 use serde_json::Value;
 
 /// Labels that may be used: closed lists and partition numbers.
-const LABELS: &[&str] =
-    &["topic", "partition", "outcome", "reason", "stage", "object", "result", "dependency", "version", "api", "status"];
+const LABELS: &[&str] = &[
+    "topic",
+    "partition",
+    "outcome",
+    "reason",
+    "stage",
+    "object",
+    "result",
+    "dependency",
+    "version",
+    "api",
+    "status",
+    "lane",
+    "end",
+];
 
 /// Base units, as the last part of a name (before `_total`).
 const UNITS: &[&str] = &["seconds", "bytes", "ratio", "records", "rows", "requests", "calls", "offset"];
@@ -30,6 +43,10 @@ const COUNTED: &[&str] = &[
     "rollbook_salesforce_api_requests_used",
     "rollbook_salesforce_api_requests_limit",
     "rollbook_salesforce_budget_exhausted",
+    "rollbook_salesforce_api_requests_share",
+    "rollbook_salesforce_api_forecast_known",
+    "rollbook_sink_lane_stopped",
+    "rollbook_sink_bulk_jobs",
 ];
 
 #[test]
@@ -144,6 +161,16 @@ fn rules_and_dashboards_use_only_metrics_that_exist() {
             assert!(registered.contains(&name), "deploy/{file} uses {name}, which nothing exports");
         }
     }
+}
+
+#[test]
+fn the_status_reads_only_metrics_that_exist() {
+    let registered = registered();
+    let (shipped, _tests) = include_str!("../../src/status/mod.rs").split_once("#[cfg(test)]").unwrap();
+    let read = names_in(shipped);
+    assert!(read.len() > 10, "{read:?}");
+    let absent: Vec<_> = read.difference(&registered).collect();
+    assert!(absent.is_empty(), "{absent:?}");
 }
 
 /// Names of the alerts in the rules, one `- alert: Name` each.

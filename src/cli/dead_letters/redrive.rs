@@ -1,10 +1,11 @@
 //! Sending what was refused again.
 //!
-//! An event goes to its own topic as it was: key, value, headers and timestamp. A row goes to the upserts, but only
-//! while it is the newest version of its key: an older one would overwrite what Salesforce holds now. Sending twice
-//! is harmless, as events and rows are idempotent; sending for ever is not, so each record counts its redrives in a
-//! header and is left alone at the bound. A record that was refused again has a letter for each time, all of which ask
-//! for the same: only the newest is sent, or every redrive would double what comes back.
+//! An event goes to its own topic as it was: key, value, headers and timestamp. A row goes to the upserts in its newest
+//! version only: an older one would overwrite what Salesforce holds now. Whichever of a row's letters is named, the
+//! newest version is sent where it was refused, too, and nothing where it was delivered. Sending twice is harmless, as
+//! events and rows are idempotent; sending for ever is not, so each record counts its redrives in a header and is left
+//! alone at the bound. A record that was refused again has a letter for each time, all of which ask for the same: only
+//! the newest is sent, or every redrive would double what comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,9 +46,10 @@ pub(super) struct Arguments {
 }
 
 /// What is to be done with a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Send,
+#[derive(Clone, Copy)]
+enum Verdict<'a> {
+    /// The record of this letter is sent: its own, or that of the newest version of the row.
+    Send(&'a Letter),
     /// Not sent, and why.
     Leave(&'static str),
 }
@@ -65,14 +67,19 @@ pub(super) fn run(config: &Config, arguments: &Arguments, as_json: bool) -> anyh
     }
     let letters = newest_of_each(letters);
     let newest = newest_rows(config, &letters)?;
-    let verdicts: Vec<(&Letter, Verdict)> = letters.iter().map(|letter| (letter, verdict(letter, &newest))).collect();
-    let mut failed = 0;
-    if !arguments.dry_run {
-        let sent = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Send).map(|(letter, _)| *letter);
-        failed = send(config, &sent.collect::<Vec<_>>())?;
-    }
-    report(&verdicts, arguments.dry_run, failed, as_json);
-    Ok(match (failed, verdicts.iter().any(|(_, verdict)| *verdict != Verdict::Send)) {
+    let newer = newer_letters(config, &letters, &newest)?;
+    let rows = letters.iter().chain(&newer).filter(|letter| letter.content.stage == Stage::Sink);
+    let rows: BTreeMap<RowAt, &Letter> = rows.map(|letter| (row_at(letter), letter)).collect();
+    let verdicts: Vec<(&Letter, Verdict)> =
+        letters.iter().map(|letter| (letter, verdict(letter, &newest, &rows))).collect();
+    let sent = verdicts.iter().filter_map(|(_, verdict)| match verdict {
+        Verdict::Send(letter) => Some(((letter.partition, letter.offset), *letter)),
+        Verdict::Leave(_) => None,
+    });
+    let sent: Vec<&Letter> = sent.collect::<BTreeMap<_, _>>().into_values().collect();
+    let failed = if arguments.dry_run { 0 } else { send(config, &sent)? };
+    report(&verdicts, &Sending { dry_run: arguments.dry_run, sent: sent.len() - failed, failed }, as_json);
+    Ok(match (failed, verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Leave(_)))) {
         (1.., _) => Exit::Temporary,
         (0, true) => Exit::Refusals,
         (0, false) => Exit::Done,
@@ -105,23 +112,50 @@ fn record(letter: &Letter) -> impl Ord + use<'_> {
 /// A row's key and the partition that holds its versions.
 type RowKey = (i32, Vec<u8>);
 
+/// Where a version of a row stands among the upserts.
+type RowAt = (i32, i64);
+
 /// Newest version of a row: its offset and value.
 type Versions = BTreeMap<RowKey, (i64, Option<Vec<u8>>)>;
 
-fn verdict(letter: &Letter, newest: &Versions) -> Verdict {
+/// `refused` are the letters of rows.
+fn verdict<'a>(letter: &'a Letter, newest: &Versions, refused: &BTreeMap<RowAt, &'a Letter>) -> Verdict<'a> {
     let content = &letter.content;
-    if redrives(&content.headers) >= REDRIVES_MAX {
-        return Verdict::Leave("sent again too often");
-    }
-    match (content.stage, &content.object) {
-        (Stage::Fold, None) => Verdict::Send,
-        (Stage::Fold, Some(_)) => Verdict::Leave("a row that was never written; it is derived again with its member"),
+    let chosen = match (content.stage, &content.object) {
+        (Stage::Fold, None) => Ok(letter),
+        (Stage::Fold, Some(_)) => Err("a row that was never written; it is derived again with its member"),
         (Stage::Sink, _) => match row_key(letter).and_then(|key| newest.get(&key)) {
-            Some((offset, _)) if *offset > content.offset => Verdict::Leave("superseded by a newer version"),
-            Some((_, Some(_))) => Verdict::Send,
-            Some((_, None)) | None => Verdict::Leave("no longer among the upserts"),
+            Some((offset, Some(_))) if *offset < content.offset => Ok(letter),
+            Some((offset, value)) => match (refused.get(&(content.partition, *offset)), value) {
+                (Some(newer), Some(_)) => Ok(*newer),
+                (None, Some(_)) => Err("a newer version of the row was delivered or is on its way"),
+                (_, None) => Err("no longer among the upserts"),
+            },
+            None => Err("no longer among the upserts"),
         },
+    };
+    match chosen {
+        Ok(letter) if redrives(&letter.content.headers) >= REDRIVES_MAX => Verdict::Leave("sent again too often"),
+        Ok(letter) => Verdict::Send(letter),
+        Err(why) => Verdict::Leave(why),
     }
+}
+
+fn row_at(letter: &Letter) -> RowAt {
+    (letter.content.partition, letter.content.offset)
+}
+
+/// The letters of newest versions where none is among these letters.
+fn newer_letters(config: &Config, letters: &[Letter], newest: &Versions) -> Result<Vec<Letter>, ScanError> {
+    let mut wanted: BTreeSet<RowAt> =
+        newest.iter().map(|((partition, _), (offset, _))| (*partition, *offset)).collect();
+    for letter in letters.iter().filter(|letter| letter.content.stage == Stage::Sink) {
+        wanted.remove(&row_at(letter));
+    }
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    super::letter::letters(config, |letter| letter.content.stage == Stage::Sink && wanted.contains(&row_at(letter)))
 }
 
 fn row_key(letter: &Letter) -> Option<RowKey> {
@@ -245,26 +279,44 @@ fn counted(headers: &[(String, Option<Vec<u8>>)]) -> Vec<(String, Option<Vec<u8>
     others.chain([(REDRIVES_HEADER.to_owned(), Some(count.to_string().into_bytes()))]).collect()
 }
 
-fn report(verdicts: &[(&Letter, Verdict)], dry_run: bool, failed: usize, as_json: bool) {
-    let count = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Send).count();
-    let left = verdicts.iter().filter_map(|(letter, verdict)| match verdict {
-        Verdict::Send => None,
-        Verdict::Leave(why) => Some((letter, why)),
-    });
+fn listed(letter: &Letter, name: &str, value: &str) -> serde_json::Value {
+    json!({ "position": letter.position(), "source": letter.source(), name: value })
+}
+
+/// How the sending went.
+struct Sending {
+    dry_run: bool,
+    sent: usize,
+    failed: usize,
+}
+
+fn report(verdicts: &[(&Letter, Verdict)], sending: &Sending, as_json: bool) {
+    let (mut left, mut superseded) = (Vec::new(), Vec::new());
+    for (letter, verdict) in verdicts {
+        match verdict {
+            Verdict::Leave(why) => left.push((*letter, *why)),
+            Verdict::Send(sent) if sent.position() != letter.position() => superseded.push((*letter, sent.position())),
+            Verdict::Send(_) => {}
+        }
+    }
+    let Sending { dry_run, sent, failed } = sending;
     if as_json {
-        let left =
-            left.map(|(letter, why)| json!({ "position": letter.position(), "source": letter.source(), "why": why }));
         print_json(&json!({
-            "dry_run": dry_run, "sent": count - failed, "failed": failed, "left": left.collect::<serde_json::Value>(),
+            "dry_run": dry_run, "sent": sent, "failed": failed,
+            "superseded": superseded.iter().map(|(letter, by)| listed(letter, "by", by)).collect::<Vec<_>>(),
+            "left": left.iter().map(|(letter, why)| listed(letter, "why", why)).collect::<Vec<_>>(),
         }));
         return;
     }
     for (letter, why) in left {
         say!("left {} (of {}): {why}", letter.position(), letter.source());
     }
-    let verb = if dry_run { "would send" } else { "sent" };
-    say!("{verb} {}", count - failed);
-    if failed > 0 {
+    let verb = if *dry_run { "would send" } else { "sent" };
+    for (letter, by) in superseded {
+        say!("{verb} for {} (of {}) the newest version of the row, letter {by}", letter.position(), letter.source());
+    }
+    say!("{verb} {sent}");
+    if *failed > 0 {
         eprintln!("{failed} were not acknowledged by Kafka; sending them again is harmless");
     }
 }
@@ -300,12 +352,29 @@ mod tests {
         Versions::from([((1, b"key".to_vec()), (offset, Some(b"value".to_vec())))])
     }
 
+    /// The offset of what is sent.
+    fn sent(letter: &Letter, newest: &Versions, refused: &[&Letter]) -> Option<i64> {
+        let refused = refused.iter().map(|letter| (row_at(letter), *letter)).collect();
+        match verdict(letter, newest, &refused) {
+            Verdict::Send(letter) => Some(letter.content.offset),
+            Verdict::Leave(_) => None,
+        }
+    }
+
     #[test]
-    fn a_row_is_sent_again_only_while_it_is_the_newest() {
+    fn of_a_row_the_newest_version_is_sent_if_it_was_refused() {
         let row = letter(Stage::Sink, Some("CampaignMember"), Vec::new());
-        assert_eq!(verdict(&row, &newest(7)), Verdict::Send);
-        assert_ne!(verdict(&row, &newest(8)), Verdict::Send);
-        assert_ne!(verdict(&row, &Versions::new()), Verdict::Send);
+        let mut newer = letter(Stage::Sink, Some("CampaignMember"), Vec::new());
+        newer.content.offset = 8;
+        assert_eq!(sent(&row, &newest(7), &[&row]), Some(7));
+        assert_eq!(sent(&row, &newest(8), &[&row, &newer]), Some(8), "both are refused");
+        assert_eq!(sent(&row, &newest(8), &[&row]), None, "the newer one was delivered");
+        assert_eq!(sent(&row, &newest(9), &[&row, &newer]), None, "both are old");
+        assert_eq!(sent(&row, &Versions::new(), &[&row]), None);
+        for _ in 0..REDRIVES_MAX {
+            newer.content.headers = counted(&newer.content.headers);
+        }
+        assert_eq!(sent(&row, &newest(8), &[&row, &newer]), None, "the newest one counts");
     }
 
     #[test]
@@ -324,10 +393,10 @@ mod tests {
     fn an_event_is_sent_again_up_to_the_bound() {
         let mut headers = vec![("ce_id".to_owned(), Some(b"1".to_vec()))];
         for _ in 0..REDRIVES_MAX {
-            assert_eq!(verdict(&letter(Stage::Fold, None, headers.clone()), &Versions::new()), Verdict::Send);
+            assert!(sent(&letter(Stage::Fold, None, headers.clone()), &Versions::new(), &[]).is_some());
             headers = counted(&headers);
         }
-        assert_ne!(verdict(&letter(Stage::Fold, None, headers.clone()), &Versions::new()), Verdict::Send);
+        assert!(sent(&letter(Stage::Fold, None, headers.clone()), &Versions::new(), &[]).is_none());
         assert_eq!(headers.len(), 2, "the count replaces the one before and leaves the other headers alone");
     }
 }

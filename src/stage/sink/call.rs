@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::event::{MemberKey, SalesforceId};
+use crate::salesforce::bulk::RowEnd;
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
 use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, safe_code, safe_fields};
 use crate::stage::sink_metrics::{Api, CallStatus};
 
-use super::outbox::{Answer, Call, Class, Failure, FoundPerson, Parent, Part, RowResult, Statuses, Usage, reference};
+use super::outbox::{
+    Answer, Call, Class, Failure, FoundPerson, JobAnswer, JobCall, JobRow, Parent, Part, RowResult, Statuses, Usage,
+    reference,
+};
 use super::parents::find_parents;
 
 pub fn api(call: &Call) -> Api {
@@ -22,6 +26,7 @@ pub fn api(call: &Call) -> Api {
         Call::FindMembers { .. } | Call::FindPeople { .. } | Call::FindParents { .. } => Api::Query,
         Call::ReadStatuses { .. } | Call::EnsureStatuses { .. } => Api::Statuses,
         Call::Limits => Api::Limits,
+        Call::Job(_) => Api::Bulk,
     }
 }
 
@@ -48,7 +53,32 @@ pub async fn make(client: &Client, call: Call) -> Result<Answer, Error> {
             if report.campaign_found { Ok(statuses_answer(report)) } else { no_campaign(client, campaign).await }
         }
         Call::Limits => limits(client).await,
+        Call::Job(call) => Ok(Answer::Job(job(client, call).await?)),
     }
+}
+
+async fn job(client: &Client, call: JobCall) -> Result<JobAnswer, Error> {
+    match call {
+        JobCall::Create { object } => return Ok(JobAnswer::Created(client.create_job(object.api_name()).await?)),
+        JobCall::Upload { job, csv } => client.upload_job(job, csv).await?,
+        JobCall::Close { job } => client.close_job(job).await?,
+        JobCall::Abort { job } => client.abort_job(job).await?,
+        JobCall::Look { job } => return Ok(JobAnswer::State(client.job(job).await?)),
+        JobCall::Read { job, part } => {
+            let rows = client.job_results(job, part).await?.into_iter();
+            return Ok(JobAnswer::Rows(rows.map(|row| (row.external_id, job_row(row.result))).collect()));
+        }
+    }
+    Ok(JobAnswer::Done)
+}
+
+fn job_row(end: RowEnd) -> JobRow {
+    let (id, created, errors) = match end {
+        RowEnd::Unprocessed => return JobRow::Unprocessed,
+        RowEnd::Saved { id, created } => (id, Some(created), Vec::new()),
+        RowEnd::Refused(fault) => (None, None, vec![fault]),
+    };
+    JobRow::Ended(row_result(SaveResult { id, success: errors.is_empty(), created, errors }))
 }
 
 async fn save(client: &Client, parts: Vec<Part>) -> Result<Answer, Error> {

@@ -83,13 +83,13 @@ pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
     let mut client = kafka::client_config(config);
     kafka::set_session_timeout(&mut client);
     client
-        .set("group.id", format!("{}-sink", config.application))
+        .set("group.id", group(config))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("partition.assignment.strategy", "range")
-        .set("statistics.interval.ms", "1000")
+        .set("statistics.interval.ms", "250")
         // librdkafka's default of a second stalls a consumer that has been paused.
         .set("fetch.queue.backoff.ms", "10");
     if let Some(instance) = &config.kafka.instance {
@@ -119,6 +119,11 @@ pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
         .spawn(move || reader.run())
         .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
     Ok(Handle { records, control, commands, thread })
+}
+
+/// The sink's group.
+pub fn group(config: &Config) -> String {
+    format!("{}-sink", config.application)
 }
 
 struct Reader {

@@ -16,8 +16,9 @@ mod parents;
 mod recorder;
 mod report;
 mod standstill;
+mod takeover;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,7 @@ use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder};
 use self::standstill::Standstill;
+use self::takeover::TakenOver;
 use crate::config::{Config, Invalid};
 use crate::disposition::Wait;
 use crate::event::Millis;
@@ -40,7 +42,7 @@ use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
-use crate::stage::sink_metrics::{Api, SinkMetrics};
+use crate::stage::sink_metrics::{Api, CallStatus, SinkMetrics};
 
 /// Offsets are committed this often: a crash sends at most the rows of this time again.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -83,6 +85,7 @@ enum Input {
     Record(Box<outbox::Source>),
     Control(Control),
     Recorded(Recorded),
+    TakenOver(TakenOver),
     Answered(Box<Answered>),
     LoggedIn(Result<(), salesforce::Error>),
     /// A timer: a backoff is over, a commit or a hand-over is due.
@@ -122,6 +125,10 @@ struct Sink<'a> {
     token: bool,
     /// None between a revocation and the next assignment.
     assigned: Option<Vec<i32>>,
+    /// Nothing is read before it has ended.
+    takeover: JoinSet<TakenOver>,
+    /// Rows of each of our partitions that the thread has not read yet, as far as anybody told.
+    to_read: BTreeMap<i32, usize>,
     records: mpsc::Receiver<outbox::Source>,
     control: mpsc::UnboundedReceiver<Control>,
     commands: std_mpsc::Sender<Command>,
@@ -163,6 +170,8 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         login,
         token: false,
         assigned: None,
+        takeover: JoinSet::new(),
+        to_read: BTreeMap::new(),
         records: handle.records,
         control: handle.control,
         commands: handle.commands,
@@ -209,7 +218,7 @@ impl Sink<'_> {
 
     async fn next_input(&mut self) -> Input {
         let wake = self.wake_at();
-        let room = !self.stopping && self.has_room();
+        let room = !self.stopping && self.takeover.is_empty() && self.has_room();
         tokio::select! {
             biased;
             control = self.control.recv() => control.map_or(Input::Ended, Input::Control),
@@ -217,6 +226,7 @@ impl Sink<'_> {
             Some(answered) = self.calls.join_next() => {
                 answered.map_or(Input::Ended, |answered| Input::Answered(Box::new(answered)))
             }
+            Some(taken_over) = self.takeover.join_next() => taken_over.map_or(Input::Ended, Input::TakenOver),
             Some(result) = self.login.join_next() => result.map_or(Input::Ended, Input::LoggedIn),
             result = self.shutdown.wait_for(|stop| *stop), if !self.stopping => {
                 // A sender that is gone cannot ask any more: stop as well.
@@ -234,8 +244,13 @@ impl Sink<'_> {
         match input {
             Input::Record(source) => self.take_records(*source),
             Input::Control(Control::Assigned(partitions)) => {
+                self.takeover = JoinSet::from_iter([takeover::of(self.config.clone(), partitions.clone())]);
                 self.assigned = Some(partitions);
                 self.standstill.assigned();
+            }
+            Input::TakenOver(TakenOver { jobs, resumed, rows }) => {
+                self.outbox.restore_jobs(jobs, &resumed, self.clock.now());
+                self.to_read = rows;
             }
             Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),
             Input::Control(Control::Lags(lags)) => self.lags(&lags),
@@ -273,20 +288,20 @@ impl Sink<'_> {
 
     fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {
         let mut next = Some(first);
-        for _ in 0..BURST {
+        for _ in 0..=BURST {
             match next {
                 Some(Recorded::Safe(position)) => self.outbox.recorded(position),
+                Some(Recorded::Job(number)) => self.outbox.job_recorded(number),
                 Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
-                None => break,
+                None => return Ok(()),
             }
             next = self.recorded.try_recv().ok();
         }
+        // What was taken last must not be lost.
         match next {
-            Some(Recorded::Safe(position)) => self.outbox.recorded(position),
-            Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
-            None => {}
+            Some(last) => self.take_recorded(last),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn answered(&mut self, answered: Answered) {
@@ -296,7 +311,10 @@ impl Sink<'_> {
         self.metrics.requests.with_label_values(&[api.name(), status.name()]).inc();
         self.metrics.request_duration.with_label_values(&[api.name()]).observe(took.as_secs_f64());
         let now = self.clock.now();
-        if let Some(ApiUsage { used, limit }) = self.client.api_usage() {
+        // Else nobody told anything, and the usage is that of an earlier answer.
+        let told = matches!(status, CallStatus::Ok | CallStatus::Refused4xx);
+        if let Some(ApiUsage { used, limit }) = self.client.api_usage().filter(|_| told) {
+            self.metrics.budget.told_timestamp.set(now / 1_000);
             self.metrics.api_requests_used.set(used);
             self.metrics.api_requests_limit.set(limit);
             self.outbox.tell_usage(Usage { used, limit }, now);
@@ -316,7 +334,10 @@ impl Sink<'_> {
             warn!("the process stood still; nothing is sent until the group says that the partitions are still ours");
             self.commands.send(Command::Confirm).map_err(|_| Error::Ended)?;
         }
-        self.outbox.expect_more(!self.records.is_empty() && self.has_room());
+        let room = self.has_room();
+        let at_hand = self.records.len();
+        let to_read = at_hand + self.to_read.values().sum::<usize>();
+        self.outbox.expect_more(at_hand > 0 && room, if room { to_read } else { 0 });
         while !self.standstill.unsure()
             && let Some(request) = self.outbox.next_request(now)
         {
@@ -351,6 +372,14 @@ impl Sink<'_> {
             match effect {
                 Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
                 Effect::Held { code, hint } => self.tell_held(&code, hint),
+                // Crash here: the job stays empty, as its upload waits for the record.
+                Effect::RecordJob { number, records } => {
+                    self.recorder.record_job(number, &records).map_err(Error::Record)?;
+                }
+                Effect::ForgetJob { job, partitions } => {
+                    self.recorder.forget_job(job, &partitions).map_err(Error::Record)?;
+                }
+                Effect::JobEnded { fate, code } => self.tell_job(fate, &code),
                 Effect::Settled(settled) => {
                     self.count(&settled, now);
                     self.unsent.push_back(settled);
@@ -377,12 +406,14 @@ impl Sink<'_> {
 
     fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
         self.assigned = None;
+        self.takeover = JoinSet::new();
+        self.to_read.clear();
         for partition in &partitions {
             self.process.forget_lag(Topic::Upserts, *partition);
         }
-        self.outbox.revoke(&partitions);
-        // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
         let now = self.clock.now();
+        self.outbox.revoke(&partitions, now);
+        // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
         while let Ok(source) = self.records.try_recv() {
             self.outbox.push(source, now);
         }
@@ -395,7 +426,7 @@ impl Sink<'_> {
         self.stopping = true;
         if self.handover.is_none() {
             let partitions = self.outbox.partitions();
-            self.outbox.revoke(&partitions);
+            self.outbox.revoke(&partitions, self.clock.now());
             let deadline = Instant::now() + self.handover_wait;
             self.handover = Some(Handover { partitions, deadline, reply: None });
         }
@@ -408,7 +439,7 @@ impl Sink<'_> {
             self.handover = Some(handover);
             return;
         }
-        let offsets = self.outbox.leave(&handover.partitions);
+        let offsets = self.outbox.leave(&handover.partitions, self.clock.now());
         match handover.reply {
             // Crash here: the offsets are not committed; the next owner sends these rows again, which changes nothing.
             Some(reply) => {

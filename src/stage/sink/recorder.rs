@@ -1,7 +1,7 @@
-//! Writes outcomes and dead letters, and says when they are safe.
+//! Writes outcomes, dead letters and records of jobs, and says when they are safe.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
@@ -10,14 +10,18 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, T
 use tokio::sync::mpsc;
 
 use super::outbox::{Position, Settled};
+use crate::bulk_job::BulkJob;
 use crate::config::{Config, Topics};
 use crate::dead_letter::DeadLetter;
+use crate::event::SalesforceId;
 use crate::kafka;
 
 /// What became of the records of one upsert.
 #[derive(Debug)]
 pub enum Recorded {
     Safe(Position),
+    /// A job is recorded in all its partitions.
+    Job(u64),
     Failed(KafkaError),
 }
 
@@ -25,16 +29,24 @@ pub struct Recorder {
     producer: ThreadedProducer<Context>,
     outcomes: String,
     dead_letters: String,
+    bulk_jobs: String,
 }
 
 struct Context {
     reports: mpsc::UnboundedSender<Recorded>,
 }
 
-/// Shared by the records of one upsert.
+/// Shared by the records of one upsert or one job.
 struct Ticket {
-    position: Position,
-    records_left: AtomicU8,
+    /// None: nobody asks.
+    told: Option<Told>,
+    records_left: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+enum Told {
+    Row(Position),
+    Job(u64),
 }
 
 impl Recorder {
@@ -52,8 +64,13 @@ impl Recorder {
             .set("message.timeout.ms", "0")
             .set("linger.ms", "5");
         let producer = ThreadedProducer::from_config_and_context(&client, Context { reports })?;
-        let Topics { outcomes, dead_letters, .. } = &config.topics;
-        let recorder = Self { producer, outcomes: outcomes.clone(), dead_letters: dead_letters.clone() };
+        let Topics { outcomes, dead_letters, bulk_jobs, .. } = &config.topics;
+        let recorder = Self {
+            producer,
+            outcomes: outcomes.clone(),
+            dead_letters: dead_letters.clone(),
+            bulk_jobs: bulk_jobs.clone(),
+        };
         Ok((recorder, receiver))
     }
 
@@ -64,8 +81,8 @@ impl Recorder {
         if queued >= QUEUE_RECORDS_MAX {
             return Ok(false);
         }
-        let count = u8::from(settled.outcome.is_some()) + u8::from(settled.dead_letter.is_some());
-        let ticket = Arc::new(Ticket { position: settled.position, records_left: AtomicU8::new(count) });
+        let count = usize::from(settled.outcome.is_some()) + usize::from(settled.dead_letter.is_some());
+        let ticket = Ticket::new(Some(Told::Row(settled.position)), count);
         if let Some(dead_letter) = &settled.dead_letter {
             let key = dead_letter.key.clone().unwrap_or_default();
             self.send(&self.dead_letters, &key, &DeadLetter::encode(dead_letter), &ticket)?;
@@ -74,6 +91,28 @@ impl Recorder {
             self.send(&self.outcomes, outcome.key().as_bytes(), &outcome.encode(), &ticket)?;
         }
         Ok(true)
+    }
+
+    /// Queues the records of a job, each for the partition whose rows it names.
+    pub fn record_job(&self, number: u64, records: &[(i32, BulkJob)]) -> KafkaResult<()> {
+        let ticket = Ticket::new(Some(Told::Job(number)), records.len());
+        for (partition, job) in records {
+            let (key, value) = (job.job.as_str(), job.encode());
+            let record = BaseRecord::with_opaque_to(&self.bulk_jobs, Arc::clone(&ticket)).partition(*partition);
+            self.producer.send(record.key(key).payload(&value)).map_err(|(error, _)| error)?;
+        }
+        Ok(())
+    }
+
+    /// Queues the tombstones of a job that is done with.
+    pub fn forget_job(&self, job: SalesforceId, partitions: &[i32]) -> KafkaResult<()> {
+        let ticket = Ticket::new(None, partitions.len());
+        for partition in partitions {
+            let record: BaseRecord<'_, str, [u8], Arc<Ticket>> =
+                BaseRecord::with_opaque_to(&self.bulk_jobs, Arc::clone(&ticket)).partition(*partition);
+            self.producer.send(record.key(job.as_str())).map_err(|(error, _)| error)?;
+        }
+        Ok(())
     }
 
     fn send(&self, topic: &str, key: &[u8], value: &[u8], ticket: &Arc<Ticket>) -> KafkaResult<()> {
@@ -85,6 +124,12 @@ impl Recorder {
 /// Half of librdkafka's default queue of 100,000 records.
 const QUEUE_RECORDS_MAX: usize = 50_000;
 
+impl Ticket {
+    fn new(told: Option<Told>, records: usize) -> Arc<Self> {
+        Arc::new(Self { told, records_left: AtomicUsize::new(records) })
+    }
+}
+
 impl ClientContext for Context {}
 
 impl ProducerContext for Context {
@@ -92,9 +137,13 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
         let recorded = match result {
-            // The other record of the upsert is still on its way.
+            // Another record of the same is still on its way.
             Ok(_) if ticket.records_left.fetch_sub(1, Ordering::AcqRel) > 1 => return,
-            Ok(_) => Recorded::Safe(ticket.position),
+            Ok(_) => match ticket.told {
+                Some(Told::Row(position)) => Recorded::Safe(position),
+                Some(Told::Job(number)) => Recorded::Job(number),
+                None => return,
+            },
             // The end of the process throws away what it could not write; nothing of it was committed.
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) => {
                 return;

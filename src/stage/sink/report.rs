@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Sink;
-use super::outbox::Settled;
+use super::outbox::{JobFate, Settled};
 use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::event::Millis;
@@ -44,10 +44,11 @@ impl Sink<'_> {
     }
 
     /// Statistics may still tell of partitions that went to somebody else, who tells of them, too.
-    pub(super) fn lags(&self, lags: &[Lag]) {
+    pub(super) fn lags(&mut self, lags: &[Lag]) {
         let assigned = self.assigned.as_deref().unwrap_or_default();
         for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
             self.process.consumer_lag(Topic::Upserts, lag.partition).set(lag.records);
+            self.to_read.insert(lag.partition, usize::try_from(lag.records).unwrap_or(0));
         }
     }
 
@@ -59,6 +60,20 @@ impl Sink<'_> {
         }
     }
 
+    pub(super) fn tell_job(&mut self, fate: JobFate, code: &str) {
+        self.metrics.bulk_jobs_ended.with_label_values(&[fate.name()]).inc();
+        match fate {
+            JobFate::Complete => debug!("a Bulk job is complete"),
+            JobFate::Refused | JobFate::Failed | JobFate::Aborted => {
+                warn!(
+                    fate = fate.name(),
+                    code, "a Bulk job came to nothing; its rows go by composite calls for a while"
+                );
+            }
+            JobFate::Gone => warn!("Salesforce does not know a Bulk job any more; its rows are sent again"),
+        }
+    }
+
     /// What changes slowly.
     pub(super) fn report_budget(&mut self, now: Millis) {
         let held = self.outbox.held();
@@ -66,7 +81,9 @@ impl Sink<'_> {
         if held == 0 {
             self.told.codes.clear();
         }
-        let forecast = self.outbox.forecast(now);
+        let spent = self.outbox.waiting() == Some(Wait::Quota);
+        self.metrics.budget.tell(self.outbox.budget(), spent, now);
+        let forecast = self.outbox.budget().forecast(now).at();
         self.metrics.api_exhausted_timestamp.set(forecast.unwrap_or(0) / 1_000);
         let moved = match (self.told.forecast, forecast) {
             (Some(told), Some(at)) => at.abs_diff(told) >= FORECAST_MOVED_MS.unsigned_abs(),
@@ -97,6 +114,7 @@ impl Sink<'_> {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let (window, rows) = self.outbox.pace();
         self.metrics.pending_rows.set(gauge(self.outbox.pending()));
+        self.metrics.bulk_jobs.set(gauge(self.outbox.jobs()));
         self.metrics.in_flight_requests.set(gauge(self.outbox.in_flight()));
         self.metrics.window_requests.set(gauge(window));
         self.metrics.request_limit_rows.set(gauge(rows));

@@ -99,7 +99,9 @@ fn survive(seed: u64, kills: usize, protocol: String) {
     let verdict = Verdict { seed, site: &site, storm: &storm, places: &places };
     verdict.settles();
     verdict.org_is_right();
+    verdict.no_job_is_left();
     let conserved = verdict.everything_is_conserved();
+    assert!(conserved.jobs > 0, "seed {seed}: some backlogs went as jobs");
     assert!(
         site.fenced <= site.kills.get(&Victim::Broker).copied().unwrap_or(0),
         "only a broker that dies is a reason"

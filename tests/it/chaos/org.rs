@@ -122,6 +122,8 @@ impl ChaosOrg {
         let arguments = [
             ["emulate", "--log-level=warn"].as_slice(),
             &["--listen", &listen, "--data", &data, "--daily-api-requests", "1000000000"],
+            // A job takes its time, so that kills come in the middle of it.
+            &["--bulk-delay", "100ms"],
             &["--client-secret-file", &secret, "--control-token-file", &token],
         ];
         let process = Process::spawn("emulate", &mut harness::command(&arguments.concat()));

@@ -202,6 +202,7 @@ impl Site {
             properties: "\"reconnect.backoff.max.ms\" = \"500\"\n",
             port,
         };
-        settings.text() + &self.org.section()
+        // Whatever waits goes as jobs, which the kills are to meet.
+        settings.text() + "bulk_rows_min = 5\nbulk_patience = 0\n" + &self.org.section()
     }
 }

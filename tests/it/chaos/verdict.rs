@@ -41,6 +41,8 @@ pub struct Conserved {
     upserts: usize,
     outcomes: usize,
     outcomes_again: usize,
+    /// Bulk jobs whose records compaction has left.
+    pub jobs: usize,
 }
 
 impl Verdict<'_> {
@@ -74,6 +76,21 @@ impl Verdict<'_> {
         });
     }
 
+    /// No Bulk job is left behind: what is recorded of each ends with a tombstone.
+    #[track_caller]
+    pub fn no_job_is_left(&self) {
+        harness::until(&format!("seed {}: every job to be done with", self.seed), AFTERWARDS, || {
+            let mut last = BTreeMap::new();
+            for record in self.read(&self.site.names.topics.bulk_jobs) {
+                last.insert((record.partition, record.key), record.value.is_some());
+            }
+            match last.values().filter(|open| **open).count() {
+                0 => Ok(()),
+                open => Err(format!("{open} of {} records are open", last.len())),
+            }
+        });
+    }
+
     /// Every consumed record and every upsert has ended in exactly one way.
     #[track_caller]
     pub fn everything_is_conserved(&self) -> Conserved {
@@ -82,6 +99,8 @@ impl Verdict<'_> {
         let refused = self.every_refused_record_has_its_dead_letter(&mut conserved);
         self.every_rekeyed_record_was_sent_once(&refused, &mut conserved);
         self.every_upsert_has_its_outcome(&mut conserved);
+        let jobs: BTreeSet<_> = self.read(&self.site.names.topics.bulk_jobs).into_iter().map(|it| it.key).collect();
+        conserved.jobs = jobs.len();
         conserved
     }
 

@@ -78,6 +78,11 @@ impl Rollbook {
             && self.process.log().contains("(Fatal) Message consumption error: FencedInstanceId")
     }
 
+    /// Of the metrics and health port.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
     #[track_caller]
     pub fn metrics(&self) -> String {
         self.get("/metrics").expect("the port answers").body

@@ -1,6 +1,8 @@
 //! Nothing secret and nothing personal is said: a run whose secrets and people are canaries, and whose every error path
 //! has something to repeat. Looking for them in the code would find only the places that somebody thought of.
 
+mod commands;
+
 use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,10 +11,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use openssl::rsa::Rsa;
 use rollbook::avro;
 use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::emulator::schema::Schema;
-use rollbook::emulator::{Fault, FaultAction, Options};
+use rollbook::emulator::{Credentials, Fault, FaultAction, JwtKey, Options};
 use rollbook::event::{EventKind, MemberKey};
 use rollbook::outcome::Outcome;
 use rollbook::stage::fold::KIND_HEADER;
@@ -34,46 +37,103 @@ const SAVES: &str = "/composite";
 const TOKEN: &str = "/oauth2/token";
 const STOPS_WITHIN: Duration = Duration::from_mins(1);
 
+/// How Rollbook logs in, and what must never be said of it.
+struct Flow {
+    /// The section `salesforce.auth`.
+    auth: String,
+    secrets: Vec<String>,
+    /// The same of what went to and fro: what was signed, and what the org gave out.
+    exchanged: fn(&Tap) -> Vec<String>,
+}
+
 /// The installation, and what is between it and the org.
 struct Scene {
     world: World,
     tap: Tap,
+    /// Of secrets.
     folder: PathBuf,
+    flow: Flow,
+}
+
+/// Writes a file of this folder; its path as a text in TOML.
+fn file(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, content).expect("the target folder is writable");
+    format!("{:?}", path.display().to_string())
+}
+
+fn refresh_token(credentials: &mut Credentials, folder: &Path) -> Flow {
+    credentials.client_secret = CLIENT_SECRET.into();
+    credentials.refresh_token = Some(REFRESH_TOKEN.into());
+    credentials.rotate_refresh_tokens = true;
+    let auth = format!(
+        "flow = \"refresh_token\"\nclient_id = \"rollbook\"\nclient_secret_file = {}\nrefresh_token_file = {}",
+        file(folder, "client", CLIENT_SECRET),
+        file(folder, "refresh", REFRESH_TOKEN),
+    );
+    let exchanged = |tap: &Tap| {
+        let answered = tap.answered();
+        ["\"access_token\":\"", "\"refresh_token\":\""].map(|opening| after(&answered, opening)).concat()
+    };
+    Flow { auth, secrets: vec![CLIENT_SECRET.to_owned(), REFRESH_TOKEN.to_owned()], exchanged }
+}
+
+fn jwt_bearer(credentials: &mut Credentials, folder: &Path) -> Flow {
+    let key = Rsa::generate(2048).expect("a key");
+    let public = key.public_key_to_pem().expect("PEM");
+    credentials.jwt_key = JwtKey::from_pem(&public).expect("a public key");
+    let pem = String::from_utf8(key.private_key_to_pem().expect("PEM")).expect("PEM is ASCII");
+    let auth = format!(
+        "flow = \"jwt_bearer\"\nclient_id = \"rollbook\"\nusername = {:?}\nprivate_key_file = {}",
+        credentials.username,
+        file(folder, "key", &pem),
+    );
+    let secrets = key_lines(&pem);
+    assert!(secrets.len() > 20, "of a key of 2048 bits");
+    let exchanged = |tap: &Tap| {
+        // The signature, without which an assertion is worth nothing. The next request may follow without a gap.
+        let signature = |assertion: String| assertion.rsplit('.').next().unwrap_or_default()[..300].to_owned();
+        let signatures: Vec<String> = after(&tap.asked(), "assertion=").into_iter().map(signature).collect();
+        [signatures, after(&tap.answered(), "\"access_token\":\"")].concat()
+    };
+    Flow { auth, secrets, exchanged }
+}
+
+/// Each line of a key gives a part of it away.
+fn key_lines(pem: &str) -> Vec<String> {
+    pem.lines().filter(|line| line.len() == 64).map(str::to_owned).collect()
+}
+
+/// What stands behind each opening: a token of any kind.
+fn after(said: &str, opening: &str) -> Vec<String> {
+    let token = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "!._-".contains(*c)).collect();
+    let found: Vec<String> = said.split(opening).skip(1).map(token).collect();
+    assert!(!found.is_empty(), "{opening} went by");
+    found
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(test: &str, flow: fn(&mut Credentials, &Path) -> Flow) -> Self {
         let secure = harness::sasl_ssl();
         let kafka = Connection { bootstrap: secure.bootstrap.clone(), properties: secure.properties(SCRAM) };
+        let folder = harness::folder().join(test);
+        fs::create_dir_all(&folder).expect("the target folder is writable");
         let mut options = Options::new(Schema::load_embedded());
-        options.credentials.client_secret = CLIENT_SECRET.into();
-        options.credentials.refresh_token = Some(REFRESH_TOKEN.into());
-        options.credentials.rotate_refresh_tokens = true;
-        let mut world = World::on("secrets", kafka, "", options);
+        let flow = flow(&mut options.credentials, &folder);
+        let mut world = World::on(test, kafka, "", options);
         let tap = Tap::before(world.org.address());
         world.salesforce = Gate::open_to(tap.address);
-        let folder = harness::folder().join(format!("{}-secrets", world.names.prefix));
-        fs::create_dir_all(&folder).expect("the target folder is writable");
-        let file = |name: &str, secret: &str| {
-            let path = folder.join(name);
-            fs::write(&path, secret).expect("the target folder is writable");
-            path.display().to_string()
-        };
-        world.auth = Some(format!(
-            "flow = \"refresh_token\"\nclient_id = \"rollbook\"\nclient_secret_file = {:?}\nrefresh_token_file = {:?}",
-            file("client", CLIENT_SECRET),
-            file("refresh", REFRESH_TOKEN),
-        ));
+        world.auth = Some(flow.auth.clone());
         let basic = format!("Basic {}", STANDARD.encode(REGISTRY_LOGIN));
         let front = TlsFront::before(harness::registry().address, &basic);
         let (user, password) = REGISTRY_LOGIN.split_once(':').expect("a pair");
         world.sections = format!(
-            "[registry]\nurl = \"https://{}/apis/ccompat/v7\"\nusername = {user:?}\npassword_file = {:?}\nca_file = {:?}\n",
+            "[registry]\nurl = \"https://{}/apis/ccompat/v7\"\nusername = {user:?}\npassword_file = {}\nca_file = {:?}\n",
             front.address,
-            file("registry", password),
+            file(&folder, "registry", password),
             front.ca.display().to_string(),
         );
-        Self { world, tap, folder }
+        Self { world, tap, folder, flow }
     }
 
     /// Started with all of its log on.
@@ -84,36 +144,48 @@ impl Scene {
         Rollbook::start_command(&format!("{}-{instance}", self.world.names.prefix), &mut run, port)
     }
 
-    /// Exit code and everything said by a command with the instance's configuration.
-    fn said_by(&self, arguments: &[&str]) -> (i32, String) {
+    /// A command, with all of its log on.
+    fn run(&self, arguments: &[&str]) -> Said {
         let config = self.world.config("tool", 0);
-        let output = command(&[arguments, &["--log-level", "debug", "--config", text(&config)]].concat()).output();
+        let output = command(&[arguments, &["--log-level", "trace", "--config", text(&config)]].concat()).output();
         let output = output.expect("the binary is built");
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.code().unwrap_or(-1), said.concat())
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Said { code: output.status.code().unwrap_or(-1), stdout, stderr }
     }
 
-    /// What must not be said: the canaries, and what the org gave out meanwhile.
+    /// What opens doors.
     fn secrets(&self) -> Vec<String> {
-        let answered = self.tap.answered();
-        let given = ["access_token", "refresh_token"].map(|name| {
-            let name = format!("\"{name}\":\"");
-            answered.split(&name).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
-        });
-        let [access_tokens, refresh_tokens]: [Vec<String>; 2] = given;
-        assert!(!access_tokens.is_empty() && !refresh_tokens.is_empty(), "the org gave tokens");
-        let own = [CANARY.to_owned(), SCRAM.password.to_owned(), STANDARD.encode(REGISTRY_LOGIN)];
-        [own.to_vec(), access_tokens, refresh_tokens].concat().into_iter().map(|it| it.to_lowercase()).collect()
+        let own = [SCRAM.password, REGISTRY_LOGIN.split_once(':').expect("a pair").1, &STANDARD.encode(REGISTRY_LOGIN)];
+        [own.map(str::to_owned).to_vec(), self.flow.secrets.clone(), (self.flow.exchanged)(&self.tap)].concat()
     }
 
+    /// Neither a secret nor anybody's data.
     #[track_caller]
     fn silent(&self, place: &str, said: &str) {
-        let said = said.to_lowercase();
-        for secret in self.secrets() {
-            if let Some(at) = said.find(&secret) {
-                let around: String = said.chars().skip(at.saturating_sub(200)).take(400).collect();
-                panic!("{place} says `{secret}`: …{around}…");
-            }
+        without(place, said, &[self.secrets(), vec![CANARY.to_owned()]].concat());
+    }
+}
+
+/// By a command.
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    fn all(&self) -> String {
+        format!("{}\n{}", self.stdout, self.stderr)
+    }
+}
+
+#[track_caller]
+fn without(place: &str, said: &str, secrets: &[String]) {
+    let said = said.to_lowercase();
+    for secret in secrets {
+        if let Some(at) = said.find(&secret.to_lowercase()) {
+            let around: String = said.chars().skip(at.saturating_sub(200)).take(400).collect();
+            panic!("{place} says `{secret}`: …{around}…");
         }
     }
 }
@@ -123,13 +195,13 @@ fn text(path: &Path) -> &str {
 }
 
 /// Answers of an org, and of what stands before it, that repeat what they were asked with.
-fn talkative_org(world: &World) {
-    let page = format!("<html>{CLIENT_SECRET} {REFRESH_TOKEN} {EMAIL}</html>");
+fn talkative_org(Scene { world, flow, .. }: &Scene) {
+    let page = format!("<html>{} {EMAIL}</html>", flow.secrets.join("\n"));
     world.org.add_fault(Fault::next(TOKEN, FaultAction::Answer { status: 503, body: page.clone() }));
-    let proxy = json!([{ "errorCode": REFRESH_TOKEN, "message": CLIENT_SECRET }]).to_string();
+    let proxy = json!([{ "errorCode": flow.secrets[0], "message": flow.secrets.join(" ") }]).to_string();
     world.org.add_fault(Fault::next(TOKEN, FaultAction::Answer { status: 407, body: proxy }));
     let answers = [
-        FaultAction::refuse(401, "INVALID_SESSION_ID", &format!("Session of {EMAIL} expired: {REFRESH_TOKEN}")),
+        FaultAction::refuse(401, "INVALID_SESSION_ID", &format!("Session of {EMAIL} expired: {}", flow.secrets[0])),
         FaultAction::Answer { status: 502, body: page },
         FaultAction::refuse(500, "UNKNOWN_EXCEPTION", &format!("{NAME} <{EMAIL}>")),
         FaultAction::refuse(503, EMAIL, EMAIL),
@@ -211,12 +283,36 @@ fn file_names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn no_secret_and_nobodys_name_is_in_anything_that_a_run_says() {
-    let scene = Scene::new();
+    let scene = Scene::new("secrets-refresh", refresh_token);
+    let member = run_is_silent(&scene);
+    let asked = scene.tap.asked();
+    for sent in [CLIENT_SECRET, REFRESH_TOKEN, EMAIL] {
+        assert!(asked.contains(sent), "{sent} was not sent");
+    }
+    let token = fs::metadata(scene.folder.join("refresh")).expect("it is there");
+    assert_eq!((token.permissions().mode() & 0o777, file_names(&scene.folder).len()), (0o600, 3));
+    commands::are_silent(&scene, member);
+    commands::wrong_settings_are_silent(&scene);
+}
+
+#[test]
+fn neither_the_private_key_nor_what_it_signed_is_in_anything_that_a_run_says() {
+    let scene = Scene::new("secrets-jwt", jwt_bearer);
+    let member = run_is_silent(&scene);
+    let asked = scene.tap.asked();
+    assert!(asked.contains(EMAIL) && asked.contains("assertion="), "they were sent");
+    without("what the org is asked", &asked, &scene.flow.secrets);
+    commands::are_silent(&scene, member);
+    commands::a_damaged_key_is_not_said(&scene);
+}
+
+/// Everything that a run says while an org that repeats everything refuses logins, calls and rows. Hands back a member.
+fn run_is_silent(scene: &Scene) -> MemberKey {
     let world = &scene.world;
     let campaign = world.campaign("Launch");
     let members: Vec<_> =
         (0..4).map(|number| MemberKey { campaign, person: world.lead(&format!("{NAME}-{number}")) }).collect();
-    talkative_org(world);
+    talkative_org(scene);
     let mut rollbook = scene.start("one").ready();
     for member in &members {
         harness::write(&world.client(), &good(world, *member));
@@ -240,14 +336,15 @@ fn no_secret_and_nobodys_name_is_in_anything_that_a_run_says() {
         let answer = rollbook.get(path).expect("the port answers");
         scene.silent(place, &answer.body);
     }
+    for format in [&[][..], &["--json"]] {
+        let status = scene.run(&[&["status", "--url", rollbook.url()], format].concat());
+        assert_eq!(status.code, 0, "{}", status.all());
+        scene.silent("status", &status.all());
+    }
     rollbook.process.signal("TERM");
     assert!(rollbook.process.wait(STOPS_WITHIN).expect("it ends").success());
 
-    // Everything was there to be said, and the error paths have spoken.
-    let asked = scene.tap.asked();
-    for sent in [CLIENT_SECRET, REFRESH_TOKEN, EMAIL] {
-        assert!(asked.contains(sent), "{sent} was not sent");
-    }
+    // The error paths have spoken.
     let log = rollbook.process.log();
     assert!(log.contains("DEBUG") && log.contains("call to Salesforce failed"), "{}", rollbook.process.log_tail());
     let letters = world.dead_letters();
@@ -264,35 +361,5 @@ fn no_secret_and_nobodys_name_is_in_anything_that_a_run_says() {
     scene.silent("an outcome", &all(outcomes.iter().map(|record| (&record.key, &record.headers, read(record)))));
     scene.silent("a URL", &all(scene.tap.urls()));
     scene.silent("a file's name", &all(file_names(harness::folder())));
-    let token = fs::metadata(scene.folder.join("refresh")).expect("it is there");
-    assert_eq!((token.permissions().mode() & 0o777, file_names(&scene.folder).len()), (0o600, 3));
-
-    commands_are_silent(&scene);
-}
-
-fn commands_are_silent(scene: &Scene) {
-    for arguments in [
-        &["check"][..],
-        &["check", "--json"],
-        &["doctor"],
-        &["doctor", "--json"],
-        &["dead-letters", "list"],
-        &["dead-letters", "list", "--each"],
-        &["topics", "check"],
-    ] {
-        let (code, said) = scene.said_by(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {said}");
-        scene.silent(&format!("{arguments:?}"), &said);
-    }
-    // Refused logins, in the words of an org that repeats everything.
-    let refusal = json!({ "error": "invalid_grant", "error_description": format!("{REFRESH_TOKEN} {CLIENT_SECRET}") });
-    let refusal = || FaultAction::Answer { status: 400, body: refusal.to_string() };
-    scene.world.org.add_fault(Fault::next(TOKEN, refusal()).times(2));
-    let (code, said) = scene.said_by(&["doctor"]);
-    assert!(code == 1 && said.contains("invalid_grant"), "{code}: {said}");
-    scene.silent("a refused doctor", &said);
-    let mut refused = scene.start("refused");
-    assert!(!refused.process.wait(STOPS_WITHIN).expect("it ends").success());
-    assert!(refused.process.log().contains("invalid_grant"), "{}", refused.process.log_tail());
-    scene.silent("a refused start", &refused.process.log());
+    members[0]
 }

@@ -114,6 +114,14 @@ impl World {
         file
     }
 
+    /// Exit code, stdout and stderr of a command with the installation's configuration.
+    pub fn tool(&self, arguments: &[&str]) -> (i32, String, String) {
+        let config = self.config("tool", 0);
+        let output = harness::command(arguments).env("ROLLBOOK_CONFIG", config).output().expect("the binary is built");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+
     fn properties(&self) -> String {
         let lines: Vec<String> =
             self.kafka.properties.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect();

@@ -15,7 +15,7 @@ use rollbook::event::SalesforceId;
 use rollbook::salesforce::bulk::{JobInfo, JobRow, JobState, ResultKind, RowEnd, fits_bulk, sheet};
 use rollbook::salesforce::wire::Record;
 use rollbook::salesforce::{ApiUsage, Client, Error};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{config, config_for};
@@ -42,10 +42,7 @@ impl Org {
     }
 
     async fn control(&self, method: &str, path: &str, body: Value) {
-        let url = format!("{}/emulator/{path}", self.emulator.base_url());
-        let request = reqwest::Client::new().request(method.parse().expect("a method"), url).json(&body);
-        let answer = request.header("x-emulator-token", self.control_token.expose_secret()).send().await;
-        assert!(answer.expect("an answer").status().is_success(), "{path}");
+        super::control(&self.emulator, &self.control_token, (method, path), body).await;
     }
 
     async fn steps(&self, count: usize) {
@@ -55,9 +52,9 @@ impl Org {
     }
 
     /// A job that has its rows and waits for its first step.
-    async fn closed(&self, rows: impl Iterator<Item = Record>) -> SalesforceId {
+    async fn closed(&self, rows: impl Iterator<Item = Record> + Clone) -> SalesforceId {
         let job = self.client.create_job(OBJECT).await.expect("a job");
-        self.client.upload_job(job, sheet(rows)).await.expect("an upload");
+        self.client.upload_job(job, sheet(|| rows.clone())).await.expect("an upload");
         self.client.close_job(job).await.expect("closed");
         job
     }
@@ -93,7 +90,7 @@ fn row(external_id: &str, field: &str, value: impl Into<Value>) -> Record {
     Record::from_iter([("external_id__c".to_owned(), external_id.into()), (field.to_owned(), value.into())])
 }
 
-fn rows(count: usize) -> impl Iterator<Item = Record> {
+fn rows(count: usize) -> impl Iterator<Item = Record> + Clone {
     (0..count).map(|number| row(&format!("k{number}"), "plays__c", number))
 }
 
@@ -117,7 +114,7 @@ async fn a_job_is_followed_from_its_opening_to_the_end_of_each_row() {
     let mut known_row = row("b", "plays__c", 2);
     known_row.insert("entry_name__c".into(), Value::Null);
     let rows = [row("a", "plays__c", 1), known_row, row("c", "email__c", "none"), row("d", "user__c", long.as_str())];
-    org.client.upload_job(job, sheet(rows.into_iter())).await.expect("an upload");
+    org.client.upload_job(job, sheet(|| rows.iter().cloned())).await.expect("an upload");
     org.client.close_job(job).await.expect("closed");
     assert_eq!(org.info(job).await, state(JobState::UploadComplete));
     org.steps(1).await;
@@ -196,10 +193,10 @@ async fn what_a_job_does_not_allow_is_refused_and_holds_up_nothing_else() {
     let org = Org::held().await;
     let wrong = (400, "INVALIDJOBSTATE".to_owned(), Disposition::Isolate);
     let job = org.client.create_job(OBJECT).await.expect("a job");
-    org.client.upload_job(job, sheet(rows(1))).await.expect("an upload");
-    assert_eq!(refused(org.client.upload_job(job, sheet(rows(1))).await), wrong, "a second upload");
+    org.client.upload_job(job, sheet(|| rows(1))).await.expect("an upload");
+    assert_eq!(refused(org.client.upload_job(job, sheet(|| rows(1))).await), wrong, "a second upload");
     org.client.close_job(job).await.expect("closed");
-    assert_eq!(refused(org.client.upload_job(job, sheet(rows(1))).await), wrong, "an upload to a closed job");
+    assert_eq!(refused(org.client.upload_job(job, sheet(|| rows(1))).await), wrong, "an upload to a closed job");
     assert_eq!(refused(org.client.close_job(job).await), wrong, "closed twice");
     assert_eq!(refused(org.client.job_results(job, ResultKind::Failed).await), wrong, "results of a job under way");
     org.steps(2).await;
@@ -224,7 +221,7 @@ async fn a_session_that_expires_in_the_middle_is_renewed_for_every_call() {
     let expire = || org.emulator.expire_tokens();
     let job = org.client.create_job(OBJECT).await.expect("a job");
     expire();
-    org.client.upload_job(job, sheet(rows(3))).await.expect("the rows are sent again");
+    org.client.upload_job(job, sheet(|| rows(3))).await.expect("the rows are sent again");
     expire();
     org.client.close_job(job).await.expect("closed");
     expire();
@@ -248,7 +245,7 @@ async fn a_page_in_place_of_an_answer_is_none() {
     page();
     outage(org.client.create_job(OBJECT).await.expect_err("a page"));
     page();
-    outage(org.client.upload_job(job, sheet(rows(1))).await.expect_err("a page"));
+    outage(org.client.upload_job(job, sheet(|| rows(1))).await.expect_err("a page"));
     page();
     outage(org.client.close_job(job).await.expect_err("a page"));
     page();
@@ -270,7 +267,7 @@ async fn an_upload_may_take_longer_than_other_requests() {
     let job = client.create_job(OBJECT).await.expect("a job");
     let slow = |path| Fault::next(path, FaultAction::Proceed).delayed(Duration::from_millis(2_500));
     org.emulator.add_fault(slow("batches"));
-    client.upload_job(job, sheet(rows(1))).await.expect("an upload");
+    client.upload_job(job, sheet(|| rows(1))).await.expect("an upload");
     org.emulator.add_fault(slow("jobs/ingest"));
     assert_eq!(client.job(job).await.expect_err("a timeout").code(), "transport");
 }

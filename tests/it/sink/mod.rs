@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod bounded;
+mod bulk;
 mod bulk_client;
 mod calls;
 mod client;
@@ -18,7 +19,8 @@ use rollbook::config::Config;
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
 use rollbook::event::{MemberKey, SalesforceId};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 async fn org() -> Emulator {
     org_with(Schema::load_embedded()).await
@@ -54,6 +56,14 @@ fn config(bootstrap: &str, login_url: &str, client_id: &str, secret: &str) -> Co
 fn config_for(emulator: &Emulator, bootstrap: &str) -> Config {
     let credentials = emulator.credentials();
     config(bootstrap, &emulator.base_url(), &credentials.client_id, credentials.client_secret.expose_secret())
+}
+
+/// An order to the emulator.
+async fn control(org: &Emulator, token: &SecretString, (method, path): (&str, &str), body: Value) {
+    let url = format!("{}/emulator/{path}", org.base_url());
+    let request = reqwest::Client::new().request(method.parse().expect("a method"), url).json(&body);
+    let answer = request.header("x-emulator-token", token.expose_secret()).send().await;
+    assert!(answer.expect("an answer").status().is_success(), "{path}");
 }
 
 fn campaign(org: &Emulator, name: &str) -> SalesforceId {

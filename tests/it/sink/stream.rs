@@ -1,7 +1,7 @@
 //! The loop: upserts on a topic, an org that answers as Salesforce does, outcomes on a topic.
 //!
-//! librdkafka's mock cluster carries the records: what is proved here is what the sink does with them. Rebalances and
-//! transactions are proved on a real broker.
+//! librdkafka's mock cluster carries the records: what is proved here is what the sink does with them. Rebalances,
+//! transactions and more than the mock keeps (5 MB per partition) are proved on a real broker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use rollbook::config::Config;
+use rollbook::config::{Config, Topics};
 use rollbook::dead_letter::DeadLetter;
 use rollbook::emulator::{Emulator, Fault, FaultAction};
 use rollbook::event::MemberKey;
@@ -26,7 +26,7 @@ use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
 
 use super::{campaign, config, config_for, lead_in, org};
-use crate::harness::until;
+use crate::harness::{self, Names, until};
 
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 2;
@@ -36,8 +36,10 @@ pub(super) struct Stream {
     pub(super) org: Emulator,
     producer: BaseProducer,
     reader: BaseConsumer,
+    bootstrap: String,
+    names: Option<Names>,
     /// Dropped after the clients, which would wait for it at their end.
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) metrics: SinkMetrics,
@@ -57,23 +59,52 @@ impl Stream {
     }
 
     pub(super) fn start_with(org: Emulator) -> Self {
-        let cluster = MockCluster::new(1).expect("a mock cluster");
+        let mock = MockCluster::new(1).expect("a mock cluster");
         for topic in ["rollbook.upserts", "rollbook.bulk-jobs", "rollbook.outcomes", "rollbook.dead-letters"] {
-            cluster.create_topic(topic, PARTITIONS, 1).expect("a topic");
+            mock.create_topic(topic, PARTITIONS, 1).expect("a topic");
         }
+        let bootstrap = mock.bootstrap_servers();
+        Self::on(org, bootstrap, None, Some(mock))
+    }
+
+    /// Topics of its own on the real broker.
+    pub(super) fn on_broker(test: &str, org: Emulator) -> Self {
+        let broker = harness::kafka();
+        let names = harness::names(test);
+        let Topics { upserts, bulk_jobs, outcomes, dead_letters, .. } = &names.topics;
+        let large = [("max.message.bytes", "10485760")];
+        harness::create(&broker.client(), &[upserts, bulk_jobs, outcomes, dead_letters], PARTITIONS, &large);
+        Self::on(org, broker.bootstrap().to_owned(), Some(names), None)
+    }
+
+    fn on(
+        org: Emulator,
+        bootstrap: String,
+        names: Option<Names>,
+        mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    ) -> Self {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        client.set("bootstrap.servers", &bootstrap);
         let producer = client.clone().set("partitioner", "murmur2_random").create().expect("a producer");
-        let reader: BaseConsumer =
-            client.set("group.id", "test").set("auto.offset.reset", "earliest").create().expect("a consumer");
-        reader.subscribe(&["rollbook.outcomes", "rollbook.dead-letters"]).expect("a subscription");
+        let reader: BaseConsumer = client
+            .set("group.id", test_group(names.as_ref()))
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .expect("a consumer");
+        let topics = names.as_ref().map_or_else(Topics::default, |names| names.topics.clone());
+        reader.subscribe(&[&topics.outcomes, &topics.dead_letters]).expect("a subscription");
         let metrics = SinkMetrics::register(&prometheus::Registry::new()).expect("the names are distinct");
         let (outcomes, dead_letters) = (Vec::new(), Vec::new());
-        Self { org, producer, reader, cluster, outcomes, dead_letters, metrics }
+        Self { org, producer, reader, bootstrap, names, _mock: mock, outcomes, dead_letters, metrics }
     }
 
     pub(super) fn config(&self) -> Config {
-        config_for(&self.org, &self.cluster.bootstrap_servers())
+        let mut config = config_for(&self.org, &self.bootstrap);
+        if let Some(names) = &self.names {
+            config.application.clone_from(&names.prefix);
+            config.topics = names.topics.clone();
+        }
+        config
     }
 
     pub(super) fn run(&self) -> Running {
@@ -107,7 +138,8 @@ impl Stream {
     /// All rows of a member stand in its partition, whatever their own keys are.
     pub(super) fn send_bytes(&self, member: &str, key: &str, value: &[u8]) {
         let partition = i32::from(member.bytes().last().is_some_and(|it| it % 2 == 0)) % PARTITIONS;
-        let record = BaseRecord::to("rollbook.upserts").partition(partition).key(key).payload(value);
+        let upserts = self.names.as_ref().map_or("rollbook.upserts", |names| &names.topics.upserts);
+        let record = BaseRecord::to(upserts).partition(partition).key(key).payload(value);
         self.producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
     }
 
@@ -118,7 +150,7 @@ impl Stream {
                 while let Some(message) = self.reader.poll(Duration::from_millis(20)) {
                     let message = message.map_err(|error| error.to_string())?;
                     let value = message.payload().expect("a value");
-                    if message.topic() == "rollbook.outcomes" {
+                    if message.topic().ends_with("outcomes") {
                         self.outcomes.push(Outcome::decode(value).expect("an outcome"));
                     } else {
                         self.dead_letters.push(DeadLetter::decode(value).expect("a dead letter"));
@@ -141,10 +173,20 @@ impl Stream {
     }
 }
 
+fn test_group(names: Option<&Names>) -> String {
+    names.map_or_else(|| "test".to_owned(), |names| format!("{}-test", names.prefix))
+}
+
 impl Running {
     pub(super) async fn stop(self) {
         self.stop.request();
         self.task.await.expect("no panic").expect("an orderly end");
+    }
+
+    /// Ends it where it stands: nothing is committed, nobody is told.
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()), "it was running");
     }
 }
 
@@ -323,7 +365,7 @@ async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written(
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_credentials_are_seen_at_the_start_without_a_row() {
     let stream = Stream::start().await;
-    let config = config(&stream.cluster.bootstrap_servers(), &stream.org.base_url(), "rollbook", "wrong");
+    let config = config(&stream.bootstrap, &stream.org.base_url(), "rollbook", "wrong");
     let ended = tokio::time::timeout(PATIENCE, stream.run_with(config).task).await.expect("it does not wait for a row");
     let error = ended.expect("no panic").expect_err("there is no token");
     assert!(matches!(error, sink::Error::Login(_)), "{error}");

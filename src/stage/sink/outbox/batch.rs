@@ -27,6 +27,9 @@ const LOOKED_AT_MAX: usize = 10_000;
 const RETRY_TURN: u64 = 4;
 const BACKFILL_TURN: u64 = 16;
 
+/// So many times the wait for company is a burst measured.
+const BURST_WAITS: Millis = 3;
+
 /// Rows of one commit are read together: no row for this part of the wait means that they are all here.
 const SETTLE_PART: Millis = 20;
 
@@ -121,12 +124,23 @@ impl Outbox {
     fn waits_to_fill(&mut self, now: Millis) -> bool {
         let free = self.lanes.iter().filter(|(campaign, _)| !self.busy.contains(*campaign));
         let ready: usize = free.flat_map(|(_, lane)| &lane.ready).map(VecDeque::len).sum();
+        if ready < self.pace.rows() && !self.saving() {
+            self.burst_since = None;
+        }
         if ready == 0 || ready >= self.pace.rows() {
             self.partial_since = None;
-            return false;
+            return ready > 0 && self.measures_burst(now);
         }
         let since = *self.partial_since.get_or_insert(now);
         now < self.fill_until(since)
+    }
+
+    /// How large a burst is shows while it is read. The first full save waits for that, or a backlog for a job would have
+    /// cost calls before it is seen.
+    fn measures_burst(&mut self, now: Millis) -> bool {
+        let since = *self.burst_since.get_or_insert(now);
+        let wait = Millis::try_from(self.settings.batch_wait.as_millis()).unwrap_or(Millis::MAX / 8);
+        self.settings.costs.job_rows_min > 0 && self.more_to_read && now < since + wait * BURST_WAITS
     }
 
     /// Until when a save that is not full waits, which was first seen at `since`.
@@ -222,7 +236,8 @@ impl Outbox {
             self.admit(key, now);
             return Look::Gone;
         }
-        if self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person)) {
+        let kept_back = self.jobs.keeps(key.object) && slot.version.goes_by_bulk();
+        if kept_back || self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person)) {
             return Look::Passed;
         }
         // Each refusal halves the company that the row comes back in.

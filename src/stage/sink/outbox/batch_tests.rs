@@ -68,9 +68,9 @@ fn rows_that_are_read_together_share_a_call_and_a_stream_of_them_is_not_waited_f
         assert!(outbox.next_request(now).is_none(), "more may come within five milliseconds");
         now += 4;
     }
-    outbox.expect_more(true);
+    outbox.expect_more(true, 0);
     assert!(outbox.next_request(now + 1).is_none(), "more are there");
-    outbox.expect_more(false);
+    outbox.expect_more(false, 0);
     let request = outbox.next_request(now + 1).unwrap();
     assert_eq!(rows(&request).len(), 3);
     outbox.complete(request.id, answer_rows(&request, |_| saved(7, false)), now + 2);

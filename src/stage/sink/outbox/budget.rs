@@ -26,6 +26,27 @@ pub struct Usage {
     pub limit: i64,
 }
 
+/// How long the calls last at the rate of the last hour, all applications together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forecast {
+    /// Salesforce has told too little, or nothing for an hour.
+    Unknown,
+    /// For a day and more.
+    Lasts,
+    /// Our share is used up then; it may be now.
+    UsedUp(Millis),
+}
+
+impl Forecast {
+    /// When our share is used up.
+    pub fn at(self) -> Option<Millis> {
+        match self {
+            Self::UsedUp(at) => Some(at),
+            Self::Unknown | Self::Lasts => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Budget {
     reserve_percent: i64,
@@ -91,19 +112,25 @@ impl Budget {
         if left * 2 > self.share(usage) { 0 } else { (DAY_MS / left.max(1)).min(SPACING_MAX_MS) }
     }
 
-    /// When our share is used up at the rate of the last hour, all applications together; None: not within a day.
-    pub fn forecast(&self, now: Millis) -> Option<Millis> {
-        let left = self.left()?;
+    pub fn forecast(&self, now: Millis) -> Forecast {
+        let Some(left) = self.left() else { return Forecast::Unknown };
         if left <= 0 {
-            return Some(now);
+            return Forecast::UsedUp(now);
         }
-        let ((first_at, first), (last_at, last)) = (*self.told.front()?, *self.told.back()?);
+        let Some(((first_at, first), (last_at, last))) = self.told.front().zip(self.told.back()) else {
+            return Forecast::Unknown;
+        };
         let (took, spent) = (last_at - first_at, last - first);
-        if took < MINUTE_MS || spent <= 0 {
-            return None;
+        if took < MINUTE_MS || now - last_at > RATE_WINDOW_MS {
+            return Forecast::Unknown;
         }
-        let lasts = left.saturating_mul(took) / spent;
-        (lasts < DAY_MS).then_some(now + lasts)
+        let lasts = if spent > 0 { left.saturating_mul(took) / spent } else { DAY_MS };
+        if lasts < DAY_MS { Forecast::UsedUp(now + lasts) } else { Forecast::Lasts }
+    }
+
+    /// The calls of the day that are ours.
+    pub fn ours(&self) -> Option<i64> {
+        self.usage.map(|usage| self.share(usage))
     }
 
     fn share(&self, usage: Usage) -> i64 {
@@ -152,18 +179,22 @@ mod tests {
     #[test]
     fn the_forecast_is_that_of_the_last_hour() {
         let mut budget = told(1_000);
-        assert_eq!(budget.forecast(0), None, "one number is no rate");
+        assert_eq!(Budget::new(20).forecast(0), Forecast::Unknown);
+        assert_eq!(budget.forecast(0), Forecast::Unknown, "one number is no rate");
         for minute in 1..=120 {
             // Slow for an hour, then ten calls a minute.
             let used = 1_000 + (minute - 60).max(0) * 10;
             budget.tell(Usage { used, limit: 10_000 }, minute * MINUTE_MS);
         }
         let now = 120 * MINUTE_MS;
-        assert_eq!(budget.forecast(now), Some(now + 640 * MINUTE_MS), "6,400 left, 600 an hour");
+        assert_eq!(budget.forecast(now), Forecast::UsedUp(now + 640 * MINUTE_MS), "6,400 left, 600 an hour");
+        assert_eq!(budget.forecast(now + 61 * MINUTE_MS), Forecast::Unknown, "told too long ago");
         budget.tell(Usage { used: 8_000, limit: 10_000 }, now);
-        assert_eq!(budget.forecast(now), Some(now), "used up already");
+        assert_eq!(budget.forecast(now + DAY_MS), Forecast::UsedUp(now + DAY_MS), "used up already");
         let mut calm = told(1_000);
         calm.tell(Usage { used: 1_001, limit: 10_000 }, 60 * MINUTE_MS);
-        assert_eq!(calm.forecast(60 * MINUTE_MS), None, "a day or more away");
+        assert_eq!(calm.forecast(60 * MINUTE_MS), Forecast::Lasts, "a day or more away");
+        calm.tell(Usage { used: 900, limit: 10_000 }, 61 * MINUTE_MS);
+        assert_eq!(calm.forecast(61 * MINUTE_MS), Forecast::Lasts, "more is forgotten than made");
     }
 }

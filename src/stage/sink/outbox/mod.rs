@@ -18,7 +18,10 @@ mod batch;
 #[cfg(test)]
 mod batch_tests;
 mod budget;
+mod choice;
 mod end;
+mod job_answers;
+mod jobs;
 mod memory;
 mod offsets;
 mod pace;
@@ -29,6 +32,10 @@ mod plan;
 mod row;
 mod settle;
 #[cfg(test)]
+mod simulated_jobs;
+#[cfg(test)]
+mod simulated_org;
+#[cfg(test)]
 mod simulation;
 mod terms;
 #[cfg(test)]
@@ -38,24 +45,26 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use batch::reference;
-pub use budget::Usage;
+pub use budget::{Budget, Forecast, Usage};
 pub use memory::Statuses;
 pub use people::Parent;
-pub use row::{Class, Key, Source};
+pub use row::{Class, Key, Priority, Source};
 pub use terms::{
-    Answer, Call, Effect, Failure, FoundPerson, Halted, Part, Position, Request, RequestId, RowResult, Settled,
+    Answer, Call, Effect, Failure, FoundPerson, Halted, JobAnswer, JobCall, JobFate, JobRow, Part, Position, Request,
+    RequestId, RowResult, Settled,
 };
 
 use crate::config;
 use crate::disposition::Wait;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::ROWS_MAX;
-use budget::Budget;
+pub use choice::Costs;
+use jobs::{JobNumber, Jobs};
 use memory::Memory;
 use offsets::Offsets;
 use pace::Pace;
 use people::Doubt;
-use row::{Priority, Version};
+use row::Version;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -67,6 +76,7 @@ pub struct Settings {
     /// How long a save that is not full waits for company while another is under way; alone a twentieth of it.
     pub batch_wait: Duration,
     pub budget_reserve_percent: u8,
+    pub costs: Costs,
 }
 
 impl From<&config::Sink> for Settings {
@@ -79,6 +89,12 @@ impl From<&config::Sink> for Settings {
             backoff_max: sink.backoff_max,
             batch_wait: sink.batch_wait,
             budget_reserve_percent: sink.budget_reserve_percent,
+            costs: Costs {
+                call_rows: batch::rows_max(sink.batch_rows_max.clamp(1, ROWS_MAX)),
+                job_calls: choice::JOB_CALLS,
+                job_rows_min: sink.bulk_rows_min,
+                patience: sink.bulk_patience,
+            },
         }
     }
 }
@@ -139,6 +155,7 @@ enum AskedFor {
     ManyStatuses(Vec<SalesforceId>),
     Statuses(SalesforceId),
     Limits,
+    Job(JobNumber),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +177,8 @@ pub struct Outbox {
     last_save: Option<Millis>,
     /// Since when there is something to send, but not a full request of it.
     partial_since: Option<Millis>,
+    /// Since when there is more than a full request to send.
+    burst_since: Option<Millis>,
     last_read: Millis,
     more_to_read: bool,
     isolated: VecDeque<Vec<Key>>,
@@ -181,6 +200,7 @@ pub struct Outbox {
     busy_people: BTreeSet<SalesforceId>,
     pace: Pace,
     budget: Budget,
+    jobs: Jobs,
     memory: Memory,
     offsets: Offsets,
     /// Settled, not yet recorded.
@@ -209,6 +229,7 @@ impl Outbox {
             saves: 0,
             last_save: None,
             partial_since: None,
+            burst_since: None,
             last_read: Millis::MIN,
             more_to_read: false,
             isolated: VecDeque::new(),
@@ -225,6 +246,7 @@ impl Outbox {
             in_flight: BTreeMap::new(),
             busy: BTreeSet::new(),
             busy_people: BTreeSet::new(),
+            jobs: Jobs::default(),
             memory: Memory::default(),
             offsets: Offsets::default(),
             unrecorded: BTreeSet::new(),
@@ -250,6 +272,9 @@ impl Outbox {
                 return self.refuse_record(source, why, now);
             }
         };
+        if let Some(found) = self.job_of(position.partition, &key) {
+            return self.push_found(found, key, version, now);
+        }
         let Some(slot) = self.slots.get_mut(&key) else {
             self.slots.insert(key.clone(), Slot { version, next: None, phase: Phase::Waiting });
             return self.admit(&key, now);
@@ -283,13 +308,14 @@ impl Outbox {
     }
 
     /// Sends no more rows of these partitions, keeps those in flight.
-    pub fn revoke(&mut self, partitions: &[i32]) {
+    pub fn revoke(&mut self, partitions: &[i32], now: Millis) {
         self.leaving.extend(partitions);
         let leaving = &self.leaving;
         self.slots.retain(|_, slot| {
             slot.next = slot.next.take().filter(|next| !leaving.contains(&next.source.position.partition));
             matches!(slot.phase, Phase::InFlight(_)) || !leaving.contains(&slot.version.source.position.partition)
         });
+        self.detach_jobs(&self.leaving.clone(), false, now);
     }
 
     /// Whether nothing of these partitions is in flight or waits to be recorded.
@@ -301,7 +327,8 @@ impl Outbox {
     /// Forgets revoked partitions; returns the last offsets to commit.
     // Crash here, or a partition that leaves with rows in flight: the new owner sends them again; harmless, they are
     // upserts of the same rows by external id, and newer versions stand behind them in the partition.
-    pub fn leave(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
+    pub fn leave(&mut self, partitions: &[i32], now: Millis) -> Vec<(i32, i64)> {
+        self.detach_jobs(&partitions.iter().copied().collect(), true, now);
         let of_them = |position: &Position| partitions.contains(&position.partition);
         self.slots.retain(|_, slot| !of_them(&slot.version.source.position));
         self.unrecorded.retain(|position| !of_them(position));
@@ -338,9 +365,10 @@ impl Outbox {
         self.slots.values().filter(|slot| slot.version.tries.held).count()
     }
 
-    /// Whether rows are there that were not read yet.
-    pub fn expect_more(&mut self, more: bool) {
+    /// Whether rows are at hand that were not taken yet, and how many are on the topic, as far as anybody told.
+    pub fn expect_more(&mut self, more: bool, rows: usize) {
         self.more_to_read = more;
+        self.jobs.to_read = rows;
     }
 
     /// What Salesforce last said of the calls of the day.
@@ -348,9 +376,9 @@ impl Outbox {
         self.budget.tell(usage, now);
     }
 
-    /// When our share of the calls is used up at the present rate.
-    pub fn forecast(&self, now: Millis) -> Option<Millis> {
-        self.budget.forecast(now)
+    /// What is known of the calls of the day.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Why the whole org is waited for, where it is.

@@ -37,6 +37,11 @@ impl Offsets {
         true
     }
 
+    /// None where nothing was read of the partition.
+    pub fn last_read(&self, partition: i32) -> Option<i64> {
+        self.partitions.get(&partition)?.last_read
+    }
+
     pub fn recorded(&mut self, position: Position) {
         let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
         if let Ok(at) = partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset)

@@ -56,7 +56,9 @@ impl Outbox {
                 .or_else(|| self.ask_people(now))
                 .or_else(|| self.ask_parents(now))
                 .or_else(|| self.ask_members(now))
+                .or_else(|| self.job_request(now))
                 .or_else(|| self.save_isolated(now))
+                .or_else(|| self.start_job(now))
                 .or_else(|| self.save_batch(now))
         } else {
             None
@@ -69,7 +71,14 @@ impl Outbox {
         let later = self.later.keys().next().map(|(at, _)| *at);
         let outage = self.outage.map(|outage| outage.until);
         let filled = self.partial_since.map(|since| self.fill_until(since));
-        later.into_iter().chain(outage).chain(filled).chain(self.limits_at()).filter(|at| *at > now).min()
+        later
+            .into_iter()
+            .chain(outage)
+            .chain(filled)
+            .chain(self.limits_at())
+            .chain(self.jobs_at())
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// When to ask what is left of the day.
@@ -149,7 +158,7 @@ impl Outbox {
     }
 
     fn need_of_status(&self, version: &Version, now: Millis) -> Option<Need> {
-        let label = version.status()?;
+        let label = version.status.as_deref()?;
         let campaign = version.member.campaign;
         match self.memory.statuses(&campaign, now) {
             None => Some(Need::Statuses(campaign)),
@@ -271,7 +280,8 @@ impl Outbox {
             | AskedFor::Parents(_)
             | AskedFor::ManyStatuses(_)
             | AskedFor::Statuses(_)
-            | AskedFor::Limits => Default::default(),
+            | AskedFor::Limits
+            | AskedFor::Job(_) => Default::default(),
         };
         for key in &keys {
             self.set_phase(key, Phase::InFlight(id));
@@ -283,7 +293,7 @@ impl Outbox {
         Request { id, call }
     }
 
-    fn parents_of(&self, keys: &[Key]) -> (BTreeSet<SalesforceId>, BTreeSet<SalesforceId>) {
+    pub(super) fn parents_of(&self, keys: &[Key]) -> (BTreeSet<SalesforceId>, BTreeSet<SalesforceId>) {
         let members = || keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| &slot.version.member);
         (members().map(|member| member.campaign).collect(), members().flat_map(|it| self.people_of(it)).collect())
     }

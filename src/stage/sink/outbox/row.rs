@@ -9,7 +9,8 @@ use super::people::Became;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
-use crate::upsert::{Object, ReadUpsert, Value};
+use crate::salesforce::bulk::fits_bulk;
+use crate::upsert::{Object, ReadUpsert};
 
 /// A record of the upserts topic as it was read, kept whole for the dead letter.
 #[derive(Clone, Debug)]
@@ -29,14 +30,20 @@ pub struct Key {
     pub external_id: Arc<str>,
 }
 
-/// One version of a row.
+/// One version of a row. Its fields are read from the source again when they are sent: a hundred thousand rows that wait
+/// would take some gigabyte with them.
 #[derive(Debug)]
 pub struct Version {
     pub source: Source,
+    /// Without its fields.
     pub upsert: ReadUpsert,
     pub member: MemberKey,
+    /// The status that the row writes.
+    pub status: Option<Box<str>>,
     /// A text of it reads like a reference to another answer: it may not ride in a call that resolves these.
     pub plain: bool,
+    /// Whether a CSV can carry its texts.
+    pub fits_csv: bool,
     pub tries: Tries,
 }
 
@@ -84,6 +91,14 @@ pub enum Priority {
 impl Priority {
     pub const ALL: [Self; 3] = [Self::Live, Self::Retry, Self::Backfill];
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Retry => "retry",
+            Self::Backfill => "backfill",
+        }
+    }
+
     pub fn index(self) -> usize {
         match self {
             Self::Live => 0,
@@ -109,7 +124,7 @@ pub enum Unreadable {
 impl Version {
     pub fn read(source: Source) -> Result<(Key, Self), Box<(Source, Unreadable)>> {
         let Some(value) = &source.value else { return Err(Box::new((source, Unreadable::NoValue))) };
-        let Ok(upsert) = ReadUpsert::decode(value) else { return Err(Box::new((source, Unreadable::Undecodable))) };
+        let Ok(mut upsert) = ReadUpsert::decode(value) else { return Err(Box::new((source, Unreadable::Undecodable))) };
         let object = Object::from_api_name(&upsert.object);
         let (Some(object), Some(member)) = (object, upsert.member()) else {
             return Err(Box::new((source, Unreadable::Invalid)));
@@ -119,8 +134,12 @@ impl Version {
             return Err(Box::new((source, Unreadable::Invalid)));
         }
         let key = Key { object, external_id: Arc::from(upsert.external_id.as_str()) };
-        let plain = upsert.fields.iter().any(|(_, value)| matches!(value, Value::Text(text) if text.contains("@{")));
-        Ok((key, Self { source, upsert, member, plain, tries: Tries::default() }))
+        let fields = std::mem::take(&mut upsert.fields);
+        let texts = || fields.iter().filter_map(|(name, value)| Some((name.as_ref(), value.as_text()?)));
+        let status = texts().find(|(name, _)| *name == "Status").map(|(_, label)| label.into());
+        let plain = texts().any(|(_, text)| text.contains("@{"));
+        let fits_csv = texts().all(|(_, text)| fits_bulk(text));
+        Ok((key, Self { source, upsert, member, status, plain, fits_csv, tries: Tries::default() }))
     }
 
     pub fn class(&self, key: &Key) -> Class {
@@ -128,6 +147,11 @@ impl Version {
             Some(_) => Class::Adoption,
             None => Class::Row(key.object),
         }
+    }
+
+    /// Whether a job may carry it.
+    pub fn goes_by_bulk(&self) -> bool {
+        self.fits_csv && self.tries.adopt.is_none() && self.priority() != Priority::Retry
     }
 
     pub fn priority(&self) -> Priority {
@@ -139,14 +163,6 @@ impl Version {
         } else {
             Priority::Live
         }
-    }
-
-    /// The status that the row writes.
-    pub fn status(&self) -> Option<&str> {
-        self.upsert.fields.iter().find_map(|(name, value)| match value {
-            Value::Text(label) if name == "Status" => Some(label.as_str()),
-            Value::Null | Value::Text(_) | Value::Integer(_) | Value::Decimal(_) | Value::Bool(_) => None,
-        })
     }
 
     pub fn attempts(&self) -> i32 {
@@ -188,7 +204,9 @@ impl Version {
         if let Some(member) = member {
             record.insert("campaign_member__c".to_owned(), member.into());
         }
-        record.extend(self.upsert.fields.iter().map(|(name, value)| (name.to_string(), value.to_json())));
+        let upsert = self.source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
+        let fields = upsert.map(|upsert| upsert.fields).unwrap_or_default();
+        record.extend(fields.into_iter().map(|(name, value)| (name.into_owned(), value.to_json())));
         match (self.tries.became, record.get_mut(LEAD_FIELD)) {
             (Some(Became::Contact(_)), Some(lead)) => *lead = Json::Null,
             (Some(Became::Merged), Some(_)) => drop(record.remove(LEAD_FIELD)),

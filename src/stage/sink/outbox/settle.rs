@@ -20,6 +20,9 @@ impl Outbox {
         for person in &request.people {
             self.busy_people.remove(person);
         }
+        if let AskedFor::Job(number) = request.call {
+            return self.job_call_answered(number, answer, now);
+        }
         self.pace.answered(&Sample { at_once: self.in_flight.len() + 1, ..sample(&request, &answer, now) });
         if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
@@ -52,7 +55,8 @@ impl Outbox {
                 | Answer::Parents(_)
                 | Answer::Statuses { .. }
                 | Answer::CompleteStatuses(_)
-                | Answer::Limits(_),
+                | Answer::Limits(_)
+                | Answer::Job(_),
             ) => {
                 debug_assert!(false, "the shell answers each call in kind");
             }
@@ -104,7 +108,7 @@ impl Outbox {
         }
     }
 
-    fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
+    pub(super) fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
         if self.lost_its_member(key) {
             return self.send_again(key, now);
         }
@@ -125,7 +129,7 @@ impl Outbox {
         self.go_on(key, member, now);
     }
 
-    fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
+    pub(super) fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
         if self.doubtful(key, &failure) {
             self.doubt(key, failure, now);
         } else {
@@ -193,7 +197,7 @@ impl Outbox {
             request.keys.into_iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).collect();
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
-            AskedFor::Limits => {}
+            AskedFor::Limits | AskedFor::Job(_) => {}
             AskedFor::Parents(doubts) => self.parents_unknown(id, doubts, failure, now),
             AskedFor::People => {
                 self.hold_query(disposition, now);
@@ -317,7 +321,8 @@ fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
         | Answer::Parents(_)
         | Answer::Statuses { .. }
         | Answer::CompleteStatuses(_)
-        | Answer::Limits(_) => (false, 0),
+        | Answer::Limits(_)
+        | Answer::Job(_) => (false, 0),
     };
     Sample { sent_at: request.sent_at, answered_at: now, rows: request.keys.len(), at_once: 1, locked, refused }
 }

@@ -1,213 +1,23 @@
 //! Random upserts, random answers, crashes and hand-overs against an org in memory, by seed.
 //!
-//! The org here is strict where Salesforce is: create-only parents, one member per campaign and person, a lookup for
-//! every dependant, leads that are converted or deleted meanwhile. At the end it must hold the newest version of every
-//! row.
+//! At the end the org must hold the newest version of every row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tests::{NINE, complete, failure, id, member, settings, source, upsert};
-use super::*;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
+use super::simulated_jobs::OrgJob;
+use super::simulated_org::{Org, OrgMember, refused};
+use super::tests::{failure, id, member, settings, source, upsert};
+use super::*;
+use crate::bulk_job::BulkJob;
+use crate::disposition::Disposition;
 use crate::outcome::OutcomeKind;
 use crate::upsert::{Object, ReadUpsert, Upsert};
 
 const PARTITIONS: i32 = 2;
-const CAMPAIGNS: u32 = 3;
+pub(super) const CAMPAIGNS: u32 = 3;
 const PEOPLE: u32 = 4;
-
-struct OrgMember {
-    record: SalesforceId,
-    external_id: Option<String>,
-    version: Option<i64>,
-}
-
-#[derive(Default)]
-struct Org {
-    /// By campaign and the person who is a member now.
-    members: BTreeMap<MemberKey, OrgMember>,
-    /// Leads who are contacts now.
-    converted: BTreeMap<SalesforceId, SalesforceId>,
-    deleted: BTreeSet<SalesforceId>,
-    /// External id to version and campaign_member__c.
-    dependants: BTreeMap<String, (i64, String)>,
-    records: u32,
-}
-
-impl Org {
-    fn record(&mut self) -> SalesforceId {
-        self.records += 1;
-        id("00v", self.records)
-    }
-
-    /// Carries the parts out in their order; the rows of a part see the records of those before it.
-    fn save(&mut self, call: &Call) -> Vec<Result<Vec<RowResult>, Failure>> {
-        let Call::Save { parts } = call else { panic!("a save") };
-        assert!(parts.len() <= 5 && parts.iter().all(|part| part.rows.len() <= settings().batch_rows_max));
-        let mut answers: Vec<Result<Vec<RowResult>, Failure>> = Vec::new();
-        for part in parts {
-            let mut rows = part.rows.clone();
-            let answer = if rows.iter_mut().all(|row| resolve(row, &answers)) {
-                Ok(rows.iter().map(|row| self.save_row(part.class, row)).collect())
-            } else {
-                Err(failure(Disposition::Retry(Retry::Busy), "PROCESSING_HALTED"))
-            };
-            answers.push(answer);
-        }
-        answers
-    }
-
-    fn save_row(&mut self, class: Class, row: &Map<String, Json>) -> RowResult {
-        match class {
-            Class::Adoption => self.adopt(row),
-            Class::Row(Object::CampaignMember) => self.upsert_member(row),
-            Class::Row(Object::Engagement | Object::Polls) => self.upsert_dependant(row),
-        }
-    }
-
-    fn upsert_member(&mut self, row: &Map<String, Json>) -> RowResult {
-        let external_id = row["external_id__c"].as_str().unwrap();
-        let version = row["n__c"].as_i64();
-        let found = self.members.values_mut().find(|it| it.external_id.as_deref() == Some(external_id));
-        match (found, row.get("CampaignId")) {
-            (Some(_), Some(_)) => refused("INVALID_FIELD_FOR_INSERT_UPDATE", "", &["CampaignId", "LeadId"]),
-            (Some(found), None) => {
-                found.version = version;
-                RowResult::Saved { id: found.record, created: false }
-            }
-            (None, None) => refused("REQUIRED_FIELD_MISSING", "", &["CampaignId"]),
-            (None, Some(campaign)) => {
-                let person = row.get("LeadId").or_else(|| row.get("ContactId")).unwrap();
-                let [campaign, person] =
-                    [campaign, person].map(|it| SalesforceId::parse(it.as_str().unwrap()).unwrap());
-                if let Some(refused) = self.refuse_person(&person) {
-                    return refused;
-                }
-                let key = MemberKey { campaign, person };
-                if self.members.contains_key(&key) {
-                    return refused("DUPLICATE_VALUE", "Already a campaign member.", &[]);
-                }
-                let record = self.record();
-                self.members.insert(key, OrgMember { record, external_id: Some(external_id.to_owned()), version });
-                RowResult::Saved { id: record, created: true }
-            }
-        }
-    }
-
-    fn upsert_dependant(&mut self, row: &Map<String, Json>) -> RowResult {
-        let parent = row["campaign_member__c"].as_str().expect("a dependant is never sent without its member");
-        if !self.members.values().any(|it| it.record.as_str() == parent) {
-            return refused("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[]);
-        }
-        let lead = row["Lead__c"].as_str().and_then(SalesforceId::parse);
-        if let Some(refused) = lead.and_then(|lead| self.refuse_person(&lead)) {
-            return refused;
-        }
-        let external_id = row["external_id__c"].as_str().unwrap().to_owned();
-        let value = (row["n__c"].as_i64().unwrap(), parent.to_owned());
-        let created = self.dependants.insert(external_id, value).is_none();
-        RowResult::Saved { id: self.record(), created }
-    }
-
-    fn refuse_person(&self, person: &SalesforceId) -> Option<RowResult> {
-        if self.converted.contains_key(person) {
-            return Some(refused("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", &[]));
-        }
-        self.deleted.contains(person).then(|| refused("ENTITY_IS_DELETED", "entity is deleted", &[]))
-    }
-
-    /// The memberships move to the contact, but for those beside one of the contact's.
-    fn convert(&mut self, lead: SalesforceId, contact: SalesforceId) {
-        if self.deleted.contains(&lead) || self.converted.insert(lead, contact).is_some() {
-            return;
-        }
-        for campaign in 1..=CAMPAIGNS {
-            let campaign = id("701", campaign);
-            if let Some(moved) = self.members.remove(&MemberKey { campaign, person: lead }) {
-                self.members.entry(MemberKey { campaign, person: contact }).or_insert(moved);
-            }
-        }
-    }
-
-    fn delete(&mut self, person: SalesforceId) {
-        if !self.converted.contains_key(&person) {
-            self.deleted.insert(person);
-            self.members.retain(|key, _| key.person != person);
-        }
-    }
-
-    fn of_external_id(&self, external_id: &str) -> Option<&OrgMember> {
-        self.members.values().find(|it| it.external_id.as_deref() == Some(external_id))
-    }
-
-    fn parent(&self, id: SalesforceId) -> Parent {
-        match self.converted.get(&id) {
-            Some(contact) => Parent::Converted(Some(*contact)),
-            None if self.deleted.contains(&id) => Parent::Deleted,
-            None => Parent::There,
-        }
-    }
-
-    fn adopt(&mut self, row: &Map<String, Json>) -> RowResult {
-        let record = row["id"].as_str().unwrap();
-        let Some(found) = self.members.values_mut().find(|it| it.record.as_str() == record) else {
-            return refused("ENTITY_IS_DELETED", "", &[]);
-        };
-        found.external_id = Some(row["external_id__c"].as_str().unwrap().to_owned());
-        found.version = row["n__c"].as_i64();
-        RowResult::Saved { id: found.record, created: false }
-    }
-
-    fn ask(&self, call: &Call) -> Answer {
-        match call {
-            Call::FindMembers { members } => {
-                let found =
-                    members.iter().filter_map(|key| Some((*key, self.of_external_id(&key.to_string())?.record)));
-                Answer::Members(found.collect())
-            }
-            Call::FindPeople { campaign, people } => {
-                let key = |person: &SalesforceId| MemberKey { campaign: *campaign, person: *person };
-                let found = people.iter().filter_map(|person| Some((person, self.members.get(&key(person))?)));
-                let found = found.map(|(person, it)| {
-                    let external_id = it.external_id.clone();
-                    FoundPerson { person: *person, record: it.record, external_id }
-                });
-                Answer::People(found.collect())
-            }
-            Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, self.parent(*id))).collect()),
-            // Whether a campaign lacks any is made up, so that both ways are gone.
-            Call::ReadStatuses { campaigns } => {
-                Answer::CompleteStatuses(complete(&campaigns[self.records as usize % 2..]))
-            }
-            Call::EnsureStatuses { .. } => Answer::Statuses {
-                statuses: Statuses::Labels(NINE.iter().map(ToString::to_string).collect()),
-                complete: true,
-            },
-            Call::Limits => Answer::Limits(Usage { used: 0, limit: 10_000 }),
-            Call::Save { .. } => panic!("a question"),
-        }
-    }
-}
-
-/// Puts record ids in the place of references. False where one has none.
-fn resolve(row: &mut Map<String, Json>, answers: &[Result<Vec<RowResult>, Failure>]) -> bool {
-    let Some(value) = row.get_mut("campaign_member__c") else { return true };
-    let Some(text) = value.as_str().unwrap().strip_prefix("@{part") else { return true };
-    let (part, rest) = text.split_once('[').unwrap();
-    let place: usize = rest.strip_suffix("].id}").unwrap().parse().unwrap();
-    let earlier = answers[part.parse::<usize>().unwrap()].as_ref();
-    let Some(RowResult::Saved { id, .. }) = earlier.ok().map(|results| &results[place]) else { return false };
-    *value = id.as_str().into();
-    true
-}
-
-fn refused(code: &str, message: &str, fields: &[&str]) -> RowResult {
-    let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
-    let fault = Fault { scope: Scope::Row, status: 200, code, message, fields: &fields, exhausted: None };
-    RowResult::Refused(Failure { disposition: disposition(&fault), code: code.to_owned(), fields })
-}
 
 /// The upserts topic, the committed offsets and the org outlive the outbox.
 struct World {
@@ -219,6 +29,11 @@ struct World {
     dead: BTreeMap<Position, String>,
     in_flight: Vec<Request>,
     to_record: Vec<Position>,
+    /// Records of jobs on their way to the topic, and those that are there.
+    jobs_to_record: Vec<(u64, Vec<(i32, BulkJob)>)>,
+    job_records: BTreeMap<(i32, SalesforceId), BulkJob>,
+    jobs_done: usize,
+    settings: Settings,
     org: Org,
     now: Millis,
 }
@@ -256,6 +71,19 @@ impl World {
             dead: BTreeMap::new(),
             in_flight: Vec::new(),
             to_record: Vec::new(),
+            jobs_to_record: Vec::new(),
+            job_records: BTreeMap::new(),
+            jobs_done: 0,
+            // Every other history has jobs.
+            settings: Settings {
+                costs: Costs {
+                    call_rows: 1,
+                    job_calls: 1,
+                    job_rows_min: if seed.is_multiple_of(2) { 0 } else { 2 },
+                    patience: 0,
+                },
+                ..settings()
+            },
             org,
             now: 0,
         }
@@ -265,7 +93,8 @@ impl World {
         match self.random.u32(0..100) {
             0..30 => self.read_one(outbox),
             30..60 => self.answer_one(outbox, faults),
-            60..80 => self.record_one(outbox),
+            60..75 => self.record_one(outbox),
+            75..80 => self.org.run_jobs(&mut self.random, faults),
             80..90 => self.now += i64::from(self.random.u32(1..50)),
             _ => self.commit(outbox),
         }
@@ -287,10 +116,28 @@ impl World {
             for other in &self.in_flight {
                 assert!(parents.is_disjoint(&self::parents(other)), "one save per campaign and per person");
             }
+            let written: BTreeSet<&str> = self.org.jobs.all.values().flat_map(OrgJob::to_write).collect();
+            assert!(external_ids(&request).is_disjoint(&written), "no version of a row beside one in a job");
             self.in_flight.push(request);
         }
         for effect in outbox.take_effects() {
-            let Effect::Settled(settled) = effect else { continue };
+            let settled = match effect {
+                Effect::Settled(settled) => settled,
+                Effect::RecordJob { number, records } => {
+                    self.jobs_to_record.push((number, records));
+                    continue;
+                }
+                Effect::ForgetJob { job, partitions } => {
+                    self.jobs_to_record.retain(|(_, records)| records.iter().all(|(_, record)| record.job != job));
+                    self.job_records.retain(|(partition, of), _| *of != job || !partitions.contains(partition));
+                    continue;
+                }
+                Effect::JobEnded { fate, .. } => {
+                    self.jobs_done += usize::from(fate == JobFate::Complete);
+                    continue;
+                }
+                Effect::Retried(_) | Effect::Held { .. } => continue,
+            };
             let outcome = settled.outcome.unwrap();
             if outcome.kind == OutcomeKind::DeadLettered {
                 self.dead.insert(settled.position, outcome.code.unwrap());
@@ -321,6 +168,10 @@ impl World {
                 _ if self.random.u32(0..4) == 0 => self.org.delete(id("00Q", PEOPLE)),
                 _ => {}
             }
+        }
+        if let Call::Job(call) = &request.call {
+            let answer = self.job_answer(call, fate);
+            return outbox.complete(request.id, answer, self.now);
         }
         let wait = |wait, code| Answer::Failed(failure(Disposition::Wait(wait), code));
         let answer = match fate {
@@ -357,11 +208,47 @@ impl World {
         Answer::Saved(answers)
     }
 
+    fn job_answer(&mut self, call: &JobCall, fate: u32) -> Answer {
+        let lost = || Answer::Failed(failure(Disposition::Wait(Wait::Outage), "transport"));
+        match (fate, call) {
+            (0 | 2, _) => lost(),
+            (1 | 3, _) => {
+                // Carried out, but the answer is lost.
+                let _lost = self.org.job_call(call);
+                lost()
+            }
+            (4, JobCall::Create { .. } | JobCall::Upload { .. }) => {
+                Answer::Failed(failure(Disposition::Isolate, "EXCEEDEDQUOTA"))
+            }
+            (5, JobCall::Look { job } | JobCall::Read { job, .. }) => {
+                // Salesforce keeps the results for some days only.
+                if self.org.jobs.all.get(job).is_some_and(|job| job.to_write().next().is_none()) {
+                    self.org.jobs.all.remove(job);
+                }
+                self.org.job_call(call)
+            }
+            _ => self.org.job_call(call),
+        }
+    }
+
+    fn write_job_record(&mut self) -> Option<u64> {
+        let at = self.random.usize(0..self.jobs_to_record.len().max(1));
+        if at >= self.jobs_to_record.len() {
+            return None;
+        }
+        let (number, records) = self.jobs_to_record.swap_remove(at);
+        self.job_records.extend(records.into_iter().map(|(partition, record)| ((partition, record.job), record)));
+        Some(number)
+    }
+
     fn record_one(&mut self, outbox: &mut Outbox) {
         if !self.to_record.is_empty() {
             let position = self.to_record.swap_remove(self.random.usize(0..self.to_record.len()));
             self.recorded.insert(position);
             outbox.recorded(position);
+        }
+        if let Some(number) = self.write_job_record() {
+            outbox.job_recorded(number);
         }
     }
 
@@ -383,18 +270,43 @@ impl World {
     /// Requests in flight may still be carried out by Salesforce; nobody hears of it.
     fn crash(&mut self) -> Outbox {
         for request in std::mem::take(&mut self.in_flight) {
-            if matches!(request.call, Call::Save { .. }) && self.random.bool() {
-                let _lost = self.org.save(&request.call);
+            if self.random.bool() {
+                continue;
+            }
+            match &request.call {
+                Call::Save { .. } => drop(self.org.save(&request.call)),
+                Call::Job(call) => drop(self.org.job_call(call)),
+                Call::FindMembers { .. }
+                | Call::FindPeople { .. }
+                | Call::FindParents { .. }
+                | Call::ReadStatuses { .. }
+                | Call::EnsureStatuses { .. }
+                | Call::Limits => {}
             }
         }
+        // Some records were on their way.
+        while self.random.bool() && self.write_job_record().is_some() {}
+        self.jobs_to_record.clear();
         self.to_record.clear();
         self.read.clone_from(&self.committed);
-        Outbox::new(settings())
+        self.new_outbox()
+    }
+
+    fn new_outbox(&self) -> Outbox {
+        let mut outbox = Outbox::new(self.settings);
+        self.restore(&mut outbox);
+        outbox
+    }
+
+    fn restore(&self, outbox: &mut Outbox) {
+        let records = self.job_records.iter().map(|((partition, _), record)| (*partition, record.clone()));
+        let committed = (0..).zip(&self.committed).map(|(partition, next)| (partition, i64::try_from(*next).unwrap()));
+        outbox.restore_jobs(records.collect(), &committed.collect(), self.now);
     }
 
     fn hand_over_and_back(&mut self, outbox: &mut Outbox) {
         let all: Vec<i32> = (0..PARTITIONS).collect();
-        outbox.revoke(&all);
+        outbox.revoke(&all, self.now);
         for step in 0.. {
             if outbox.quiet(&all) {
                 break;
@@ -404,9 +316,10 @@ impl World {
             self.plan(outbox);
             self.record_one(outbox);
         }
-        let offsets = outbox.leave(&all);
+        let offsets = outbox.leave(&all, self.now);
         self.check_and_commit(&offsets);
         self.read.clone_from(&self.committed);
+        self.restore(outbox);
     }
 
     fn finish(&mut self, outbox: &mut Outbox) {
@@ -423,6 +336,10 @@ impl World {
             }
         }
         panic!("the outbox does not come to an end: {outbox:?}");
+    }
+
+    fn dead_of(&self, code: &str) -> usize {
+        self.dead.values().filter(|dead| *dead == code).count()
     }
 
     fn check_org(&self) {
@@ -444,9 +361,7 @@ impl World {
             match self.dead.get(position).map(String::as_str) {
                 Some("contact_taken") => assert!(converted, "{position:?}"),
                 Some("person_deleted") => assert!(deleted, "{position:?}"),
-                // The member of a dependant was deleted, perhaps twice.
-                Some(code) => assert!(["member_missing", "INVALID_CROSS_REFERENCE_KEY"].contains(&code), "{code}"),
-                None => {}
+                Some(_) | None => {}
             }
         }
         for (position, row) in newest.values().filter(|(position, _)| !self.dead.contains_key(position)) {
@@ -465,19 +380,24 @@ impl World {
 
 /// Campaigns and people that a save locks.
 fn parents(request: &Request) -> BTreeSet<String> {
+    let ids = external_ids(request).into_iter().flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]);
+    let Call::Save { parts } = &request.call else { return ids.collect() };
+    let rows = parts.iter().flat_map(|part| &part.rows);
+    ids.chain(rows.filter_map(|row| Some(row.get("ContactId")?.as_str()?.to_owned()))).collect()
+}
+
+fn external_ids(request: &Request) -> BTreeSet<&str> {
     let Call::Save { parts } = &request.call else { return BTreeSet::new() };
-    let rows = || parts.iter().flat_map(|part| &part.rows);
-    let contacts = rows().filter_map(|row| row.get("ContactId")?.as_str()).map(str::to_owned);
-    let ids = rows().map(|row| row["external_id__c"].as_str().unwrap());
-    ids.flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]).chain(contacts).collect()
+    parts.iter().flat_map(|part| &part.rows).map(|row| row["external_id__c"].as_str().unwrap()).collect()
 }
 
 #[test]
 fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
+    let (mut jobs, mut people) = (0, [0; 2]);
     for seed in 0..400 {
         let result = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
-            let mut outbox = Outbox::new(settings());
+            let mut outbox = world.new_outbox();
             for _ in 0..world.random.u32(50..800) {
                 world.step(&mut outbox, true);
                 match world.random.u32(0..200) {
@@ -488,7 +408,12 @@ fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
             }
             world.finish(&mut outbox);
             world.check_org();
+            (world.jobs_done, ["contact_taken", "person_deleted"].map(|code| world.dead_of(code)))
         });
-        assert!(result.is_ok(), "seed {seed}");
+        let (done, dead) = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        jobs += done;
+        people.iter_mut().zip(dead).for_each(|(sum, dead)| *sum += dead);
     }
+    assert!(people.iter().all(|dead| *dead > 20), "{people:?} rows of people who were converted and deleted");
+    assert!(jobs > 100, "{jobs} jobs were carried out");
 }

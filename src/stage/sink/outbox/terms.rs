@@ -6,10 +6,12 @@ use super::budget::Usage;
 use super::memory::Statuses;
 use super::people::Parent;
 use super::row::Class;
+use crate::bulk_job::BulkJob;
 use crate::dead_letter::DeadLetter;
 use crate::disposition::{Disposition, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::Outcome;
+use crate::salesforce::bulk::{JobInfo, ResultKind};
 use crate::upsert::Object;
 
 /// Where an upsert stood.
@@ -56,6 +58,18 @@ pub enum Call {
     },
     /// What is left of the calls of the day.
     Limits,
+    Job(JobCall),
+}
+
+/// A step of a Bulk job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobCall {
+    Create { object: Object },
+    Upload { job: SalesforceId, csv: Vec<u8> },
+    Close { job: SalesforceId },
+    Abort { job: SalesforceId },
+    Look { job: SalesforceId },
+    Read { job: SalesforceId, part: ResultKind },
 }
 
 /// One collection of a save. A row may refer to one of another part before it by [`reference`].
@@ -82,7 +96,25 @@ pub enum Answer {
     /// The campaigns that lack none, with their labels.
     CompleteStatuses(Vec<(SalesforceId, Vec<String>)>),
     Limits(Usage),
+    Job(JobAnswer),
     Failed(Failure),
+}
+
+#[derive(Clone, Debug)]
+pub enum JobAnswer {
+    Created(SalesforceId),
+    /// Uploaded, closed, aborted.
+    Done,
+    State(JobInfo),
+    /// Rows by external id.
+    Rows(Vec<(String, JobRow)>),
+}
+
+/// What a job says of a row.
+#[derive(Clone, Debug)]
+pub enum JobRow {
+    Ended(RowResult),
+    Unprocessed,
 }
 
 /// Why a call, or one row of it, came to nothing.
@@ -119,6 +151,46 @@ pub enum Effect {
         code: String,
         hint: &'static str,
     },
+    /// To be written to the topic of jobs, each record to its partition; then [`super::Outbox::job_recorded`] is called.
+    RecordJob {
+        number: u64,
+        records: Vec<(i32, BulkJob)>,
+    },
+    /// Its records are of no use any more.
+    ForgetJob {
+        job: SalesforceId,
+        partitions: Vec<i32>,
+    },
+    JobEnded {
+        fate: JobFate,
+        code: String,
+    },
+}
+
+/// What became of a Bulk job; a label of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobFate {
+    Complete,
+    Failed,
+    Aborted,
+    /// Salesforce did not take it.
+    Refused,
+    /// Not there, or no longer.
+    Gone,
+}
+
+impl JobFate {
+    pub const ALL: [Self; 5] = [Self::Complete, Self::Failed, Self::Aborted, Self::Refused, Self::Gone];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// An upsert's end: to be recorded, after which [`Outbox::recorded`] is called.

@@ -19,6 +19,7 @@ pub(super) fn settings() -> Settings {
         backoff_max: Duration::from_millis(100),
         batch_wait: Duration::from_millis(10),
         budget_reserve_percent: 20,
+        costs: Costs { call_rows: 25, job_calls: 8, job_rows_min: 0, patience: 4 },
     }
 }
 
@@ -75,7 +76,7 @@ pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
             Call::FindMembers { .. } => Answer::Members(Vec::new()),
             Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, Parent::There)).collect()),
             Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
-            Call::Save { .. } | Call::FindPeople { .. } | Call::Limits => return Some(request),
+            Call::Save { .. } | Call::FindPeople { .. } | Call::Limits | Call::Job(_) => return Some(request),
         };
         outbox.complete(request.id, answer, now);
     }
@@ -99,7 +100,8 @@ pub(super) fn parts(request: &Request) -> &[Part] {
         | Call::FindParents { .. }
         | Call::ReadStatuses { .. }
         | Call::EnsureStatuses { .. }
-        | Call::Limits => panic!("{request:?}"),
+        | Call::Limits
+        | Call::Job(_) => panic!("{request:?}"),
     }
 }
 
@@ -127,7 +129,11 @@ pub(super) fn outcomes(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<Str
                 let outcome = settled.outcome.unwrap();
                 Some((outcome.upsert_offset, outcome.kind, outcome.code))
             }
-            Effect::Retried(_) | Effect::Held { .. } => None,
+            Effect::Retried(_)
+            | Effect::Held { .. }
+            | Effect::RecordJob { .. }
+            | Effect::ForgetJob { .. }
+            | Effect::JobEnded { .. } => None,
         })
         .collect()
 }
@@ -328,7 +334,7 @@ fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
     ]);
     let request = prepare(&mut outbox, 0).unwrap();
     outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(3, 1), 1)), 0);
-    outbox.revoke(&[0]);
+    outbox.revoke(&[0], 0);
     assert!(prepare(&mut outbox, 1_000).is_none());
     assert!(!outbox.quiet(&[0]), "a request is in flight");
     outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
@@ -338,7 +344,7 @@ fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
         outbox.recorded(settled.position);
     }
     assert!(outbox.quiet(&[0]));
-    assert_eq!(outbox.leave(&[0]), [(0, 2)]);
+    assert_eq!(outbox.leave(&[0], 0), [(0, 2)]);
     assert_eq!(outbox.pending(), 0);
 }
 

@@ -1,0 +1,117 @@
+//! `rollbook status`: asks a running instance how it is.
+//!
+//! It asks the instance and not Kafka and Salesforce: whether the instance is well is the question, the calls of the day
+//! are few, and only the instance knows what it holds back and why.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::Url;
+use tokio::runtime::Runtime;
+
+use super::{Exit, Global, print_json};
+use crate::http::STATUS_PATH;
+use crate::status::Status;
+
+/// An instance answers out of its memory.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Where the instance serves metrics and health, as in http://10.0.0.7:9464; without it, `http.listen` of the
+    /// configuration
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let url = match &arguments.url {
+        Some(url) => status_url(url.clone())?,
+        None => status_url(listening_at(global.load_config()?.http.listen)?)?,
+    };
+    let answer = Runtime::new()?.block_on(ask(&url));
+    let (code, body) = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let error = anyhow::Error::from(error.without_url());
+            eprintln!("error: no instance answers at `{url}`: {error:#}");
+            eprintln!(
+                "hint: is `rollbook run` up, and `http.listen` the one it was started with? `--url` names another"
+            );
+            return Ok(Exit::Temporary);
+        }
+    };
+    let status: Status = serde_json::from_slice(&body).ok().filter(|_| code == 200).with_context(|| {
+        format!("what answers at `{url}` is no instance of version {}: it said {code}", env!("CARGO_PKG_VERSION"))
+    })?;
+    if global.json {
+        print_json(&serde_json::to_value(&status)?);
+    } else {
+        put!("{status}");
+    }
+    Ok(if status.ready { Exit::Done } else { Exit::NotReady })
+}
+
+async fn ask(url: &Url) -> reqwest::Result<(u16, Vec<u8>)> {
+    // The port is asked as Prometheus asks it: straight.
+    let client = reqwest::Client::builder()
+        .timeout(ANSWERS_WITHIN)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let answer = client.get(url.clone()).send().await?;
+    Ok((answer.status().as_u16(), answer.bytes().await?.into()))
+}
+
+/// The port as it is reached from this machine.
+fn listening_at(listen: SocketAddr) -> anyhow::Result<Url> {
+    if listen.port() == 0 {
+        bail!("`http.listen` takes any free port; hint: the log of `rollbook run` names it, `--url` takes it");
+    }
+    let here: IpAddr = if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let ip = Some(listen.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(here);
+    Ok(Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port())))?)
+}
+
+fn status_url(mut base: Url) -> anyhow::Result<Url> {
+    if !matches!(base.scheme(), "http" | "https") {
+        bail!("`--url` takes a URL like http://10.0.0.7:9464");
+    }
+    if !base.username().is_empty() || base.password().is_some() || base.query().is_some() {
+        bail!("`--url` takes no login and no query: URLs are logged on their way");
+    }
+    let path = format!("{}{STATUS_PATH}", base.path().trim_end_matches('/'));
+    base.set_path(&path);
+    base.set_fragment(None);
+    Ok(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url_of(listen: &str) -> String {
+        status_url(listening_at(listen.parse().unwrap()).unwrap()).unwrap().into()
+    }
+
+    #[test]
+    fn an_address_that_means_all_is_asked_at_home() {
+        assert_eq!(url_of("127.0.0.1:9464"), "http://127.0.0.1:9464/status");
+        assert_eq!(url_of("0.0.0.0:9464"), "http://127.0.0.1:9464/status");
+        assert_eq!(url_of("[::]:9464"), "http://[::1]:9464/status");
+        assert_eq!(url_of("10.0.0.7:80"), "http://10.0.0.7/status");
+        assert!(listening_at("127.0.0.1:0".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_url_keeps_its_path_and_takes_no_login() {
+        let url = |text: &str| status_url(text.parse().unwrap()).map(String::from);
+        assert_eq!(url("https://ops.example/rollbook/").unwrap(), "https://ops.example/rollbook/status");
+        for wrong in ["http://me:secret@host", "http://host/?token=secret", "ftp://host"] {
+            let error = url(wrong).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

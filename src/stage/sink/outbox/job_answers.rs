@@ -1,0 +1,236 @@
+//! What the answer to a job's call means: for the job, and at its end for each row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jobs::{Job, JobNumber, Step};
+use super::row::Key;
+use super::{Answer, Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, Phase, RowResult, Settings};
+use crate::bulk_job::{BulkJob, BulkJobRow, key_of};
+use crate::disposition::{Disposition, Retry};
+use crate::event::{Millis, SalesforceId};
+use crate::salesforce::bulk::{JobInfo, JobState, ResultKind};
+
+/// Rows that Salesforce writes in a millisecond at best: a job is not asked for before.
+const ROWS_PER_MILLI: usize = 20;
+
+/// The code of a job that is not there, or no longer.
+const GONE: &str = "NOT_FOUND";
+
+impl Outbox {
+    pub(super) fn job_call_answered(&mut self, number: JobNumber, answer: Answer, now: Millis) {
+        match answer {
+            Answer::Failed(failure) => self.job_failed(number, &failure, now),
+            Answer::Job(answer) => {
+                self.outage = None;
+                self.job_answered(number, answer, now);
+            }
+            Answer::Saved(_)
+            | Answer::Members(_)
+            | Answer::People(_)
+            | Answer::Parents(_)
+            | Answer::Statuses { .. }
+            | Answer::CompleteStatuses(_)
+            | Answer::Limits(_) => debug_assert!(false, "the shell answers each call in kind"),
+        }
+    }
+
+    fn job_answered(&mut self, number: JobNumber, answer: JobAnswer, now: Millis) {
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        job.calling = false;
+        match answer {
+            JobAnswer::Created(id) => {
+                job.id = Some(id);
+                job.step = Step::Record;
+                self.record_job(number, id, now);
+            }
+            JobAnswer::Done => match job.step {
+                Step::Upload => {
+                    job.uploaded = true;
+                    job.step = Step::Close;
+                }
+                Step::Close => {
+                    job.step = Step::Poll;
+                    job.ask_later(self.settings, now);
+                }
+                Step::Abort => self.end_job(number, false, now),
+                Step::Create | Step::Record | Step::Poll | Step::Read(_) => {}
+            },
+            JobAnswer::State(info) => self.job_looked_at(number, &info, now),
+            JobAnswer::Rows(rows) => self.job_read(number, rows, now),
+        }
+        self.detach_leaving(now);
+    }
+
+    fn job_failed(&mut self, number: JobNumber, failure: &Failure, now: Millis) {
+        // Elsewhere a schema that lacks something, which ends the process.
+        let gone = failure.code == GONE;
+        if !gone {
+            self.wait_or_halt(failure, now);
+        }
+        let waits = !gone && matches!(failure.disposition, Disposition::Wait(_) | Disposition::Halt { .. });
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        job.calling = false;
+        match job.step.clone() {
+            // A job that was made all the same stays empty.
+            Step::Create if waits => {}
+            Step::Create => {
+                self.job_ended(JobFate::Refused, &failure.code);
+                self.shut_jobs(now);
+                self.end_job(number, false, now);
+            }
+            // How much of it has arrived is not known: the job's own state decides.
+            step @ (Step::Upload | Step::Close | Step::Abort) => {
+                job.step = Step::Poll;
+                if !waits && step == Step::Upload {
+                    self.job_ended(JobFate::Refused, &failure.code);
+                    self.shut_jobs(now);
+                }
+            }
+            Step::Poll | Step::Read(_) if gone => {
+                self.job_ended(JobFate::Gone, "");
+                self.end_job(number, false, now);
+            }
+            Step::Poll | Step::Read(_) | Step::Record => job.ask_later(self.settings, now),
+        }
+        self.detach_leaving(now);
+    }
+
+    fn detach_leaving(&mut self, now: Millis) {
+        if !self.leaving.is_empty() {
+            let leaving = self.leaving.clone();
+            self.detach_jobs(&leaving, false, now);
+        }
+    }
+
+    /// By partition, as that is how rows change hands.
+    fn record_job(&mut self, number: JobNumber, id: SalesforceId, now: Millis) {
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        let mut records: BTreeMap<i32, BulkJob> = BTreeMap::new();
+        for key in &job.keys {
+            let Some(slot) = self.slots.get(key) else { continue };
+            let position = slot.version.source.position;
+            let record = records.entry(position.partition).or_insert_with(|| BulkJob {
+                job: id,
+                object: job.object.api_name().to_owned(),
+                created_at: now,
+                rows: Vec::new(),
+            });
+            record.rows.push(BulkJobRow { offset: position.offset, key: key_of(&key.external_id) });
+        }
+        job.partitions = records.keys().copied().collect();
+        self.effects.push(Effect::RecordJob { number, records: records.into_iter().collect() });
+    }
+
+    fn job_looked_at(&mut self, number: JobNumber, info: &JobInfo, now: Millis) {
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        match info.state {
+            JobState::Open => job.step = if job.uploaded { Step::Close } else { Step::Abort },
+            JobState::UploadComplete | JobState::InProgress => {
+                job.step = Step::Poll;
+                job.ask_later(self.settings, now);
+            }
+            JobState::JobComplete => {
+                let parts =
+                    [(ResultKind::Failed, info.failed > 0), (ResultKind::Successful, info.processed > info.failed)];
+                let parts: Vec<ResultKind> = parts.into_iter().filter(|(_, any)| *any).map(|(part, _)| part).collect();
+                self.job_ended(JobFate::Complete, "");
+                self.read_job(number, parts, now);
+            }
+            // What it has done is done; the other rows go again.
+            JobState::Failed | JobState::Aborted => {
+                self.shut_jobs(now);
+                let fate = if info.state == JobState::Failed { JobFate::Failed } else { JobFate::Aborted };
+                self.job_ended(fate, info.error.as_deref().unwrap_or_default());
+                self.read_job(number, vec![ResultKind::Unprocessed, ResultKind::Failed, ResultKind::Successful], now);
+            }
+        }
+    }
+
+    fn read_job(&mut self, number: JobNumber, parts: Vec<ResultKind>, now: Millis) {
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        job.polls = 0;
+        job.due = now;
+        if parts.is_empty() {
+            return self.end_job(number, true, now);
+        }
+        job.step = Step::Read(parts);
+    }
+
+    fn job_read(&mut self, number: JobNumber, rows: Vec<(String, JobRow)>, now: Millis) {
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        let Step::Read(parts) = &mut job.step else { return };
+        parts.pop();
+        let (last, object) = (parts.is_empty(), job.object);
+        for (external_id, end) in rows {
+            let key = Key { object, external_id: Arc::from(external_id) };
+            if self.phase(&key) != Some(Phase::InFlight(number)) {
+                continue;
+            }
+            match end {
+                // Of a version that the topic no longer has, and a newer one took its place.
+                _ if !self.carried(number, &key) => self.send_again(&key, now),
+                JobRow::Unprocessed => self.send_again(&key, now),
+                JobRow::Ended(RowResult::Saved { id, created }) => self.row_saved(&key, id, created, now),
+                JobRow::Ended(RowResult::Refused(failure)) => self.row_refused(&key, failure, now),
+            }
+        }
+        if last {
+            self.end_job(number, true, now);
+        }
+    }
+
+    /// Whether the job carries the version that we hold of a row.
+    fn carried(&self, number: JobNumber, key: &Key) -> bool {
+        let found = self.jobs.all.get(&number).and_then(|job| job.found.as_ref());
+        let Some((found, slot)) = found.zip(self.slots.get(key)) else { return true };
+        let position = slot.version.source.position;
+        found.offsets.get(&(position.partition, key_of(&key.external_id))) == Some(&position.offset)
+    }
+
+    /// The job is done with. Rows of it that have no result go again.
+    pub(super) fn end_job(&mut self, number: JobNumber, resolved: bool, now: Millis) {
+        let Some(Job { id, keys, campaigns, people, partitions, found, .. }) = self.jobs.all.remove(&number) else {
+            return;
+        };
+        self.busy.retain(|campaign| !campaigns.contains(campaign));
+        self.busy_people.retain(|person| !people.contains(person));
+        for key in keys {
+            if self.phase(&key) != Some(Phase::InFlight(number)) {
+                continue;
+            }
+            // Rows of a job of before may have been read too late for its results.
+            if resolved && found.is_none() {
+                self.retry(&key, Retry::Unknown, "no_result", now);
+            } else {
+                self.send_again(&key, now);
+            }
+        }
+        if let Some(job) = id {
+            self.effects.push(Effect::ForgetJob { job, partitions: partitions.into_iter().collect() });
+        }
+    }
+
+    /// Composite calls go on meanwhile: a job that fails once fails again.
+    fn shut_jobs(&mut self, now: Millis) {
+        self.jobs.shut_until = now + self.seldom();
+    }
+
+    fn job_ended(&mut self, fate: JobFate, code: &str) {
+        self.effects.push(Effect::JobEnded { fate, code: code.to_owned() });
+    }
+}
+
+impl Job {
+    /// Half as long again every time: a job of seconds is seen soon, one of an hour costs few calls.
+    fn ask_later(&mut self, settings: Settings, now: Millis) {
+        let millis = |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 8);
+        let expected = Millis::try_from(self.keys.len() / ROWS_PER_MILLI).unwrap_or(0);
+        let first = (millis(settings.backoff_min) * 10).max(expected);
+        let longest = (millis(settings.backoff_max) * 2).max(first);
+        let wait = (0..self.polls).fold(first, |wait, _| (wait * 3 / 2).min(longest));
+        self.polls += 1;
+        self.due = now + wait;
+    }
+}

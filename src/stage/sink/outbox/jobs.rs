@@ -1,0 +1,389 @@
+//! Bulk jobs: which rows go into one, and which call it needs next.
+//!
+//! ```text
+//!  create ─▶ record in Kafka ─▶ upload ─▶ close ─▶ poll … poll ─▶ read results ─▶ every row has an outcome
+//! ```
+//!
+//! Which rows a job carries is on a topic before the first of them is uploaded. Whoever has the partitions after a crash
+//! finds the job there, waits for its end, and takes the rows' results instead of sending them again; without that a
+//! job of a dead process could write an old version of a row over a newer one, minutes later. Nothing else is sent to the
+//! campaigns and people of a job until it has ended.
+//!
+//! A job whose upload is in doubt is aborted and its rows go again: to find out what of it has arrived would cost more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
+
+use super::choice::{Backlog, by_bulk};
+use super::plan::Need;
+use super::row::{Key, Priority, Version};
+use super::{AskedFor, Call, JobCall, Outbox, Phase, Request, Slot};
+use crate::bulk_job::{BulkJob, key_of};
+use crate::event::{Millis, SalesforceId};
+use crate::salesforce::bulk::{ResultKind, sheet};
+use crate::upsert::Object;
+
+/// Rows that a job may hold.
+const JOB_ROWS_MAX: usize = 150_000;
+
+/// Salesforce takes uploads of 100 MB; rows are measured before they are written, hence the distance.
+const JOB_BYTES_MAX: usize = 90_000_000;
+
+/// What a row takes in the CSV beside its texts: ids, separators and nulls.
+const ROW_BYTES: usize = 400;
+
+/// Jobs under way at once: they are few and large, and more would only wait for each other's locks.
+const JOBS_MAX: usize = 4;
+
+/// Rows that are still to be read are waited for so long, so that they share the job.
+const FILL_MAX_MS: Millis = 10_000;
+
+/// How long a choice stands.
+const CHOICE_MS: Millis = 100;
+
+/// Rows of a job of before are read from the topic again before its results are; so long at most.
+const ROWS_WAIT_MS: Millis = 60_000;
+
+pub(super) type JobNumber = u64;
+
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    pub all: BTreeMap<JobNumber, Job>,
+    /// Salesforce takes no jobs, or they fail.
+    pub shut_until: Millis,
+    /// Rows on the topic that were not read yet, as far as the shell knows.
+    pub to_read: usize,
+    chosen: Chosen,
+}
+
+/// Objects whose rows are kept back for a job.
+#[derive(Debug, Default)]
+struct Chosen {
+    objects: Vec<Object>,
+    at: Millis,
+    ready: usize,
+    since: Option<Millis>,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub object: Object,
+    /// None until Salesforce has made it.
+    pub id: Option<SalesforceId>,
+    pub keys: Vec<Key>,
+    pub campaigns: BTreeSet<SalesforceId>,
+    pub people: BTreeSet<SalesforceId>,
+    /// Partitions in which it is recorded.
+    pub partitions: BTreeSet<i32>,
+    pub step: Step,
+    /// No call before.
+    pub due: Millis,
+    pub calling: bool,
+    pub csv: Vec<u8>,
+    pub uploaded: bool,
+    pub polls: i32,
+    pub found: Option<Found>,
+}
+
+/// What the topic says of a job of a process before this one.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Offset of the version that it carries, by partition and row.
+    pub offsets: HashMap<(i32, i64), i64>,
+    /// The last of them in each partition.
+    pub last: BTreeMap<i32, i64>,
+    pub until: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Create,
+    /// Until the topic has it.
+    Record,
+    Upload,
+    Close,
+    Poll,
+    /// The last part first.
+    Read(Vec<ResultKind>),
+    Abort,
+}
+
+impl Jobs {
+    /// Whether rows of this object are kept back.
+    pub fn keeps(&self, object: Object) -> bool {
+        self.chosen.objects.contains(&object)
+    }
+
+    /// The job of before that carries a version of this row.
+    fn of(&self, partition: i32, key: &Key) -> Option<(JobNumber, i64)> {
+        let mut found = self.all.iter().filter_map(|(number, job)| Some((number, job, job.found.as_ref()?)));
+        found.find_map(|(number, job, found)| {
+            let offset = found.offsets.get(&(partition, key_of(&key.external_id)))?;
+            (job.object == key.object).then_some((*number, *offset))
+        })
+    }
+}
+
+impl Outbox {
+    /// Jobs that the topic names: they were under way when their rows changed hands. `resumed` are the offsets from which
+    /// the partitions are read.
+    pub fn restore_jobs(&mut self, records: Vec<(i32, BulkJob)>, resumed: &BTreeMap<i32, i64>, now: Millis) {
+        for (partition, record) in records {
+            let Some(object) = Object::from_api_name(&record.object) else { continue };
+            let known = self.jobs.all.iter().find(|(_, job)| job.id == Some(record.job)).map(|(number, _)| *number);
+            let number = known.unwrap_or_else(|| self.next_number());
+            let job = self.jobs.all.entry(number).or_insert_with(|| Job {
+                id: Some(record.job),
+                step: Step::Poll,
+                due: now,
+                ..Job::new(object)
+            });
+            job.partitions.insert(partition);
+            let until = now + ROWS_WAIT_MS;
+            let new = Found { offsets: HashMap::new(), last: BTreeMap::new(), until };
+            let found = job.found.get_or_insert(new);
+            let last = record.rows.iter().map(|row| row.offset).max();
+            let to_come = last.filter(|last| resumed.get(&partition).is_none_or(|resumed| last >= resumed));
+            found.last.extend(to_come.map(|last| (partition, last)));
+            found.offsets.extend(record.rows.into_iter().map(|row| ((partition, row.key), row.offset)));
+        }
+    }
+
+    /// Jobs under way.
+    pub fn jobs(&self) -> usize {
+        self.jobs.all.len()
+    }
+
+    /// The job of before that carries a version of this row and has not said what became of it; the version's offset.
+    pub(super) fn job_of(&self, partition: i32, key: &Key) -> Option<(JobNumber, i64)> {
+        let found = self.jobs.of(partition, key)?;
+        self.phase(key).is_none_or(|phase| phase == Phase::InFlight(found.0)).then_some(found)
+    }
+
+    pub(super) fn push_found(&mut self, (number, carried): (JobNumber, i64), key: Key, version: Version, now: Millis) {
+        let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        let offset = version.source.position.offset;
+        let superseded = match self.slots.get_mut(&key) {
+            None => {
+                let member = version.member;
+                job.keys.push(key.clone());
+                // What a save keeps busy already is the save's to set free.
+                job.campaigns.extend(self.busy.insert(member.campaign).then_some(member.campaign));
+                job.people.extend(self.busy_people.insert(member.person).then_some(member.person));
+                let slot = Slot { version, next: None, phase: Phase::InFlight(number) };
+                self.slots.insert(key, slot);
+                None
+            }
+            Some(slot) if offset <= carried => Some(std::mem::replace(&mut slot.version, version)),
+            Some(slot) => slot.next.replace(version),
+        };
+        if let Some(superseded) = superseded {
+            self.supersede(&superseded, now);
+        }
+    }
+
+    /// The record of a job is on its topic.
+    pub fn job_recorded(&mut self, number: JobNumber) {
+        if let Some(job) = self.jobs.all.get_mut(&number).filter(|job| job.step == Step::Record) {
+            job.step = Step::Upload;
+        }
+    }
+
+    /// The next call of a job under way.
+    pub(super) fn job_request(&mut self, now: Millis) -> Option<Request> {
+        let (number, _) = self.jobs.all.iter().find(|(_, job)| self.may_call(job, now))?;
+        let number = *number;
+        let job = self.jobs.all.get_mut(&number)?;
+        let call = match (&job.step, job.id) {
+            (Step::Create, _) => JobCall::Create { object: job.object },
+            (Step::Upload, Some(job_id)) => JobCall::Upload { job: job_id, csv: std::mem::take(&mut job.csv) },
+            (Step::Close, Some(job)) => JobCall::Close { job },
+            (Step::Abort, Some(job)) => JobCall::Abort { job },
+            (Step::Poll, Some(job)) => JobCall::Look { job },
+            (Step::Read(parts), Some(job)) => JobCall::Read { job, part: *parts.last()? },
+            (Step::Record, _) | (Step::Upload | Step::Close | Step::Abort | Step::Poll | Step::Read(_), None) => {
+                return None;
+            }
+        };
+        job.calling = true;
+        Some(self.start(Vec::new(), AskedFor::Job(number), Call::Job(call), now))
+    }
+
+    fn may_call(&self, job: &Job, now: Millis) -> bool {
+        let rows_read = job.found.as_ref().is_none_or(|found| {
+            let read = |(partition, last): (&i32, &i64)| self.offsets.last_read(*partition) >= Some(*last);
+            now >= found.until || found.last.iter().all(read)
+        });
+        let ready = match job.step {
+            Step::Record => false,
+            Step::Read(_) => rows_read,
+            Step::Create | Step::Upload | Step::Close | Step::Poll | Step::Abort => true,
+        };
+        ready && !job.calling && job.due <= now
+    }
+
+    /// When a job has something to do without any input.
+    pub(super) fn jobs_at(&self) -> impl Iterator<Item = Millis> {
+        let due = self.jobs.all.values().filter(|job| !job.calling).map(|job| job.due);
+        let found = self.jobs.all.values().filter_map(|job| job.found.as_ref()).map(|found| found.until);
+        let filled = self.jobs.chosen.since.map(|since| since + FILL_MAX_MS);
+        due.chain(found).chain(filled)
+    }
+
+    /// A job of the rows that wait, where that is the cheaper way.
+    pub(super) fn start_job(&mut self, now: Millis) -> Option<Request> {
+        self.choose(now);
+        let since = self.jobs.chosen.since?;
+        let filling = self.jobs.to_read > 0 || !self.asking_statuses.is_empty();
+        if self.jobs.all.len() >= JOBS_MAX || filling && now < since + FILL_MAX_MS {
+            return None;
+        }
+        for object in self.jobs.chosen.objects.clone() {
+            let keys = self.job_keys(object, now);
+            if keys.len() >= self.settings.costs.job_rows_min {
+                self.jobs.chosen = Chosen::default();
+                self.begin_job(object, keys);
+                return self.job_request(now);
+            }
+        }
+        // They are less than was thought, or not to be had now: they go as the others do, until the next choice.
+        self.jobs.chosen.objects.clear();
+        self.jobs.chosen.since = None;
+        None
+    }
+
+    fn choose(&mut self, now: Millis) {
+        let costs = self.settings.costs;
+        let ready = self.free_queues().map(VecDeque::len).sum();
+        let chosen = &self.jobs.chosen;
+        // A choice that found nothing is made again at once when there is twice as much.
+        if now < chosen.at + CHOICE_MS && ready <= chosen.ready * 2 {
+            return;
+        }
+        let possible = costs.job_rows_min > 0 && now >= self.jobs.shut_until;
+        let mut rows: BTreeMap<Object, usize> = BTreeMap::new();
+        let least = costs.job_rows_min.max(costs.patience.min(1) * costs.job_calls * costs.call_rows);
+        if possible && ready + self.jobs.to_read >= least {
+            self.free_queues().flatten().for_each(|key| *rows.entry(key.object).or_default() += 1);
+        }
+        // What is to be read is taken for a mixture like what was.
+        for count in rows.values_mut() {
+            *count += self.jobs.to_read * *count / std::cmp::max(ready, 1);
+        }
+        let oldest = self.free_queues().filter_map(|queue| self.slots.get(queue.front()?));
+        let age = oldest.map(|slot| now.saturating_sub(slot.version.upsert.event_at)).max().unwrap_or(0);
+        let objects = by_bulk(&Backlog { rows, age, calls_left: self.budget.left() }, costs);
+        let since = if objects.is_empty() { None } else { Some(self.jobs.chosen.since.unwrap_or(now)) };
+        self.jobs.chosen = Chosen { objects, at: now, ready, since };
+    }
+
+    /// Rows that may go in a job, campaign by campaign.
+    fn free_queues(&self) -> impl Iterator<Item = &VecDeque<Key>> {
+        let [live, backfill] = [Priority::Live, Priority::Backfill].map(|priority| self.budget.allows(priority));
+        let free = self.lanes.iter().filter(|(campaign, _)| !self.busy.contains(*campaign));
+        free.flat_map(move |(_, lane)| {
+            let queue = |priority: Priority, allowed: bool| lane.ready.get(priority.index()).filter(|_| allowed);
+            queue(Priority::Live, live).into_iter().chain(queue(Priority::Backfill, backfill))
+        })
+    }
+
+    fn job_keys(&self, object: Object, now: Millis) -> Vec<Key> {
+        let (mut keys, mut bytes) = (BTreeSet::new(), 0);
+        for key in self.free_queues().flatten().filter(|key| key.object == object) {
+            let Some(slot) = self.slots.get(key).filter(|slot| slot.phase == Phase::Ready) else { continue };
+            let version = &slot.version;
+            let goes = version.goes_by_bulk()
+                && !self.people_of(&version.member).any(|person| self.busy_people.contains(&person))
+                && self.need(key, version, now) == Need::Nothing;
+            let size = ROW_BYTES + version.source.value.as_ref().map_or(0, Vec::len);
+            if keys.len() >= JOB_ROWS_MAX || bytes + size > JOB_BYTES_MAX {
+                break;
+            }
+            if goes && keys.insert((version.member, key.clone())) {
+                bytes += size;
+            }
+        }
+        // Sorted by campaign and person, whom Salesforce locks.
+        keys.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn begin_job(&mut self, object: Object, keys: Vec<Key>) {
+        let number = self.next_number();
+        let (campaigns, people) = self.parents_of(&keys);
+        for key in &keys {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            slot.phase = Phase::InFlight(number);
+            let tries = &mut slot.version.tries;
+            tries.rode = false;
+            tries.became = self.memory.became(&slot.version.member.person);
+            tries.as_new = object == Object::CampaignMember && self.memory.takes_for_new(&slot.version.member);
+        }
+        let (slots, memory) = (&self.slots, &self.memory);
+        let record = |key: &Key| {
+            let version = &slots.get(key)?.version;
+            let member = memory.record(&version.member).filter(|_| object != Object::CampaignMember);
+            Some(version.record(key, member.as_ref().map(SalesforceId::as_str)))
+        };
+        let csv = sheet(|| keys.iter().filter_map(record));
+        let ready = |key: &Key| slots.get(key).is_some_and(|slot| slot.phase == Phase::Ready);
+        self.lanes.retain(|campaign, lane| {
+            if campaigns.contains(campaign) {
+                lane.ready.iter_mut().for_each(|queue| queue.retain(ready));
+            }
+            lane.ready.iter().any(|queue| !queue.is_empty())
+        });
+        self.busy.extend(&campaigns);
+        self.busy_people.extend(&people);
+        self.jobs.all.insert(number, Job { keys, campaigns, people, csv, ..Job::new(object) });
+    }
+
+    /// Lets go of the rows of partitions that leave: their next owner finds the job on the topic. While a call is under way
+    /// nobody knows how far the job is, so its answer is waited for, unless there is no time left.
+    pub(super) fn detach_jobs(&mut self, leaving: &BTreeSet<i32>, at_once: bool, now: Millis) {
+        for number in self.jobs.all.keys().copied().collect::<Vec<_>>() {
+            let Some(job) = self.jobs.all.get_mut(&number).filter(|job| at_once || !job.calling) else { continue };
+            let slots = &mut self.slots;
+            let mut left = job.partitions.iter().any(|partition| leaving.contains(partition));
+            job.keys.retain(|key| {
+                let Some(slot) = slots.get(key) else { return false };
+                let leaves = leaving.contains(&slot.version.source.position.partition);
+                if leaves && slot.phase == Phase::InFlight(number) {
+                    slots.remove(key);
+                }
+                left |= leaves;
+                !leaves
+            });
+            job.partitions.retain(|partition| !leaving.contains(partition));
+            if let Some(found) = &mut job.found {
+                found.last.retain(|partition, _| !leaving.contains(partition));
+                found.offsets.retain(|(partition, _), _| !leaving.contains(partition));
+            }
+            // What was not uploaded is not: its CSV holds rows of others.
+            let begun = !matches!(job.step, Step::Create | Step::Record | Step::Upload);
+            if left && (!begun || job.keys.is_empty() && job.partitions.is_empty()) {
+                self.end_job(number, false, now);
+            }
+        }
+    }
+}
+
+impl Job {
+    fn new(object: Object) -> Self {
+        Self {
+            object,
+            id: None,
+            keys: Vec::new(),
+            campaigns: BTreeSet::new(),
+            people: BTreeSet::new(),
+            partitions: BTreeSet::new(),
+            step: Step::Create,
+            due: Millis::MIN,
+            calling: false,
+            csv: Vec::new(),
+            uploaded: false,
+            polls: 0,
+            found: None,
+        }
+    }
+}
