@@ -1,6 +1,6 @@
 //! What answers to questions tell: statuses of campaigns, members, and who of them was made by somebody else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::memory::{Member, Statuses};
 use super::people::of_another;
@@ -69,27 +69,27 @@ impl Outbox {
 
     pub(super) fn people_found(&mut self, id: RequestId, keys: Vec<Key>, found: &[FoundPerson], now: Millis) {
         // Two leads who are one contact may both be here, or one of them on its way.
-        let mut claimed: BTreeSet<SalesforceId> =
-            self.slots.values().filter_map(|slot| slot.version.tries.adopt).collect();
+        let on_their_way = self.slots.iter().filter_map(|(key, slot)| Some((slot.version.tries.adopt?, key.clone())));
+        let mut claimed: BTreeMap<SalesforceId, Key> = on_their_way.collect();
         for key in keys {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else {
                 continue;
             };
             let (member, person) = (slot.version.member, slot.version.person());
-            match found.iter().find(|found| found.person == person) {
-                // The member of a contact who was another lead, too: taking it away would go to and fro.
-                Some(FoundPerson { external_id: Some(other), .. })
-                    if person != member.person && of_another(other, &member) =>
-                {
-                    self.refuse_taken(&key, other, now);
-                }
+            let found = found.iter().find(|found| found.person == person);
+            let claimer = found.and_then(|found| claimed.get(&found.record)).map(|key| key.external_id.to_string());
+            let keeper = || found?.external_id.clone().filter(|other| of_another(other, &member));
+            match (found, claimer.clone().or_else(keeper)) {
+                // Taking it away from the contact's other lead would go to and fro.
+                (Some(_), Some(keeper)) if person != member.person => self.refuse_taken(&key, &keeper, now),
                 // Whatever its external id was: a campaign has one member per person, and this is that one's id.
-                Some(found) if claimed.insert(found.record) => {
+                (Some(found), _) if claimer.is_none() => {
                     slot.version.tries.adopt = Some(found.record);
+                    claimed.insert(found.record, key.clone());
                     self.send_again(&key, now);
                 }
                 // Deleted meanwhile, hidden from us, or about to be another row's.
-                None | Some(_) => {
+                (None | Some(_), _) => {
                     self.memory.forget(&member);
                     self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
                 }

@@ -161,16 +161,8 @@ impl Outbox {
         self.phase(key).is_none_or(|phase| phase == Phase::InFlight(found.0)).then_some(found)
     }
 
-    pub(super) fn push_found(
-        &mut self,
-        (number, carried): (JobNumber, i64),
-        key: Key,
-        mut version: Version,
-        now: Millis,
-    ) {
+    pub(super) fn push_found(&mut self, (number, carried): (JobNumber, i64), key: Key, version: Version, now: Millis) {
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
-        // Perhaps: a refusal for those whom it names says so.
-        version.tries.as_new = key.object == Object::CampaignMember;
         let offset = version.source.position.offset;
         let superseded = match self.slots.get_mut(&key) {
             None => {

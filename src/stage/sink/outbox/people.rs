@@ -65,9 +65,9 @@ enum Verdict {
 impl Outbox {
     /// Whether the row may have been refused for a person or campaign that it names.
     pub(super) fn doubtful(&self, key: &Key, failure: &Failure) -> bool {
-        // A member that is there is written without its parents.
-        let named = |version: &Version| key.object != Object::CampaignMember || version.tries.as_new;
-        REFERENCE_CODES.contains(&failure.code.as_str()) && self.slots.get(key).is_some_and(|slot| named(&slot.version))
+        // What a job of before sent is not known, so a member may have been written with its parents in any case.
+        let stamped = self.slots.get(key).is_none_or(|slot| slot.version.tries.adopt.is_some());
+        !stamped && REFERENCE_CODES.contains(&failure.code.as_str())
     }
 
     pub(super) fn doubt(&mut self, key: &Key, failure: Failure, now: Millis) {

@@ -340,6 +340,10 @@ impl World {
         panic!("the outbox does not come to an end: {outbox:?}");
     }
 
+    fn dead_of(&self, code: &str) -> usize {
+        self.dead.values().filter(|dead| *dead == code).count()
+    }
+
     fn check_org(&self) {
         let mut newest: BTreeMap<String, (Position, ReadUpsert)> = BTreeMap::new();
         for (partition, rows) in self.log.iter().enumerate() {
@@ -394,7 +398,7 @@ fn external_ids(request: &Request) -> BTreeSet<&str> {
 
 #[test]
 fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
-    let mut jobs = 0;
+    let (mut jobs, mut people) = (0, [0; 2]);
     for seed in 0..400 {
         let result = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
@@ -409,9 +413,12 @@ fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
             }
             world.finish(&mut outbox);
             world.check_org();
-            world.jobs_done
+            (world.jobs_done, ["contact_taken", "person_deleted"].map(|code| world.dead_of(code)))
         });
-        jobs += result.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (done, dead) = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        jobs += done;
+        people.iter_mut().zip(dead).for_each(|(all, more)| *all += more);
     }
     assert!(jobs > 100, "{jobs} jobs were carried out");
+    assert!(people.iter().all(|count| *count > 0), "{people:?}: both happened");
 }
