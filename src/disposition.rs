@@ -73,10 +73,12 @@ pub enum Retry {
     MemberMissing,
     /// The person was converted or merged: write the row as what became of it.
     PersonChanged,
+    /// A Bulk job could not do it: by a composite call.
+    Job,
 }
 
 impl Retry {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Lock,
         Self::LookUpAgain,
         Self::MemberExists,
@@ -87,6 +89,7 @@ impl Retry {
         Self::Unknown,
         Self::MemberMissing,
         Self::PersonChanged,
+        Self::Job,
     ];
 
     pub fn name(self) -> &'static str {
@@ -101,6 +104,7 @@ impl Retry {
             Self::Unknown => "unknown",
             Self::MemberMissing => "member_missing",
             Self::PersonChanged => "person_changed",
+            Self::Job => "job",
         }
     }
 }
@@ -274,7 +278,7 @@ pub fn disposition(fault: &Fault<'_>) -> Disposition {
 }
 
 /// `INVALID_SESSION_ID`, `InvalidSessionId` and `INVALIDSESSIONID` are one code.
-fn same(listed: &str, code: &str) -> bool {
+pub fn same(listed: &str, code: &str) -> bool {
     fn letters(code: &str) -> impl Iterator<Item = u8> {
         code.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
     }

@@ -205,7 +205,8 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
                 | Retry::MemberMissing
                 | Retry::MemberExists
                 | Retry::MemberAbsent
-                | Retry::PersonChanged,
+                | Retry::PersonChanged
+                | Retry::Job,
             )
             | Disposition::Delivered
             | Disposition::Isolate

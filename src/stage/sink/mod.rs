@@ -283,7 +283,8 @@ impl Sink<'_> {
     /// Rows behind one that is stuck are done and go on to be read, up to a bound: a crash has them all sent again.
     fn has_room(&self) -> bool {
         let pending_max = self.config.sink.rows_pending_max;
-        self.outbox.pending() < pending_max && self.outbox.open() < pending_max.saturating_mul(OPEN_ROWS_FACTOR)
+        self.outbox.pending() - self.outbox.in_jobs() < pending_max
+            && self.outbox.open() < pending_max.saturating_mul(OPEN_ROWS_FACTOR)
     }
 
     fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {

@@ -70,6 +70,9 @@ impl Sink<'_> {
                     code, "a Bulk job came to nothing; its rows go by composite calls for a while"
                 );
             }
+            JobFate::Unread => {
+                warn!(code, "the results of a Bulk job do not tell of all its rows; these are sent again");
+            }
             JobFate::Gone => warn!("Salesforce does not know a Bulk job any more; its rows are sent again"),
         }
     }

@@ -72,6 +72,22 @@ impl Outbox {
         self.set_phase(key, Phase::Later);
     }
 
+    /// Sends a row of a job again after a pause, by a call. No attempt counts: many rows at once are what a job may stumble
+    /// over.
+    pub(super) fn send_by_call(&mut self, key: &Key, now: Millis) {
+        self.effects.push(Effect::Retried(Retry::Job));
+        self.promote(key, now);
+        if self.drop_leaving(key) {
+            return;
+        }
+        let at = now + self.backoff(1);
+        let number = self.next_number();
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.version.tries.by_call = true;
+        slot.phase = Phase::Later;
+        self.later.insert((at, number), key.clone());
+    }
+
     pub(super) fn await_adoption(&mut self, key: &Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.phase = Phase::Waiting;

@@ -123,7 +123,12 @@ impl Outbox {
     /// Whether what is ready may still gather company.
     fn waits_to_fill(&mut self, now: Millis) -> bool {
         let free = self.lanes.iter().filter(|(campaign, _)| !self.busy.contains(*campaign));
-        let ready: usize = free.flat_map(|(_, lane)| &lane.ready).map(VecDeque::len).sum();
+        let queues = free.flat_map(|(_, lane)| &lane.ready);
+        let ready: usize = if self.jobs.keep_any() {
+            queues.flatten().filter(|key| !self.jobs.keeps(key.object)).count()
+        } else {
+            queues.map(VecDeque::len).sum()
+        };
         if ready < self.pace.rows() && !self.saving() {
             self.burst_since = None;
         }
@@ -215,7 +220,13 @@ impl Outbox {
                 Look::Gone => {}
             }
         }
-        passed.append(&mut queue);
+        if batch.looked_at < LOOKED_AT_MAX {
+            passed.append(&mut queue);
+        } else {
+            // What stands behind so many is looked at next.
+            queue.append(&mut passed);
+            passed = queue;
+        }
         // What was sent back on the way may have made the lane anew.
         if let Some(ready) = self.lanes.get_mut(&campaign).and_then(|lane| lane.ready.get_mut(priority.index())) {
             passed.append(ready);

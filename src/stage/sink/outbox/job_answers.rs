@@ -8,15 +8,15 @@ use super::jobs::{Job, JobNumber, Step};
 use super::row::Key;
 use super::{Answer, Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, Phase, RowResult, Settings};
 use crate::bulk_job::{BulkJob, BulkJobRow, key_of};
-use crate::disposition::{Disposition, Retry};
+use crate::disposition::{Disposition, Retry, same};
 use crate::event::{Millis, SalesforceId};
 use crate::salesforce::bulk::{JobInfo, JobState, ResultKind};
 
 /// Rows that Salesforce writes in a millisecond at best: a job is not asked for before.
 const ROWS_PER_MILLI: usize = 20;
 
-/// The code of a job that is not there, or no longer.
-const GONE: &str = "NOT_FOUND";
+/// Attempts at a part of the results: with the pauses between them a quarter of an hour.
+const READS_MAX: i32 = 20;
 
 impl Outbox {
     pub(super) fn job_call_answered(&mut self, number: JobNumber, answer: Answer, now: Millis) {
@@ -54,7 +54,8 @@ impl Outbox {
                     job.step = Step::Poll;
                     job.ask_later(self.settings, now);
                 }
-                Step::Abort => self.end_job(number, false, now),
+                // It may have done something before.
+                Step::Abort => job.step = Step::Poll,
                 Step::Create | Step::Record | Step::Poll | Step::Read(_) => {}
             },
             JobAnswer::State(info) => self.job_looked_at(number, &info, now),
@@ -63,13 +64,12 @@ impl Outbox {
         self.detach_leaving(now);
     }
 
+    /// Nothing of this stops the sink: what is wrong with more than the job, composite calls meet as well.
     fn job_failed(&mut self, number: JobNumber, failure: &Failure, now: Millis) {
-        // Elsewhere a schema that lacks something, which ends the process.
-        let gone = failure.code == GONE;
-        if !gone {
+        let waits = matches!(failure.disposition, Disposition::Wait(_));
+        if waits {
             self.wait_or_halt(failure, now);
         }
-        let waits = !gone && matches!(failure.disposition, Disposition::Wait(_) | Disposition::Halt { .. });
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         job.calling = false;
         match job.step.clone() {
@@ -80,17 +80,25 @@ impl Outbox {
                 self.shut_jobs(now);
                 self.end_job(number, false, now);
             }
+            Step::Poll | Step::Read(_) if same("NOT_FOUND", &failure.code) => {
+                self.job_ended(JobFate::Gone, "");
+                self.end_job(number, false, now);
+            }
+            // It has ended, so that sending its rows again is safe.
+            Step::Read(_) if job.polls >= READS_MAX => {
+                self.job_ended(JobFate::Unread, &failure.code);
+                self.end_job(number, false, now);
+            }
             // How much of it has arrived is not known: the job's own state decides.
             step @ (Step::Upload | Step::Close | Step::Abort) => {
                 job.step = Step::Poll;
-                if !waits && step == Step::Upload {
-                    self.job_ended(JobFate::Refused, &failure.code);
+                job.ask_later(self.settings, now);
+                job.uploaded &= waits || step != Step::Close;
+                job.unabortable |= !waits && step == Step::Abort;
+                // One that does not get through would not get through the next time.
+                if !waits || step == Step::Upload {
                     self.shut_jobs(now);
                 }
-            }
-            Step::Poll | Step::Read(_) if gone => {
-                self.job_ended(JobFate::Gone, "");
-                self.end_job(number, false, now);
             }
             Step::Poll | Step::Read(_) | Step::Record => job.ask_later(self.settings, now),
         }
@@ -126,7 +134,10 @@ impl Outbox {
     fn job_looked_at(&mut self, number: JobNumber, info: &JobInfo, now: Millis) {
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         match info.state {
-            JobState::Open => job.step = if job.uploaded { Step::Close } else { Step::Abort },
+            JobState::Open if job.uploaded => job.step = Step::Close,
+            // It never runs.
+            JobState::Open if job.unabortable => self.end_job(number, false, now),
+            JobState::Open => job.step = Step::Abort,
             JobState::UploadComplete | JobState::InProgress => {
                 job.step = Step::Poll;
                 job.ask_later(self.settings, now);
@@ -143,6 +154,9 @@ impl Outbox {
                 self.shut_jobs(now);
                 let fate = if info.state == JobState::Failed { JobFate::Failed } else { JobFate::Aborted };
                 self.job_ended(fate, info.error.as_deref().unwrap_or_default());
+                if info.processed == 0 {
+                    return self.end_job(number, false, now);
+                }
                 self.read_job(number, vec![ResultKind::Unprocessed, ResultKind::Failed, ResultKind::Successful], now);
             }
         }
@@ -172,6 +186,9 @@ impl Outbox {
                 // Of a version that the topic no longer has, and a newer one took its place.
                 _ if !self.carried(number, &key) => self.send_again(&key, now),
                 JobRow::Unprocessed => self.send_again(&key, now),
+                JobRow::Ended(RowResult::Refused(failure)) if of_the_moment(failure.disposition) => {
+                    self.send_by_call(&key, now);
+                }
                 JobRow::Ended(RowResult::Saved { id, created }) => self.row_saved(&key, id, created, now),
                 JobRow::Ended(RowResult::Refused(failure)) => self.row_refused(&key, failure, now),
             }
@@ -194,18 +211,19 @@ impl Outbox {
         let Some(Job { id, keys, campaigns, people, partitions, found, .. }) = self.jobs.all.remove(&number) else {
             return;
         };
-        self.busy.retain(|campaign| !campaigns.contains(campaign));
-        self.busy_people.retain(|person| !people.contains(person));
+        self.set_free(&campaigns, &people);
+        let mut left = 0;
         for key in keys {
-            if self.phase(&key) != Some(Phase::InFlight(number)) {
-                continue;
-            }
-            // Rows of a job of before may have been read too late for its results.
-            if resolved && found.is_none() {
-                self.retry(&key, Retry::Unknown, "no_result", now);
-            } else {
+            if self.phase(&key) == Some(Phase::InFlight(number)) {
+                left += 1;
                 self.send_again(&key, now);
             }
+        }
+        // Results that do not say what became of all rows would not the next time. Rows of a job of before may have been
+        // read too late for them.
+        if resolved && left > 0 && found.is_none() {
+            self.job_ended(JobFate::Unread, "");
+            self.shut_jobs(now);
         }
         if let Some(job) = id {
             self.effects.push(Effect::ForgetJob { job, partitions: partitions.into_iter().collect() });
@@ -222,13 +240,36 @@ impl Outbox {
     }
 }
 
+/// Whether another way, or another time, may do for the row: what a job makes of a lock or of a type is not what a call
+/// makes of it.
+fn of_the_moment(disposition: Disposition) -> bool {
+    match disposition {
+        Disposition::Retry(Retry::Lock | Retry::Automation | Retry::Busy | Retry::Unknown)
+        | Disposition::Isolate
+        | Disposition::Wait(_)
+        | Disposition::Halt { .. } => true,
+        Disposition::Retry(
+            Retry::LookUpAgain
+            | Retry::MemberExists
+            | Retry::MemberAbsent
+            | Retry::Adopt
+            | Retry::MemberMissing
+            | Retry::PersonChanged
+            | Retry::Job,
+        )
+        | Disposition::Delivered
+        | Disposition::DeadLetter { .. }
+        | Disposition::Hold { .. } => false,
+    }
+}
+
 impl Job {
     /// Half as long again every time: a job of seconds is seen soon, one of an hour costs few calls.
     fn ask_later(&mut self, settings: Settings, now: Millis) {
         let millis = |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 8);
         let expected = Millis::try_from(self.keys.len() / ROWS_PER_MILLI).unwrap_or(0);
         let first = (millis(settings.backoff_min) * 10).max(expected);
-        let longest = (millis(settings.backoff_max) * 2).max(first);
+        let longest = (millis(settings.backoff_max) * 10).max(first);
         let wait = (0..self.polls).fold(first, |wait, _| (wait * 3 / 2).min(longest));
         self.polls += 1;
         self.due = now + wait;

@@ -24,7 +24,7 @@ use crate::event::{Millis, SalesforceId};
 use crate::salesforce::bulk::{ResultKind, sheet};
 use crate::upsert::Object;
 
-/// Rows that a job may hold.
+/// Rows that all jobs together may hold.
 const JOB_ROWS_MAX: usize = 150_000;
 
 /// Salesforce takes uploads of 100 MB; rows are measured before they are written, hence the distance.
@@ -42,6 +42,12 @@ const FILL_MAX_MS: Millis = 10_000;
 /// How long a choice stands.
 const CHOICE_MS: Millis = 100;
 
+/// A choice that came to nothing is not made again for so long.
+const CHOICE_PAUSE_MS: Millis = 5_000;
+
+/// A job that takes longer is aborted: its rows, and those behind them, have waited long enough.
+const JOB_MAX_MS: Millis = 3_600_000;
+
 /// Rows of a job of before are read from the topic again before its results are; so long at most.
 const ROWS_WAIT_MS: Millis = 60_000;
 
@@ -55,6 +61,8 @@ pub(super) struct Jobs {
     /// Rows on the topic that were not read yet, as far as the shell knows.
     pub to_read: usize,
     chosen: Chosen,
+    /// No choice before.
+    choice_at: Millis,
 }
 
 /// Objects whose rows are kept back for a job.
@@ -63,6 +71,8 @@ struct Chosen {
     objects: Vec<Object>,
     at: Millis,
     ready: usize,
+    /// How old most of the rows are.
+    age: Millis,
     since: Option<Millis>,
 }
 
@@ -82,7 +92,11 @@ pub(super) struct Job {
     pub calling: bool,
     pub csv: Vec<u8>,
     pub uploaded: bool,
+    /// Salesforce has refused to abort it.
+    pub unabortable: bool,
     pub polls: i32,
+    /// When it is aborted.
+    pub until: Millis,
     pub found: Option<Found>,
 }
 
@@ -110,6 +124,16 @@ pub(super) enum Step {
 }
 
 impl Jobs {
+    /// Whether any rows are kept back.
+    pub fn keep_any(&self) -> bool {
+        !self.chosen.objects.is_empty()
+    }
+
+    /// Rows in jobs.
+    pub fn rows(&self) -> usize {
+        self.all.values().map(|job| job.keys.len()).sum()
+    }
+
     /// Whether rows of this object are kept back.
     pub fn keeps(&self, object: Object) -> bool {
         self.chosen.objects.contains(&object)
@@ -137,6 +161,7 @@ impl Outbox {
                 id: Some(record.job),
                 step: Step::Poll,
                 due: now,
+                until: now + JOB_MAX_MS,
                 ..Job::new(object)
             });
             job.partitions.insert(partition);
@@ -148,6 +173,11 @@ impl Outbox {
             found.last.extend(to_come.map(|last| (partition, last)));
             found.offsets.extend(record.rows.into_iter().map(|row| ((partition, row.key), row.offset)));
         }
+    }
+
+    /// Rows in jobs, which have a bound of their own.
+    pub fn in_jobs(&self) -> usize {
+        self.jobs.rows()
     }
 
     /// Jobs under way.
@@ -168,9 +198,10 @@ impl Outbox {
             None => {
                 let member = version.member;
                 job.keys.push(key.clone());
-                // What a save keeps busy already is the save's to set free.
-                job.campaigns.extend(self.busy.insert(member.campaign).then_some(member.campaign));
-                job.people.extend(self.busy_people.insert(member.person).then_some(member.person));
+                job.campaigns.insert(member.campaign);
+                job.people.insert(member.person);
+                self.busy.insert(member.campaign);
+                self.busy_people.insert(member.person);
                 let slot = Slot { version, next: None, phase: Phase::InFlight(number) };
                 self.slots.insert(key, slot);
                 None
@@ -195,6 +226,9 @@ impl Outbox {
         let (number, _) = self.jobs.all.iter().find(|(_, job)| self.may_call(job, now))?;
         let number = *number;
         let job = self.jobs.all.get_mut(&number)?;
+        if job.step == Step::Poll && now >= job.until && !job.unabortable {
+            job.step = Step::Abort;
+        }
         let call = match (&job.step, job.id) {
             (Step::Create, _) => JobCall::Create { object: job.object },
             (Step::Upload, Some(job_id)) => JobCall::Upload { job: job_id, csv: std::mem::take(&mut job.csv) },
@@ -236,20 +270,21 @@ impl Outbox {
         self.choose(now);
         let since = self.jobs.chosen.since?;
         let filling = self.jobs.to_read > 0 || !self.asking_statuses.is_empty();
-        if self.jobs.all.len() >= JOBS_MAX || filling && now < since + FILL_MAX_MS {
+        if filling && now < since + FILL_MAX_MS {
             return None;
         }
-        for object in self.jobs.chosen.objects.clone() {
+        let Chosen { objects, age, .. } = std::mem::take(&mut self.jobs.chosen);
+        for object in objects {
             let keys = self.job_keys(object, now);
-            if keys.len() >= self.settings.costs.job_rows_min {
-                self.jobs.chosen = Chosen::default();
-                self.begin_job(object, keys);
+            let rows = BTreeMap::from([(object, keys.len())]);
+            let backlog = Backlog { rows, age, calls_left: self.budget.left() };
+            if by_bulk(&backlog, self.settings.costs).contains(&object) {
+                self.begin_job(object, keys, now);
                 return self.job_request(now);
             }
         }
-        // They are less than was thought, or not to be had now: they go as the others do, until the next choice.
-        self.jobs.chosen.objects.clear();
-        self.jobs.chosen.since = None;
+        // They are less than was thought, or not to be had now: they go as the others do.
+        self.jobs.choice_at = now + CHOICE_PAUSE_MS;
         None
     }
 
@@ -261,7 +296,10 @@ impl Outbox {
         if now < chosen.at + CHOICE_MS && ready <= chosen.ready * 2 {
             return;
         }
-        let possible = costs.job_rows_min > 0 && now >= self.jobs.shut_until;
+        let possible = costs.job_rows_min > 0
+            && now >= self.jobs.shut_until.max(self.jobs.choice_at)
+            && self.jobs.all.len() < JOBS_MAX
+            && self.jobs.rows() + costs.job_rows_min <= JOB_ROWS_MAX;
         let mut rows: BTreeMap<Object, usize> = BTreeMap::new();
         let least = costs.job_rows_min.max(costs.patience.min(1) * costs.job_calls * costs.call_rows);
         if possible && ready + self.jobs.to_read >= least {
@@ -271,11 +309,27 @@ impl Outbox {
         for count in rows.values_mut() {
             *count += self.jobs.to_read * *count / std::cmp::max(ready, 1);
         }
-        let oldest = self.free_queues().filter_map(|queue| self.slots.get(queue.front()?));
-        let age = oldest.map(|slot| now.saturating_sub(slot.version.upsert.event_at)).max().unwrap_or(0);
+        let age = if rows.is_empty() { 0 } else { self.age(now) };
         let objects = by_bulk(&Backlog { rows, age, calls_left: self.budget.left() }, costs);
         let since = if objects.is_empty() { None } else { Some(self.jobs.chosen.since.unwrap_or(now)) };
-        self.jobs.chosen = Chosen { objects, at: now, ready, since };
+        self.jobs.chosen = Chosen { objects, at: now, ready, age, since };
+    }
+
+    /// The age that half of the rows have, by the first of each queue.
+    fn age(&self, now: Millis) -> Millis {
+        let ages = self.free_queues().filter_map(|queue| {
+            let event_at = self.slots.get(queue.front()?)?.version.upsert.event_at;
+            Some((now.saturating_sub(event_at), queue.len()))
+        });
+        let mut ages: Vec<(Millis, usize)> = ages.collect();
+        ages.sort_unstable();
+        let all: usize = ages.iter().map(|(_, rows)| rows).sum();
+        let mut rows = 0;
+        let half = ages.into_iter().find(|(_, more)| {
+            rows += more;
+            rows * 2 >= all
+        });
+        half.map_or(0, |(age, _)| age)
     }
 
     /// Rows that may go in a job, campaign by campaign.
@@ -290,6 +344,7 @@ impl Outbox {
 
     fn job_keys(&self, object: Object, now: Millis) -> Vec<Key> {
         let (mut keys, mut bytes) = (BTreeSet::new(), 0);
+        let rows_max = JOB_ROWS_MAX.saturating_sub(self.jobs.rows());
         for key in self.free_queues().flatten().filter(|key| key.object == object) {
             let Some(slot) = self.slots.get(key).filter(|slot| slot.phase == Phase::Ready) else { continue };
             let version = &slot.version;
@@ -297,7 +352,7 @@ impl Outbox {
                 && !self.people_of(&version.member).any(|person| self.busy_people.contains(&person))
                 && self.need(key, version, now) == Need::Nothing;
             let size = ROW_BYTES + version.source.value.as_ref().map_or(0, Vec::len);
-            if keys.len() >= JOB_ROWS_MAX || bytes + size > JOB_BYTES_MAX {
+            if keys.len() >= rows_max || bytes + size > JOB_BYTES_MAX {
                 break;
             }
             if goes && keys.insert((version.member, key.clone())) {
@@ -308,7 +363,7 @@ impl Outbox {
         keys.into_iter().map(|(_, key)| key).collect()
     }
 
-    fn begin_job(&mut self, object: Object, keys: Vec<Key>) {
+    fn begin_job(&mut self, object: Object, keys: Vec<Key>, now: Millis) {
         let number = self.next_number();
         let (campaigns, people) = self.parents_of(&keys);
         for key in &keys {
@@ -331,14 +386,17 @@ impl Outbox {
         });
         self.busy.extend(&campaigns);
         self.busy_people.extend(&people);
-        self.jobs.all.insert(number, Job { keys, campaigns, people, csv, ..Job::new(object) });
+        self.jobs.all.insert(number, Job { keys, campaigns, people, csv, until: now + JOB_MAX_MS, ..Job::new(object) });
     }
 
-    /// Lets go of the rows of partitions that leave: their next owner finds the job on the topic. While a call is under way
-    /// nobody knows how far the job is, so its answer is waited for, unless there is no time left.
+    /// Lets go of the rows of partitions that leave: their next owner finds the job on the topic. One that is just being
+    /// closed is waited for, unless there is no time left: the next owner would take it for open.
     pub(super) fn detach_jobs(&mut self, leaving: &BTreeSet<i32>, at_once: bool, now: Millis) {
         for number in self.jobs.all.keys().copied().collect::<Vec<_>>() {
-            let Some(job) = self.jobs.all.get_mut(&number).filter(|job| at_once || !job.calling) else { continue };
+            let Some(job) = self.jobs.all.get_mut(&number) else { continue };
+            if job.calling && job.step == Step::Close && !at_once {
+                continue;
+            }
             let slots = &mut self.slots;
             let mut left = job.partitions.iter().any(|partition| leaving.contains(partition));
             job.keys.retain(|key| {
@@ -378,7 +436,9 @@ impl Job {
             calling: false,
             csv: Vec::new(),
             uploaded: false,
+            unabortable: false,
             polls: 0,
+            until: Millis::MAX,
             found: None,
         }
     }

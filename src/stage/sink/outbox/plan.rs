@@ -41,22 +41,31 @@ pub(super) enum Refusal {
 impl Outbox {
     /// The call to make now, if any. Asked again until there is none.
     pub fn next_request(&mut self, now: Millis) -> Option<Request> {
-        if self.halted.is_some() || self.in_flight.len() >= self.pace.window() {
+        let calls = self.calls_in_flight();
+        if self.halted.is_some() {
             return None;
         }
         if let Some(outage) = self.outage
-            && (now < outage.until || !self.in_flight.is_empty())
+            && (now < outage.until || calls > 0)
         {
             // One request at a time asks whether the org is back.
             return None;
         }
         self.wake_due(now);
+        // Jobs have a bound of their own: an upload of minutes is no sign of load, and no reason to hold up calls.
+        if self.budget.allows(Priority::Live)
+            && let Some(request) = self.job_request(now)
+        {
+            return Some(request);
+        }
+        if calls >= self.pace.window() {
+            return None;
+        }
         let request = if self.budget.allows(Priority::Live) {
             self.ask_statuses(now)
                 .or_else(|| self.ask_people(now))
                 .or_else(|| self.ask_parents(now))
                 .or_else(|| self.ask_members(now))
-                .or_else(|| self.job_request(now))
                 .or_else(|| self.save_isolated(now))
                 .or_else(|| self.start_job(now))
                 .or_else(|| self.save_batch(now))
@@ -93,7 +102,7 @@ impl Outbox {
 
     /// What is left of the day, where rows wait for it and no other call would tell.
     fn ask_limits(&mut self, now: Millis) -> Option<Request> {
-        let due = self.limits_at().is_some_and(|at| at <= now) && self.in_flight.is_empty();
+        let due = self.limits_at().is_some_and(|at| at <= now) && self.calls_in_flight() == 0;
         due.then(|| self.start(Vec::new(), AskedFor::Limits, Call::Limits, now))
     }
 
@@ -291,6 +300,29 @@ impl Outbox {
         self.busy_people.extend(&people);
         self.in_flight.insert(id, InFlight { keys, campaigns, people, call: asked_for, sent_at: now });
         Request { id, call }
+    }
+
+    pub(super) fn calls_in_flight(&self) -> usize {
+        self.in_flight.values().filter(|request| !matches!(request.call, AskedFor::Job(_))).count()
+    }
+
+    /// Sets those free whom no other request and no other job holds.
+    pub(super) fn set_free(&mut self, campaigns: &BTreeSet<SalesforceId>, people: &BTreeSet<SalesforceId>) {
+        let requests = || self.in_flight.values().filter(|request| !request.campaigns.is_empty());
+        let jobs = || self.jobs.all.values();
+        for campaign in campaigns {
+            let held = jobs().any(|job| job.campaigns.contains(campaign))
+                || requests().any(|request| request.campaigns.contains(campaign));
+            if !held {
+                self.busy.remove(campaign);
+            }
+        }
+        for person in people {
+            let held = jobs().any(|job| job.people.contains(person)) || requests().any(|it| it.people.contains(person));
+            if !held {
+                self.busy_people.remove(person);
+            }
+        }
     }
 
     pub(super) fn parents_of(&self, keys: &[Key]) -> (BTreeSet<SalesforceId>, BTreeSet<SalesforceId>) {

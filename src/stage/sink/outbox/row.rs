@@ -58,6 +58,8 @@ pub struct Tries {
     pub adopt: Option<SalesforceId>,
     /// Halted until a person has looked; tried now and then.
     pub held: bool,
+    /// A job could not do it.
+    pub by_call: bool,
     /// Last sent as a new member, with its parents.
     pub as_new: bool,
     /// Last sent in the same call as its member, whose record id was not known.
@@ -151,7 +153,7 @@ impl Version {
 
     /// Whether a job may carry it.
     pub fn goes_by_bulk(&self) -> bool {
-        self.fits_csv && self.tries.adopt.is_none() && self.priority() != Priority::Retry
+        self.fits_csv && !self.tries.by_call && self.tries.adopt.is_none() && self.priority() != Priority::Retry
     }
 
     pub fn priority(&self) -> Priority {

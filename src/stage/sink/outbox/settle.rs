@@ -14,16 +14,11 @@ impl Outbox {
     /// Takes the answer to a request.
     pub fn complete(&mut self, id: RequestId, answer: Answer, now: Millis) {
         let Some(request) = self.in_flight.remove(&id) else { return };
-        for campaign in &request.campaigns {
-            self.busy.remove(campaign);
-        }
-        for person in &request.people {
-            self.busy_people.remove(person);
-        }
+        self.set_free(&request.campaigns, &request.people);
         if let AskedFor::Job(number) = request.call {
             return self.job_call_answered(number, answer, now);
         }
-        self.pace.answered(&Sample { at_once: self.in_flight.len() + 1, ..sample(&request, &answer, now) });
+        self.pace.answered(&Sample { at_once: self.calls_in_flight() + 1, ..sample(&request, &answer, now) });
         if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
         }
@@ -164,7 +159,8 @@ impl Outbox {
                     | Retry::Busy
                     | Retry::Unknown
                     | Retry::MemberMissing
-                    | Retry::PersonChanged => {}
+                    | Retry::PersonChanged
+                    | Retry::Job => {}
                 }
                 self.retry(key, retry, code, now);
             }

@@ -115,7 +115,7 @@ fn results(job: &OrgJob, part: ResultKind) -> Vec<(String, JobRow)> {
 }
 
 /// An empty cell says nothing.
-fn read(csv: &[u8]) -> Vec<Map<String, Json>> {
+pub(super) fn read(csv: &[u8]) -> Vec<Map<String, Json>> {
     let mut reader = Reader::from_reader(csv);
     let header = reader.headers().unwrap().clone();
     let value = |text: &str| match text.parse::<i64>() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::simulated_jobs::OrgJob;
+use super::simulated_jobs::{OrgJob, read};
 use super::simulated_org::{Org, OrgMember, refused};
 use super::tests::{failure, id, member, settings, source, upsert};
 use super::*;
@@ -116,9 +116,9 @@ impl World {
         while let Some(request) = outbox.next_request(self.now) {
             let parents = parents(&request);
             for other in &self.in_flight {
-                assert!(parents.is_disjoint(&self::parents(other)), "one save per campaign and per person");
+                assert!(parents.is_disjoint(&self::parents(other)), "one save or job per campaign and per person");
             }
-            let written: BTreeSet<&str> = self.org.jobs.all.values().flat_map(OrgJob::to_write).collect();
+            let written = self.org.jobs.all.values().flat_map(OrgJob::to_write).map(str::to_owned).collect();
             assert!(external_ids(&request).is_disjoint(&written), "no version of a row beside one in a job");
             self.in_flight.push(request);
         }
@@ -321,7 +321,17 @@ impl World {
         let offsets = outbox.leave(&all, self.now);
         self.check_and_commit(&offsets);
         self.read.clone_from(&self.committed);
+        // Calls for a job are not waited for, but for the one that closes it.
+        let (jobs, others) = std::mem::take(&mut self.in_flight).into_iter().partition(is_job);
+        self.in_flight = others;
+        let jobs: Vec<Request> = jobs;
         self.restore(outbox);
+        for request in &jobs {
+            let Call::Job(call) = &request.call else { continue };
+            let fate = self.random.u32(0..20);
+            let late = self.job_answer(call, fate);
+            outbox.complete(request.id, late, self.now);
+        }
     }
 
     fn finish(&mut self, outbox: &mut Outbox) {
@@ -384,16 +394,30 @@ impl World {
 
 /// Campaigns and people that a save locks.
 fn parents(request: &Request) -> BTreeSet<String> {
-    let Call::Save { parts } = &request.call else { return BTreeSet::new() };
-    let rows = parts.iter().flat_map(|part| &part.rows);
-    let contacts = rows.filter_map(|row| row.get("ContactId")?.as_str()).map(str::to_owned);
     let ids = external_ids(request).into_iter().flat_map(|id| [id[..18].to_owned(), id[19..37].to_owned()]);
-    ids.chain(contacts).collect()
+    let Call::Save { parts } = &request.call else { return ids.collect() };
+    let rows = parts.iter().flat_map(|part| &part.rows);
+    ids.chain(rows.filter_map(|row| row.get("ContactId")?.as_str()).map(str::to_owned)).collect()
 }
 
-fn external_ids(request: &Request) -> BTreeSet<&str> {
-    let Call::Save { parts } = &request.call else { return BTreeSet::new() };
-    parts.iter().flat_map(|part| &part.rows).map(|row| row["external_id__c"].as_str().unwrap()).collect()
+fn is_job(request: &Request) -> bool {
+    matches!(request.call, Call::Job(_))
+}
+
+/// Of the rows that a save or a job carries.
+fn external_ids(request: &Request) -> BTreeSet<String> {
+    let id = |row: &serde_json::Map<String, Json>| row["external_id__c"].as_str().unwrap().to_owned();
+    match &request.call {
+        Call::Save { parts } => parts.iter().flat_map(|part| &part.rows).map(id).collect(),
+        Call::Job(JobCall::Upload { csv, .. }) => read(csv).iter().map(id).collect(),
+        Call::Job(_)
+        | Call::FindMembers { .. }
+        | Call::FindPeople { .. }
+        | Call::FindParents { .. }
+        | Call::ReadStatuses { .. }
+        | Call::EnsureStatuses { .. }
+        | Call::Limits => BTreeSet::new(),
+    }
 }
 
 #[test]

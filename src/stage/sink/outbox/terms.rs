@@ -177,10 +177,12 @@ pub enum JobFate {
     Refused,
     /// Not there, or no longer.
     Gone,
+    /// It ended, and its results could not be read, or do not tell of all rows.
+    Unread,
 }
 
 impl JobFate {
-    pub const ALL: [Self; 5] = [Self::Complete, Self::Failed, Self::Aborted, Self::Refused, Self::Gone];
+    pub const ALL: [Self; 6] = [Self::Complete, Self::Failed, Self::Aborted, Self::Refused, Self::Gone, Self::Unread];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -189,6 +191,7 @@ impl JobFate {
             Self::Aborted => "aborted",
             Self::Refused => "refused",
             Self::Gone => "gone",
+            Self::Unread => "unread",
         }
     }
 }
