@@ -309,18 +309,26 @@ impl Outbox {
         (part, place): (usize, usize),
         references: &mut BTreeMap<MemberKey, String>,
     ) -> Option<serde_json::Map<String, serde_json::Value>> {
-        let slot = self.slots.get_mut(key)?;
-        let version = &mut slot.version;
+        let known = self.prepare(key);
+        let version = &mut self.slots.get_mut(key)?.version;
         let member = version.member;
-        version.tries.became = self.memory.became(&member.person);
         if key.object == Object::CampaignMember {
-            version.tries.as_new = version.tries.adopt.is_none() && self.memory.takes_for_new(&member);
             references.insert(member, format!("@{{{}[{place}].id}}", reference(part)));
             return Some(version.record(key, None));
         }
-        let known = self.memory.record(&member);
         version.tries.rode = known.is_none();
         let id = known.as_ref().map(SalesforceId::as_str).or_else(|| references.get(&member).map(String::as_str));
         Some(version.record(key, id))
+    }
+
+    /// Notes with a row what is known now of those whom it names. The record id of a dependant's member, if that is known.
+    pub(super) fn prepare(&mut self, key: &Key) -> Option<SalesforceId> {
+        let version = &mut self.slots.get_mut(key)?.version;
+        let member = version.member;
+        let of_member = key.object == Object::CampaignMember;
+        version.tries.became = self.memory.became(&member.person);
+        version.tries.rode = false;
+        version.tries.as_new = of_member && version.tries.adopt.is_none() && self.memory.takes_for_new(&member);
+        self.memory.record(&member).filter(|_| !of_member)
     }
 }

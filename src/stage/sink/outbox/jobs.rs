@@ -312,12 +312,8 @@ impl Outbox {
         let number = self.next_number();
         let (campaigns, people) = self.parents_of(&keys);
         for key in &keys {
-            let Some(slot) = self.slots.get_mut(key) else { continue };
-            slot.phase = Phase::InFlight(number);
-            let tries = &mut slot.version.tries;
-            tries.rode = false;
-            tries.became = self.memory.became(&slot.version.member.person);
-            tries.as_new = object == Object::CampaignMember && self.memory.takes_for_new(&slot.version.member);
+            self.prepare(key);
+            self.set_phase(key, Phase::InFlight(number));
         }
         let (slots, memory) = (&self.slots, &self.memory);
         let record = |key: &Key| {

@@ -1,5 +1,5 @@
 //! The simulation's org: as strict as Salesforce is about create-only parents, one member per campaign and person, and
-//! dependants that need their member, leads that are converted or deleted meanwhile.
+//! dependants that need their member.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,7 +137,7 @@ impl Org {
         self.members.values().find(|it| it.external_id.as_deref() == Some(external_id))
     }
 
-    fn parent(&self, id: SalesforceId) -> Parent {
+    pub fn parent(&self, id: SalesforceId) -> Parent {
         match self.converted.get(&id) {
             Some(contact) => Parent::Converted(Some(*contact)),
             None if self.deleted.contains(&id) => Parent::Deleted,
