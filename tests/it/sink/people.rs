@@ -294,6 +294,49 @@ async fn deleted_people_cost_a_question_for_each_save_and_not_for_each_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_job_may_hold_people_who_were_converted_and_deleted() {
+    let mut stream = Stream::start().await;
+    let conference = campaign(&stream.org, "One");
+    let members: Vec<MemberKey> = (0..240).map(|number| lead_in(&stream.org, conference, number)).collect();
+    let (converted, deleted, others) = (&members[..30], &members[30..40], &members[40..]);
+    for (number, member) in converted.iter().enumerate() {
+        let contact = contact(&stream, number);
+        convert(&stream, *member, contact);
+    }
+    for member in deleted {
+        delete(&stream, "Lead", member.person.as_str());
+    }
+    let all: Vec<Upsert> = members.iter().flat_map(|member| rows(*member, 1)).collect();
+    let mut config = stream.config();
+    config.sink.batch_rows_max = 1;
+    config.sink.bulk_rows_min = 10;
+    stream.send(&all);
+    let sink = stream.run_with(config);
+    stream.read_outcomes(all.len());
+    // Those with a contact are known by now: a job writes them as such.
+    let again: Vec<Upsert> = members.iter().flat_map(|member| rows(*member, 2)).collect();
+    stream.deliver(&again);
+    sink.stop().await;
+    assert!(stream.metrics.bulk_jobs_ended.with_label_values(&["complete"]).get() >= 2);
+    let changed = stream.metrics.retries.with_label_values(&["person_changed"]).get();
+    assert_eq!(changed, 30, "each is refused once, its engagement never");
+    let codes = stream.take_codes();
+    assert_eq!(codes.iter().filter(|(_, code)| code == "person_deleted").count(), 20, "{codes:?}");
+    assert_eq!(codes.len(), 40, "and what hangs on them");
+    for member in converted {
+        assert_eq!(stream.member_field(*member, "LeadId"), Json::Null);
+    }
+    let (held, engagements) = (stream.held("CampaignMember"), stream.held("UserSessionEngagement__c"));
+    assert_eq!((held.len(), engagements.len()), (230, 230));
+    for member in converted.iter().chain(others) {
+        let engagement = &engagements[&format!("{member}_1_abc")];
+        let lead = if converted.contains(member) { Json::Null } else { json!(member.person.as_str()) };
+        assert_eq!((&engagement["Lead__c"], engagement["plays__c"].as_f64()), (&lead, Some(2.0)));
+        assert_eq!(engagement["campaign_member__c"], held[&member.to_string()]["Id"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_member_is_made_anew_and_its_dependants_follow() {
     let mut stream = Stream::start().await;
     let member = lead_in(&stream.org, campaign(&stream.org, "One"), 1);

@@ -63,6 +63,23 @@ fn a_converted_lead_is_written_as_its_contact_from_then_on() {
 }
 
 #[test]
+fn a_member_whose_parents_may_have_been_sent_by_a_job_of_before_is_asked_about_once() {
+    let (key, contact) = (member(1, 1), id("003", 7));
+    let mut outbox = outbox_with(&[upsert(MEMBER, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    outbox.complete(request.id, answer_rows(&request, |_| saved(1, true)), 0);
+    outcomes(&mut outbox);
+    outbox.push(source(0, 1, &upsert(MEMBER, key, 2)), 0);
+    let parents =
+        [(key.person, Parent::Converted(Some(contact))), (contact, Parent::There), (key.campaign, Parent::There)];
+    refuse_and_tell(&mut outbox, &converted(), &parents);
+    assert_eq!(codes(&mut outbox), Vec::<String>::new());
+    // Whatever refuses it now, it is not the lead.
+    refuse_and_tell(&mut outbox, &converted(), &parents);
+    assert_eq!(codes(&mut outbox), ["CANNOT_UPDATE_CONVERTED_LEAD"]);
+}
+
+#[test]
 fn a_dependant_of_a_merged_lead_leaves_its_lookup_alone() {
     let key = member(1, 1);
     let mut outbox = outbox_with(&[upsert(MEMBER, key, 1)]);
