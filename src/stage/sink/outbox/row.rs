@@ -49,6 +49,7 @@ pub struct Version {
 
 /// What has been tried to write a row. A newer version inherits it: what stood against the row still does.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "notes about different things, no state of one")]
 pub struct Tries {
     /// Attempts that failed and count.
     pub failures: u32,
