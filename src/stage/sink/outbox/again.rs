@@ -80,7 +80,8 @@ impl Outbox {
         if self.drop_leaving(key) {
             return;
         }
-        let at = now + self.backoff(1);
+        // All of a job at once, so that they share calls.
+        let at = now + Millis::try_from(self.settings.backoff_min.as_millis()).unwrap_or(Millis::MAX / 2);
         let number = self.next_number();
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.version.tries.by_call = true;

@@ -55,7 +55,10 @@ impl Outbox {
                     job.ask_later(self.settings, now);
                 }
                 // It may have done something before.
-                Step::Abort => job.step = Step::Poll,
+                Step::Abort => {
+                    job.step = Step::Poll;
+                    job.until = Millis::MAX;
+                }
                 Step::Create | Step::Record | Step::Poll | Step::Read(_) => {}
             },
             JobAnswer::State(info) => self.job_looked_at(number, &info, now),

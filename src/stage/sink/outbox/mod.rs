@@ -21,6 +21,8 @@ mod budget;
 mod choice;
 mod end;
 mod job_answers;
+#[cfg(test)]
+mod job_tests;
 mod jobs;
 mod memory;
 mod offsets;
