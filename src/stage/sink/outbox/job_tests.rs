@@ -30,7 +30,11 @@ impl Story {
         story.answer(&create, JobAnswer::Created(id("750", 1)));
         let recorded = story.outbox.take_effects().into_iter().find_map(|effect| match effect {
             Effect::RecordJob { number, records } => Some((number, records)),
-            _ => None,
+            Effect::Settled(_)
+            | Effect::Retried(_)
+            | Effect::Held { .. }
+            | Effect::ForgetJob { .. }
+            | Effect::JobEnded { .. } => None,
         });
         let (number, records) = recorded.expect("it is to be recorded");
         assert!(story.next().is_none(), "nothing is uploaded before");
