@@ -39,6 +39,8 @@ impl Sink {
         harness::run("topics", create.arg(&config), WITHIN).unwrap_or_else(|why| panic!("{why}"));
         let mut settings = client.clone();
         settings.set("enable.idempotence", "true").set("linger.ms", "0");
+        // A burst of any size.
+        settings.set("queue.buffering.max.messages", "10000000");
         let producer = settings.create().expect("the settings are right");
         send(&producer, &names, waiting);
         producer.flush(WITHIN).expect("the broker takes the rows");
