@@ -111,6 +111,7 @@ impl Sink<'_> {
             (Some(Wait::Outage | Wait::Concurrency | Wait::Session), ..) => Some("Salesforce is waited for"),
             (None, false, _) => Some("a token from Salesforce"),
             (None, true, None) => Some("partitions"),
+            (None, true, Some(_)) if !self.takeover.is_empty() => Some("the Bulk jobs of its partitions"),
             (None, true, Some(_)) => None,
         };
         self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());
