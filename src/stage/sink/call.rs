@@ -223,7 +223,7 @@ fn text<'a>(record: &'a Record, field: &str) -> Option<&'a str> {
     record.get(field)?.as_str()
 }
 
-fn id(record: &Record, field: &str) -> Option<SalesforceId> {
+pub(super) fn id(record: &Record, field: &str) -> Option<SalesforceId> {
     SalesforceId::parse(text(record, field)?)
 }
 

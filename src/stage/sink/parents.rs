@@ -1,6 +1,7 @@
 //! Asks Salesforce what became of leads, contacts and campaigns: deleted ones are answered too, so that "deleted" and
 //! "never there" are told apart.
 
+use super::call::id;
 use super::outbox::Parent;
 use crate::event::SalesforceId;
 use crate::salesforce::query::{KEYS_MAX, quote_all};
@@ -34,8 +35,4 @@ fn parent(record: &Record) -> Parent {
         _ if flag("IsConverted") => Parent::Converted(None),
         _ => Parent::There,
     }
-}
-
-fn id(record: &Record, field: &str) -> Option<SalesforceId> {
-    SalesforceId::parse(record.get(field)?.as_str()?)
 }

@@ -2,7 +2,7 @@
 
 use super::end::{Reason, hint};
 use super::row::{Key, Version};
-use super::{Effect, Outbox, Phase};
+use super::{Effect, Outbox, Phase, millis};
 use crate::disposition::Retry;
 use crate::event::{MemberKey, Millis};
 use crate::upsert::Object;
@@ -17,12 +17,10 @@ impl Outbox {
         if self.drop_leaving(key) {
             return;
         }
-        let at = now + self.seldom();
-        let number = self.next_number();
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.version.tries.held = true;
-        slot.phase = Phase::Later;
-        self.later.insert((at, number), key.clone());
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.version.tries.held = true;
+        }
+        self.send_later(key, now + self.seldom());
         self.effects.push(Effect::Held { code: code.to_owned(), hint });
     }
 
@@ -67,9 +65,7 @@ impl Outbox {
             return self.admit(key, now);
         }
         let at = now + self.backoff(failures);
-        let number = self.next_number();
-        self.later.insert((at, number), key.clone());
-        self.set_phase(key, Phase::Later);
+        self.send_later(key, at);
     }
 
     /// Sends a row of a job again after a pause, by a call. No attempt counts: many rows at once are what a job may stumble
@@ -80,13 +76,17 @@ impl Outbox {
         if self.drop_leaving(key) {
             return;
         }
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.version.tries.by_call = true;
+        }
         // All of a job at once, so that they share calls.
-        let at = now + Millis::try_from(self.settings.backoff_min.as_millis()).unwrap_or(Millis::MAX / 2);
+        self.send_later(key, now + millis(self.settings.backoff_min));
+    }
+
+    fn send_later(&mut self, key: &Key, at: Millis) {
         let number = self.next_number();
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.version.tries.by_call = true;
-        slot.phase = Phase::Later;
         self.later.insert((at, number), key.clone());
+        self.set_phase(key, Phase::Later);
     }
 
     pub(super) fn await_adoption(&mut self, key: &Key) {

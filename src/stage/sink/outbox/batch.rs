@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::plan::Need;
 use super::row::{Class, Key, Priority};
-use super::{AskedFor, Call, Outbox, Part, Phase, Request};
+use super::{AskedFor, Call, Outbox, Part, Phase, Request, millis};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::upsert::Object;
 
@@ -144,13 +144,13 @@ impl Outbox {
     /// cost calls before it is seen.
     fn measures_burst(&mut self, now: Millis) -> bool {
         let since = *self.burst_since.get_or_insert(now);
-        let wait = Millis::try_from(self.settings.batch_wait.as_millis()).unwrap_or(Millis::MAX / 8);
+        let wait = millis(self.settings.batch_wait);
         self.settings.costs.job_rows_min > 0 && self.more_to_read && now < since + wait * BURST_WAITS
     }
 
     /// Until when a save that is not full waits, which was first seen at `since`.
     pub(super) fn fill_until(&self, since: Millis) -> Millis {
-        let wait = Millis::try_from(self.settings.batch_wait.as_millis()).unwrap_or(Millis::MAX / 2);
+        let wait = millis(self.settings.batch_wait);
         let longest = since.saturating_add(wait);
         let settled = self.last_read.saturating_add(wait / SETTLE_PART);
         let filled = if self.saving() || self.more_to_read { longest } else { longest.min(settled) };

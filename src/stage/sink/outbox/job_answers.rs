@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::jobs::{Job, JobNumber, Step};
 use super::row::Key;
-use super::{Answer, Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, Phase, RowResult, Settings};
+use super::{Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, Phase, RowResult, Settings, millis};
 use crate::bulk_job::{BulkJob, BulkJobRow, key_of};
 use crate::disposition::{Disposition, Retry, same};
 use crate::event::{Millis, SalesforceId};
@@ -19,24 +18,7 @@ const ROWS_PER_MILLI: usize = 20;
 const READS_MAX: i32 = 20;
 
 impl Outbox {
-    pub(super) fn job_call_answered(&mut self, number: JobNumber, answer: Answer, now: Millis) {
-        match answer {
-            Answer::Failed(failure) => self.job_failed(number, &failure, now),
-            Answer::Job(answer) => {
-                self.outage = None;
-                self.job_answered(number, answer, now);
-            }
-            Answer::Saved(_)
-            | Answer::Members(_)
-            | Answer::People(_)
-            | Answer::Parents(_)
-            | Answer::Statuses { .. }
-            | Answer::CompleteStatuses(_)
-            | Answer::Limits(_) => debug_assert!(false, "the shell answers each call in kind"),
-        }
-    }
-
-    fn job_answered(&mut self, number: JobNumber, answer: JobAnswer, now: Millis) {
+    pub(super) fn job_answered(&mut self, number: JobNumber, answer: JobAnswer, now: Millis) {
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         job.calling = false;
         match answer {
@@ -68,7 +50,7 @@ impl Outbox {
     }
 
     /// Nothing of this stops the sink: what is wrong with more than the job, composite calls meet as well.
-    fn job_failed(&mut self, number: JobNumber, failure: &Failure, now: Millis) {
+    pub(super) fn job_failed(&mut self, number: JobNumber, failure: &Failure, now: Millis) {
         let waits = matches!(failure.disposition, Disposition::Wait(_));
         if waits {
             self.wait_or_halt(failure, now);
@@ -269,7 +251,6 @@ fn of_the_moment(disposition: Disposition) -> bool {
 impl Job {
     /// Half as long again every time: a job of seconds is seen soon, one of an hour costs few calls.
     fn ask_later(&mut self, settings: Settings, now: Millis) {
-        let millis = |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 8);
         let expected = Millis::try_from(self.keys.len() / ROWS_PER_MILLI).unwrap_or(0);
         let first = (millis(settings.backoff_min) * 10).max(expected);
         let longest = (millis(settings.backoff_max) * 10).max(first);

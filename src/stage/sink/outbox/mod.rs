@@ -401,13 +401,16 @@ impl Outbox {
 
     /// Doubles with every failure up to the maximum; the spread keeps many rows from coming back as one.
     fn backoff(&mut self, failures: u32) -> Millis {
-        let min = self.settings.backoff_min.as_millis();
-        let max = self.settings.backoff_max.as_millis();
+        let (min, max) = (millis(self.settings.backoff_min), millis(self.settings.backoff_max));
         let full = min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max);
-        let full = Millis::try_from(full).unwrap_or(Millis::MAX / 2);
         let number = self.next_number();
         let spread = xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes()) % 512;
         let spread = Millis::try_from(spread).unwrap_or(0);
         (full / 2).saturating_add(full / 2 * spread / 511).max(1)
     }
+}
+
+/// Of a setting: small enough to be multiplied and added to a time.
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX).min(Millis::MAX / 64)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::end::hint;
 use super::memory::{Member, Statuses};
 use super::row::{Key, Priority, Version};
-use super::{AskedFor, Call, InFlight, Outbox, Phase, Request};
+use super::{AskedFor, Call, InFlight, Outbox, Phase, Request, millis};
 use crate::disposition::Retry;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
@@ -97,7 +97,7 @@ impl Outbox {
 
     /// How often something is tried that a person has to mend, or that takes hours.
     pub(super) fn seldom(&self) -> Millis {
-        Millis::try_from(self.settings.backoff_max.as_millis() * 10).unwrap_or(Millis::MAX / 2)
+        millis(self.settings.backoff_max) * 10
     }
 
     /// What is left of the day, where rows wait for it and no other call would tell.

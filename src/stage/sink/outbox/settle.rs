@@ -4,7 +4,9 @@ use super::end::{Reason, hint};
 use super::memory::Member;
 use super::pace::Sample;
 use super::row::Key;
-use super::{Answer, AskedFor, Failure, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult, Settled};
+use super::{
+    Answer, AskedFor, Failure, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult, Settled, millis,
+};
 use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
 use crate::event::{Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
@@ -15,14 +17,15 @@ impl Outbox {
     pub fn complete(&mut self, id: RequestId, answer: Answer, now: Millis) {
         let Some(request) = self.in_flight.remove(&id) else { return };
         self.set_free(&request.campaigns, &request.people);
-        if let AskedFor::Job(number) = request.call {
-            return self.job_call_answered(number, answer, now);
+        if !matches!(request.call, AskedFor::Job(_)) {
+            self.pace.answered(&Sample { at_once: self.calls_in_flight() + 1, ..sample(&request, &answer, now) });
         }
-        self.pace.answered(&Sample { at_once: self.calls_in_flight() + 1, ..sample(&request, &answer, now) });
         if !matches!(answer, Answer::Failed(_)) {
             self.outage = None;
         }
         match (request.call, answer) {
+            (AskedFor::Job(number), Answer::Failed(failure)) => self.job_failed(number, &failure, now),
+            (AskedFor::Job(number), Answer::Job(answer)) => self.job_answered(number, answer, now),
             (call, Answer::Failed(failure)) => {
                 let request = InFlight { call, ..request };
                 self.request_failed(id, request, &failure, now);
@@ -288,7 +291,7 @@ impl Outbox {
         let pause = match wait {
             Wait::Outage | Wait::Session | Wait::Concurrency => self.backoff(failures),
             // A budget of 24 hours does not come back in a moment.
-            Wait::Quota => Millis::try_from(self.settings.backoff_max.as_millis()).unwrap_or(Millis::MAX / 2),
+            Wait::Quota => millis(self.settings.backoff_max),
         };
         self.outage = Some(Outage { wait, failures, until: now + pause });
     }
