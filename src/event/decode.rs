@@ -105,22 +105,22 @@ impl Decoder {
         Self { value_bytes_max, by_id: HashMap::new(), by_fingerprint }
     }
 
-    /// What the registry has under an id: the schema's text, or nothing. Records with an id that the registry does
-    /// not have are refused.
-    pub fn learn(&mut self, id: u32, schema: Option<&str>) {
+    /// What the registry has under an id: the schema's text, or why every record of it is refused.
+    pub fn learn(&mut self, id: u32, schema: Result<&str, Refusal>) {
         let writer = match schema {
-            Some(text) => Writer::of(text),
-            None => Writer::unknown("the registry has no such schema"),
+            Ok(text) => Writer::of(text),
+            Err(Refusal { reason, detail }) => Writer::Refused(reason, detail),
         };
         self.by_id.insert(id, writer);
     }
 
     /// There is no registry to ask for the schema of an id.
     pub fn learn_that_nobody_knows(&mut self, id: u32) {
-        self.by_id.insert(id, Writer::unknown("no registry is configured; hint: add the section `registry`"));
+        let detail = "no registry is configured; hint: add the section `registry`";
+        self.learn(id, Err(refusal(RefusalReason::UnknownSchema, detail)));
     }
 
-    /// From here on the ids that the registry did not have are asked for again: somebody may have registered them.
+    /// From here on the ids are asked for again of which the registry lacked something: somebody may have registered it.
     pub fn forget_unknown(&mut self) {
         self.by_id.retain(|_, writer| !matches!(writer, Writer::Refused(RefusalReason::UnknownSchema, _)));
     }
@@ -233,10 +233,6 @@ fn read_json<'r>(shape: Shape, value: &'r [u8], headers: &dyn Headers, slots: &m
 }
 
 impl Writer {
-    fn unknown(why: &str) -> Self {
-        Self::Refused(RefusalReason::UnknownSchema, why.to_owned())
-    }
-
     fn of(schema: &str) -> Self {
         match Plan::parse(schema) {
             Ok(plan) => Self::Plan(Box::new(plan)),

@@ -1,8 +1,12 @@
 //! Client of a schema registry that speaks Confluent's API (Confluent, Apicurio under `/apis/ccompat/v7`, Redpanda,
 //! Karapace).
 //!
-//! An answer is one of two: the schema's text, or that there is none of this id. Everything else is an error that may
-//! pass, and the caller waits and asks again: taking an outage for "no such schema" would throw good records away.
+//! An answer is the schema's text, or why there will be none: no schema of this id, a reference that leads nowhere, too
+//! many of them. Everything else is an error that may pass, and the caller waits and asks again: taking an outage for "no
+//! such schema" would throw good records away, and waiting for what never comes would stop all records for five bytes.
+//! A 404 without the registry's own error code is either: an id that its API cannot take, or a path that leads elsewhere.
+//! It counts as an answer only where `GET /subjects` is answered as a registry does.
+//!
 //! What a schema refers to is fetched too and written into it, so that what leaves here stands alone.
 //!
 //! Errors name the path asked for and the status, never the URL's user part or the credentials.
@@ -11,12 +15,15 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::{Certificate, Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value as Json;
+use tracing::debug;
 
 use crate::config;
+use crate::event::{Refusal, RefusalReason};
 
 /// A registry answers from memory; one that takes longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +31,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Schemas that one schema may refer to, directly and through others.
 const REFERENCES_MAX: usize = 64;
 
-/// Confluent's error code for an id that does not exist. A plain 404 may be a wrong path or a proxy.
-const SCHEMA_NOT_FOUND: i64 = 40_403;
+/// Confluent's error codes for a subject, a version and an id that do not exist.
+const NOT_FOUND: [i64; 3] = [40_401, 40_402, 40_403];
+
+/// Ids are 31 bits wide in Confluent's API, which answers larger ones in many ways; no registry has given one away.
+const ID_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// The schema's text with all that it refers to, or why every record of this id is refused.
+pub type Schema = Result<String, Refusal>;
 
 /// Reads schemas by id.
 pub struct Registry {
@@ -49,8 +62,6 @@ pub enum RegistryError {
         "ask the schema registry for `{path}`: the answer is not of Confluent's API\n  hint: check the path of registry.url"
     )]
     Answer { path: String },
-    #[error("schema {id} refers to more than {REFERENCES_MAX} others")]
-    TooManyReferences { id: u32 },
 }
 
 impl RegistryError {
@@ -96,6 +107,15 @@ struct Refused {
     error_code: i64,
 }
 
+/// What the registry said to a question.
+enum Said {
+    Schema(Answer),
+    /// There is none, and asking again will not make one.
+    None,
+    /// There may be none, or the path leads elsewhere: this it is where it does.
+    Perhaps(RegistryError),
+}
+
 impl Registry {
     pub fn new(settings: &config::Registry) -> Result<Self, RegistrySetupError> {
         let mut base: Url = settings.url.parse().map_err(|_| RegistrySetupError::Url)?;
@@ -120,32 +140,74 @@ impl Registry {
         Ok(Self { http, base, credentials: in_settings.or(in_url) })
     }
 
-    /// The text of the schema with this id, with all that it refers to. None: the registry has no such schema.
-    pub async fn schema(&self, id: u32) -> Result<Option<String>, RegistryError> {
-        let Some(answer) = self.get(&["schemas", "ids", &id.to_string()]).await? else { return Ok(None) };
+    pub async fn schema(&self, id: u32) -> Result<Schema, RegistryError> {
+        let unknown = |detail: String| Err(Refusal { reason: RefusalReason::UnknownSchema, detail });
+        if id > ID_MAX {
+            return Ok(unknown("no registry gives such an id".to_owned()));
+        }
+        let Some(answer) = self.get(&["schemas", "ids", &id.to_string()]).await? else {
+            return Ok(unknown("the registry has no such schema".to_owned()));
+        };
         if answer.references.is_empty() {
-            return Ok(Some(answer.schema));
+            return Ok(Ok(answer.schema));
         }
         let mut texts = BTreeMap::new();
         let mut open = answer.references;
         while let Some(reference) = open.pop() {
+            // One that was met before, perhaps on a way around.
             if texts.contains_key(&reference.name) {
                 continue;
             }
             if texts.len() == REFERENCES_MAX {
-                return Err(RegistryError::TooManyReferences { id });
+                let detail = format!("it refers to more than {REFERENCES_MAX} others");
+                return Ok(Err(Refusal { reason: RefusalReason::IncompatibleSchema, detail }));
             }
-            let version = reference.version.to_string();
-            let path = ["subjects", &reference.subject, "versions", &version];
-            let referred = self.get(&path).await?.ok_or_else(|| RegistryError::Answer { path: path.join("/") })?;
-            texts.insert(reference.name, referred.schema);
+            let Reference { name, subject, version } = reference;
+            let Some(referred) = self.get(&["subjects", &subject, "versions", &version.to_string()]).await? else {
+                let missing =
+                    format!("it refers to version {version} of `{subject}`, which the registry does not have");
+                return Ok(unknown(missing));
+            };
+            texts.insert(name, referred.schema);
             open.extend(referred.references);
         }
-        Ok(Some(stand_alone(&answer.schema, &texts)))
+        Ok(Ok(stand_alone(&answer.schema, &texts)))
     }
 
-    /// None: there is no schema of this id.
+    /// None: there is no such schema.
     async fn get(&self, segments: &[&str]) -> Result<Option<Answer>, RegistryError> {
+        match self.ask(segments).await? {
+            Said::Schema(answer) => Ok(Some(answer)),
+            Said::None => Ok(None),
+            Said::Perhaps(error) if self.answers().await? => {
+                debug!(error = error.to_string(), "taken for `no such schema`: the registry itself answers");
+                Ok(None)
+            }
+            Said::Perhaps(error) => Err(error),
+        }
+    }
+
+    /// Whether what is behind the URL answers as a registry does.
+    async fn answers(&self) -> Result<bool, RegistryError> {
+        let (status, body) = self.fetch(&["subjects"]).await?;
+        Ok(status.is_success() && serde_json::from_slice::<Vec<String>>(&body).is_ok())
+    }
+
+    async fn ask(&self, segments: &[&str]) -> Result<Said, RegistryError> {
+        let (status, body) = self.fetch(segments).await?;
+        let path = segments.join("/");
+        if status.is_success() {
+            return serde_json::from_slice(&body).map(Said::Schema).map_err(|_| RegistryError::Answer { path });
+        }
+        let refused: Option<Refused> = serde_json::from_slice(&body).ok();
+        if status == StatusCode::NOT_FOUND && refused.is_some_and(|refused| NOT_FOUND.contains(&refused.error_code)) {
+            return Ok(Said::None);
+        }
+        let error = RegistryError::Status { path, status, hint: hint(status) };
+        if lasts(status) { Ok(Said::Perhaps(error)) } else { Err(error) }
+    }
+
+    async fn fetch(&self, segments: &[&str]) -> Result<(StatusCode, Bytes), RegistryError> {
         let path = segments.join("/");
         let mut url = self.base.clone();
         match url.path_segments_mut() {
@@ -159,25 +221,21 @@ impl Registry {
         if let Some((username, password)) = &self.credentials {
             request = request.basic_auth(username, password.as_ref().map(ExposeSecret::expose_secret));
         }
-        let unreachable = |source: reqwest::Error| source.without_url();
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(source) => return Err(RegistryError::Unreachable { path, source: unreachable(source) }),
+        let unreachable = |source: reqwest::Error| RegistryError::Unreachable { path, source: source.without_url() };
+        let answered = async {
+            let response = request.send().await?;
+            Ok((response.status(), response.bytes().await?))
         };
-        let status = response.status();
-        let body = match response.bytes().await {
-            Ok(body) => body,
-            Err(source) => return Err(RegistryError::Unreachable { path, source: unreachable(source) }),
-        };
-        if status.is_success() {
-            return serde_json::from_slice(&body).map(Some).map_err(|_| RegistryError::Answer { path });
-        }
-        let refused: Option<Refused> = serde_json::from_slice(&body).ok();
-        if status == StatusCode::NOT_FOUND && refused.is_some_and(|refused| refused.error_code == SCHEMA_NOT_FOUND) {
-            return Ok(None);
-        }
-        Err(RegistryError::Status { path, status, hint: hint(status) })
+        answered.await.map_err(unreachable)
     }
+}
+
+/// Whether the same question is answered in the same way for as long as nobody changes something.
+fn lasts(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNPROCESSABLE_ENTITY
+    )
 }
 
 fn hint(status: StatusCode) -> &'static str {

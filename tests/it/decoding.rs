@@ -9,7 +9,7 @@
 
 use rollbook::avro;
 use rollbook::event::{
-    Act, Decoded, Decoder, Event, EventKind, Headers, IgnoreReason, Reaction, Record, RefusalReason,
+    Act, Decoded, Decoder, Event, EventKind, Headers, IgnoreReason, Reaction, Record, Refusal, RefusalReason,
     RegistrationAction, SchemaNeeded, VisitPhase,
 };
 use rollbook::upsert::RowRefusalReason;
@@ -107,15 +107,15 @@ fn a_schema_id_is_asked_for_once_and_one_that_nobody_has_is_refused() {
     let record = Record { kind: Some(EventKind::Poll), key: None, value: Some(&value), timestamp: None, headers: &() };
     assert_eq!(decoder.decode(&record), Err(SchemaNeeded { id: 258 }));
     assert_eq!(decoder.decode_session(&record).unwrap_err(), SchemaNeeded { id: 258 });
-    decoder.learn(258, None);
+    decoder.learn(258, Err(Refusal { reason: RefusalReason::UnknownSchema, detail: String::new() }));
     let reason = |decoded| match decoded {
         Ok(Decoded::Refused(refusal)) => refusal.reason,
         other => panic!("{other:?}"),
     };
     assert_eq!(reason(decoder.decode(&record)), RefusalReason::UnknownSchema);
-    decoder.learn(258, Some(r#"{"type":"record","name":"Order","fields":[]}"#));
+    decoder.learn(258, Ok(r#"{"type":"record","name":"Order","fields":[]}"#));
     assert_eq!(reason(decoder.decode(&record)), RefusalReason::UnknownKind);
-    decoder.learn(258, Some(avro::POLL.text));
+    decoder.learn(258, Ok(avro::POLL.text));
     assert_eq!(reason(decoder.decode(&record)), RefusalReason::Undecodable);
 }
 

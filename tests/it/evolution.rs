@@ -143,7 +143,7 @@ fn every_compatible_writer_is_read_as_apache_avro_and_json_read_it() {
     for kind in EventKind::ALL {
         for (what, writer, apache) in writers(kind) {
             let mut decoder = Decoder::new(1_000_000);
-            decoder.learn(ID, Some(&writer.to_string()));
+            decoder.learn(ID, Ok(&writer.to_string()));
             let schema = Schema::parse(&writer).unwrap();
             for _ in 0..40 {
                 let value = random_record(&schema).new_tree(&mut runner).unwrap().current();
@@ -202,7 +202,7 @@ fn incompatible_writers_are_refused_with_the_field() {
     ];
     for (writer, word) in cases {
         let mut decoder = Decoder::new(1_000_000);
-        decoder.learn(ID, Some(&writer));
+        decoder.learn(ID, Ok(&writer));
         let framed = confluent(ID, &[0; 40]);
         let Ok(Decoded::Refused(refusal)) = decoder.decode(&record(EventKind::View, &framed)) else {
             panic!("{word}: not refused");
@@ -219,7 +219,7 @@ fn a_skipped_field_cannot_keep_the_decoder_busy_or_overflow_its_stack() {
         {"name": "list", "type": {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}}
     ]});
     let mut decoder = Decoder::new(1_000_000);
-    decoder.learn(ID, Some(&recursive.to_string()));
+    decoder.learn(ID, Ok(&recursive.to_string()));
     // i64::MAX nulls, then a list of 30 nodes: nothing to complain about but the missing event id.
     let mut body = avro::Writer::default();
     body.long(i64::MAX);
@@ -257,7 +257,7 @@ proptest! {
         kind in proptest::sample::select(EventKind::ALL.to_vec()),
     ) {
         let mut decoder = Decoder::new(1_000_000);
-        decoder.learn(ID, Some(current(kind).text));
+        decoder.learn(ID, Ok(current(kind).text));
         let value = [start, &junk].concat();
         let _ = decoder.decode(&record(kind, &value));
         let _ = decoder.decode_session(&record(kind, &value));
@@ -271,7 +271,7 @@ proptest! {
     ) {
         let (kind, mut value) = sample;
         let mut decoder = Decoder::new(1_000_000);
-        decoder.learn(ID, Some(current(kind).text));
+        decoder.learn(ID, Ok(current(kind).text));
         for (at, byte) in hits {
             let at = at.index(value.len());
             value[at] = byte;
@@ -285,7 +285,7 @@ proptest! {
 fn no_prefix_of_a_record_is_an_event() {
     for (kind, value) in samples() {
         let mut decoder = Decoder::new(1_000_000);
-        decoder.learn(ID, Some(current(kind).text));
+        decoder.learn(ID, Ok(current(kind).text));
         for len in 0..value.len() {
             let decoded = decoder.decode(&record(kind, &value[..len])).map(essence);
             assert!(matches!(decoded, Ok(Err(RefusalReason::Undecodable))), "{len} bytes of {kind:?}: {decoded:?}");

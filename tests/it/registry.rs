@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rollbook::config;
-use rollbook::event::{Decoded, Decoder, EventKind, Record, RefusalReason};
+use rollbook::event::{Decoded, Decoder, EventKind, Record, Refusal, RefusalReason};
 use rollbook::kafka::registry::{Registry, RegistryError};
 use serde_json::json;
 
@@ -39,8 +39,26 @@ async fn answer(State(seen): State<Seen>, request: Request) -> Response {
         "/schemas/ids/4" => (StatusCode::INTERNAL_SERVER_ERROR, "jane@example.org").into_response(),
         "/schemas/ids/5" => (StatusCode::UNAUTHORIZED, "{}").into_response(),
         "/schemas/ids/6" => "<html>a proxy</html>".into_response(),
+        // A plain 404, as of an id that the API cannot take.
+        "/schemas/ids/7" => (StatusCode::NOT_FOUND, json!({"error_code": 404}).to_string()).into_response(),
+        "/schemas/ids/8" => referring(view, "gone", 1),
+        "/schemas/ids/9" => referring(view, "chain-0", 1),
+        "/schemas/ids/10" => referring(view, "around", 1),
+        "/subjects/around/versions/1" => referring(place, "around", 1),
+        "/subjects" => json!(["a/place", "around"]).to_string().into_response(),
+        path if path.starts_with("/subjects/chain-") => {
+            let number: u32 =
+                path.trim_matches(|c: char| !c.is_ascii_digit()).split('/').next().unwrap().parse().unwrap();
+            referring(place, &format!("chain-{}", number + 1), 1)
+        }
         _ => (StatusCode::NOT_FOUND, "no such page").into_response(),
     }
+}
+
+fn referring(schema: &str, subject: &str, version: u32) -> Response {
+    json!({"schema": schema, "references": [{"name": format!("of.{subject}"), "subject": subject, "version": version}]})
+        .to_string()
+        .into_response()
 }
 
 /// "rollbook:s3cret" as a header.
@@ -66,7 +84,7 @@ fn client(url: String, password: Option<&str>) -> Registry {
 async fn a_schema_is_found_under_a_path_with_or_without_a_slash_at_its_end() {
     let (url, seen) = serve().await;
     for base in [url.clone(), format!("{url}/"), format!("{url}/apis/ccompat/v7"), format!("{url}/apis/ccompat/v7/")] {
-        assert_eq!(client(base, None).schema(1).await.unwrap().as_deref(), Some(r#""string""#));
+        assert_eq!(client(base, None).schema(1).await.unwrap().as_deref(), Ok(r#""string""#));
     }
     let paths: Vec<_> = seen.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
     let path = "/apis/ccompat/v7/schemas/ids/1";
@@ -78,7 +96,7 @@ async fn what_a_schema_refers_to_comes_with_it() {
     let (url, _) = serve().await;
     let text = client(url, None).schema(2).await.unwrap().unwrap();
     let mut decoder = Decoder::new(1_000);
-    decoder.learn(2, Some(&text));
+    decoder.learn(2, Ok(&text));
     let value = [0, 0, 0, 0, 2, 14];
     let record = Record { kind: Some(EventKind::View), key: None, value: Some(&value), timestamp: None, headers: &() };
     let Ok(Decoded::Refused(refusal)) = decoder.decode(&record) else { panic!("a view without an id is refused") };
@@ -89,8 +107,9 @@ async fn what_a_schema_refers_to_comes_with_it() {
 fn an_unknown_schema_is_asked_for_again_and_a_known_one_is_not() {
     let mut decoder = Decoder::new(1_000);
     let text = r#"{"type":"record","name":"View","fields":[{"name":"source","type":"string"}]}"#;
-    decoder.learn(1, Some(text));
-    decoder.learn(2, None);
+    decoder.learn(1, Ok(text));
+    let none = Refusal { reason: RefusalReason::UnknownSchema, detail: "the registry has no such schema".to_owned() };
+    decoder.learn(2, Err(none));
     decoder.learn_that_nobody_knows(3);
     let decode = |decoder: &Decoder, id| {
         let value = [0, 0, 0, 0, id, 0];
@@ -113,24 +132,54 @@ fn an_unknown_schema_is_asked_for_again_and_a_known_one_is_not() {
 }
 
 #[tokio::test]
-async fn only_the_registrys_own_word_makes_a_schema_unknown() {
+async fn an_outage_is_no_answer() {
     let (url, _) = serve().await;
     let registry = client(url.clone(), None);
-    assert_eq!(registry.schema(3).await.unwrap(), None);
-    for (id, says) in [(4, "500"), (5, "registry.username"), (6, "Confluent's API"), (7, "registry.url")] {
+    for (id, says) in [(4, "500"), (5, "registry.username"), (6, "Confluent's API")] {
         let error = registry.schema(id).await.unwrap_err().to_string();
         assert!(error.contains(says) && !error.contains("jane"), "{error}");
     }
     let unreachable = client("http://127.0.0.1:1/x".to_owned(), None).schema(1).await.unwrap_err();
     assert!(matches!(unreachable, RegistryError::Unreachable { .. }));
+    // Everything is a plain 404 where the path is wrong: were that an answer, every record would become a dead letter.
+    let lost = client(format!("{url}/elsewhere"), None);
+    for id in [1, 3, 7] {
+        let error = lost.schema(id).await.unwrap_err().to_string();
+        assert!(error.contains("registry.url"), "{error}");
+    }
+}
+
+/// What stays as it is until somebody mends it must not be waited for: all inputs stood still for one such record. A plain
+/// 404 was an outage here once; it still is where the registry itself does not answer.
+#[tokio::test]
+async fn what_asking_again_does_not_mend_is_refused() {
+    use RefusalReason::{IncompatibleSchema, UnknownSchema};
+    let (url, seen) = serve().await;
+    let registry = client(url, None);
+    for (id, reason, says) in [
+        (3, UnknownSchema, "no such schema"),
+        (7, UnknownSchema, "no such schema"),
+        (8, UnknownSchema, "version 1 of `gone`"),
+        (9, IncompatibleSchema, "more than 64"),
+    ] {
+        let refusal = registry.schema(id).await.unwrap().unwrap_err();
+        assert!(refusal.reason == reason && refusal.detail.contains(says), "{id}: {refusal}");
+    }
+    // One that refers to itself is given, for the decoder to judge.
+    assert!(registry.schema(10).await.unwrap().is_ok());
+    seen.lock().unwrap().clear();
+    for id in [u32::MAX, 1 << 31] {
+        assert_eq!(registry.schema(id).await.unwrap().unwrap_err().reason, UnknownSchema);
+    }
+    assert!(seen.lock().unwrap().is_empty(), "no registry takes such an id");
 }
 
 #[tokio::test]
 async fn credentials_travel_in_a_header_and_stand_in_no_error() {
     let (url, seen) = serve().await;
-    client(url.clone(), Some("s3cret")).schema(1).await.unwrap();
+    client(url.clone(), Some("s3cret")).schema(1).await.unwrap().unwrap();
     let in_url = url.replace("http://", "http://user:s3cret@");
-    client(in_url, None).schema(1).await.unwrap();
+    client(in_url, None).schema(1).await.unwrap().unwrap();
     let sent: Vec<_> = seen.lock().unwrap().iter().filter_map(|(_, sent)| sent.clone()).collect();
     assert_eq!(sent, [AUTHORIZATION, "Basic dXNlcjpzM2NyZXQ="]);
     let registry = client("http://user:s3cret@127.0.0.1:1".to_owned(), None);
@@ -147,7 +196,7 @@ async fn behind_tls_a_registry_is_believed_with_its_authority_alone() {
         let (username, password) = (Some("rollbook".to_owned()), Some(password.to_owned().into()));
         Registry::new(&config::Registry { url, username, password, ca_file }).unwrap()
     };
-    assert_eq!(registry(Some(front.ca.clone()), "s3cret").schema(id).await.unwrap().as_deref(), Some(r#""string""#));
+    assert_eq!(registry(Some(front.ca.clone()), "s3cret").schema(id).await.unwrap().as_deref(), Ok(r#""string""#));
     assert_eq!((front.broken_off(), front.unauthorized()), (0, 0));
 
     let distrust = registry(None, "s3cret").schema(id).await.unwrap_err();

@@ -216,7 +216,7 @@ impl<M: Member> Worker<M> {
         };
         let answer = runtime.block_on(registry.schema(id));
         if let Ok(schema) = answer {
-            self.decoder.learn(id, schema.as_deref());
+            self.decoder.learn(id, schema.as_deref().map_err(Refusal::clone));
             return Ok(Progress::Done);
         }
         let before = self.starts_over;
@@ -247,7 +247,7 @@ impl<M: Member> Worker<M> {
         loop {
             match runtime.block_on(registry.schema(id)) {
                 Ok(schema) => {
-                    self.decoder.learn(id, schema.as_deref());
+                    self.decoder.learn(id, schema.as_deref().map_err(Refusal::clone));
                     return Ok(true);
                 }
                 Err(error) => warn!(error = error.with_causes(), schema_id = id, "the schema registry is waited for"),
