@@ -152,7 +152,7 @@ impl Topic {
             Self::DeadLetters => &[("retention.ms", "31536000000"), ("max.message.bytes", "10485760")],
             // One member's polls may be more than the default megabyte, and so may the rows of one job.
             Self::State | Self::Upserts | Self::BulkJobs => &[("max.message.bytes", "10485760")],
-            // A re-keyed event is judged again, by the timestamp of its first record.
+            // Re-keyed events of earlier versions are judged by their records' own timestamps.
             Self::Resolved => &[("message.timestamp.type", "CreateTime")],
             Self::Registrations
             | Self::Attendance

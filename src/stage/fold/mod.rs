@@ -21,7 +21,7 @@ mod statements;
 pub mod tally;
 mod worker;
 
-pub use headers::KIND_HEADER;
+pub use headers::{FIRST_TIMESTAMP_HEADER, KIND_HEADER};
 pub use start::{Ended, start};
 pub use worker::{BATCH_RECORDS, BATCHES_PER_TURN};
 

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, Stage};
 use crate::event::{
-    Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session, SessionKey,
+    Decoded, DecodedSession, Event, EventKind, Headers as _, Millis, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::member::Member;
 use crate::kafka::topics::Topic;
@@ -80,7 +80,8 @@ impl<M: Member> Worker<M> {
                 }
                 Some(input) => {
                     let named = || EventKind::from_name(std::str::from_utf8(headers.get(KIND_HEADER)?).ok()?);
-                    let record = record_of(message, kind_of(input).or_else(named), headers);
+                    let mut record = record_of(message, kind_of(input).or_else(named), headers);
+                    record.timestamp = headers.first_timestamp(input == Topic::Resolved);
                     self.decoder.decode(&record).map(|decoded| Read::Event(input, decoded))
                 }
             };
@@ -130,14 +131,15 @@ impl<M: Member> Worker<M> {
     fn accepted(&mut self, message: &M::Message<'_>, input: Topic, event: &Event<'_>) {
         let key = event.member.bytes();
         let home = route::partition(&key, self.parts.partitions);
+        let first_timestamp = MessageHeaders(message).first_timestamp(input == Topic::Resolved);
         // The payload decides whose event it is; a key that says otherwise is none.
         let keyed = message.key() == Some(key.as_slice());
         if !keyed || home != message.partition() {
-            self.reroute(message, home, event);
+            self.reroute(message, (home, first_timestamp), event);
             self.tally.record(input, RecordOutcome::Rerouted);
             return;
         }
-        let timestamp = message.timestamp().to_millis().unwrap_or(event.occurred_at);
+        let timestamp = first_timestamp.unwrap_or(event.occurred_at);
         let applied = self.store.partition(home).fold(event, timestamp);
         if applied.conflict {
             self.tally.conflicts += 1;
@@ -145,15 +147,16 @@ impl<M: Member> Worker<M> {
         self.tally.record(input, if applied.changed() { RecordOutcome::Changed } else { RecordOutcome::Unchanged });
     }
 
-    /// Sends an event to its member's partition, as it is; the timestamp stays that of the first record.
-    fn reroute(&mut self, message: &M::Message<'_>, home: i32, event: &Event<'_>) {
+    /// Sends an event to its member's partition, as it is, with the time of writing. The first record's timestamp goes
+    /// with it, since the event is judged by that.
+    fn reroute(&mut self, message: &M::Message<'_>, (home, first_timestamp): (i32, Option<Millis>), event: &Event<'_>) {
         let origin = format!("{}/{}/{}", message.topic(), message.partition(), message.offset());
         let rekeyed = Outgoing {
             partition: Some(home),
             key: Some(&event.member.bytes()),
             value: message.payload(),
-            timestamp: message.timestamp().to_millis(),
-            headers: Some(rekeyed(message.headers(), event.kind, &origin)),
+            timestamp: None,
+            headers: Some(rekeyed(message.headers(), event.kind, &origin, first_timestamp)),
         };
         self.records.push(Topic::Resolved, rekeyed);
     }
