@@ -22,6 +22,8 @@ RUN apt-get update \
     && useradd --system --uid 65532 --no-create-home rollbook \
     # For state.dir; a volume that is mounted here belongs to the user, too.
     && install -d -o 65532 -m 0700 /var/lib/rollbook
+# States are kept in the subfolder `state` unless state.dir says otherwise.
+ENV STATE_DIRECTORY=/var/lib/rollbook
 COPY --from=build /rollbook /usr/local/bin/rollbook
 USER 65532
 EXPOSE 9464

@@ -29,6 +29,7 @@ use crate::config::{Config, Invalid};
 use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
+use crate::store::DiskError;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -126,7 +127,11 @@ impl Exit {
     fn of(error: &anyhow::Error) -> Self {
         // A stage wraps what it failed of, so the whole chain is looked at.
         let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
-        if error.chain().any(<dyn std::error::Error>::is::<Invalid>) || matches!(admin, Some(AdminError::Problems(_))) {
+        let disk = error.chain().find_map(|cause| cause.downcast_ref::<DiskError>());
+        let settings = error.chain().any(<dyn std::error::Error>::is::<Invalid>)
+            || matches!(admin, Some(AdminError::Problems(_)))
+            || disk.is_some_and(DiskError::of_settings);
+        if settings {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))
             || error.downcast_ref::<ScanError>().is_some_and(ScanError::temporary)

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::properties;
 
 /// Stands for every secret, whatever its length.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 pub(super) fn secret<S: Serializer>(_: &SecretString, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(MASK)

@@ -11,6 +11,7 @@ mod effective;
 mod login;
 mod parse;
 mod properties;
+mod proxy;
 mod raw;
 mod sections;
 mod token_file;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Serialize;
 
+pub use proxy::Proxy;
 pub use token_file::{HeldToken, TokenFile, TokenFileError};
 
 /// A valid configuration.
@@ -95,6 +97,9 @@ pub struct Registry {
     pub password: Option<SecretString>,
     /// PEM file of the authority that signed the registry's certificate. None: those of the system.
     pub ca_file: Option<PathBuf>,
+    /// As the environment says.
+    #[serde(skip)]
+    pub proxy: Proxy,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -129,8 +134,9 @@ pub enum GroupProtocol {
 #[derive(Clone, Debug, Serialize)]
 pub struct State {
     /// Folder for states that memory has no room for, and for a start that need not read everything again. Only a cache:
-    /// it may be lost. It holds personal data and is readable by its owner alone. Default: `rollbook` in the system's
-    /// folder for temporary files. Empty: none, states are held in memory whole.
+    /// it may be lost. It holds personal data and is readable by its owner alone. Default: what the
+    /// platform gives a service or a user for its state, never a folder that all users share ([`state_dir`]). Empty: none,
+    /// states are held in memory whole.
     pub dir: Option<PathBuf>,
     /// Estimate of the memory that states may take; what is used least goes to disk. Default 1GiB: some million pieces.
     #[serde(serialize_with = "effective::bytes")]
@@ -184,6 +190,9 @@ pub struct Salesforce {
     pub request_timeout: Duration,
     /// PEM file of the authority that signed the certificate. None: those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Default: as `HTTPS_PROXY` and the like say. Empty: none. What is on this machine and what `NO_PROXY` names is never
+    /// reached through one.
+    pub proxy: Proxy,
     pub auth: Auth,
 }
 
@@ -258,13 +267,25 @@ impl Default for Fold {
 }
 
 impl Default for State {
+    /// In memory alone: where a folder would be depends on the environment.
     fn default() -> Self {
-        Self {
-            dir: Some(std::env::temp_dir().join("rollbook")),
-            memory_max: 1 << 30,
-            save_interval: Duration::from_secs(30),
-        }
+        Self { dir: None, memory_max: 1 << 30, save_interval: Duration::from_secs(30) }
     }
+}
+
+/// The folder for states where none is set: a subfolder of what systemd made for the service, since that one may be open to
+/// others; else the user's own by the XDG base directory specification; else, of a service that has no home, the
+/// system's.
+pub fn state_dir(environment: Environment) -> PathBuf {
+    let absolute = |text: String| Some(PathBuf::from(text)).filter(|path| path.is_absolute());
+    let named = |name| environment(name).and_then(absolute);
+    // Several are separated by colons; the first is the service's own.
+    let of_service = environment("STATE_DIRECTORY").and_then(|list| absolute(list.split(':').next()?.to_owned()));
+    let of_user = || named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")));
+    of_service
+        .map(|folder| folder.join("state"))
+        .or_else(|| Some(of_user()?.join("rollbook")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib/rollbook"))
 }
 
 impl Default for Sink {

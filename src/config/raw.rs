@@ -134,6 +134,9 @@ table!(RawSalesforce {
     api_version: String,
     request_timeout: String,
     ca_file: String,
+    proxy: String,
+    proxy_username: String,
+    proxy_password_file: String,
     auth: RawAuth,
 });
 

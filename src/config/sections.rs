@@ -7,8 +7,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::parse::{Check, NAME, host_port, name, property_text};
+use super::proxy::RawProxy;
 use super::raw::{self, Leaf};
-use super::{Fold, GroupProtocol, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties};
+use super::{Fold, GroupProtocol, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties, state_dir};
 
 fn group_protocol(text: &str) -> Option<GroupProtocol> {
     match text {
@@ -123,7 +124,8 @@ impl Check<'_> {
             let hint = "set registry.username and either registry.password_file or ROLLBOOK_REGISTRY_PASSWORD";
             self.note("registry", "has a user name or a password, but not both", hint);
         }
-        Registry { url, username, password, ca_file: self.file("registry.ca_file", raw.ca_file) }
+        let proxy = self.proxy_of_environment(&url);
+        Registry { url, username, password, ca_file: self.file("registry.ca_file", raw.ca_file), proxy }
     }
 
     pub(super) fn fold(&mut self, leaf: Leaf<raw::RawFold>) -> Fold {
@@ -168,7 +170,10 @@ impl Check<'_> {
         let default = State::default();
         let dir = self.field("state.dir", raw.dir, "the path of a folder, or empty", Some::<String>);
         State {
-            dir: dir.map_or(default.dir, |dir| (!dir.is_empty()).then(|| self.path(&dir))),
+            dir: match dir {
+                None => Some(state_dir(self.environment)),
+                Some(dir) => (!dir.is_empty()).then(|| self.path(&dir)),
+            },
             memory_max: self.bytes("state.memory_max", raw.memory_max, default.memory_max),
             save_interval: self.duration("state.save_interval", raw.save_interval, default.save_interval),
         }
@@ -219,7 +224,9 @@ impl Check<'_> {
         let expected = "a version like \"62.0\", at least \"46.0\"";
         let api_version = self.field("salesforce.api_version", raw.api_version, expected, version);
         let default = Duration::from_mins(2);
+        let proxy = RawProxy { url: raw.proxy, username: raw.proxy_username, password_file: raw.proxy_password_file };
         Salesforce {
+            proxy: self.salesforce_proxy(proxy, &login_url),
             auth: self.auth(raw.auth, &login_url),
             login_url,
             api_version: api_version.unwrap_or_else(|| "62.0".to_owned()),

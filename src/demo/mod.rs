@@ -254,14 +254,15 @@ fn configuration(broker: &Broker, emulator: &Emulator) -> Config {
         topics: broker.topics(),
         registry: None,
         fold: config::Fold::default(),
-        // The demo leaves nothing behind.
-        state: config::State { dir: None, ..config::State::default() },
+        // In memory: the demo leaves nothing behind.
+        state: config::State::default(),
         sink: config::Sink::default(),
         salesforce: Some(config::Salesforce {
             login_url: emulator.base_url(),
             api_version: "62.0".to_owned(),
             request_timeout: Duration::from_mins(2),
             ca_file: None,
+            proxy: config::Proxy::none(),
             auth: config::Auth::ClientCredentials {
                 client_id: credentials.client_id,
                 client_secret: credentials.client_secret,

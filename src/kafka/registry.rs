@@ -128,7 +128,8 @@ impl Registry {
         // From here on they travel in a header alone, so that no error shows them.
         base.set_username("").map_err(|()| RegistrySetupError::Url)?;
         base.set_password(None).map_err(|()| RegistrySetupError::Url)?;
-        let mut http = Client::builder().timeout(TIMEOUT);
+        let http = Client::builder().timeout(TIMEOUT);
+        let mut http = settings.proxy.of_client(http).map_err(RegistrySetupError::Client)?;
         if let Some(path) = &settings.ca_file {
             let unread = |source| RegistrySetupError::CaFile { path: path.display().to_string(), source };
             let pem = std::fs::read(path).map_err(unread)?;

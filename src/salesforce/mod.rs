@@ -165,6 +165,7 @@ impl Client {
             // A redirect would carry the token, or the secret, to another host.
             .redirect(reqwest::redirect::Policy::none())
             .default_headers(headers);
+        http = settings.proxy.of_client(http).map_err(Error::Http)?;
         if let Some(path) = &settings.ca_file {
             let pem =
                 std::fs::read(path).map_err(|source| Error::CaFile { path: path.display().to_string(), source })?;

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::event::Millis;
 
+use super::folder::{self, create_private};
 use super::shelf::{Identity, Marker, Shelf};
 
 /// Folders of one application on one machine: processes and threads take the first that is free.
@@ -54,6 +55,16 @@ pub fn random_name() -> String {
 pub enum DiskError {
     #[error("the folder `{path}` cannot be used for states; hint: set state.dir to one that can be written")]
     Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "the folder `{path}` for states belongs to user {owner}, and this process is user {ours}; \
+         hint: set state.dir to a folder of this user's own"
+    )]
+    NotOurs { path: PathBuf, owner: u32, ours: u32 },
+    #[error(
+        "the folder `{path}` for states is open to other users (mode {mode:o}); \
+         hint: `chmod 700` it, or set state.dir to a folder below it, which is made with the right mode"
+    )]
+    Shared { path: PathBuf, mode: u32 },
     #[error("all {SLOTS} folders in `{path}` are in use")]
     InUse { path: PathBuf },
     /// Nothing is lost: states stay in memory until they can be written.
@@ -71,12 +82,27 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Whether the folder itself is to blame, which a person must mend.
+    pub fn of_settings(&self) -> bool {
+        match self {
+            Self::NotOurs { .. } | Self::Shared { .. } => true,
+            Self::Folder { source, .. } => !full(source),
+            Self::InUse { .. } | Self::Write(_) | Self::Torn(_) | Self::Content | Self::Lost | Self::Foreign => false,
+        }
+    }
+
     /// Whether waiting can mend it.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Write(_) => true,
             Self::Folder { source, .. } => full(source),
-            Self::InUse { .. } | Self::Torn(_) | Self::Content | Self::Lost | Self::Foreign => false,
+            Self::NotOurs { .. }
+            | Self::Shared { .. }
+            | Self::InUse { .. }
+            | Self::Torn(_)
+            | Self::Content
+            | Self::Lost
+            | Self::Foreign => false,
         }
     }
 
@@ -92,7 +118,7 @@ impl DiskError {
     }
 }
 
-fn full(error: &io::Error) -> bool {
+pub(super) fn full(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }
@@ -119,6 +145,7 @@ impl Disk {
     /// Opens the first folder of the application that nobody else uses. What cannot be opened is made anew; a disk that is
     /// full is opened later.
     pub fn open(dir: &Path, application: &str, partitions: i32) -> Result<Self, DiskError> {
+        folder::make(dir)?;
         let path = dir.join(application);
         let folder = |source| DiskError::Folder { path: path.clone(), source };
         let share = MEMTABLES_BYTES / MEMTABLE_SHARE / u64::try_from(partitions.max(1)).unwrap_or(1);
@@ -293,13 +320,4 @@ fn keyspaces_in(path: &Path) -> io::Result<Option<Vec<std::ffi::OsString>>> {
 /// What is not there need not be removed.
 fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
-/// States hold names and addresses of people.
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }

@@ -7,6 +7,7 @@
 
 mod blob;
 pub mod disk;
+pub mod folder;
 mod partition;
 mod shelf;
 mod spill;

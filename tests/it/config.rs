@@ -292,3 +292,24 @@ fn the_example_names_every_setting_with_its_default() {
         }
     }
 }
+
+#[test]
+fn states_are_kept_where_the_platform_says_and_never_where_all_users_write() {
+    let dir = |environment: &[(&str, &str)]| {
+        let named =
+            |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Config::parse(MINIMAL, Path::new(""), &named).unwrap().state.dir.unwrap().display().to_string()
+    };
+    let user = [("HOME", "/home/me"), ("TMPDIR", "/tmp")];
+    assert_eq!(dir(&user), "/home/me/.local/state/rollbook");
+    let xdg = [user[0], ("XDG_STATE_HOME", "/home/me/state")];
+    assert_eq!(dir(&xdg), "/home/me/state/rollbook");
+    assert_eq!(
+        dir(&[user[0], ("XDG_STATE_HOME", "state")]),
+        "/home/me/.local/state/rollbook",
+        "a relative one is none"
+    );
+    assert_eq!(dir(&[xdg[1], ("STATE_DIRECTORY", "/var/lib/rollbook:/var/lib/more")]), "/var/lib/rollbook/state");
+    assert_eq!(dir(&[]), "/var/lib/rollbook", "a service without a home");
+    assert_eq!(parse(&format!("{MINIMAL}[state]\ndir = \"\"\n")).unwrap().state.dir, None);
+}

@@ -165,6 +165,8 @@ fn the_decoder_reads_the_conference_as_it_was_meant() {
 #[track_caller]
 fn run_demo(arguments: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
+    // Everything is on this machine, so that a proxy that is not there is not missed.
+    command.env("HTTP_PROXY", format!("http://127.0.0.1:{}", harness::kept_port())).env_remove("NO_PROXY");
     let output = command.args(["demo", "--json", "--log-level", "warn"]).args(arguments).output().expect("it starts");
     let messages = String::from_utf8_lossy(&output.stderr);
     let said: Value =

@@ -22,6 +22,7 @@ mod memory;
 mod metrics;
 mod pipeline;
 mod properties;
+mod proxies;
 mod records;
 mod reference;
 mod registry;

@@ -77,7 +77,7 @@ async fn serve() -> (String, Seen) {
 fn client(url: String, password: Option<&str>) -> Registry {
     let username = password.map(|_| "rollbook".to_owned());
     let password = password.map(|password| password.to_owned().into());
-    Registry::new(&config::Registry { url, username, password, ca_file: None }).unwrap()
+    Registry::new(&config::Registry { url, username, password, ca_file: None, proxy: config::Proxy::none() }).unwrap()
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn behind_tls_a_registry_is_believed_with_its_authority_alone() {
     let registry = |ca_file, password: &str| {
         let url = format!("https://{}/apis/ccompat/v7", front.address);
         let (username, password) = (Some("rollbook".to_owned()), Some(password.to_owned().into()));
-        Registry::new(&config::Registry { url, username, password, ca_file }).unwrap()
+        Registry::new(&config::Registry { url, username, password, ca_file, proxy: config::Proxy::none() }).unwrap()
     };
     assert_eq!(registry(Some(front.ca.clone()), "s3cret").schema(id).await.unwrap().as_deref(), Ok(r#""string""#));
     assert_eq!((front.broken_off(), front.unauthorized()), (0, 0));
@@ -219,6 +219,7 @@ fn an_authority_that_cannot_be_read_is_named() {
         username: None,
         password: None,
         ca_file: Some(ca_file),
+        proxy: config::Proxy::none(),
     };
     let Err(error) = Registry::new(&settings("no/such/file.pem".into())) else { panic!("there is no such file") };
     assert!(error.to_string().contains("registry.ca_file `no/such/file.pem`"), "{error}");

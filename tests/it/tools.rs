@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -105,6 +106,29 @@ fn check_prints_what_is_in_effect() {
     assert_eq!(shown["fold"]["commit_interval"].as_str(), Some("100ms"));
     let (code, _, stderr) = setup.run(&["check"]);
     assert!(code == 78 && stderr.contains("salesforce"), "the sink needs its section: {stderr}");
+}
+
+#[test]
+fn check_says_when_states_cannot_be_kept() {
+    let setup = Setup::with("check-states", "localhost:9092");
+    let folder = setup.config.parent().unwrap().to_owned();
+    let text = fs::read_to_string(&setup.config).unwrap();
+    let with = |dir: &Path| fs::write(&setup.config, format!("{text}[state]\ndir = {dir:?}\n")).unwrap();
+    let check = || setup.run(&["check", "--stages", "fold"]);
+    let states = folder.join("states");
+    with(&states);
+    assert_eq!(check().0, 0);
+    assert!(!states.exists(), "a look makes nothing");
+    fs::create_dir(&states).unwrap();
+    fs::set_permissions(&states, fs::Permissions::from_mode(0o755)).unwrap();
+    let (code, stdout, stderr) = check();
+    assert_eq!((code, stdout.as_str()), (78, ""), "{stderr}");
+    assert!(stderr.contains("state.dir: ") && stderr.contains("open to other users (mode 755)"), "{stderr}");
+    assert!(stderr.contains("hint: `chmod 700` it"), "{stderr}");
+    // Nobody makes folders there, not even root.
+    with(Path::new("/proc/states"));
+    let (code, _, stderr) = check();
+    assert!(code == 78 && stderr.contains("`/proc/states` cannot be used for states: "), "{code}: {stderr}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
     // States go to this run's folder.
-    command.args(arguments).env("TMPDIR", place::run());
+    command.args(arguments).env("TMPDIR", place::run()).env("XDG_STATE_HOME", place::run().join("states"));
     command
 }
 
