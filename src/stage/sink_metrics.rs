@@ -83,6 +83,7 @@ pub struct SinkMetrics {
     pub rows: IntCounterVec,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
+    pub tombstones: IntCounter,
     pub retries: IntCounterVec,
     pub held: IntCounter,
     pub bulk_jobs_ended: IntCounterVec,
@@ -107,6 +108,7 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.rows.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.request_duration.clone()))?;
+        registry.register(Box::new(metrics.tombstones.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.bulk_jobs_ended.clone()))?;
@@ -151,6 +153,10 @@ impl SinkMetrics {
             )?,
             requests: counter("rollbook_sink_requests_total", "Calls to Salesforce.", &["api", "status"])?,
             request_duration: HistogramVec::new(duration, &["api"])?,
+            tombstones: IntCounter::new(
+                "rollbook_sink_tombstones_total",
+                "Records of the upserts topic without a value: nothing is written for them.",
+            )?,
             retries: counter("rollbook_sink_retries_total", "Rows sent again, by reason.", &["reason"])?,
             held: IntCounter::new(
                 "rollbook_sink_held_total",

@@ -371,6 +371,7 @@ impl Sink<'_> {
     fn take_effects(&mut self, now: Millis) -> Result<(), Error> {
         for effect in self.outbox.take_effects() {
             match effect {
+                Effect::Tombstone => self.metrics.tombstones.inc(),
                 Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
                 Effect::Held { code, hint } => self.tell_held(&code, hint),
                 // Crash here: the job stays empty, as its upload waits for the record.

@@ -90,7 +90,6 @@ fn of_row(refusal: Refusal) -> (&'static str, &'static str) {
 /// Code and detail of a record that is no row.
 fn of_record(why: Unreadable) -> (&'static str, &'static str) {
     match why {
-        Unreadable::NoValue => ("no_value", "the record has no value"),
         Unreadable::Undecodable => ("undecodable", "the record is no upsert of this version"),
         Unreadable::Invalid => ("upsert_invalid", "the upsert names no object or member that can be written"),
     }
@@ -155,7 +154,7 @@ mod tests {
         let of_rows =
             [Refusal::MemberMissing, Refusal::CampaignMissing, Refusal::CampaignDeleted, Refusal::StatusUnknown];
         let of_rows = of_rows.map(of_row);
-        let of_records = [Unreadable::NoValue, Unreadable::Undecodable, Unreadable::Invalid].map(of_record);
+        let of_records = [Unreadable::Undecodable, Unreadable::Invalid].map(of_record);
         for (code, _) in of_rows.into_iter().chain(of_records) {
             assert!(listed.contains(&format!("| `{code}` |")), "docs/reason-codes.md lacks {code}");
         }

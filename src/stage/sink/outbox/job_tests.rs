@@ -31,6 +31,7 @@ impl Story {
         let recorded = story.outbox.take_effects().into_iter().find_map(|effect| match effect {
             Effect::RecordJob { number, records } => Some((number, records)),
             Effect::Settled(_)
+            | Effect::Tombstone
             | Effect::Retried(_)
             | Effect::Held { .. }
             | Effect::ForgetJob { .. }

@@ -267,6 +267,12 @@ impl Outbox {
             return;
         }
         self.last_read = now;
+        // Says that a row's upserts are no longer kept, as whoever erases a member does. There is nothing to write, so
+        // nothing to wait for; a version that was read before goes its way.
+        if source.value.is_none() {
+            self.offsets.recorded(position);
+            return self.effects.push(Effect::Tombstone);
+        }
         let (key, version) = match Version::read(source) {
             Ok(read) => read,
             Err(unreadable) => {

@@ -118,7 +118,6 @@ const BACKFILL_AGE_MS: Millis = 3_600_000;
 /// Why a record of the upserts topic is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    NoValue,
     Undecodable,
     /// Of an object that is not written, or of ids that are none.
     Invalid,
@@ -126,8 +125,8 @@ pub enum Unreadable {
 
 impl Version {
     pub fn read(source: Source) -> Result<(Key, Self), Box<(Source, Unreadable)>> {
-        let Some(value) = &source.value else { return Err(Box::new((source, Unreadable::NoValue))) };
-        let Ok(mut upsert) = ReadUpsert::decode(value) else { return Err(Box::new((source, Unreadable::Undecodable))) };
+        let read = source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
+        let Some(mut upsert) = read else { return Err(Box::new((source, Unreadable::Undecodable))) };
         let object = Object::from_api_name(&upsert.object);
         let (Some(object), Some(member)) = (object, upsert.member()) else {
             return Err(Box::new((source, Unreadable::Invalid)));

@@ -138,7 +138,7 @@ impl World {
                     self.jobs_done += usize::from(fate == JobFate::Complete);
                     continue;
                 }
-                Effect::Retried(_) | Effect::Held { .. } => continue,
+                Effect::Tombstone | Effect::Retried(_) | Effect::Held { .. } => continue,
             };
             let outcome = settled.outcome.unwrap();
             if outcome.kind == OutcomeKind::DeadLettered {

@@ -145,6 +145,8 @@ pub struct FoundPerson {
 #[derive(Debug)]
 pub enum Effect {
     Settled(Box<Settled>),
+    /// A record without value was passed.
+    Tombstone,
     Retried(Retry),
     /// A row is halted for this code. Told again whenever it is tried in vain.
     Held {

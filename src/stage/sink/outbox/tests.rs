@@ -129,7 +129,8 @@ pub(super) fn outcomes(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<Str
                 let outcome = settled.outcome.unwrap();
                 Some((outcome.upsert_offset, outcome.kind, outcome.code))
             }
-            Effect::Retried(_)
+            Effect::Tombstone
+            | Effect::Retried(_)
             | Effect::Held { .. }
             | Effect::RecordJob { .. }
             | Effect::ForgetJob { .. }
@@ -359,4 +360,16 @@ fn a_record_that_is_no_upsert_is_a_dead_letter_whole() {
     assert_eq!((dead.reason.as_str(), dead.value.as_deref(), dead.offset), ("undecodable", Some(&b"nonsense"[..]), 5));
     outbox.recorded(settled.position);
     assert_eq!(outbox.take_committable(), [(0, 6)]);
+}
+
+#[test]
+fn a_tombstone_is_passed_and_counted_and_is_no_dead_letter() {
+    let mut outbox = Outbox::new(settings());
+    let mut tombstone = source(0, 6, &upsert(Object::CampaignMember, member(1, 1), 1));
+    tombstone.value = None;
+    outbox.push(tombstone, 0);
+    let effects = outbox.take_effects();
+    assert!(matches!(effects.as_slice(), [Effect::Tombstone]), "{effects:?}");
+    assert_eq!((outbox.pending(), outbox.take_committable()), (0, vec![(0, 7)]));
+    assert!(outbox.next_request(0).is_none(), "nothing is sent for it");
 }
