@@ -50,9 +50,6 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Records and reports taken in one go before requests are planned.
 const BURST: usize = 1_000;
 
-/// So many times the pending rows may be done and wait for one that is not: 16 bytes each.
-const OPEN_ROWS_FACTOR: usize = 20;
-
 /// Added to the time that a request may take before a rebalance stops waiting for it: for recording its outcome.
 const RECORD_WAIT: Duration = Duration::from_secs(5);
 
@@ -280,11 +277,8 @@ impl Sink<'_> {
         }
     }
 
-    /// Rows behind one that is stuck are done and go on to be read, up to a bound: a crash has them all sent again.
     fn has_room(&self) -> bool {
-        let pending_max = self.config.sink.rows_pending_max;
-        self.outbox.pending() - self.outbox.in_jobs() < pending_max
-            && self.outbox.open() < pending_max.saturating_mul(OPEN_ROWS_FACTOR)
+        self.outbox.has_room(self.config.sink.rows_pending_max)
     }
 
     fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {

@@ -1,8 +1,9 @@
 //! Rows that go again: after a pause, in smaller company, alone, or not before a person has looked.
 
 use super::end::{Reason, hint};
-use super::row::{Key, Version};
-use super::{Effect, Outbox, Phase, millis};
+use super::queue::Place;
+use super::row::Key;
+use super::{Effect, Outbox, millis};
 use crate::disposition::Retry;
 use crate::event::{MemberKey, Millis};
 use crate::upsert::Object;
@@ -17,29 +18,26 @@ impl Outbox {
         if self.drop_leaving(key) {
             return;
         }
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.version.tries.held = true;
+        if let Some(tries) = self.queue.tries(key) {
+            tries.held = true;
         }
-        self.send_later(key, now + self.seldom());
+        self.queue.put(key, Place::Later(now + self.seldom()));
         self.effects.push(Effect::Held { code: code.to_owned(), hint });
     }
 
     pub(super) fn isolate(&mut self, keys: &[Key], now: Millis) {
+        let group = self.queue.new_group();
         for key in keys {
             self.promote(key, now);
             if !self.drop_leaving(key) {
-                self.set_phase(key, Phase::Isolated);
+                self.queue.put(key, Place::Isolated(group));
             }
-        }
-        if !keys.is_empty() {
-            self.isolated.push_back(keys.to_vec());
         }
     }
 
     /// Sends a row again after a backoff, unless it has had its attempts.
     pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let tries = &mut slot.version.tries;
+        let Some(tries) = self.queue.tries(key) else { return };
         let learnt = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt | Retry::PersonChanged);
         let corrected = learnt && tries.corrections < CORRECTIONS_MAX;
         if corrected {
@@ -59,13 +57,13 @@ impl Outbox {
             return;
         }
         if retry == Retry::Adopt {
-            return self.await_adoption(key);
+            return self.queue.put(key, Place::Adoption);
         }
         if corrected {
             return self.admit(key, now);
         }
         let at = now + self.backoff(failures);
-        self.send_later(key, at);
+        self.queue.put(key, Place::Later(at));
     }
 
     /// Sends a row of a job again after a pause, by a call. No attempt counts: many rows at once are what a job may stumble
@@ -76,24 +74,11 @@ impl Outbox {
         if self.drop_leaving(key) {
             return;
         }
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.version.tries.by_call = true;
+        if let Some(tries) = self.queue.tries(key) {
+            tries.by_call = true;
         }
         // All of a job at once, so that they share calls.
-        self.send_later(key, now + millis(self.settings.backoff_min));
-    }
-
-    fn send_later(&mut self, key: &Key, at: Millis) {
-        let number = self.next_number();
-        self.later.insert((at, number), key.clone());
-        self.set_phase(key, Phase::Later);
-    }
-
-    pub(super) fn await_adoption(&mut self, key: &Key) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.phase = Phase::Waiting;
-        let group = (slot.version.member.campaign, slot.version.person().has_prefix("00Q"));
-        self.adoptions.entry(group).or_default().push(key.clone());
+        self.queue.put(key, Place::Later(now + millis(self.settings.backoff_min)));
     }
 
     /// Sends a row again, as if it had not been sent.
@@ -106,34 +91,19 @@ impl Outbox {
 
     /// Where a newer version came meanwhile, it takes the place of the one that was in flight.
     pub(super) fn promote(&mut self, key: &Key, now: Millis) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        if let Some(next) = slot.next.take() {
-            let next = Version { tries: slot.version.tries, ..next };
-            let superseded = std::mem::replace(&mut slot.version, next);
+        if let Some(superseded) = self.queue.promote(key) {
             self.supersede(&superseded, now);
         }
     }
 
     /// A row of a partition that is being handed over is not sent again here.
     pub(super) fn drop_leaving(&mut self, key: &Key) -> bool {
-        let leaving =
-            self.slots.get(key).is_some_and(|slot| self.leaving.contains(&slot.version.source.position.partition));
+        let partition = self.queue.get(key).map(|slot| slot.version.source.position.partition);
+        let leaving = partition.is_some_and(|partition| self.leaving.contains(&partition));
         if leaving {
-            self.slots.remove(key);
+            self.queue.remove(key);
         }
         leaving
-    }
-
-    /// Takes the version that is done; a newer one stays in its place.
-    pub(super) fn take_version(&mut self, key: &Key) -> Option<Version> {
-        let mut slot = self.slots.remove(key)?;
-        if let Some(next) = slot.next.take() {
-            let done = std::mem::replace(&mut slot.version, next);
-            slot.phase = Phase::Waiting;
-            self.slots.insert(key.clone(), slot);
-            return Some(done);
-        }
-        Some(slot.version)
     }
 
     /// After a version is done: the newer one of its row, and the rows that waited for the member.

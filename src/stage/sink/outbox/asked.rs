@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::memory::{Member, Statuses};
 use super::people::of_another;
 use super::row::Key;
-use super::{Failure, FoundPerson, Outbox, Phase, RequestId};
+use super::{Failure, FoundPerson, Outbox, RequestId};
 use crate::disposition::{Disposition, Retry, Wait};
 use crate::event::{MemberKey, Millis, SalesforceId};
 
@@ -25,16 +25,11 @@ impl Outbox {
     pub(super) fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
         // A lock on one campaign is no reason to hold up the others: its rows come back one by one.
         if let Disposition::Retry(retry) = failure.disposition {
-            self.asking_statuses.remove(&campaign);
-            let keys = self.awaiting_statuses.remove(&campaign).unwrap_or_default();
-            for key in keys {
-                if self.phase(&key) == Some(Phase::Waiting) {
-                    self.retry(&key, retry, &failure.code, now);
-                }
+            for key in self.queue.of_statuses(&campaign) {
+                self.retry(&key, retry, &failure.code, now);
             }
         } else {
             self.hold_query(failure.disposition, now);
-            self.statuses_lacking.push_back(campaign);
         }
     }
 
@@ -47,10 +42,9 @@ impl Outbox {
         let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
         for campaign in asked {
             let Some(labels) = complete.remove(&campaign) else {
-                self.statuses_lacking.push_back(campaign);
+                self.questions.lacking.insert(campaign);
                 continue;
             };
-            self.asking_statuses.remove(&campaign);
             self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
             self.wake_campaign(&campaign, now);
         }
@@ -58,7 +52,6 @@ impl Outbox {
 
     pub(super) fn members_found(&mut self, asked: &[MemberKey], found: &[(MemberKey, SalesforceId)], now: Millis) {
         for member in asked {
-            self.looking_up.remove(member);
             let record = found.iter().find(|(key, _)| key == member).map(|(_, record)| *record);
             self.memory.remember(*member, record.map_or(Member::Absent, Member::Present));
         }
@@ -69,12 +62,10 @@ impl Outbox {
 
     pub(super) fn people_found(&mut self, id: RequestId, keys: Vec<Key>, found: &[FoundPerson], now: Millis) {
         // Two leads who are one contact may both be here, or one of them on its way.
-        let on_their_way = self.slots.iter().filter_map(|(key, slot)| Some((slot.version.tries.adopt?, key.clone())));
+        let on_their_way = self.queue.slots().filter_map(|(key, slot)| Some((slot.version.tries.adopt?, key.clone())));
         let mut claimed: BTreeMap<SalesforceId, Key> = on_their_way.collect();
         for key in keys {
-            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else {
-                continue;
-            };
+            let Some(slot) = self.queue.get(&key).filter(|_| self.queue.in_request(&key, id)) else { continue };
             let (member, person) = (slot.version.member, slot.version.person());
             let found = found.iter().find(|found| found.person == person);
             let claimer = found.and_then(|found| claimed.get(&found.record)).map(|key| key.external_id.to_string());
@@ -84,7 +75,9 @@ impl Outbox {
                 (Some(_), Some(keeper)) if person != member.person => self.refuse_taken(&key, &keeper, now),
                 // Whatever its external id was: a campaign has one member per person, and this is that one's id.
                 (Some(found), _) if claimer.is_none() => {
-                    slot.version.tries.adopt = Some(found.record);
+                    if let Some(tries) = self.queue.tries(&key) {
+                        tries.adopt = Some(found.record);
+                    }
                     claimed.insert(found.record, key.clone());
                     self.send_again(&key, now);
                 }

@@ -8,11 +8,12 @@
 //! Rows of one request are sorted by their parents, and a person, like a campaign, is in one request at a time:
 //! Salesforce locks both, and two requests that share one wait for each other or fail.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Need;
+use super::queue::Lane;
 use super::row::{Class, Key, Priority};
-use super::{AskedFor, Call, Outbox, Part, Phase, Request, millis};
+use super::{AskedFor, Call, Outbox, Part, Request, millis};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::upsert::Object;
 
@@ -57,10 +58,8 @@ struct Batch {
 /// What becomes of a key that was looked at.
 enum Look {
     Taken,
-    /// Not now, but it is ready.
+    /// Not now, or it is somewhere else by now.
     Passed,
-    /// Somewhere else by now.
-    Gone,
 }
 
 impl Batch {
@@ -122,12 +121,11 @@ impl Outbox {
 
     /// Whether what is ready may still gather company.
     fn waits_to_fill(&mut self, now: Millis) -> bool {
-        let free = self.lanes.iter().filter(|(campaign, _)| !self.busy.contains(*campaign));
-        let queues = free.flat_map(|(_, lane)| &lane.ready);
+        let free = self.queue.lanes().filter(|(campaign, _)| !self.busy.contains(*campaign)).map(|(_, lane)| lane);
         let ready: usize = if self.jobs.keep_any() {
-            queues.flatten().filter(|key| !self.jobs.keeps(key.object)).count()
+            free.flat_map(Lane::keys).filter(|key| !self.jobs.keeps(key.object)).count()
         } else {
-            queues.map(VecDeque::len).sum()
+            free.map(Lane::len).sum()
         };
         if ready < self.pace.rows() && !self.saving() {
             self.burst_since = None;
@@ -189,10 +187,10 @@ impl Outbox {
 
     fn free_campaigns(&self, priority: Priority) -> Vec<SalesforceId> {
         let cursor = self.lane_cursor;
-        let after = self.lanes.iter().filter(|(campaign, _)| cursor.is_none_or(|cursor| **campaign > cursor));
-        let before = self.lanes.iter().filter(|(campaign, _)| cursor.is_some_and(|cursor| **campaign <= cursor));
-        let ready = |(campaign, lane): &(&SalesforceId, &super::Lane)| {
-            !self.busy.contains(*campaign) && lane.ready.get(priority.index()).is_some_and(|queue| !queue.is_empty())
+        let after = self.queue.lanes().filter(|(campaign, _)| cursor.is_none_or(|cursor| **campaign > cursor));
+        let before = self.queue.lanes().filter(|(campaign, _)| cursor.is_some_and(|cursor| **campaign <= cursor));
+        let ready = |(campaign, lane): &(&SalesforceId, &Lane)| {
+            !self.busy.contains(*campaign) && !lane.line(priority).is_empty()
         };
         after
             .chain(before)
@@ -203,49 +201,30 @@ impl Outbox {
     }
 
     fn gather_from(&mut self, campaign: SalesforceId, priority: Priority, batch: &mut Batch, now: Millis) {
-        let lane = self.lanes.get_mut(&campaign).and_then(|lane| lane.ready.get_mut(priority.index()));
-        let Some(mut queue) = lane.map(std::mem::take) else { return };
-        let mut passed = VecDeque::new();
+        let mut last = 0;
         while !batch.closed()
-            && let Some(key) = queue.pop_front()
+            && let Some((number, key)) = self.queue.next_in_lane(&campaign, priority, last)
         {
+            last = number;
             batch.looked_at += 1;
-            match self.look(&key, priority, batch, now) {
-                Look::Taken => {
-                    if priority != Priority::Retry {
-                        self.take_riders(&key, batch, now);
-                    }
-                }
-                Look::Passed => passed.push_back(key),
-                Look::Gone => {}
+            if let Look::Taken = self.look(&key, priority, batch, now)
+                && priority != Priority::Retry
+            {
+                self.take_riders(&key, batch, now);
             }
         }
-        if batch.looked_at < LOOKED_AT_MAX {
-            passed.append(&mut queue);
-        } else {
+        if batch.looked_at >= LOOKED_AT_MAX {
             // What stands behind so many is looked at next.
-            queue.append(&mut passed);
-            passed = queue;
-        }
-        // What was sent back on the way may have made the lane anew.
-        if let Some(ready) = self.lanes.get_mut(&campaign).and_then(|lane| lane.ready.get_mut(priority.index())) {
-            passed.append(ready);
-            *ready = passed;
-        }
-        if self.lanes.get(&campaign).is_some_and(|lane| lane.ready.iter().all(VecDeque::is_empty)) {
-            self.lanes.remove(&campaign);
+            self.queue.put_behind(&campaign, priority, last);
         }
     }
 
     fn look(&mut self, key: &Key, priority: Priority, batch: &mut Batch, now: Millis) -> Look {
-        let Some(slot) = self.slots.get(key).filter(|slot| slot.phase == Phase::Ready) else { return Look::Gone };
-        if batch.taken.contains(key) || slot.version.priority() != priority {
-            return Look::Gone;
-        }
+        let Some(slot) = self.queue.get(key).filter(|_| !batch.taken.contains(key)) else { return Look::Passed };
         let (class, plain, tries) = (slot.version.class(key), slot.version.plain, slot.version.tries);
         if self.need(key, &slot.version, now) != Need::Nothing {
             self.admit(key, now);
-            return Look::Gone;
+            return Look::Passed;
         }
         let kept_back = self.jobs.keeps(key.object) && slot.version.goes_by_bulk();
         if kept_back || self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person)) {
@@ -267,13 +246,13 @@ impl Outbox {
         if key.object != Object::CampaignMember {
             return;
         }
-        let Some(member) = self.slots.get(key).map(|slot| slot.version.member) else { return };
-        for rider in self.awaiting_member.get(&member).cloned().unwrap_or_default() {
-            let Some(slot) = self.slots.get(&rider).filter(|slot| slot.phase == Phase::Waiting) else { continue };
+        let Some(member) = self.queue.get(key).map(|slot| slot.version.member) else { return };
+        for rider in self.queue.of_member(&member) {
+            let Some(slot) = self.queue.get(&rider) else { continue };
             let rides = !batch.taken.contains(&rider)
                 && slot.version.priority() != Priority::Retry
                 && !slot.version.plain
-                && self.need(&rider, &slot.version, now) == Need::Member(member);
+                && self.need(&rider, &slot.version, now) == Need::Member;
             if rides {
                 batch.add(slot.version.class(&rider), &rider, false);
             }
@@ -284,7 +263,7 @@ impl Outbox {
     pub(super) fn save_group(&mut self, keys: &[Key], now: Millis) -> Option<Request> {
         let mut batch = Batch::new(self.settings.batch_rows_max, usize::MAX);
         for key in keys {
-            let Some(slot) = self.slots.get(key) else { continue };
+            let Some(slot) = self.queue.get(key) else { continue };
             if !batch.add(slot.version.class(key), key, slot.version.plain) {
                 self.admit(key, now);
             }
@@ -295,7 +274,7 @@ impl Outbox {
     fn start_save(&mut self, batch: Batch, isolated: bool, now: Millis) -> Request {
         let mut groups: Vec<(Class, Vec<Key>)> = Vec::new();
         for (class, mut keys) in batch.rows {
-            keys.sort_by_cached_key(|key| self.slots.get(key).map(|slot| slot.version.member));
+            keys.sort_by_cached_key(|key| self.queue.get(key).map(|slot| slot.version.member));
             groups.extend(keys.chunks(batch.part_rows).map(|chunk| (class, chunk.to_vec())));
         }
         let mut references: BTreeMap<MemberKey, String> = BTreeMap::new();
@@ -321,25 +300,27 @@ impl Outbox {
         references: &mut BTreeMap<MemberKey, String>,
     ) -> Option<serde_json::Map<String, serde_json::Value>> {
         let known = self.prepare(key);
-        let version = &mut self.slots.get_mut(key)?.version;
+        if key.object != Object::CampaignMember {
+            self.queue.tries(key)?.rode = known.is_none();
+        }
+        let version = &self.queue.get(key)?.version;
         let member = version.member;
         if key.object == Object::CampaignMember {
             references.insert(member, format!("@{{{}[{place}].id}}", reference(part)));
             return Some(version.record(key, None));
         }
-        version.tries.rode = known.is_none();
         let id = known.as_ref().map(SalesforceId::as_str).or_else(|| references.get(&member).map(String::as_str));
         Some(version.record(key, id))
     }
 
     /// Notes with a row what is known now of those whom it names. The record id of a dependant's member, if that is known.
     pub(super) fn prepare(&mut self, key: &Key) -> Option<SalesforceId> {
-        let version = &mut self.slots.get_mut(key)?.version;
-        let member = version.member;
+        let member = self.queue.get(key)?.version.member;
         let of_member = key.object == Object::CampaignMember;
-        version.tries.became = self.memory.became(&member.person);
-        version.tries.rode = false;
-        version.tries.as_new = of_member && version.tries.adopt.is_none() && self.memory.takes_for_new(&member);
+        let tries = self.queue.tries(key)?;
+        tries.became = self.memory.became(&member.person);
+        tries.rode = false;
+        tries.as_new = of_member && tries.adopt.is_none() && self.memory.takes_for_new(&member);
         self.memory.record(&member).filter(|_| !of_member)
     }
 }

@@ -288,3 +288,30 @@ fn calls_that_are_not_full_are_spread_out_where_the_day_is_half_spent() {
     }
     assert_eq!(now, 2_000_000 + 2 * 60_000);
 }
+
+/// Rows of one campaign: n's is under way, m's changes its lane while it waits.
+fn changes_its_lane(first_at: Millis, second_at: Millis) {
+    let (m, n) = (member(1, 1), member(1, 2));
+    let of_m = |version, event_at| Upsert { event_at, ..upsert(Object::CampaignMember, m, version) };
+    let mut outbox = Outbox::new(settings());
+    let next = known(&mut outbox, &[upsert(Object::CampaignMember, m, 1), upsert(Object::CampaignMember, n, 1)]);
+    let now = 2_000_000;
+    outbox.push(source(0, next, &upsert(Object::CampaignMember, n, 2)), now);
+    let of_n = outbox.next_request(now + 10).expect("n goes");
+    outbox.push(source(0, next + 1, &of_m(2, first_at)), now);
+    assert!(outbox.next_request(now + 20).is_none(), "one call per campaign");
+    outbox.push(source(0, next + 2, &of_m(3, second_at)), now);
+    outbox.complete(of_n.id, answer_rows(&of_n, |_| saved(7, false)), now + 2_000);
+    let of_m = outbox.next_request(now + 3_000).expect("m goes, in whichever lane it is");
+    assert_eq!(rows(&of_m).len(), 1);
+    outbox.complete(of_m.id, answer_rows(&of_m, |_| saved(8, false)), now + 3_000);
+    let ends: Vec<OutcomeKind> = outcomes(&mut outbox).into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(ends, [OutcomeKind::Superseded, OutcomeKind::Updated, OutcomeKind::Updated]);
+}
+
+#[test]
+fn a_row_that_changes_its_lane_while_it_waits_takes_its_place_along() {
+    const OLD: Millis = -2 * 3_600_000;
+    changes_its_lane(OLD, 0);
+    changes_its_lane(0, OLD);
+}

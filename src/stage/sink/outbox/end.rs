@@ -2,6 +2,7 @@
 
 use super::memory::Member;
 use super::plan::Refusal;
+use super::queue::Slot;
 use super::row::{Key, Unreadable, Version};
 use super::{Effect, Outbox, Position, Settled, Source};
 use crate::dead_letter::{DeadLetter, Stage};
@@ -36,10 +37,10 @@ impl Outbox {
 
     /// Ends a row that Salesforce will not take; where a newer version waits, that one is tried instead.
     pub(super) fn dead_letter(&mut self, key: &Key, reason: Reason<'_>, now: Millis) {
-        if self.slots.get(key).is_some_and(|slot| slot.next.is_some()) {
+        if self.queue.get(key).is_some_and(Slot::newer) {
             return self.send_again(key, now);
         }
-        let Some(version) = self.take_version(key) else { return };
+        let Some(version) = self.queue.finish(key) else { return };
         let member = version.member;
         // Refused as a new one, so it is not there. Of one that was sent as known, nothing new is known.
         if key.object == Object::CampaignMember && version.tries.as_new && self.memory.takes_for_new(&member) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::jobs::{Job, JobNumber, Step};
 use super::row::Key;
-use super::{Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, Phase, RowResult, Settings, millis};
+use super::{Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, RowResult, Settings, millis};
 use crate::bulk_job::{BulkJob, BulkJobRow, key_of};
 use crate::disposition::{Disposition, Retry, same};
 use crate::event::{Millis, SalesforceId};
@@ -102,7 +102,7 @@ impl Outbox {
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         let mut records: BTreeMap<i32, BulkJob> = BTreeMap::new();
         for key in &job.keys {
-            let Some(slot) = self.slots.get(key) else { continue };
+            let Some(slot) = self.queue.get(key) else { continue };
             let position = slot.version.source.position;
             let record = records.entry(position.partition).or_insert_with(|| BulkJob {
                 job: id,
@@ -164,7 +164,7 @@ impl Outbox {
         let (last, object) = (parts.is_empty(), job.object);
         for (external_id, end) in rows {
             let key = Key { object, external_id: Arc::from(external_id) };
-            if self.phase(&key) != Some(Phase::InFlight(number)) {
+            if !self.queue.in_job(&key, number) {
                 continue;
             }
             match end {
@@ -186,7 +186,7 @@ impl Outbox {
     /// Whether the job carries the version that we hold of a row.
     fn carried(&self, number: JobNumber, key: &Key) -> bool {
         let found = self.jobs.all.get(&number).and_then(|job| job.found.as_ref());
-        let Some((found, slot)) = found.zip(self.slots.get(key)) else { return true };
+        let Some((found, slot)) = found.zip(self.queue.get(key)) else { return true };
         let position = slot.version.source.position;
         found.offsets.get(&(position.partition, key_of(&key.external_id))) == Some(&position.offset)
     }
@@ -199,7 +199,7 @@ impl Outbox {
         self.set_free(&campaigns, &people);
         let mut left = 0;
         for key in keys {
-            if self.phase(&key) == Some(Phase::InFlight(number)) {
+            if self.queue.in_job(&key, number) {
                 left += 1;
                 self.send_again(&key, now);
             }

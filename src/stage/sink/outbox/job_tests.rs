@@ -92,8 +92,8 @@ impl Story {
             }
         };
         assert_eq!(rows(&request).len(), count as usize, "{request:?}");
-        let slots = self.outbox.slots.values();
-        assert!(slots.map(|slot| slot.version.tries.failures).all(|failures| failures == 0), "no attempt counts");
+        let slots = self.outbox.queue.slots();
+        assert!(slots.map(|(_, slot)| slot.version.tries.failures).all(|failures| failures == 0), "no attempt counts");
     }
 }
 
@@ -196,4 +196,28 @@ fn a_job_under_way_leaves_all_calls_to_others() {
     story.outbox.push(source(1, 0, &upsert(Object::CampaignMember, member(2, 50), 1)), story.now);
     let save = prepare(&mut story.outbox, story.now).or_else(|| story.next()).expect("a save of another campaign");
     assert_eq!(rows(&save).len(), 1);
+}
+
+#[test]
+fn there_is_room_while_the_last_results_of_a_job_are_still_to_be_read() {
+    let mut story = Story::of_a_recorded_job();
+    story.upload_and_close();
+    story.state(JobState::JobComplete, u64::from(ROWS), 1);
+    let (request, call) = story.job_call();
+    assert_eq!(call, JobCall::Read { job: id("750", 1), part: ResultKind::Successful });
+    let written = (2..=ROWS).map(|person| (member(1, person).to_string(), JobRow::Ended(saved(person, true))));
+    story.answer(&request, JobAnswer::Rows(written.collect()));
+    for effect in story.outbox.take_effects() {
+        if let Effect::Settled(settled) = effect {
+            story.outbox.recorded(settled.position);
+        }
+    }
+    // The failed ones are asked for, and the answer takes its time.
+    let (request, call) = story.job_call();
+    assert_eq!(call, JobCall::Read { job: id("750", 1), part: ResultKind::Failed });
+    assert_eq!((story.outbox.pending(), story.outbox.has_room(1)), (1, true), "what is left is in the job");
+    story.outbox.push(source(0, 100, &upsert(Object::CampaignMember, member(2, 50), 1)), story.now);
+    assert!(!story.outbox.has_room(1) && story.outbox.has_room(2), "one row waits beside it");
+    story.answer(&request, JobAnswer::Rows(Vec::new()));
+    assert!(!story.outbox.has_room(2), "it goes again, by a call");
 }

@@ -11,14 +11,15 @@
 //!
 //! A job whose upload is in doubt is aborted and its rows go again: to find out what of it has arrived would cost more.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 
 use super::choice::{Backlog, by_bulk};
 use super::plan::Need;
+use super::queue::{Line, Place};
 use super::row::{Key, Priority, Version};
-use super::{AskedFor, Call, JobCall, Outbox, Phase, Request, Slot};
+use super::{AskedFor, Call, JobCall, Outbox, Request};
 use crate::bulk_job::{BulkJob, key_of};
 use crate::event::{Millis, SalesforceId};
 use crate::salesforce::bulk::{ResultKind, sheet};
@@ -175,11 +176,6 @@ impl Outbox {
         }
     }
 
-    /// Rows in jobs, which have a bound of their own.
-    pub fn in_jobs(&self) -> usize {
-        self.jobs.rows()
-    }
-
     /// Jobs under way.
     pub fn jobs(&self) -> usize {
         self.jobs.all.len()
@@ -188,13 +184,13 @@ impl Outbox {
     /// The job of before that carries a version of this row and has not said what became of it; the version's offset.
     pub(super) fn job_of(&self, partition: i32, key: &Key) -> Option<(JobNumber, i64)> {
         let found = self.jobs.of(partition, key)?;
-        self.phase(key).is_none_or(|phase| phase == Phase::InFlight(found.0)).then_some(found)
+        (!self.queue.contains(key) || self.queue.in_job(key, found.0)).then_some(found)
     }
 
     pub(super) fn push_found(&mut self, (number, carried): (JobNumber, i64), key: Key, version: Version, now: Millis) {
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         let offset = version.source.position.offset;
-        let superseded = match self.slots.get_mut(&key) {
+        let superseded = match self.queue.get(&key) {
             None => {
                 let member = version.member;
                 job.keys.push(key.clone());
@@ -202,12 +198,11 @@ impl Outbox {
                 job.people.insert(member.person);
                 self.busy.insert(member.campaign);
                 self.busy_people.insert(member.person);
-                let slot = Slot { version, next: None, phase: Phase::InFlight(number) };
-                self.slots.insert(key, slot);
+                self.queue.insert_at(key, version, Place::Job(number));
                 None
             }
-            Some(slot) if offset <= carried => Some(std::mem::replace(&mut slot.version, version)),
-            Some(slot) => slot.next.replace(version),
+            Some(_) if offset <= carried => self.queue.supersede(&key, version),
+            Some(_) => self.queue.update(&key, version),
         };
         if let Some(superseded) = superseded {
             self.supersede(&superseded, now);
@@ -269,7 +264,7 @@ impl Outbox {
     pub(super) fn start_job(&mut self, now: Millis) -> Option<Request> {
         self.choose(now);
         let since = self.jobs.chosen.since?;
-        let filling = self.jobs.to_read > 0 || !self.asking_statuses.is_empty();
+        let filling = self.jobs.to_read > 0 || self.queue.lack_statuses().next().is_some();
         if filling && now < since + FILL_MAX_MS {
             return None;
         }
@@ -290,7 +285,7 @@ impl Outbox {
 
     fn choose(&mut self, now: Millis) {
         let costs = self.settings.costs;
-        let ready = self.free_queues().map(VecDeque::len).sum();
+        let ready = self.free_lines().map(Line::len).sum();
         let chosen = &self.jobs.chosen;
         // A choice that found nothing is made again at once when there is twice as much.
         if now < chosen.at + CHOICE_MS && ready <= chosen.ready * 2 {
@@ -303,7 +298,7 @@ impl Outbox {
         let mut rows: BTreeMap<Object, usize> = BTreeMap::new();
         let least = costs.job_rows_min.max(costs.patience.min(1) * costs.job_calls * costs.call_rows);
         if possible && ready + self.jobs.to_read >= least {
-            self.free_queues().flatten().for_each(|key| *rows.entry(key.object).or_default() += 1);
+            self.free_lines().flat_map(Line::values).for_each(|key| *rows.entry(key.object).or_default() += 1);
         }
         // What is to be read is taken for a mixture like what was.
         for count in rows.values_mut() {
@@ -315,11 +310,11 @@ impl Outbox {
         self.jobs.chosen = Chosen { objects, at: now, ready, age, since };
     }
 
-    /// The age that half of the rows have, by the first of each queue.
+    /// The age that half of the rows have, by the first of each line.
     fn age(&self, now: Millis) -> Millis {
-        let ages = self.free_queues().filter_map(|queue| {
-            let event_at = self.slots.get(queue.front()?)?.version.upsert.event_at;
-            Some((now.saturating_sub(event_at), queue.len()))
+        let ages = self.free_lines().filter_map(|line| {
+            let event_at = self.queue.get(line.values().next()?)?.version.upsert.event_at;
+            Some((now.saturating_sub(event_at), line.len()))
         });
         let mut ages: Vec<(Millis, usize)> = ages.collect();
         ages.sort_unstable();
@@ -333,20 +328,19 @@ impl Outbox {
     }
 
     /// Rows that may go in a job, campaign by campaign.
-    fn free_queues(&self) -> impl Iterator<Item = &VecDeque<Key>> {
-        let [live, backfill] = [Priority::Live, Priority::Backfill].map(|priority| self.budget.allows(priority));
-        let free = self.lanes.iter().filter(|(campaign, _)| !self.busy.contains(*campaign));
+    fn free_lines(&self) -> impl Iterator<Item = &Line> {
+        let allowed = [Priority::Live, Priority::Backfill].map(|priority| (priority, self.budget.allows(priority)));
+        let free = self.queue.lanes().filter(|(campaign, _)| !self.busy.contains(*campaign));
         free.flat_map(move |(_, lane)| {
-            let queue = |priority: Priority, allowed: bool| lane.ready.get(priority.index()).filter(|_| allowed);
-            queue(Priority::Live, live).into_iter().chain(queue(Priority::Backfill, backfill))
+            allowed.into_iter().filter(|(_, allowed)| *allowed).map(|(priority, _)| lane.line(priority))
         })
     }
 
     fn job_keys(&self, object: Object, now: Millis) -> Vec<Key> {
         let (mut keys, mut bytes) = (BTreeSet::new(), 0);
         let rows_max = JOB_ROWS_MAX.saturating_sub(self.jobs.rows());
-        for key in self.free_queues().flatten().filter(|key| key.object == object) {
-            let Some(slot) = self.slots.get(key).filter(|slot| slot.phase == Phase::Ready) else { continue };
+        for key in self.free_lines().flat_map(Line::values).filter(|key| key.object == object) {
+            let Some(slot) = self.queue.get(key) else { continue };
             let version = &slot.version;
             let goes = version.goes_by_bulk()
                 && !self.people_of(&version.member).any(|person| self.busy_people.contains(&person))
@@ -368,22 +362,15 @@ impl Outbox {
         let (campaigns, people) = self.parents_of(&keys);
         for key in &keys {
             self.prepare(key);
-            self.set_phase(key, Phase::InFlight(number));
+            self.queue.put(key, Place::Job(number));
         }
-        let (slots, memory) = (&self.slots, &self.memory);
+        let (queue, memory) = (&self.queue, &self.memory);
         let record = |key: &Key| {
-            let version = &slots.get(key)?.version;
+            let version = &queue.get(key)?.version;
             let member = memory.record(&version.member).filter(|_| object != Object::CampaignMember);
             Some(version.record(key, member.as_ref().map(SalesforceId::as_str)))
         };
         let csv = sheet(|| keys.iter().filter_map(record));
-        let ready = |key: &Key| slots.get(key).is_some_and(|slot| slot.phase == Phase::Ready);
-        self.lanes.retain(|campaign, lane| {
-            if campaigns.contains(campaign) {
-                lane.ready.iter_mut().for_each(|queue| queue.retain(ready));
-            }
-            lane.ready.iter().any(|queue| !queue.is_empty())
-        });
         self.busy.extend(&campaigns);
         self.busy_people.extend(&people);
         self.jobs.all.insert(number, Job { keys, campaigns, people, csv, until: now + JOB_MAX_MS, ..Job::new(object) });
@@ -397,13 +384,13 @@ impl Outbox {
             if job.calling && job.step == Step::Close && !at_once {
                 continue;
             }
-            let slots = &mut self.slots;
+            let queue = &mut self.queue;
             let mut left = job.partitions.iter().any(|partition| leaving.contains(partition));
             job.keys.retain(|key| {
-                let Some(slot) = slots.get(key) else { return false };
+                let Some(slot) = queue.get(key) else { return false };
                 let leaves = leaving.contains(&slot.version.source.position.partition);
-                if leaves && slot.phase == Phase::InFlight(number) {
-                    slots.remove(key);
+                if leaves && queue.in_job(key, number) {
+                    queue.remove(key);
                 }
                 left |= leaves;
                 !leaves

@@ -10,7 +10,7 @@
 //!   higher offset, so it is read again after a crash.
 //!
 //! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
-//! would wait behind the first row whose campaign is busy.
+//! would wait behind the first row whose campaign is busy. Where a row waits, and for what, is the [`queue`]'s to know.
 
 mod again;
 mod asked;
@@ -24,6 +24,8 @@ mod job_answers;
 #[cfg(test)]
 mod job_tests;
 mod jobs;
+#[cfg(test)]
+mod liveness;
 mod memory;
 mod offsets;
 mod pace;
@@ -31,6 +33,7 @@ mod people;
 #[cfg(test)]
 mod people_tests;
 mod plan;
+mod queue;
 mod row;
 mod settle;
 #[cfg(test)]
@@ -43,7 +46,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use batch::reference;
@@ -66,7 +69,11 @@ use memory::Memory;
 use offsets::Offsets;
 use pace::Pace;
 use people::Doubt;
+use queue::Queue;
 use row::Version;
+
+/// So many times the pending rows may be done and wait for one that is not: 16 bytes each.
+const OPEN_ROWS_FACTOR: usize = 20;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -101,36 +108,6 @@ impl From<&config::Sink> for Settings {
     }
 }
 
-/// The newest version of a row, and the one that came while it was in flight.
-#[derive(Debug)]
-struct Slot {
-    version: Version,
-    next: Option<Version>,
-    phase: Phase,
-}
-
-/// Where a row is. A queue may hold a key twice; it is taken only by the queue that its phase names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// In the lane of its campaign.
-    Ready,
-    /// For its member, for the campaign's statuses, or for a lookup.
-    Waiting,
-    /// In `later`.
-    Later,
-    /// In a half of a request that was refused as a whole.
-    Isolated,
-    /// In `doubts`.
-    Doubted,
-    InFlight(RequestId),
-}
-
-/// Rows of one campaign that can be sent, by priority.
-#[derive(Debug, Default)]
-struct Lane {
-    ready: [VecDeque<Key>; Priority::ALL.len()],
-}
-
 #[derive(Debug)]
 struct InFlight {
     /// Rows of a save, in the order in which they were sent.
@@ -160,6 +137,15 @@ enum AskedFor {
     Job(JobNumber),
 }
 
+/// What was asked and is not answered. What is to be asked is what rows wait for.
+#[derive(Debug, Default)]
+struct Questions {
+    members: BTreeSet<MemberKey>,
+    statuses: BTreeSet<SalesforceId>,
+    /// Campaigns that were found to lack some: each is asked for by itself.
+    lacking: BTreeSet<SalesforceId>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     wait: Wait,
@@ -170,8 +156,7 @@ struct Outage {
 #[derive(Debug)]
 pub struct Outbox {
     settings: Settings,
-    slots: BTreeMap<Key, Slot>,
-    lanes: BTreeMap<SalesforceId, Lane>,
+    queue: Queue,
     /// The campaign that was last given a full turn.
     lane_cursor: Option<SalesforceId>,
     /// Saves so far, which decides whose turn is next.
@@ -183,20 +168,7 @@ pub struct Outbox {
     burst_since: Option<Millis>,
     last_read: Millis,
     more_to_read: bool,
-    isolated: VecDeque<Vec<Key>>,
-    later: BTreeMap<(Millis, u64), Key>,
-    awaiting_member: BTreeMap<MemberKey, Vec<Key>>,
-    awaiting_statuses: BTreeMap<SalesforceId, Vec<Key>>,
-    /// Members and campaigns to ask for; the sets hold those in flight too.
-    lookups: VecDeque<MemberKey>,
-    looking_up: BTreeSet<MemberKey>,
-    statuses_wanted: VecDeque<SalesforceId>,
-    statuses_lacking: VecDeque<SalesforceId>,
-    asking_statuses: BTreeSet<SalesforceId>,
-    /// Rows whose member was made by somebody else, by campaign and kind of person.
-    adoptions: BTreeMap<(SalesforceId, bool), Vec<Key>>,
-    /// Rows that were refused for what they point to.
-    doubts: VecDeque<Doubt>,
+    questions: Questions,
     in_flight: BTreeMap<RequestId, InFlight>,
     busy: BTreeSet<SalesforceId>,
     busy_people: BTreeSet<SalesforceId>,
@@ -225,8 +197,7 @@ impl Outbox {
             ),
             budget: Budget::new(settings.budget_reserve_percent),
             settings,
-            slots: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            queue: Queue::default(),
             lane_cursor: None,
             saves: 0,
             last_save: None,
@@ -234,17 +205,7 @@ impl Outbox {
             burst_since: None,
             last_read: Millis::MIN,
             more_to_read: false,
-            isolated: VecDeque::new(),
-            later: BTreeMap::new(),
-            awaiting_member: BTreeMap::new(),
-            awaiting_statuses: BTreeMap::new(),
-            lookups: VecDeque::new(),
-            looking_up: BTreeSet::new(),
-            statuses_wanted: VecDeque::new(),
-            statuses_lacking: VecDeque::new(),
-            asking_statuses: BTreeSet::new(),
-            adoptions: BTreeMap::new(),
-            doubts: VecDeque::new(),
+            questions: Questions::default(),
             in_flight: BTreeMap::new(),
             busy: BTreeSet::new(),
             busy_people: BTreeSet::new(),
@@ -283,17 +244,11 @@ impl Outbox {
         if let Some(found) = self.job_of(position.partition, &key) {
             return self.push_found(found, key, version, now);
         }
-        let Some(slot) = self.slots.get_mut(&key) else {
-            self.slots.insert(key.clone(), Slot { version, next: None, phase: Phase::Waiting });
+        if !self.queue.contains(&key) {
+            self.queue.insert(key.clone(), version);
             return self.admit(&key, now);
-        };
-        let superseded = match slot.phase {
-            Phase::InFlight(_) => slot.next.replace(version),
-            Phase::Ready | Phase::Waiting | Phase::Later | Phase::Isolated | Phase::Doubted => {
-                let newer = Version { tries: slot.version.tries, ..version };
-                Some(std::mem::replace(&mut slot.version, newer))
-            }
-        };
+        }
+        let superseded = self.queue.update(&key, version);
         if let Some(superseded) = superseded {
             self.supersede(&superseded, now);
         }
@@ -318,18 +273,15 @@ impl Outbox {
     /// Sends no more rows of these partitions, keeps those in flight.
     pub fn revoke(&mut self, partitions: &[i32], now: Millis) {
         self.leaving.extend(partitions);
-        let leaving = &self.leaving;
-        self.slots.retain(|_, slot| {
-            slot.next = slot.next.take().filter(|next| !leaving.contains(&next.source.position.partition));
-            matches!(slot.phase, Phase::InFlight(_)) || !leaving.contains(&slot.version.source.position.partition)
-        });
+        self.queue.drop_partitions(|partition| self.leaving.contains(&partition), false);
         self.detach_jobs(&self.leaving.clone(), false, now);
     }
 
     /// Whether nothing of these partitions is in flight or waits to be recorded.
     pub fn quiet(&self, partitions: &[i32]) -> bool {
         let of_them = |position: &Position| partitions.contains(&position.partition);
-        !self.slots.values().any(|slot| of_them(&slot.version.source.position)) && !self.unrecorded.iter().any(of_them)
+        !self.queue.slots().any(|(_, slot)| of_them(&slot.version.source.position))
+            && !self.unrecorded.iter().any(of_them)
     }
 
     /// Forgets revoked partitions; returns the last offsets to commit.
@@ -338,9 +290,10 @@ impl Outbox {
     pub fn leave(&mut self, partitions: &[i32], now: Millis) -> Vec<(i32, i64)> {
         self.detach_jobs(&partitions.iter().copied().collect(), true, now);
         let of_them = |position: &Position| partitions.contains(&position.partition);
-        self.slots.retain(|_, slot| !of_them(&slot.version.source.position));
+        self.queue.drop_partitions(|partition| partitions.contains(&partition), true);
         self.unrecorded.retain(|position| !of_them(position));
         self.leaving.retain(|partition| !partitions.contains(partition));
+        self.questions.lacking.clear();
         partitions.iter().filter_map(|id| self.offsets.leave(*id).map(|next| (*id, next))).collect()
     }
 
@@ -352,6 +305,13 @@ impl Outbox {
     /// Rows read whose outcome is not recorded.
     pub fn pending(&self) -> usize {
         self.offsets.pending()
+    }
+
+    /// Whether more rows may be read. Those in jobs have a bound of their own; rows behind one that is stuck are done and
+    /// go on to be read, up to a bound: a crash has them all sent again.
+    pub fn has_room(&self, pending_max: usize) -> bool {
+        self.pending().saturating_sub(self.queue.in_jobs()) < pending_max
+            && self.open() < pending_max.saturating_mul(OPEN_ROWS_FACTOR)
     }
 
     /// Rows read that would be read again after a crash.
@@ -370,7 +330,7 @@ impl Outbox {
 
     /// Rows that are halted until a person has looked.
     pub fn held(&self) -> usize {
-        self.slots.values().filter(|slot| slot.version.tries.held).count()
+        self.queue.slots().filter(|(_, slot)| slot.version.tries.held).count()
     }
 
     /// Whether rows are at hand that were not taken yet, and how many are on the topic, as far as anybody told.

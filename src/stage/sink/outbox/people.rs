@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::end::{Reason, hint};
 use super::memory::Member;
 use super::plan::member_row;
+use super::queue::Place;
 use super::row::{Key, Version};
-use super::{AskedFor, Call, Failure, Outbox, Phase, Request, RequestId};
+use super::{AskedFor, Call, Failure, Outbox, Request, RequestId};
 use crate::disposition::Retry;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
@@ -66,27 +67,26 @@ impl Outbox {
     /// Whether the row may have been refused for a person or campaign that it names.
     pub(super) fn doubtful(&self, key: &Key, failure: &Failure) -> bool {
         // What a job of before sent is not known, so a member may have been written with its parents in any case.
-        let stamped = self.slots.get(key).is_none_or(|slot| slot.version.tries.adopt.is_some());
+        let stamped = self.queue.get(key).is_none_or(|slot| slot.version.tries.adopt.is_some());
         !stamped && REFERENCE_CODES.contains(&failure.code.as_str())
     }
 
     pub(super) fn doubt(&mut self, key: &Key, failure: Failure, now: Millis) {
         self.promote(key, now);
         if !self.drop_leaving(key) {
-            self.set_phase(key, Phase::Doubted);
-            self.doubts.push_back(Doubt { key: key.clone(), failure });
+            self.queue.put(key, Place::Doubted(failure));
         }
     }
 
     pub(super) fn ask_parents(&mut self, now: Millis) -> Option<Request> {
         let (mut ids, mut doubts) = (BTreeSet::new(), Vec::new());
-        while ids.len() + 3 <= IDS_MAX
-            && let Some(doubt) = self.doubts.pop_front()
-        {
-            let Some(slot) = self.slots.get(&doubt.key).filter(|slot| slot.phase == Phase::Doubted) else { continue };
+        for (key, slot, failure) in self.queue.doubted() {
+            if ids.len() + 3 > IDS_MAX {
+                break;
+            }
             let (member, person) = (slot.version.member, slot.version.person());
             ids.extend([member.campaign, member.person, person]);
-            doubts.push(doubt);
+            doubts.push(Doubt { key: key.clone(), failure: failure.clone() });
         }
         if doubts.is_empty() {
             return None;
@@ -105,7 +105,7 @@ impl Outbox {
     ) {
         let found: BTreeMap<SalesforceId, Parent> = found.into_iter().collect();
         for Doubt { key, failure } in doubts {
-            let Some(slot) = self.slots.get(&key).filter(|slot| slot.phase == Phase::InFlight(id)) else { continue };
+            let Some(slot) = self.queue.get(&key).filter(|_| self.queue.in_request(&key, id)) else { continue };
             let (member, as_new) = (slot.version.member, slot.version.tries.as_new);
             match verdict(&key, &slot.version, &found) {
                 Verdict::Fine => self.row_at_fault(&key, failure, now),
@@ -137,7 +137,7 @@ impl Outbox {
             self.hold_query(failure.disposition, now);
         }
         for Doubt { key, failure } in doubts {
-            if self.phase(&key) != Some(Phase::InFlight(id)) {
+            if !self.queue.in_request(&key, id) {
                 continue;
             }
             if hidden {
@@ -150,16 +150,16 @@ impl Outbox {
 
     /// Whether a dependant was written with the record id of a member that turned out to be deleted, and is made anew.
     pub(super) fn lost_its_member(&self, key: &Key) -> bool {
-        let member = self.slots.get(key).map(|slot| slot.version.member);
+        let member = self.queue.get(key).map(|slot| slot.version.member);
         key.object != Object::CampaignMember
             && member.is_some_and(|member| {
-                self.memory.member(&member) == Some(Member::Absent) && self.slots.contains_key(&member_row(&member))
+                self.memory.member(&member) == Some(Member::Absent) && self.queue.contains(&member_row(&member))
             })
     }
 
     /// The contact's member is kept by the row that has it.
     pub(super) fn refuse_taken(&mut self, key: &Key, keeper: &str, now: Millis) {
-        if let Some(slot) = self.slots.get(key) {
+        if let Some(slot) = self.queue.get(key) {
             self.memory.remember(slot.version.member, Member::Refused);
         }
         let code = "contact_taken";

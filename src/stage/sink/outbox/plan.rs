@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::end::hint;
 use super::memory::{Member, Statuses};
+use super::queue::Place;
 use super::row::{Key, Priority, Version};
-use super::{AskedFor, Call, InFlight, Outbox, Phase, Request, millis};
+use super::{AskedFor, Call, InFlight, Outbox, Questions, Request, millis};
 use crate::disposition::Retry;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
@@ -18,10 +19,12 @@ const KEYS_MAX: usize = query::QUERIES_MAX * query::KEYS_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     Nothing,
-    Statuses(SalesforceId),
-    Lookup(MemberKey),
+    /// Those of its campaign.
+    Statuses,
+    /// Of its member.
+    Lookup,
     /// The outcome of the member, which is pending itself.
-    Member(MemberKey),
+    Member,
     /// The member was looked up and is not there.
     MissingMember,
     /// The campaign's statuses could not be made for want of a right.
@@ -61,23 +64,26 @@ impl Outbox {
         if calls >= self.pace.window() {
             return None;
         }
-        let request = if self.budget.allows(Priority::Live) {
-            self.ask_statuses(now)
-                .or_else(|| self.ask_people(now))
-                .or_else(|| self.ask_parents(now))
-                .or_else(|| self.ask_members(now))
-                .or_else(|| self.save_isolated(now))
-                .or_else(|| self.start_job(now))
-                .or_else(|| self.save_batch(now))
-        } else {
-            None
-        };
-        request.or_else(|| self.ask_limits(now))
+        // Rows that are looked at for a save may turn out to need something first, and are asked about at once.
+        self.ask_or_save(now).or_else(|| self.ask_or_save(now)).or_else(|| self.ask_limits(now))
+    }
+
+    fn ask_or_save(&mut self, now: Millis) -> Option<Request> {
+        if !self.budget.allows(Priority::Live) {
+            return None;
+        }
+        self.ask_statuses(now)
+            .or_else(|| self.ask_people(now))
+            .or_else(|| self.ask_parents(now))
+            .or_else(|| self.ask_members(now))
+            .or_else(|| self.save_isolated(now))
+            .or_else(|| self.start_job(now))
+            .or_else(|| self.save_batch(now))
     }
 
     /// When [`Outbox::next_request`] may have something without any input. What is due already waits for an answer.
     pub fn wake_at(&self, now: Millis) -> Option<Millis> {
-        let later = self.later.keys().next().map(|(at, _)| *at);
+        let later = self.queue.due_at();
         let outage = self.outage.map(|outage| outage.until);
         let filled = self.partial_since.map(|since| self.fill_until(since));
         later
@@ -108,35 +114,13 @@ impl Outbox {
 
     /// Puts a row where it belongs next.
     pub(super) fn admit(&mut self, key: &Key, now: Millis) {
-        let Some(slot) = self.slots.get(key) else { return };
-        let (member, priority) = (slot.version.member, slot.version.priority());
-        let need = self.need(key, &slot.version, now);
-        let phase = match need {
-            Need::Nothing => {
-                let lane = self.lanes.entry(member.campaign).or_default();
-                if let Some(queue) = lane.ready.get_mut(priority.index()) {
-                    queue.push_back(key.clone());
-                }
-                Phase::Ready
-            }
-            Need::Statuses(campaign) => {
-                self.awaiting_statuses.entry(campaign).or_default().push(key.clone());
-                if self.asking_statuses.insert(campaign) {
-                    self.statuses_wanted.push_back(campaign);
-                }
-                Phase::Waiting
-            }
-            Need::Lookup(member) => {
-                self.awaiting_member.entry(member).or_default().push(key.clone());
-                if self.looking_up.insert(member) {
-                    self.lookups.push_back(member);
-                }
-                Phase::Waiting
-            }
-            Need::Member(member) => {
-                self.awaiting_member.entry(member).or_default().push(key.clone());
-                Phase::Waiting
-            }
+        let Some(slot) = self.queue.get(key) else { return };
+        let member = slot.version.member;
+        let place = match self.need(key, &slot.version, now) {
+            Need::Nothing => Place::Lane,
+            Need::Statuses => Place::Statuses,
+            Need::Lookup => Place::Lookup,
+            Need::Member => Place::Member,
             // It may be on its way: the member's upsert may stand behind this one, and is looked for again.
             Need::MissingMember => {
                 self.memory.forget(&member);
@@ -145,7 +129,7 @@ impl Outbox {
             Need::Right => return self.hold(key, "statuses_forbidden", hint("statuses_forbidden"), now),
             Need::Refusal(refusal) => return self.refuse_row(key, refusal, now),
         };
-        self.set_phase(key, phase);
+        self.queue.put(key, place);
     }
 
     pub(super) fn need(&self, key: &Key, version: &Version, now: Millis) -> Need {
@@ -154,13 +138,13 @@ impl Outbox {
             (Object::CampaignMember, _) => self.need_of_status(version, now).unwrap_or(Need::Nothing),
             (Object::Engagement | Object::Polls, Some(Member::Present(_))) => Need::Nothing,
             (Object::Engagement | Object::Polls, known) => {
-                if self.slots.contains_key(&member_row(&version.member)) {
-                    return Need::Member(version.member);
+                if self.queue.contains(&member_row(&version.member)) {
+                    return Need::Member;
                 }
                 match known {
                     Some(Member::Refused) => Need::Refusal(Refusal::MemberMissing),
                     Some(Member::Absent) => Need::MissingMember,
-                    Some(Member::Present(_) | Member::Exists) | None => Need::Lookup(version.member),
+                    Some(Member::Present(_) | Member::Exists) | None => Need::Lookup,
                 }
             }
         }
@@ -170,7 +154,7 @@ impl Outbox {
         let label = version.status.as_deref()?;
         let campaign = version.member.campaign;
         match self.memory.statuses(&campaign, now) {
-            None => Some(Need::Statuses(campaign)),
+            None => Some(Need::Statuses),
             Some(Statuses::CampaignMissing) => Some(Need::Refusal(Refusal::CampaignMissing)),
             Some(Statuses::CampaignDeleted) => Some(Need::Refusal(Refusal::CampaignDeleted)),
             Some(statuses) if statuses.has(label) => None,
@@ -181,83 +165,68 @@ impl Outbox {
 
     /// Rows that waited for what is known of a member, or for its row's end.
     pub(super) fn wake_member(&mut self, member: &MemberKey, now: Millis) {
-        let keys = self.awaiting_member.remove(member).unwrap_or_default();
-        self.wake(keys, now);
+        self.wake(self.queue.of_member(member), now);
     }
 
     pub(super) fn wake_campaign(&mut self, campaign: &SalesforceId, now: Millis) {
-        let keys = self.awaiting_statuses.remove(campaign).unwrap_or_default();
-        self.wake(keys, now);
+        self.wake(self.queue.of_statuses(campaign), now);
     }
 
     fn wake(&mut self, keys: Vec<Key>, now: Millis) {
         for key in keys {
-            if self.phase(&key) == Some(Phase::Waiting) {
-                self.admit(&key, now);
-            }
+            self.admit(&key, now);
         }
     }
 
     fn wake_due(&mut self, now: Millis) {
-        while let Some(entry) = self.later.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            let key = entry.remove();
-            if self.phase(&key) == Some(Phase::Later) {
-                self.admit(&key, now);
-            }
+        while let Some(key) = self.queue.take_due(now) {
+            self.admit(&key, now);
         }
     }
 
     /// Of several campaigns at once, since most have what they need; then of each that does not.
     fn ask_statuses(&mut self, now: Millis) -> Option<Request> {
-        if self.statuses_wanted.len() > 1 {
-            let count = self.statuses_wanted.len().min(query::KEYS_MAX);
-            let campaigns: Vec<SalesforceId> = self.statuses_wanted.drain(..count).collect();
-            let asked_for = AskedFor::ManyStatuses(campaigns.clone());
-            return Some(self.start(Vec::new(), asked_for, Call::ReadStatuses { campaigns }, now));
+        let Questions { statuses: asked, lacking, .. } = &mut self.questions;
+        let wanted = || self.queue.lack_statuses().filter(|campaign| !asked.contains(campaign));
+        let many: Vec<SalesforceId> =
+            wanted().filter(|campaign| !lacking.contains(campaign)).take(query::KEYS_MAX).collect();
+        if many.len() > 1 {
+            asked.extend(&many);
+            let asked_for = AskedFor::ManyStatuses(many.clone());
+            return Some(self.start(Vec::new(), asked_for, Call::ReadStatuses { campaigns: many }, now));
         }
-        let campaign = self.statuses_lacking.pop_front().or_else(|| self.statuses_wanted.pop_front())?;
+        let campaign = wanted().find(|campaign| lacking.contains(campaign)).or_else(|| many.first().copied())?;
+        asked.insert(campaign);
+        lacking.remove(&campaign);
         Some(self.start(Vec::new(), AskedFor::Statuses(campaign), Call::EnsureStatuses { campaign }, now))
     }
 
     fn ask_members(&mut self, now: Millis) -> Option<Request> {
-        let count = self.lookups.len().min(KEYS_MAX);
-        let members: Vec<MemberKey> = self.lookups.drain(..count).collect();
+        let wanted = self.queue.lack_members().filter(|member| !self.questions.members.contains(member));
+        let members: Vec<MemberKey> = wanted.take(KEYS_MAX).collect();
         if members.is_empty() {
             return None;
         }
+        self.questions.members.extend(&members);
         Some(self.start(Vec::new(), AskedFor::Members(members.clone()), Call::FindMembers { members }, now))
     }
 
     fn ask_people(&mut self, now: Millis) -> Option<Request> {
-        let mut entry = self.adoptions.first_entry()?;
-        let (campaign, _) = *entry.key();
-        let rest = entry.get().len().saturating_sub(KEYS_MAX);
-        let keys = entry.get_mut().split_off(rest);
-        if rest == 0 {
-            entry.remove();
-        }
-        let keys: Vec<Key> = keys.into_iter().filter(|key| self.phase(key) == Some(Phase::Waiting)).collect();
-        if keys.is_empty() {
-            return self.ask_people(now);
-        }
-        let people = keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| slot.version.person());
+        let ((campaign, _), keys) = self.queue.adoptions(KEYS_MAX)?;
+        let people = keys.iter().filter_map(|key| self.queue.get(key)).map(|slot| slot.version.person());
         let people = people.collect();
         Some(self.start(keys, AskedFor::People, Call::FindPeople { campaign, people }, now))
     }
 
     /// A half of a request that was refused as a whole, alone.
     fn save_isolated(&mut self, now: Millis) -> Option<Request> {
-        for _ in 0..self.isolated.len() {
-            let group = self.isolated.pop_front()?;
+        let groups: Vec<Vec<Key>> = self.queue.groups().collect();
+        for group in groups {
             let (campaigns, people) = self.parents_of(&group);
             if !campaigns.is_disjoint(&self.busy) || !people.is_disjoint(&self.busy_people) {
-                self.isolated.push_back(group);
                 continue;
             }
-            let group = self.still_isolated(group, now);
+            let group = self.still_alike(group, now);
             if let Some(request) = self.save_group(&group, now) {
                 return Some(request);
             }
@@ -265,11 +234,11 @@ impl Outbox {
         None
     }
 
-    /// Drops keys that are elsewhere by now, and sends those back whose needs have changed while they waited.
-    fn still_isolated(&mut self, keys: Vec<Key>, now: Millis) -> Vec<Key> {
+    /// Sends those back whose needs have changed while they waited.
+    fn still_alike(&mut self, keys: Vec<Key>, now: Millis) -> Vec<Key> {
         let mut sendable = Vec::with_capacity(keys.len());
         for key in keys {
-            let Some(slot) = self.slots.get(&key).filter(|slot| slot.phase == Phase::Isolated) else { continue };
+            let Some(slot) = self.queue.get(&key) else { continue };
             if self.need(&key, &slot.version, now) == Need::Nothing {
                 sendable.push(key);
             } else {
@@ -293,7 +262,7 @@ impl Outbox {
             | AskedFor::Job(_) => Default::default(),
         };
         for key in &keys {
-            self.set_phase(key, Phase::InFlight(id));
+            self.queue.put(key, Place::Request(id));
         }
         self.budget.spend(now);
         self.busy.extend(&campaigns);
@@ -326,17 +295,19 @@ impl Outbox {
     }
 
     pub(super) fn parents_of(&self, keys: &[Key]) -> (BTreeSet<SalesforceId>, BTreeSet<SalesforceId>) {
-        let members = || keys.iter().filter_map(|key| self.slots.get(key)).map(|slot| &slot.version.member);
+        let members = || keys.iter().filter_map(|key| self.queue.get(key)).map(|slot| &slot.version.member);
         (members().map(|member| member.campaign).collect(), members().flat_map(|it| self.people_of(it)).collect())
     }
+}
 
-    pub(super) fn phase(&self, key: &Key) -> Option<Phase> {
-        self.slots.get(key).map(|slot| slot.phase)
-    }
-
-    pub(super) fn set_phase(&mut self, key: &Key, phase: Phase) {
-        if let Some(slot) = self.slots.get_mut(key) {
-            slot.phase = phase;
+impl Questions {
+    /// Whatever the answer is: where it tells nothing, rows go on waiting and it is asked again.
+    pub fn answered(&mut self, call: &AskedFor) {
+        match call {
+            AskedFor::Members(asked) => self.members.retain(|member| !asked.contains(member)),
+            AskedFor::ManyStatuses(asked) => self.statuses.retain(|campaign| !asked.contains(campaign)),
+            AskedFor::Statuses(asked) => self.statuses.retain(|campaign| campaign != asked),
+            AskedFor::Save { .. } | AskedFor::People | AskedFor::Parents(_) | AskedFor::Limits | AskedFor::Job(_) => {}
         }
     }
 }

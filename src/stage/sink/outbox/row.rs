@@ -44,6 +44,8 @@ pub struct Version {
     pub plain: bool,
     /// Whether a CSV can carry its texts.
     pub fits_csv: bool,
+    /// Nobody waits for it.
+    pub backfill: bool,
     pub tries: Tries,
 }
 
@@ -141,7 +143,14 @@ impl Version {
         let status = texts().find(|(name, _)| *name == "Status").map(|(_, label)| label.into());
         let plain = texts().any(|(_, text)| text.contains("@{"));
         let fits_csv = texts().all(|(_, text)| fits_bulk(text));
-        Ok((key, Self { source, upsert, member, status, plain, fits_csv, tries: Tries::default() }))
+        let derived_at = source.timestamp.unwrap_or(upsert.event_at);
+        let backfill = derived_at.saturating_sub(upsert.event_at) >= BACKFILL_AGE_MS;
+        Ok((key, Self { source, upsert, member, status, plain, fits_csv, backfill, tries: Tries::default() }))
+    }
+
+    /// Takes the place of one that was not written: whoever waits for that one waits for this.
+    pub fn behind(self, superseded: Option<&Self>) -> Self {
+        Self { backfill: self.backfill && superseded.is_none_or(|superseded| superseded.backfill), ..self }
     }
 
     pub fn class(&self, key: &Key) -> Class {
@@ -157,10 +166,9 @@ impl Version {
     }
 
     pub fn priority(&self) -> Priority {
-        let derived_at = self.source.timestamp.unwrap_or(self.upsert.event_at);
         if self.tries.failures > 0 || self.tries.held {
             Priority::Retry
-        } else if derived_at.saturating_sub(self.upsert.event_at) >= BACKFILL_AGE_MS {
+        } else if self.backfill {
             Priority::Backfill
         } else {
             Priority::Live

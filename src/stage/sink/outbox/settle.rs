@@ -3,10 +3,9 @@
 use super::end::{Reason, hint};
 use super::memory::Member;
 use super::pace::Sample;
+use super::queue::Place;
 use super::row::Key;
-use super::{
-    Answer, AskedFor, Failure, Halted, InFlight, Outage, Outbox, Phase, RequestId, RowResult, Settled, millis,
-};
+use super::{Answer, AskedFor, Failure, Halted, InFlight, Outage, Outbox, RequestId, RowResult, Settled, millis};
 use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
 use crate::event::{Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
@@ -16,6 +15,7 @@ impl Outbox {
     /// Takes the answer to a request.
     pub fn complete(&mut self, id: RequestId, answer: Answer, now: Millis) {
         let Some(request) = self.in_flight.remove(&id) else { return };
+        self.questions.answered(&request.call);
         self.set_free(&request.campaigns, &request.people);
         if !matches!(request.call, AskedFor::Job(_)) {
             self.pace.answered(&Sample { at_once: self.calls_in_flight() + 1, ..sample(&request, &answer, now) });
@@ -37,7 +37,6 @@ impl Outbox {
             (AskedFor::People, Answer::People(found)) => self.people_found(id, request.keys, &found, now),
             (AskedFor::Parents(doubts), Answer::Parents(found)) => self.parents_found(id, doubts, found, now),
             (AskedFor::Statuses(campaign), Answer::Statuses { statuses, complete }) => {
-                self.asking_statuses.remove(&campaign);
                 self.memory.remember_statuses(campaign, statuses, complete, now);
                 self.wake_campaign(&campaign, now);
             }
@@ -72,8 +71,7 @@ impl Outbox {
         for (length, answer) in answers {
             let (part, rest) = keys.split_at(length.min(keys.len()));
             keys = rest;
-            let part: Vec<Key> =
-                part.iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).cloned().collect();
+            let part: Vec<Key> = part.iter().filter(|key| self.queue.in_request(key, id)).cloned().collect();
             match answer {
                 Ok(results) => {
                     for (key, result) in part.iter().zip(results) {
@@ -96,7 +94,7 @@ impl Outbox {
         self.wait_or_halt(failure, now);
         // One member that was refused fails all that rode with it or its neighbours. They are judged when they are
         // sent with a record id, or end with their member.
-        let rode = |key: &Key| self.slots.get(key).is_some_and(|slot| slot.version.tries.rode);
+        let rode = |key: &Key| self.queue.get(key).is_some_and(|slot| slot.version.tries.rode);
         let (riders, others): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(rode);
         for key in &riders {
             self.send_again(key, now);
@@ -110,7 +108,7 @@ impl Outbox {
         if self.lost_its_member(key) {
             return self.send_again(key, now);
         }
-        let Some(version) = self.take_version(key) else { return };
+        let Some(version) = self.queue.finish(key) else { return };
         let member = version.member;
         if key.object == Object::CampaignMember {
             self.memory.remember(member, Member::Present(record));
@@ -139,11 +137,11 @@ impl Outbox {
     pub(super) fn row_at_fault(&mut self, key: &Key, failure: Failure, now: Millis) {
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.version.tries.adopt = None;
-        let member = slot.version.member;
+        let Some(member) = self.queue.get(key).map(|slot| slot.version.member) else { return };
+        let Some(tries) = self.queue.tries(key) else { return };
+        tries.adopt = None;
+        let first = tries.failures == 0;
         let dependant = key.object != Object::CampaignMember;
-        let first = slot.version.tries.failures == 0;
         match disposition {
             // A dependant's member may have been deleted since it was remembered; Salesforce says so in either way.
             Disposition::DeadLetter {
@@ -192,8 +190,7 @@ impl Outbox {
         if !matches!(request.call, AskedFor::Limits | AskedFor::Parents(_)) {
             self.wait_or_halt(failure, now);
         }
-        let keys: Vec<Key> =
-            request.keys.into_iter().filter(|key| self.phase(key) == Some(Phase::InFlight(id))).collect();
+        let keys: Vec<Key> = request.keys.into_iter().filter(|key| self.queue.in_request(key, id)).collect();
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
             AskedFor::Limits | AskedFor::Job(_) => {}
@@ -202,18 +199,11 @@ impl Outbox {
                 self.hold_query(disposition, now);
                 for key in &keys {
                     if !self.drop_leaving(key) {
-                        self.await_adoption(key);
+                        self.queue.put(key, Place::Adoption);
                     }
                 }
             }
-            AskedFor::Members(asked) => {
-                self.hold_query(disposition, now);
-                asked.into_iter().rev().for_each(|member| self.lookups.push_front(member));
-            }
-            AskedFor::ManyStatuses(asked) => {
-                self.hold_query(disposition, now);
-                self.statuses_wanted.extend(asked);
-            }
+            AskedFor::Members(_) | AskedFor::ManyStatuses(_) => self.hold_query(disposition, now),
             AskedFor::Statuses(campaign) => self.statuses_failed(campaign, failure, now),
         }
     }

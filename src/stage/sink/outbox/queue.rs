@@ -1,0 +1,467 @@
+//! Where rows wait: each row that is known stands in one place, which it owns and which says for what it waits.
+//!
+//! Queues of keys, told apart by a flag of the row, look simpler. But whoever changes the lane of a row then leaves its key
+//! in the queue of the other one, where nobody takes it: the row, and every later version of it, waits for ever without
+//! a word. Here a row in no queue cannot be written down, one that moves takes its entry along, and no entry is left of a
+//! row that is gone.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::jobs::JobNumber;
+use super::row::{Key, Priority, Tries, Version};
+use super::{Failure, RequestId};
+use crate::event::{MemberKey, Millis, SalesforceId};
+
+/// Rows in the order in which they came.
+pub(super) type Line = BTreeMap<u64, Key>;
+
+/// Rows that share a request or fail with it.
+pub(super) type GroupNumber = u64;
+
+/// A campaign, and whether the people are leads: one question can ask for the members of no more.
+pub(super) type Kin = (SalesforceId, bool);
+
+/// What a row waits for.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Its turn among the rows of its campaign, which its version's priority decides.
+    Lane,
+    /// Which statuses its campaign has.
+    Statuses,
+    /// Whether its member is there.
+    Lookup,
+    /// The end of its member's row.
+    Member,
+    /// Whose the member is that it is to be stamped on.
+    Adoption,
+    Later(Millis),
+    /// A request with nobody but its group: they were refused as a whole.
+    Isolated(GroupNumber),
+    /// What became of those that it names; it was refused for this.
+    Doubted(Failure),
+    /// The answer to a request.
+    Request(RequestId),
+    /// The end of a Bulk job.
+    Job(JobNumber),
+}
+
+/// The newest version of a row, and the one that came while it was in flight.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub version: Version,
+    next: Option<Version>,
+    spot: Spot,
+}
+
+/// A place, and the entry there that stands for the row.
+#[derive(Debug)]
+pub(super) enum Spot {
+    Lane(SalesforceId, Priority, u64),
+    Statuses(SalesforceId, u64),
+    Lookup(MemberKey, u64),
+    Member(MemberKey, u64),
+    Adoption(Kin, u64),
+    Later(Millis, u64),
+    Isolated(GroupNumber, u64),
+    Doubted(Box<Failure>, u64),
+    Request(RequestId),
+    Job(JobNumber),
+}
+
+/// Rows of one campaign that can be sent, by priority.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    lines: [Line; Priority::ALL.len()],
+}
+
+impl Lane {
+    pub fn line(&self, priority: Priority) -> &Line {
+        let [live, retry, backfill] = &self.lines;
+        match priority {
+            Priority::Live => live,
+            Priority::Retry => retry,
+            Priority::Backfill => backfill,
+        }
+    }
+
+    fn line_mut(&mut self, priority: Priority) -> &mut Line {
+        let [live, retry, backfill] = &mut self.lines;
+        match priority {
+            Priority::Live => live,
+            Priority::Retry => retry,
+            Priority::Backfill => backfill,
+        }
+    }
+
+    /// Rows of all priorities.
+    pub fn len(&self) -> usize {
+        self.lines.iter().map(Line::len).sum()
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.lines.iter().flat_map(Line::values)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    rows: BTreeMap<Key, Slot>,
+    lines: Lines,
+}
+
+/// The entries of all places but those in flight, whose request or job lists its rows.
+#[derive(Debug, Default)]
+struct Lines {
+    lanes: BTreeMap<SalesforceId, Lane>,
+    statuses: BTreeMap<SalesforceId, Line>,
+    lookups: BTreeMap<MemberKey, Line>,
+    members: BTreeMap<MemberKey, Line>,
+    adoptions: BTreeMap<Kin, Line>,
+    later: BTreeMap<(Millis, u64), Key>,
+    isolated: BTreeMap<GroupNumber, Line>,
+    doubted: Line,
+    in_jobs: usize,
+    counter: u64,
+}
+
+impl Queue {
+    pub fn get(&self, key: &Key) -> Option<&Slot> {
+        self.rows.get(key)
+    }
+
+    pub fn contains(&self, key: &Key) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    pub fn slots(&self) -> impl Iterator<Item = (&Key, &Slot)> {
+        self.rows.iter()
+    }
+
+    /// What is noted of the tries to write a row. Where its notes change its priority, it keeps its turn until it is put
+    /// somewhere.
+    pub fn tries(&mut self, key: &Key) -> Option<&mut Tries> {
+        self.rows.get_mut(key).map(|slot| &mut slot.version.tries)
+    }
+
+    /// A row that was not known, at the end of its lane.
+    pub fn insert(&mut self, key: Key, version: Version) {
+        self.insert_at(key, version, Place::Lane);
+    }
+
+    pub fn insert_at(&mut self, key: Key, version: Version, place: Place) {
+        let spot = self.lines.enter(&key, &version, place);
+        if let Some(replaced) = self.rows.insert(key, Slot { version, next: None, spot }) {
+            self.lines.leave(&replaced.spot);
+        }
+    }
+
+    /// Moves a row.
+    pub fn put(&mut self, key: &Key, place: Place) {
+        let Some(slot) = self.rows.get_mut(key) else { return };
+        let spot = self.lines.enter(key, &slot.version, place);
+        self.lines.leave(&std::mem::replace(&mut slot.spot, spot));
+    }
+
+    /// Takes a newer version of a row that is known; the one that it supersedes. One that is in flight stays until it is
+    /// answered.
+    pub fn update(&mut self, key: &Key, version: Version) -> Option<Version> {
+        let slot = self.rows.get_mut(key)?;
+        if slot.in_flight() {
+            let newer = version.behind(slot.next.as_ref());
+            return slot.next.replace(newer);
+        }
+        self.supersede(key, version)
+    }
+
+    /// Takes a version in the place of the one that is known, wherever that is.
+    pub fn supersede(&mut self, key: &Key, version: Version) -> Option<Version> {
+        let slot = self.rows.get_mut(key)?;
+        let newer = Version { tries: slot.version.tries, ..version.behind(Some(&slot.version)) };
+        let superseded = std::mem::replace(&mut slot.version, newer);
+        let moves = match &slot.spot {
+            Spot::Lane(campaign, priority, _) => {
+                (*campaign, *priority) != (slot.version.member.campaign, slot.version.priority())
+            }
+            Spot::Request(_) | Spot::Job(_) => false,
+            // What it waits for may not be what it needs now.
+            Spot::Statuses(..)
+            | Spot::Lookup(..)
+            | Spot::Member(..)
+            | Spot::Adoption(..)
+            | Spot::Later(..)
+            | Spot::Isolated(..)
+            | Spot::Doubted(..) => slot.version.member != superseded.member,
+        };
+        if moves {
+            self.put(key, Place::Lane);
+        }
+        Some(superseded)
+    }
+
+    /// The version that came meanwhile takes the place of the one that was in flight, which it supersedes.
+    pub fn promote(&mut self, key: &Key) -> Option<Version> {
+        let next = self.rows.get_mut(key)?.next.take()?;
+        self.supersede(key, next)
+    }
+
+    /// Takes the version that is done. One that came meanwhile is the row from now on, and is to be put somewhere.
+    pub fn finish(&mut self, key: &Key) -> Option<Version> {
+        if let Some(slot) = self.rows.get_mut(key)
+            && let Some(next) = slot.next.take()
+        {
+            return Some(std::mem::replace(&mut slot.version, next));
+        }
+        self.remove(key)
+    }
+
+    pub fn remove(&mut self, key: &Key) -> Option<Version> {
+        let slot = self.rows.remove(key)?;
+        self.lines.leave(&slot.spot);
+        Some(slot.version)
+    }
+
+    /// Removes the rows and newer versions of these partitions; of rows in flight only the newer versions, where `sent`
+    /// says so.
+    pub fn drop_partitions(&mut self, leaves: impl Fn(i32) -> bool, sent: bool) {
+        let mut gone = Vec::new();
+        for (key, slot) in &mut self.rows {
+            slot.next = slot.next.take().filter(|next| !leaves(next.source.position.partition));
+            if leaves(slot.version.source.position.partition) && (sent || !slot.in_flight()) {
+                gone.push(key.clone());
+            }
+        }
+        for key in &gone {
+            self.remove(key);
+        }
+    }
+
+    /// Rows that a job carries, none of which has an outcome.
+    pub fn in_jobs(&self) -> usize {
+        self.lines.in_jobs
+    }
+
+    pub fn in_request(&self, key: &Key, id: RequestId) -> bool {
+        self.rows.get(key).is_some_and(|slot| matches!(slot.spot, Spot::Request(of) if of == id))
+    }
+
+    pub fn in_job(&self, key: &Key, number: JobNumber) -> bool {
+        self.rows.get(key).is_some_and(|slot| matches!(slot.spot, Spot::Job(of) if of == number))
+    }
+
+    pub fn lanes(&self) -> impl Iterator<Item = (&SalesforceId, &Lane)> {
+        self.lines.lanes.iter()
+    }
+
+    /// The first row of a lane behind this entry.
+    pub fn next_in_lane(&self, campaign: &SalesforceId, priority: Priority, after: u64) -> Option<(u64, Key)> {
+        let line = self.lines.lanes.get(campaign)?.line(priority);
+        let (number, key) = line.range((Bound::Excluded(after), Bound::Unbounded)).next()?;
+        Some((*number, key.clone()))
+    }
+
+    /// Puts the rows of a lane up to this entry behind the others.
+    pub fn put_behind(&mut self, campaign: &SalesforceId, priority: Priority, up_to: u64) {
+        let Some(lane) = self.lines.lanes.get(campaign) else { return };
+        let passed: Vec<Key> = lane.line(priority).range(..=up_to).map(|(_, key)| key.clone()).collect();
+        for key in &passed {
+            self.put(key, Place::Lane);
+        }
+    }
+
+    /// Takes a row whose pause is over out of it, to the end of its lane.
+    pub fn take_due(&mut self, now: Millis) -> Option<Key> {
+        let ((at, _), key) = self.lines.later.first_key_value()?;
+        let key = (*at <= now).then(|| key.clone())?;
+        self.put(&key, Place::Lane);
+        Some(key)
+    }
+
+    /// When the next pause is over.
+    pub fn due_at(&self) -> Option<Millis> {
+        self.lines.later.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Campaigns whose statuses rows wait for.
+    pub fn lack_statuses(&self) -> impl Iterator<Item = SalesforceId> {
+        self.lines.statuses.keys().copied()
+    }
+
+    pub fn of_statuses(&self, campaign: &SalesforceId) -> Vec<Key> {
+        self.lines.statuses.get(campaign).into_iter().flat_map(Line::values).cloned().collect()
+    }
+
+    /// Members that rows wait to have looked up.
+    pub fn lack_members(&self) -> impl Iterator<Item = MemberKey> {
+        self.lines.lookups.keys().copied()
+    }
+
+    /// Rows that wait to have a member looked up, or for the end of its row.
+    pub fn of_member(&self, member: &MemberKey) -> Vec<Key> {
+        let waiting = [&self.lines.lookups, &self.lines.members];
+        waiting.into_iter().filter_map(|lines| lines.get(member)).flat_map(Line::values).cloned().collect()
+    }
+
+    /// Rows whose member somebody else made, the first of one campaign and kind.
+    pub fn adoptions(&self, rows_max: usize) -> Option<(Kin, Vec<Key>)> {
+        let (kin, line) = self.lines.adoptions.first_key_value()?;
+        Some((*kin, line.values().take(rows_max).cloned().collect()))
+    }
+
+    /// Each group of rows that were refused as a whole.
+    pub fn groups(&self) -> impl Iterator<Item = Vec<Key>> {
+        self.lines.isolated.values().map(|line| line.values().cloned().collect())
+    }
+
+    pub fn doubted(&self) -> impl Iterator<Item = (&Key, &Slot, &Failure)> {
+        self.lines.doubted.values().filter_map(|key| {
+            let slot = self.rows.get(key)?;
+            if let Spot::Doubted(failure, _) = &slot.spot { Some((key, slot, &**failure)) } else { None }
+        })
+    }
+
+    /// Number of a new group.
+    pub fn new_group(&mut self) -> GroupNumber {
+        self.lines.next_number()
+    }
+}
+
+impl Slot {
+    pub fn in_flight(&self) -> bool {
+        matches!(self.spot, Spot::Request(_) | Spot::Job(_))
+    }
+
+    /// A newer version came while it was in flight.
+    pub fn newer(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
+impl Lines {
+    fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn enter(&mut self, key: &Key, version: &Version, place: Place) -> Spot {
+        let number = self.next_number();
+        let member = version.member;
+        match place {
+            Place::Lane => {
+                let priority = version.priority();
+                let lane = self.lanes.entry(member.campaign).or_default();
+                lane.line_mut(priority).insert(number, key.clone());
+                Spot::Lane(member.campaign, priority, number)
+            }
+            Place::Statuses => {
+                self.statuses.entry(member.campaign).or_default().insert(number, key.clone());
+                Spot::Statuses(member.campaign, number)
+            }
+            Place::Lookup => {
+                self.lookups.entry(member).or_default().insert(number, key.clone());
+                Spot::Lookup(member, number)
+            }
+            Place::Member => {
+                self.members.entry(member).or_default().insert(number, key.clone());
+                Spot::Member(member, number)
+            }
+            Place::Adoption => {
+                let kin = (member.campaign, version.person().has_prefix("00Q"));
+                self.adoptions.entry(kin).or_default().insert(number, key.clone());
+                Spot::Adoption(kin, number)
+            }
+            Place::Later(at) => {
+                self.later.insert((at, number), key.clone());
+                Spot::Later(at, number)
+            }
+            Place::Isolated(group) => {
+                self.isolated.entry(group).or_default().insert(number, key.clone());
+                Spot::Isolated(group, number)
+            }
+            Place::Doubted(failure) => {
+                self.doubted.insert(number, key.clone());
+                Spot::Doubted(Box::new(failure), number)
+            }
+            Place::Request(id) => Spot::Request(id),
+            Place::Job(job) => {
+                self.in_jobs += 1;
+                Spot::Job(job)
+            }
+        }
+    }
+
+    fn leave(&mut self, spot: &Spot) {
+        match spot {
+            Spot::Lane(campaign, priority, number) => {
+                let Some(lane) = self.lanes.get_mut(campaign) else { return };
+                lane.line_mut(*priority).remove(number);
+                if lane.len() == 0 {
+                    self.lanes.remove(campaign);
+                }
+            }
+            Spot::Statuses(campaign, number) => take_out(&mut self.statuses, campaign, *number),
+            Spot::Lookup(member, number) => take_out(&mut self.lookups, member, *number),
+            Spot::Member(member, number) => take_out(&mut self.members, member, *number),
+            Spot::Adoption(kin, number) => take_out(&mut self.adoptions, kin, *number),
+            Spot::Later(at, number) => drop(self.later.remove(&(*at, *number))),
+            Spot::Isolated(group, number) => take_out(&mut self.isolated, group, *number),
+            Spot::Doubted(_, number) => drop(self.doubted.remove(number)),
+            Spot::Request(_) => {}
+            Spot::Job(_) => self.in_jobs -= 1,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Slot {
+    pub fn spot(&self) -> &Spot {
+        &self.spot
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// Each row has one entry, where its place says, and there are no others.
+    pub fn check(&self) {
+        let Lines { lanes, statuses, lookups, members, adoptions, later, isolated, doubted, in_jobs, .. } = &self.lines;
+        let entry = |key: &Key, slot: &Slot| match &slot.spot {
+            Spot::Lane(campaign, priority, number) => lanes[campaign].line(*priority).get(number) == Some(key),
+            Spot::Statuses(campaign, number) => statuses[campaign].get(number) == Some(key),
+            Spot::Lookup(member, number) => lookups[member].get(number) == Some(key),
+            Spot::Member(member, number) => members[member].get(number) == Some(key),
+            Spot::Adoption(kin, number) => adoptions[kin].get(number) == Some(key),
+            Spot::Later(at, number) => later.get(&(*at, *number)) == Some(key),
+            Spot::Isolated(group, number) => isolated[group].get(number) == Some(key),
+            Spot::Doubted(_, number) => doubted.get(number) == Some(key),
+            Spot::Request(_) | Spot::Job(_) => true,
+        };
+        for (key, slot) in &self.rows {
+            assert!(entry(key, slot), "{key:?} is not where it says: {slot:?}");
+        }
+        let entries = lanes.values().map(Lane::len).sum::<usize>()
+            + all(statuses)
+            + all(lookups)
+            + all(members)
+            + all(adoptions)
+            + all(isolated)
+            + later.len()
+            + doubted.len();
+        let in_flight = self.rows.values().filter(|slot| slot.in_flight()).count();
+        assert_eq!(entries + in_flight, self.rows.len(), "an entry of no row, or of a row that is elsewhere");
+        let jobs = self.rows.values().filter(|slot| matches!(slot.spot, Spot::Job(_))).count();
+        assert_eq!(*in_jobs, jobs);
+    }
+}
+
+#[cfg(test)]
+fn all<K>(lines: &BTreeMap<K, Line>) -> usize {
+    lines.values().map(Line::len).sum()
+}
+
+fn take_out<K: Ord>(lines: &mut BTreeMap<K, Line>, of: &K, number: u64) {
+    let Some(line) = lines.get_mut(of) else { return };
+    line.remove(&number);
+    if line.is_empty() {
+        lines.remove(of);
+    }
+}
