@@ -47,6 +47,7 @@ embedded! {
     OUTCOME = "outcome",
     DEAD_LETTER = "dead_letter",
     BULK_JOB = "bulk_job",
+    NOTE = "note",
 }
 
 pub fn embed(name: &'static str, text: &'static str) -> Embedded {

@@ -9,6 +9,8 @@
 //!  rollbook.resolved ◀─ re-keyed┘  └─ rollbook.catalogue ◀─ sessions  └──▶ rollbook.bulk-jobs
 //! ```
 //!
+//! Beside them `rollbook.notes`: what instances remember and tell each other, read whole by everybody.
+//!
 //! The rooms, in the order in which data flows. Those above the line are pure: no clock, network, disk,
 //! randomness or async.
 
@@ -19,6 +21,7 @@ pub mod disposition;
 pub mod event;
 pub mod fold;
 pub mod lattice;
+pub mod note;
 pub mod outcome;
 pub mod route;
 pub mod upsert;

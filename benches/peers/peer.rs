@@ -166,6 +166,7 @@ impl Run<'_> {
         topics.bulk_jobs = name(Topic::BulkJobs);
         topics.outcomes = name(Topic::Outcomes);
         topics.dead_letters = name(Topic::DeadLetters);
+        topics.notes = name(Topic::Notes);
         topics.partitions = PARTITIONS;
         names
     }

@@ -75,6 +75,8 @@ pub struct Topics {
     pub bulk_jobs: String,
     pub outcomes: String,
     pub dead_letters: String,
+    /// What instances remember and tell each other: the org, gaps.
+    pub notes: String,
     /// Partitions of topics that are created; existing inputs decide for the rest. Default 6: divides evenly among
     /// one, two, three and six instances.
     pub partitions: i32,
@@ -245,6 +247,7 @@ impl Default for Topics {
             bulk_jobs: "rollbook.bulk-jobs".to_owned(),
             outcomes: "rollbook.outcomes".to_owned(),
             dead_letters: "rollbook.dead-letters".to_owned(),
+            notes: "rollbook.notes".to_owned(),
             partitions: 6,
             replication_factor: 3,
             create: true,

@@ -97,6 +97,7 @@ table!(RawTopics {
     bulk_jobs: String,
     outcomes: String,
     dead_letters: String,
+    notes: String,
     partitions: i64,
     replication_factor: i64,
     create: bool,

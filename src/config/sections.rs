@@ -102,6 +102,7 @@ impl Check<'_> {
             bulk_jobs: topic("bulk_jobs", raw.bulk_jobs, default.bulk_jobs),
             outcomes: topic("outcomes", raw.outcomes, default.outcomes),
             dead_letters: topic("dead_letters", raw.dead_letters, default.dead_letters),
+            notes: topic("notes", raw.notes, default.notes),
             partitions: self.number("topics.partitions", raw.partitions, default.partitions, 1..=10_000),
             replication_factor: self.number(
                 "topics.replication_factor",

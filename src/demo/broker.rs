@@ -78,6 +78,7 @@ impl Broker {
             bulk_jobs: named(&shape.bulk_jobs),
             outcomes: named(&shape.outcomes),
             dead_letters: named(&shape.dead_letters),
+            notes: named(&shape.notes),
             ..shape
         }
     }

@@ -5,6 +5,7 @@ pub mod changelog;
 pub mod clock;
 pub mod member;
 pub mod membership;
+pub mod notes;
 pub mod producer;
 pub mod registry;
 pub mod scan;

@@ -27,10 +27,11 @@ pub enum Topic {
     BulkJobs,
     Outcomes,
     DeadLetters,
+    Notes,
 }
 
 impl Topic {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Registrations,
         Self::Attendance,
         Self::Polls,
@@ -44,6 +45,7 @@ impl Topic {
         Self::BulkJobs,
         Self::Outcomes,
         Self::DeadLetters,
+        Self::Notes,
     ];
 
     /// Those whose records end in a counted outcome.
@@ -73,6 +75,7 @@ impl Topic {
             Self::BulkJobs => "bulk_jobs",
             Self::Outcomes => "outcomes",
             Self::DeadLetters => "dead_letters",
+            Self::Notes => "notes",
         }
     }
 
@@ -92,6 +95,7 @@ impl Topic {
             Self::BulkJobs => &topics.bulk_jobs,
             Self::Outcomes => &topics.outcomes,
             Self::DeadLetters => &topics.dead_letters,
+            Self::Notes => &topics.notes,
         }
     }
 }
@@ -131,7 +135,9 @@ impl Topic {
 
     pub fn cleanup(self) -> Cleanup {
         match self {
-            Self::Sessions | Self::Catalogue | Self::State | Self::Upserts | Self::BulkJobs => Cleanup::Compact,
+            Self::Sessions | Self::Catalogue | Self::State | Self::Upserts | Self::BulkJobs | Self::Notes => {
+                Cleanup::Compact
+            }
             Self::Registrations
             | Self::Attendance
             | Self::Polls
@@ -160,7 +166,8 @@ impl Topic {
             | Self::Reactions
             | Self::Views
             | Self::Sessions
-            | Self::Catalogue => &[],
+            | Self::Catalogue
+            | Self::Notes => &[],
         }
     }
 }
@@ -202,7 +209,7 @@ pub fn partitions(topics: &Topics, survey: &Survey) -> i32 {
 pub fn absent(topics: &Topics, survey: &Survey) -> Vec<(Topic, i32)> {
     let of_inputs = partitions(topics, survey);
     let count = |topic: Topic| {
-        if topic == Topic::Catalogue {
+        if matches!(topic, Topic::Catalogue | Topic::Notes) {
             // Small, and read whole by every instance.
             1
         } else if topic.follows_inputs() {

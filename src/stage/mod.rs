@@ -9,6 +9,7 @@ pub mod sink_metrics;
 
 use std::sync::Arc;
 
+use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -17,6 +18,7 @@ use crate::config::{Config, Invalid};
 pub use crate::dead_letter::Stage;
 use crate::http::Health;
 use crate::kafka::admin::{Admin, AdminError, Patience};
+use crate::kafka::notes::{self, Notes};
 use crate::metrics::{Dependency, Metrics};
 
 use sink_metrics::SinkMetrics;
@@ -40,6 +42,8 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// Requested from outside, or by a stage that failed.
     pub shutdown: Shutdown,
+    /// What instances remember and tell each other.
+    pub notes: Notes,
 }
 
 /// Why the stages ended.
@@ -55,6 +59,8 @@ pub enum StageError {
     Config(#[from] Invalid),
     #[error("the sink's metrics cannot be registered; hint: one sink per process")]
     Metrics(#[from] prometheus::Error),
+    #[error("the notes have no Kafka client")]
+    Notes(#[from] KafkaError),
     #[error("a stage panicked; hint: this is a bug, please report it with the log")]
     Panicked,
 }
@@ -63,9 +69,10 @@ pub enum StageError {
 pub async fn run(config: Config, stages: &[Stage], process: Process) -> Result<(), StageError> {
     let shutdown = Shutdown::default();
     let Process { metrics, health, stop } = process;
-    let shared = Shared { config: Arc::new(config), metrics, health, shutdown: shutdown.clone() };
+    let (notes, follower) = Notes::open(&config)?;
+    let shared = Shared { config: Arc::new(config), metrics, health, shutdown: shutdown.clone(), notes };
     let forward = tokio::spawn(request_when_told(stop, shutdown.clone()));
-    let ended = run_until_shutdown(&shared, stages).await;
+    let ended = run_until_shutdown(&shared, stages, follower).await;
     shutdown.request();
     forward.abort();
     ended
@@ -84,13 +91,15 @@ fn prepare_topics(shared: &Shared) -> Result<i32, AdminError> {
     Admin::new(&shared.config)?.prepare(Patience::Until { stop, waiting })
 }
 
-async fn run_until_shutdown(shared: &Shared, stages: &[Stage]) -> Result<(), StageError> {
+async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Follower) -> Result<(), StageError> {
     let prepare = shared.clone();
     let partitions = match spawn_blocking(move || prepare_topics(&prepare)).await.map_err(|_| StageError::Panicked)? {
         Err(AdminError::Stopped) => return Ok(()),
         prepared => prepared?,
     };
     let mut running = JoinSet::new();
+    let stop = shared.shutdown.watch();
+    running.spawn(async move { spawn_blocking(move || notes.run(&stop)).await.map_err(|_| StageError::Panicked) });
     if stages.contains(&Stage::Fold) {
         let (fold, runtime) = (shared.clone(), Handle::current());
         let started = spawn_blocking(move || fold::start(&fold, partitions, &runtime)).await;

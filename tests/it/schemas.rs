@@ -74,7 +74,7 @@ fn every_field_says_what_it_means() {
                 assert!(!doc.trim().is_empty(), "{path} has no doc");
             }
         });
-        assert!(fields > 5, "{} was walked", schema.name);
+        assert!(fields > 3, "{} was walked", schema.name);
     }
 }
 

@@ -12,8 +12,19 @@ const README_LINES_MAX: usize = 120;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 
 /// Rooms without clock, network, disk, randomness or async.
-const PURE_ROOMS: [&str; 10] =
-    ["avro", "bulk_job", "dead_letter", "disposition", "event", "fold", "lattice", "outcome", "route", "upsert"];
+const PURE_ROOMS: [&str; 11] = [
+    "avro",
+    "bulk_job",
+    "dead_letter",
+    "disposition",
+    "event",
+    "fold",
+    "lattice",
+    "note",
+    "outcome",
+    "route",
+    "upsert",
+];
 const IMPURE: [&str; 9] =
     ["tokio", "rdkafka", "reqwest", "SystemTime", "Instant::now", "std::fs", "std::net", "fastrand", "rand::"];
 /// Rooms of the shell, which the pure ones may not know.

@@ -34,7 +34,8 @@ pub fn kind_of(input: Topic) -> Option<EventKind> {
         | Topic::Upserts
         | Topic::BulkJobs
         | Topic::Outcomes
-        | Topic::DeadLetters => None,
+        | Topic::DeadLetters
+        | Topic::Notes => None,
     }
 }
 

@@ -52,6 +52,7 @@ pub fn names(test: &str) -> Names {
         bulk_jobs: name("bulk-jobs"),
         outcomes: name("outcomes"),
         dead_letters: name("dead-letters"),
+        notes: name("notes"),
         partitions: PARTITIONS,
         replication_factor: 1,
         create: true,

@@ -9,6 +9,7 @@ mod calls;
 mod client;
 mod doctor;
 mod jobs_topic;
+mod notes;
 mod people;
 mod refresh;
 mod stream;

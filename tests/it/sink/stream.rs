@@ -17,6 +17,7 @@ use rollbook::dead_letter::DeadLetter;
 use rollbook::emulator::{Emulator, Fault, FaultAction};
 use rollbook::event::MemberKey;
 use rollbook::http::Health;
+use rollbook::kafka::notes::Notes;
 use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::stage::sink_metrics::SinkMetrics;
@@ -63,6 +64,7 @@ impl Stream {
         for topic in ["rollbook.upserts", "rollbook.bulk-jobs", "rollbook.outcomes", "rollbook.dead-letters"] {
             mock.create_topic(topic, PARTITIONS, 1).expect("a topic");
         }
+        mock.create_topic("rollbook.notes", 1, 1).expect("a topic");
         let bootstrap = mock.bootstrap_servers();
         Self::on(org, bootstrap, None, Some(mock))
     }
@@ -71,9 +73,10 @@ impl Stream {
     pub(super) fn on_broker(test: &str, org: Emulator) -> Self {
         let broker = harness::kafka();
         let names = harness::names(test);
-        let Topics { upserts, bulk_jobs, outcomes, dead_letters, .. } = &names.topics;
+        let Topics { upserts, bulk_jobs, outcomes, dead_letters, notes, .. } = &names.topics;
         let large = [("max.message.bytes", "10485760")];
         harness::create(&broker.client(), &[upserts, bulk_jobs, outcomes, dead_letters], PARTITIONS, &large);
+        harness::create(&broker.client(), &[notes], 1, &[]);
         Self::on(org, broker.bootstrap().to_owned(), Some(names), None)
     }
 
@@ -112,11 +115,16 @@ impl Stream {
     }
 
     pub(super) fn run_with(&self, config: Config) -> Running {
+        let shutdown = Shutdown::default();
+        let (notes, follower) = Notes::open(&config).expect("a client");
+        let stop = shutdown.watch();
+        std::thread::spawn(move || follower.run(&stop));
         let shared = Shared {
             config: Arc::new(config),
             metrics: Arc::new(Metrics::new()),
             health: Arc::new(Health::default()),
-            shutdown: Shutdown::default(),
+            shutdown,
+            notes,
         };
         let (stop, metrics) = (shared.shutdown.clone(), self.metrics.clone());
         let (health, process) = (Arc::clone(&shared.health), Arc::clone(&shared.metrics));

@@ -1,0 +1,202 @@
+//! `rollbook.notes`, read whole and followed: what every instance and every tool knows of what was noted.
+//!
+//! Stages share one follower, which keeps the newest note of each key, and one producer. What is put is written for as
+//! long as that takes, in order, and is heard as everybody else hears it: who wants to know that a note stands looks for
+//! it in what was read. Tools read and write once, and say whether that worked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message, Offset};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::changelog::{Changelog, TopicLog};
+use super::client_config;
+use super::scan::{Next, ScanError, Scanner};
+use super::send::{Outgoing, SendError, Sender};
+use crate::config::Config;
+use crate::note::Note;
+
+/// How long one read of the topic may take before a shutdown is noticed.
+const READ_FOR: Duration = Duration::from_millis(200);
+/// A broker that is away is asked again after this.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Created with one partition, so that notes have one order.
+const PARTITION: i32 = 0;
+
+/// The newest note of each key.
+pub type NoteBook = BTreeMap<String, Note>;
+
+/// What is known of the topic: None until it was read to its end.
+type Known = Option<Arc<NoteBook>>;
+
+/// Every stage's view of the notes.
+#[derive(Clone)]
+pub struct Notes {
+    topic: String,
+    known: watch::Receiver<Known>,
+    producer: Arc<ThreadedProducer<Reports>>,
+}
+
+impl Notes {
+    /// The notes, and what must be run on a thread of its own for them to be known.
+    pub fn open(config: &Config) -> KafkaResult<(Self, Follower)> {
+        let mut client = client_config(config);
+        client
+            .set("enable.idempotence", "true")
+            // A broker that is away is waited for.
+            .set("message.timeout.ms", "0");
+        let producer = Arc::new(ThreadedProducer::from_config_and_context(&client, Reports)?);
+        let (told, known) = watch::channel(None);
+        let topic = config.topics.notes.clone();
+        Ok((Self { topic, known, producer }, Follower { config: config.clone(), told }))
+    }
+
+    /// Every note, as of now. None: the topic has not been read to its end yet, so that nothing is known.
+    pub fn known(&self) -> Option<Arc<NoteBook>> {
+        self.known.borrow().clone()
+    }
+
+    /// Changes whenever `known` does: for a task that waits. A receiver whose follower has ended is an error to wait for.
+    pub fn changes(&self) -> watch::Receiver<Option<Arc<NoteBook>>> {
+        self.known.clone()
+    }
+
+    /// Writes a note, or the tombstone that ends one, sooner or later; it is in `known` when it stands.
+    pub fn put(&self, key: &str, note: Option<&Note>) -> KafkaResult<()> {
+        let value = note.map(Note::encode);
+        let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(&self.topic).partition(PARTITION).key(key);
+        record.payload = value.as_deref();
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+}
+
+/// Reads the topic for all of them.
+pub struct Follower {
+    config: Config,
+    told: watch::Sender<Known>,
+}
+
+impl Follower {
+    /// Follows until `stop` is true. Blocks.
+    pub fn run(self, stop: &watch::Receiver<bool>) {
+        let stopped = || *stop.borrow();
+        let Some(mut changelog) = self.open(stopped) else { return };
+        let mut book = NoteBook::new();
+        while !stopped() {
+            let mut changed = false;
+            let read = changelog.read(READ_FOR, |change| {
+                apply(&mut book, change.key, change.value);
+                changed = true;
+            });
+            if let Err(error) = read {
+                warn!(%error, "the notes cannot be read; reading them anew");
+                std::thread::sleep(PAUSE);
+                let Some(anew) = self.open(stopped) else { return };
+                (changelog, book) = (anew, NoteBook::new());
+                continue;
+            }
+            let first = self.told.borrow().is_none();
+            if changelog.finished() && (first || changed) {
+                if first {
+                    info!(notes = book.len(), "notes read");
+                }
+                self.told.send_replace(Some(Arc::new(book.clone())));
+            }
+        }
+    }
+
+    fn open(&self, stopped: impl Fn() -> bool) -> Option<Changelog<TopicLog>> {
+        let mut told = false;
+        while !stopped() {
+            match TopicLog::new(&self.config) {
+                Ok(log) => {
+                    if let Some(changelog) = Changelog::open_whole(log, &self.config.topics.notes, PAUSE) {
+                        return Some(changelog);
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        warn!(%error, "no client for the notes; trying again");
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Every note that stands now: for tools.
+pub fn read(config: &Config) -> Result<NoteBook, ScanError> {
+    let scanner = Scanner::new(config, &config.topics.notes)?;
+    let mut book = NoteBook::new();
+    scanner.read(0..scanner.partitions()?, Offset::Beginning, |record| {
+        apply(&mut book, record.key().unwrap_or_default(), record.payload());
+        Next::On
+    })?;
+    Ok(book)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error("Kafka did not take the note: {0}")]
+    Refused(RDKafkaErrorCode),
+}
+
+/// Writes a note, or the tombstone that ends one, and waits until it stands: for tools.
+pub fn write(config: &Config, key: &str, note: Option<&Note>) -> Result<(), WriteError> {
+    let sender = Sender::new(config)?;
+    let value = note.map(Note::encode);
+    let topic = &config.topics.notes;
+    let (partition, key, value) = (PARTITION, Some(key.as_bytes()), value.as_deref());
+    sender.send(&Outgoing { topic, partition, key, value, headers: &[], timestamp: None }, 0)?;
+    for delivery in sender.finish()? {
+        delivery.result.map_err(WriteError::Refused)?;
+    }
+    Ok(())
+}
+
+fn apply(book: &mut NoteBook, key: &[u8], value: Option<&[u8]>) {
+    let Ok(key) = std::str::from_utf8(key) else {
+        warn!("a record of the notes topic has a key that is no text; it is passed over");
+        return;
+    };
+    match value.map(Note::decode) {
+        None => {
+            book.remove(key);
+        }
+        Some(Ok(note)) => {
+            book.insert(key.to_owned(), note);
+        }
+        Some(Err(error)) => {
+            warn!(key, %error, "a record of the notes topic is no note of this version; it is passed over");
+        }
+    }
+}
+
+/// What was put and cannot be written is said; whoever put it misses it in what is known.
+struct Reports;
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            // The end of the process throws away what it could not write.
+            Ok(_)
+            | Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) =>
+                {}
+            Err((cause, _)) => error!(error = %cause, "a note cannot be written"),
+        }
+    }
+}
