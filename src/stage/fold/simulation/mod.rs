@@ -16,6 +16,7 @@ mod turns;
 mod verdict;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -353,7 +354,8 @@ fn dead(folder: &Path) -> PathBuf {
 
 fn copy(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else { return };
-    fs::create_dir_all(to).expect("a folder can be made");
+    // Readable by others, it would be refused.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(to).expect("a folder can be made");
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         let to = to.join(path.file_name().expect("an entry has a name"));
         if path.is_dir() {
