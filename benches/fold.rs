@@ -21,6 +21,7 @@ use rollbook::stage::fold::commit::Changes;
 use rollbook::stage::fold::tally::Tally;
 use rollbook::stage::fold::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rollbook::store::Store;
+use rollbook::upsert::Lane;
 use views::{ENTRIES, NOON, Views};
 
 const PARTITION: i32 = 0;
@@ -97,7 +98,7 @@ impl Fold {
         let placed: Vec<(i32, &Event<'_>)> = events.iter().map(|event| (PARTITION, event)).collect();
         black_box(self.store.warm(&placed));
         for event in &events {
-            self.store.partition(PARTITION).fold(event, NOON);
+            self.store.partition(PARTITION).fold(event, NOON, Lane::Live);
         }
     }
 

@@ -17,6 +17,7 @@ use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, Reaction, Salesf
 use rollbook::fold::Aggregate;
 use rollbook::lattice::Name;
 use rollbook::store::{BESIDE_BYTES, Disk, Identity, Store, piece_key};
+use rollbook::upsert::Lane;
 
 const NOON: Millis = 1_780_000_000_000;
 const PARTITION: i32 = 0;
@@ -154,7 +155,7 @@ fn flood() {
             let event_id = number.to_string().into();
             let kind = EventKind::Reaction;
             let event = Event { event_id, kind, act: Act::Reaction(Reaction::Clap), ..watched(member, NOON) };
-            store.partition(PARTITION).fold(&event, NOON);
+            store.partition(PARTITION).fold(&event, NOON, Lane::Live);
         }
     });
     report("a million reactions of one member", EVENTS as usize, spent);

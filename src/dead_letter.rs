@@ -3,6 +3,9 @@
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::event::Millis;
 
+/// Header that counts how often a record was sent again.
+pub const REDRIVES_HEADER: &str = "rollbook-redrives";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     pub stage: Stage,

@@ -69,7 +69,7 @@ fn member(key: &[u8]) -> &[u8] {
 /// When it was written is not compared: the peers do not run at the same time.
 fn decoded(value: &[u8]) -> ReadUpsert {
     let row = ReadUpsert::decode(value).expect("rows are written with the schema `upsert`");
-    ReadUpsert { event_at: 0, ..row }
+    ReadUpsert { event_at: 0, lane: None, ..row }
 }
 
 fn count(written: &mut Written, message: &impl Message) {

@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::route;
-use rollbook::upsert::{Object, Row as Fields, Upsert, Value};
+use rollbook::upsert::{Lane, Object, Row as Fields, Upsert, Value};
 use secrecy::ExposeSecret;
 
 use crate::harness::{self, Names, Rollbook, settings};
@@ -111,7 +111,7 @@ fn send(producer: &BaseProducer, names: &Names, rows: &[Row]) {
         let fields = vec![("Status", Value::Text((*status).to_owned()))];
         let event_at = jiff::Timestamp::now().as_millisecond();
         let row = Fields { object: Object::CampaignMember, external_id, fields };
-        let upsert = Upsert { row, member: *member, event_at };
+        let upsert = Upsert { row, member: *member, event_at, lane: Lane::Live };
         let (key, value) = (upsert.row.key(), upsert.encode());
         // As the fold: all rows of a member stand in its partition.
         let partition = route::partition(&member.bytes(), PARTITIONS);

@@ -42,6 +42,8 @@ pub struct EntryPiece {
     pub polls_row_hash: u64,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
+    /// Somebody waits for some of what has changed since then. Not part of the lattice.
+    pub awaited: bool,
     /// Bytes of the heap when it was last written or read. Not part of the lattice.
     pub memory: u32,
 }

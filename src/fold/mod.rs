@@ -8,7 +8,7 @@
 //! not displace an older one.
 //!
 //! An aggregate comes in pieces, one of the member and one per entry: a commit writes only the pieces that changed.
-//! The flags `dirty` and the row hashes are the caller's notes on a piece and no part of the lattice.
+//! The flags `dirty` and `awaited` and the row hashes are the caller's notes on a piece and no part of the lattice.
 
 mod catalogue;
 mod connection;
@@ -58,14 +58,21 @@ impl Applied {
 impl Aggregate {
     /// The join with what this event says. Allocates only where the state grows.
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
+        self.apply_as(event, true)
+    }
+
+    /// The same, noting with the pieces that it changes whether somebody waits for what it says.
+    pub fn apply_as(&mut self, event: &Event<'_>, awaited: bool) -> Applied {
         let clean = !self.member.dirty;
         let member_changed = self.member.apply(event);
+        self.member.awaited |= awaited && member_changed;
         let mut dirtied = usize::from(clean && member_changed);
         let entry = match &event.entry_id {
             Some(id) => {
                 let piece = self.entries.at(id, Name::clone);
                 let clean = !piece.dirty;
                 let put = piece.apply(event);
+                piece.awaited |= awaited && put.changed;
                 dirtied += usize::from(clean && put.changed);
                 put
             }

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use crate::avro::{ReadError, Writer};
 use crate::event::{Event, MemberKey, Millis, SalesforceId, SessionKey};
 use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
+use crate::upsert::Lane;
 
 use super::disk::DiskError;
 use super::shelf::Shelf;
@@ -76,6 +77,8 @@ pub struct Stale {
     pub about: Arc<SessionKey>,
     /// Kafka timestamp of the statement.
     pub event_at: Millis,
+    /// Nobody has stated anything: a start derives again.
+    pub brought: bool,
 }
 
 /// Members on disk that are still to be derived again.
@@ -85,6 +88,7 @@ pub(super) struct DiskScan {
     /// Key of the last member that was looked at.
     pub after: Vec<u8>,
     pub event_at: Millis,
+    pub brought: bool,
 }
 
 impl Partition {
@@ -175,11 +179,11 @@ impl Partition {
         warm::whole(&next.collect::<Vec<_>>())
     }
 
-    /// Joins one event. What the disk holds of the member has been loaded.
-    pub fn fold(&mut self, event: &Event<'_>, timestamp: Millis) -> Applied {
+    /// Joins one event that arrived then. What the disk holds of the member has been loaded.
+    pub fn fold(&mut self, event: &Event<'_>, timestamp: Millis, lane: Lane) -> Applied {
         let slot = self.slot(&event.member);
         let known = slot.aggregate.entries.len();
-        let applied = slot.aggregate.apply(event);
+        let applied = slot.aggregate.apply_as(event, lane == Lane::Live);
         let new = slot.aggregate.entries.len() - known;
         slot.used = true;
         let mut queue = false;
@@ -214,7 +218,7 @@ impl Partition {
                 let ours = &mut slot.aggregate.member;
                 ours.row_hash = read.row_hash;
                 ours.join(read);
-                ours.dirty = false;
+                (ours.dirty, ours.awaited) = (false, false);
                 ours.count_memory()
             }
             (Piece::Entry(read), Some(entry_id)) => {
@@ -228,7 +232,7 @@ impl Partition {
                         ours.join(*read);
                     },
                 );
-                ours.dirty = false;
+                (ours.dirty, ours.awaited) = (false, false);
                 ours.count_memory()
             }
             (Piece::Member(_), Some(_)) | (Piece::Entry(_), None) => return Err(RestoreError::Key),
@@ -267,40 +271,41 @@ impl Partition {
         Ok(())
     }
 
-    /// Marks everything to be derived again.
+    /// Marks everything to be derived again, at a start.
     pub fn derive_all(&mut self, event_at: Millis) {
         let campaigns: Vec<SalesforceId> = self.campaigns.keys().copied().collect();
         for campaign in campaigns {
-            self.derive_known_again(&Arc::new(SessionKey { campaign, entry_id: None }), event_at);
+            self.derive_known_again(&Arc::new(SessionKey { campaign, entry_id: None }), event_at, true);
         }
         if !self.complete {
             // It finds those of every campaign.
             self.stale_on_disk.clear();
-            self.stale_on_disk.push_back(DiskScan { about: None, after: Vec::new(), event_at });
+            self.stale_on_disk.push_back(DiskScan { about: None, after: Vec::new(), event_at, brought: true });
         }
     }
 
-    /// Marks the members to be derived again that differ from what is on disk.
+    /// Marks the members to be derived again, at a start, that differ from what is on disk.
     pub fn derive_unsaved(&mut self, event_at: Millis) {
         for member in &self.unsaved {
             let about = Arc::new(SessionKey { campaign: member.campaign, entry_id: None });
-            self.stale.push_back(Stale { member: *member, about, event_at });
+            self.stale.push_back(Stale { member: *member, about, event_at, brought: true });
         }
     }
 
     /// Marks what a statement of the session catalogue is about to be derived again.
     pub fn derive_again(&mut self, about: &Arc<SessionKey>, event_at: Millis) {
-        self.derive_known_again(about, event_at);
+        self.derive_known_again(about, event_at, false);
         if !self.complete {
-            self.stale_on_disk.push_back(DiskScan { about: Some(Arc::clone(about)), after: Vec::new(), event_at });
+            let about = Some(Arc::clone(about));
+            self.stale_on_disk.push_back(DiskScan { about, after: Vec::new(), event_at, brought: false });
         }
     }
 
-    fn derive_known_again(&mut self, about: &Arc<SessionKey>, event_at: Millis) {
+    fn derive_known_again(&mut self, about: &Arc<SessionKey>, event_at: Millis, brought: bool) {
         let Some(members) = self.campaigns.get(&about.campaign) else { return };
         self.stale.extend(members.keys().map(|person| {
             let member = MemberKey { campaign: about.campaign, person: *person };
-            Stale { member, about: Arc::clone(about), event_at }
+            Stale { member, about: Arc::clone(about), event_at, brought }
         }));
     }
 

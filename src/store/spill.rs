@@ -169,7 +169,7 @@ impl Partition {
             for member in keys.iter().filter_map(|key| member_of(key)) {
                 let whole = || SessionKey { campaign: member.campaign, entry_id: None }.into();
                 let about = scan.about.clone().unwrap_or_else(whole);
-                self.stale.push_back(Stale { member, about, event_at: scan.event_at });
+                self.stale.push_back(Stale { member, about, event_at: scan.event_at, brought: scan.brought });
             }
         }
         if !self.shelved {

@@ -2,6 +2,7 @@
 
 mod engagement;
 mod field;
+mod lane;
 mod member;
 mod number;
 mod polls;
@@ -11,6 +12,7 @@ mod text;
 
 pub use engagement::write_engagement;
 pub use field::{EXTERNAL_ID_LENGTH, FieldDef, FieldKind, fields};
+pub use lane::Lane;
 pub use member::{member_row, write_member};
 pub use polls::write_polls;
 pub use row::{Derived, EXTERNAL_ID, RowRefusal, RowRefusalReason, finish_upsert, row_hash, write_upsert_key};
@@ -29,6 +31,7 @@ pub struct Upsert {
     pub member: MemberKey,
     /// Kafka timestamp of the newest record that changed the row.
     pub event_at: Millis,
+    pub lane: Lane,
 }
 
 /// Object, external id and field values. What only the sink knows (parents of a CampaignMember, its record id) is
@@ -95,6 +98,8 @@ pub struct ReadUpsert {
     /// Fields of the object have names that are known; those of mappings need not.
     pub fields: Vec<(Cow<'static, str>, Value)>,
     pub event_at: Millis,
+    /// None: of a version that does not say it.
+    pub lane: Option<Lane>,
 }
 
 impl Row {
@@ -104,7 +109,7 @@ impl Row {
         match write(&mut out) {
             Derived::Nothing => return None,
             Derived::Refused(refusal) => return Some(Err(refusal)),
-            Derived::Row => finish_upsert(&mut out, 0),
+            Derived::Row => finish_upsert(&mut out, 0, Lane::Live),
         }
         let read = ReadUpsert::decode(&out.0).expect("a record that was just written");
         let object = Object::from_api_name(&read.object).expect("an object that is written");
@@ -120,41 +125,53 @@ impl Row {
 }
 
 impl Upsert {
-    /// With its fields by name.
+    /// As the fold writes it, which has no such value. What is no field of the object stands beside the row, by name.
     pub fn encode(&self) -> Vec<u8> {
+        let Row { object, external_id, fields: values } = &self.row;
         let mut out = Writer::object(&avro::UPSERT);
-        out.text(self.row.object.api_name());
-        out.text(&self.row.external_id);
+        out.text(object.api_name());
+        out.text(external_id);
         out.text(self.member.campaign.as_str());
         out.text(self.member.person.as_str());
-        out.long(0);
-        out.array(self.row.fields.iter(), |out, (name, value)| {
+        out.long(object.branch());
+        for field in fields(*object) {
+            let value = values.iter().find(|(name, _)| *name == field.name).map(|(_, value)| value);
+            value.unwrap_or(&Value::Null).write_as(field.kind, &mut out);
+        }
+        let own = |name: &str| fields(*object).iter().any(|field| field.name == name);
+        let others: Vec<_> = values.iter().filter(|(name, _)| !own(name)).collect();
+        out.array(others.into_iter(), |out, (name, value)| {
             out.text(name);
             value.write(out);
         });
-        out.long(self.event_at);
+        finish_upsert(&mut out, self.event_at, self.lane);
         out.0
     }
 }
 
 impl ReadUpsert {
     pub fn decode(record: &[u8]) -> Result<Self, ReadError> {
-        // The first version had no row: all of its fields stand by name.
-        let (mut from, with_row) = match Reader::object(&avro::UPSERT, record) {
-            Ok(from) => (from, true),
-            Err(_) => (Reader::object(&FIRST, record)?, false),
-        };
+        let (mut from, version) = Self::open(record)?;
         let object = from.text()?.to_owned();
         let external_id = from.text()?.to_owned();
         let campaign_id = from.text()?.to_owned();
         let lead_id = from.text()?.to_owned();
-        let mut fields = if with_row { read_row(&mut from)? } else { Vec::new() };
+        let mut fields = if version > 1 { read_row(&mut from)? } else { Vec::new() };
         from.array(|from| {
             fields.push((Cow::Owned(from.text()?.to_owned()), Value::read(from)?));
             Ok(())
         })?;
         let event_at = from.long()?;
-        Ok(Self { object, external_id, campaign_id, lead_id, fields, event_at })
+        let lane = if version > 2 { Some(Lane::from_symbol(from.long()?).ok_or(ReadError::Branch)?) } else { None };
+        Ok(Self { object, external_id, campaign_id, lead_id, fields, event_at, lane })
+    }
+
+    /// The first version had no row: all of its fields stand by name. The second had no lane.
+    fn open(record: &[u8]) -> Result<(Reader<'_>, u32), ReadError> {
+        let current = Reader::object(&avro::UPSERT, record).map(|from| (from, 3));
+        let second = || Reader::object(&SECOND, record).map(|from| (from, 2));
+        let first = |_| Reader::object(&FIRST, record).map(|from| (from, 1));
+        current.or_else(|_| second()).or_else(first)
     }
 
     pub fn member(&self) -> Option<MemberKey> {
@@ -166,6 +183,9 @@ impl ReadUpsert {
 
 static FIRST: LazyLock<Embedded> =
     LazyLock::new(|| avro::embed("upsert/1", include_str!("../../schemas/earlier/upsert/1.avsc")));
+
+static SECOND: LazyLock<Embedded> =
+    LazyLock::new(|| avro::embed("upsert/2", include_str!("../../schemas/earlier/upsert/2.avsc")));
 
 fn read_row(from: &mut Reader<'_>) -> Result<Vec<(Cow<'static, str>, Value)>, ReadError> {
     let branch = from.long()?;
@@ -211,6 +231,27 @@ impl Value {
                 out.long(4);
                 out.bool(*value);
             }
+        }
+    }
+
+    /// As a field of an object's own. A value of another kind is none.
+    fn write_as(&self, kind: FieldKind, out: &mut Writer) {
+        match (kind, self) {
+            (FieldKind::Integer, Self::Integer(value)) => out.option(Some(*value), Writer::long),
+            (FieldKind::Decimal, Self::Decimal(value)) => out.option(Some(*value), Writer::double),
+            (
+                FieldKind::Text(_) | FieldKind::Email | FieldKind::LeadLookup | FieldKind::Picklist,
+                Self::Text(value),
+            ) => out.option(Some(value.as_str()), Writer::text),
+            (
+                FieldKind::Integer
+                | FieldKind::Decimal
+                | FieldKind::Text(_)
+                | FieldKind::Email
+                | FieldKind::LeadLookup
+                | FieldKind::Picklist,
+                _,
+            ) => out.option(None::<&str>, Writer::text),
         }
     }
 

@@ -5,10 +5,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::avro::{self, Writer};
 use crate::event::{MemberKey, Millis};
 
-use super::Object;
 use super::field::{EMAIL_LENGTH, EXTERNAL_ID_LENGTH, FieldDef, FieldKind};
 use super::number::Hundredths;
 use super::text::{fitted, utf16_units};
+use super::{Lane, Object};
 
 /// A value before it is made to fit its field.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl RowRefusal {
 pub enum Derived {
     /// There is none.
     Nothing,
-    /// Its record was appended, but for the time at its end (`finish_upsert`).
+    /// Its record was appended, but for time and lane at its end (`finish_upsert`).
     Row,
     /// Nothing was appended.
     Refused(RowRefusal),
@@ -140,15 +140,17 @@ pub(super) fn write_row<const N: usize>(
     Derived::Row
 }
 
-/// Hash of a row, from its record without the time. It is kept in the state, and a row is sent when it differs: where
+/// Hash of a row, from its record without time and lane. It is kept in the state, and a row is sent when it differs: where
 /// the schema of rows changes, each is sent once more. Never 0, which stands for "nothing sent".
 pub fn row_hash(record: &[u8]) -> u64 {
     xxh3_64(record.get(avro::HEADER_LEN..).unwrap_or_default()).max(1)
 }
 
-/// Ends a row's record. `event_at` is the Kafka timestamp of the newest record that changed the row.
-pub fn finish_upsert(out: &mut Writer, event_at: Millis) {
+/// Ends a row's record. `event_at` is the Kafka timestamp of the newest record that changed the row. Neither is part of what
+/// the row says: the hash must not tell two lanes apart, or a start would send the org whole.
+pub fn finish_upsert(out: &mut Writer, event_at: Millis, lane: Lane) {
     out.long(event_at);
+    out.long(lane.symbol());
 }
 
 /// Appends a row's Kafka key: newer records of the same key supersede older ones.

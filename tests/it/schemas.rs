@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use apache_avro::schema_compatibility::SchemaCompatibility;
@@ -17,7 +18,9 @@ use proptest::strategy::{Strategy, ValueTree};
 use rollbook::avro::{self, embedded};
 use rollbook::event::{EARLIER, MemberKey, SalesforceId};
 use rollbook::fold::{Catalogue, EntryPiece};
-use rollbook::upsert::{Derived, FieldKind, Object, ReadUpsert, Row, Upsert, fields, finish_upsert, write_engagement};
+use rollbook::upsert::{
+    self, Derived, FieldKind, Lane, Object, ReadUpsert, Row, Upsert, fields, finish_upsert, row_hash, write_engagement,
+};
 
 use super::records::random_record;
 
@@ -130,8 +133,7 @@ fn the_rows_of_the_upsert_schema_are_the_fields_that_are_written() {
     }
 }
 
-/// By `apache-avro` and by the sink: a row as the fold writes it, and the same with its fields by name, as the first
-/// version wrote them.
+/// By `apache-avro` and by the sink: a row as the fold writes it, and as earlier versions wrote it.
 #[test]
 fn an_upsert_is_read_as_it_was_written_in_every_version() {
     let id = |text| SalesforceId::parse(text).unwrap();
@@ -140,23 +142,60 @@ fn an_upsert_is_read_as_it_was_written_in_every_version() {
     let catalogue = Catalogue::default();
     let mut out = avro::Writer::default();
     assert_eq!(write_engagement(&mut out, &member, "1_entry", &piece, &catalogue), Derived::Row);
-    finish_upsert(&mut out, 7);
+    let hash = row_hash(&out.0);
+    finish_upsert(&mut out, 7, Lane::Backfill);
     let body = out.0.strip_prefix(&avro::UPSERT.header).unwrap();
-    from_avro_datum(&avro::UPSERT.schema, &mut &*body, None).unwrap();
+    let written = from_avro_datum(&avro::UPSERT.schema, &mut &*body, None).unwrap();
     let read = ReadUpsert::decode(&out.0).unwrap();
     assert_eq!((read.fields.len(), read.event_at, read.member()), (30, 7, Some(member)));
+    assert_eq!(read.lane, Some(Lane::Backfill));
+    // The same values in a record without a row, by name.
+    let Value::Record(members) = written else { panic!("a record") };
+    let by_name = read.fields.iter().map(|(name, value)| {
+        let value = match value {
+            upsert::Value::Null => Value::Union(0, Box::new(Value::Null)),
+            upsert::Value::Text(text) => Value::Union(1, Box::new(Value::String(text.clone()))),
+            upsert::Value::Integer(number) => Value::Union(2, Box::new(Value::Long(*number))),
+            upsert::Value::Decimal(number) => Value::Union(3, Box::new(Value::Double(*number))),
+            upsert::Value::Bool(value) => Value::Union(4, Box::new(Value::Boolean(*value))),
+        };
+        let name = ("name".to_owned(), Value::String(name.to_string()));
+        Value::Record(vec![name, ("value".to_owned(), value)])
+    });
+    let by_name = Value::Array(by_name.collect());
+    for (version, lacks) in [(1, &["row", "lane"][..]), (2, &["lane"])] {
+        let text = fs::read_to_string(schemas().join(format!("earlier/upsert/{version}.avsc"))).unwrap();
+        let schema = Schema::parse_str(&text).unwrap();
+        let has = members.iter().filter(|(name, _)| !lacks.contains(&name.as_str())).cloned();
+        let has = has.map(|(name, value)| {
+            let value = if name == "fields" && version == 1 { by_name.clone() } else { value };
+            (name, value)
+        });
+        let datum = to_avro_datum(&schema, Value::Record(has.collect())).unwrap();
+        let record = [avro::single_object_header(&schema).to_vec(), datum].concat();
+        let earlier = ReadUpsert::decode(&record).unwrap();
+        assert_eq!((&earlier.fields, earlier.event_at, earlier.lane), (&read.fields, 7, None), "version {version}");
+    }
+    // As golden as it gets: another hash would send every row of every org once more.
+    assert_eq!(hash, GOLDEN, "the hash of a row says nothing of its version, time and lane");
+}
 
-    let row = Row::of(|out| write_engagement(out, &member, "1_entry", &piece, &catalogue)).unwrap().unwrap();
-    let by_name = Upsert { row, member, event_at: 7 }.encode();
-    assert_eq!(ReadUpsert::decode(&by_name).unwrap().fields, read.fields);
-    // The first version is the same but for the row, whose null is one byte before the fields.
-    let first = Schema::parse_str(include_str!("../../schemas/earlier/upsert/1.avsc")).unwrap();
-    let resolved = from_avro_datum(&avro::UPSERT.schema, &mut &by_name[avro::HEADER_LEN..], None).unwrap();
-    let Value::Record(members) = resolved else { panic!("a record") };
-    let of_first = Value::Record(members.into_iter().filter(|(name, _)| name != "row").collect());
-    let header = avro::single_object_header(&first).to_vec();
-    let record = [header, to_avro_datum(&first, of_first).unwrap()].concat();
-    assert_eq!(ReadUpsert::decode(&record).unwrap().fields, read.fields);
+/// What the second version of the schema, without a lane, had for the row above.
+const GOLDEN: u64 = 1_802_620_978_754_497_062;
+
+/// Values to a record as the fold writes one; tests and benches of the sink are fed with it.
+#[test]
+fn a_row_given_as_values_is_written_as_the_fold_writes_it() {
+    let id = |text| SalesforceId::parse(text).unwrap();
+    let member = MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") };
+    let piece = EntryPiece { counted: true, ..EntryPiece::default() };
+    let catalogue = Catalogue::default();
+    let write = |out: &mut avro::Writer| write_engagement(out, &member, "1_entry", &piece, &catalogue);
+    let mut out = avro::Writer::default();
+    assert_eq!(write(&mut out), Derived::Row);
+    finish_upsert(&mut out, 7, Lane::Live);
+    let row = Row::of(write).unwrap().unwrap();
+    assert_eq!(Upsert { row, member, event_at: 7, lane: Lane::Live }.encode(), out.0);
 }
 
 /// Name of the schema and text of every earlier version.

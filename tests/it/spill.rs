@@ -22,7 +22,7 @@ use rollbook::kafka::transaction::Records;
 use rollbook::stage::fold::commit::Changes;
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::{Disk, Identity, Marker, Store};
-use rollbook::upsert::{ReadUpsert, Value};
+use rollbook::upsert::{Lane, ReadUpsert, Value};
 
 const PARTITION: i32 = 3;
 const NOON: i64 = 1_780_000_000_000;
@@ -99,7 +99,7 @@ impl Run<'_> {
 
     fn fold(&mut self, event: &Event<'_>) {
         self.loaded += self.store.load(&[(PARTITION, event)]).unwrap();
-        self.store.partition(PARTITION).fold(event, NOON);
+        self.store.partition(PARTITION).fold(event, NOON, Lane::Live);
         self.read += 1;
     }
 
@@ -224,7 +224,7 @@ fn live_through(seed: u64) -> (u64, usize) {
 
     let mut whole = Store::default();
     for event in &events {
-        whole.partition(PARTITION).fold(event, NOON);
+        whole.partition(PARTITION).fold(event, NOON, Lane::Live);
     }
     for member in members() {
         let expected = whole.partition(PARTITION).aggregate(&member).map(bytes).unwrap_or_default();

@@ -18,13 +18,11 @@ use super::filter::{Filter, Position};
 use super::letter::{Letter, letters};
 use crate::cli::{Exit, print_json};
 use crate::config::Config;
-use crate::dead_letter::Stage;
+use crate::dead_letter::{REDRIVES_HEADER, Stage};
 use crate::kafka::scan::{Next, ScanError, Scanner};
 use crate::kafka::send::{Outgoing, Sender};
 use crate::route;
 
-/// Counts how often a record was sent again.
-const REDRIVES_HEADER: &str = "rollbook-redrives";
 /// A record that was refused so often is not mended by another try.
 const REDRIVES_MAX: u32 = 5;
 /// Rounds in which a row is sent again because the fold wrote another version at the same moment.

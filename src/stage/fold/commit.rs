@@ -15,7 +15,7 @@ use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
 use crate::store::{DiskError, Partition, Store, write_piece_key};
-use crate::upsert::{self, Derived, Object, RowRefusal};
+use crate::upsert::{self, Derived, Lane, Object, RowRefusal};
 
 use super::tally::Tally;
 
@@ -42,6 +42,7 @@ struct Subject<'a> {
     partition: i32,
     member: &'a MemberKey,
     event_at: Millis,
+    lane: Lane,
 }
 
 impl Changes<'_> {
@@ -51,7 +52,8 @@ impl Changes<'_> {
             while self.collect_dirty(partition, pieces) {}
             for _ in 0..STALE_MEMBERS_PER_COMMIT {
                 let Some((stale, aggregate)) = pieces.take_stale()? else { break };
-                let subject = Subject { partition, member: &stale.member, event_at: stale.event_at };
+                let lane = if stale.brought { Lane::Backfill } else { Lane::of(stale.event_at, self.now) };
+                let subject = Subject { partition, member: &stale.member, event_at: stale.event_at, lane };
                 let mut grown = self.member(&subject, aggregate);
                 for (entry_id, piece) in aggregate.entries.values_mut() {
                     if stale.about.entry_id.as_deref().is_none_or(|about| about == &**entry_id) {
@@ -69,13 +71,18 @@ impl Changes<'_> {
         black_box(pieces.warm_dirty(MEMBERS_AHEAD));
         for _ in 0..MEMBERS_AHEAD {
             let Some((member, aggregate, event_at)) = pieces.take_dirty() else { return false };
-            let subject = Subject { partition, member: &member, event_at };
+            let mut subject = Subject { partition, member: &member, event_at, lane: Lane::Live };
             let mut grown = None;
             // A member's row exists from its first event on, whatever that event was about.
-            if aggregate.member.dirty || aggregate.member.row_hash == 0 {
+            let first = aggregate.member.row_hash == 0;
+            if aggregate.member.dirty || first {
+                let live =
+                    aggregate.member.awaited || first && aggregate.entries.iter().any(|(_, piece)| piece.awaited);
+                subject.lane = lane(live);
                 grown = self.member(&subject, aggregate);
             }
             for (entry_id, piece) in aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
+                subject.lane = lane(piece.awaited);
                 grown = add(grown, self.entry(&subject, entry_id, piece));
             }
             self.wrote(pieces, &member, grown);
@@ -95,6 +102,7 @@ impl Changes<'_> {
         let derive = |out: &mut Writer| upsert::write_member(out, subject.member, piece, catalogue);
         let hash = self.row(subject, (Object::CampaignMember, None), piece.row_hash, derive);
         let changed = std::mem::take(&mut aggregate.member.dirty);
+        aggregate.member.awaited = false;
         let sent = std::mem::replace(&mut aggregate.member.row_hash, hash) != hash;
         if !sent && !changed {
             return None;
@@ -111,6 +119,7 @@ impl Changes<'_> {
         let derive = |out: &mut Writer| upsert::write_polls(out, subject.member, entry_id, piece, catalogue);
         let polls = self.row(subject, (Object::Polls, Some(entry_id)), piece.polls_row_hash, derive);
         let changed = std::mem::take(&mut piece.dirty);
+        piece.awaited = false;
         let engagement_sent = std::mem::replace(&mut piece.engagement_row_hash, engagement) != engagement;
         let polls_sent = std::mem::replace(&mut piece.polls_row_hash, polls) != polls;
         if !engagement_sent && !polls_sent && !changed {
@@ -142,7 +151,7 @@ impl Changes<'_> {
             }
             let hash = upsert::row_hash(out.0.get(start..).unwrap_or_default());
             unchanged = hash == last_sent;
-            upsert::finish_upsert(out, subject.event_at);
+            upsert::finish_upsert(out, subject.event_at, subject.lane);
             (!unchanged).then_some(hash)
         };
         let key = |out: &mut Writer| upsert::write_upsert_key(out, object, subject.member, entry_id);
@@ -196,6 +205,10 @@ impl Changes<'_> {
         let value = letter.encode();
         self.records.push(Topic::DeadLetters, Outgoing { key: Some(&key), value: Some(&value), ..Outgoing::default() });
     }
+}
+
+fn lane(live: bool) -> Lane {
+    if live { Lane::Live } else { Lane::Backfill }
 }
 
 fn add(grown: Option<isize>, more: Option<isize>) -> Option<isize> {

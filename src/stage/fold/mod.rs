@@ -11,6 +11,8 @@ pub mod commit;
 mod headers;
 mod incremental;
 mod inputs;
+#[cfg(test)]
+mod lane_tests;
 mod progress;
 mod record;
 mod saving;

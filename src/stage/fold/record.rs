@@ -7,7 +7,7 @@ use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::{Message, TopicPartitionList};
 use tracing::warn;
 
-use crate::dead_letter::{DeadLetter, Stage};
+use crate::dead_letter::{DeadLetter, REDRIVES_HEADER, Stage};
 use crate::event::{
     Decoded, DecodedSession, Event, EventKind, Headers as _, Millis, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
@@ -18,6 +18,7 @@ use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
 use crate::store::DiskError;
+use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{carries_events, input_of, kind_of};
@@ -55,8 +56,9 @@ impl<M: Member> Worker<M> {
                 self.start_over(&error)?;
                 return Ok(Progress::Left);
             }
+            let now = self.parts.member.wall_clock();
             for (MessageHeaders(message), read) in rest.iter().zip(read) {
-                self.take(message, read);
+                self.take(message, read, now);
             }
             // What was folded so far is behind the offsets that waiting for the registry commits.
             if let Some(SchemaNeeded { id }) = needed
@@ -105,11 +107,11 @@ impl<M: Member> Worker<M> {
         Ok(())
     }
 
-    fn take(&mut self, message: &M::Message<'_>, read: Read<'_>) {
+    fn take(&mut self, message: &M::Message<'_>, read: Read<'_>, now: Millis) {
         let input = match read {
             Read::Event(input, decoded) => {
                 match decoded {
-                    Decoded::Event(event) => self.accepted(message, input, &event),
+                    Decoded::Event(event) => self.accepted(message, input, &event, now),
                     Decoded::Ignored(reason) => self.tally.ignore(input, reason),
                     Decoded::Refused(refusal) => self.refused(message, input, &refusal),
                 }
@@ -128,7 +130,7 @@ impl<M: Member> Worker<M> {
         self.next_offsets.advance(input, message.partition(), message.offset() + 1);
     }
 
-    fn accepted(&mut self, message: &M::Message<'_>, input: Topic, event: &Event<'_>) {
+    fn accepted(&mut self, message: &M::Message<'_>, input: Topic, event: &Event<'_>, now: Millis) {
         let key = event.member.bytes();
         let home = route::partition(&key, self.parts.partitions);
         let first_timestamp = MessageHeaders(message).first_timestamp(input == Topic::Resolved);
@@ -140,7 +142,8 @@ impl<M: Member> Worker<M> {
             return;
         }
         let timestamp = first_timestamp.unwrap_or(event.occurred_at);
-        let applied = self.store.partition(home).fold(event, timestamp);
+        let lane = lane(message, timestamp, now);
+        let applied = self.store.partition(home).fold(event, timestamp, lane);
         if applied.conflict {
             self.tally.conflicts += 1;
         }
@@ -273,6 +276,12 @@ fn record_of<'r, R: Message>(
     headers: &'r MessageHeaders<'_, R>,
 ) -> Record<'r> {
     Record { kind, key: message.key(), value: message.payload(), timestamp: message.timestamp().to_millis(), headers }
+}
+
+/// What was brought by a tool is nothing that somebody waits for, whenever it arrived.
+fn lane<R: Message>(message: &R, first_timestamp: Millis, now: Millis) -> Lane {
+    let brought = MessageHeaders(message).get(REDRIVES_HEADER).is_some();
+    if brought { Lane::Backfill } else { Lane::of(first_timestamp, now) }
 }
 
 fn headers_of(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {

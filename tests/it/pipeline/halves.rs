@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rollbook::avro::Writer;
 use rollbook::fold::{Piece, decode_piece};
-use rollbook::upsert::{ReadUpsert, row_hash};
+use rollbook::upsert::{ReadUpsert, finish_upsert, row_hash};
 
 use super::world::{WITHIN, World, metric};
 use crate::harness::{self, PARTITIONS};
@@ -69,9 +69,10 @@ fn rows_and_states_agree(world: &World, rows_refused: u64) {
 fn rows(world: &World) -> BTreeSet<u64> {
     let records = harness::read(&world.client(), &world.names.topics.upserts);
     let hash = |value: &[u8]| {
-        let mut time = Writer::default();
-        time.long(ReadUpsert::decode(value).expect("it is of this version").event_at);
-        row_hash(&value[..value.len() - time.0.len()])
+        let mut end = Writer::default();
+        let read = ReadUpsert::decode(value).expect("it is of this version");
+        finish_upsert(&mut end, read.event_at, read.lane.expect("this version says it"));
+        row_hash(&value[..value.len() - end.0.len()])
     };
     records.iter().map(|record| hash(record.value.as_deref().expect("it has a value"))).collect()
 }

@@ -4,7 +4,7 @@
 use rollbook::emulator::{Access, Person};
 use rollbook::event::{MemberKey, SalesforceId};
 use rollbook::outcome::OutcomeKind;
-use rollbook::upsert::{Object, Row, Upsert, Value};
+use rollbook::upsert::{Lane, Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};
 
 use super::stream::{Stream, member_row};
@@ -15,7 +15,7 @@ fn rows(member: MemberKey, plays: i64) -> [Upsert; 2] {
     let lead = member.person_is_lead().then(|| Value::Text(member.person.to_string()));
     let fields = vec![("Lead__c", lead.unwrap_or(Value::Null)), ("plays__c", Value::Integer(plays))];
     let row = Row { object: Object::Engagement, external_id: format!("{member}_1_abc"), fields };
-    [member_row(member, "Participated"), Upsert { row, member, event_at: 0 }]
+    [member_row(member, "Participated"), Upsert { row, member, event_at: 0, lane: Lane::Backfill }]
 }
 
 fn contact(stream: &Stream, number: usize) -> SalesforceId {

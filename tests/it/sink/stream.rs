@@ -22,7 +22,7 @@ use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::stage::sink_metrics::SinkMetrics;
 use rollbook::stage::{Shared, Shutdown, sink};
-use rollbook::upsert::{Object, Row, Upsert, Value};
+use rollbook::upsert::{Lane, Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
 
@@ -201,12 +201,17 @@ impl Running {
 pub(super) fn member_row(member: MemberKey, status: &str) -> Upsert {
     let fields = vec![("Status", Value::Text(status.to_owned()))];
     let row = Row { object: Object::CampaignMember, external_id: member.to_string(), fields };
-    Upsert { row, member, event_at: 0 }
+    Upsert { row, member, event_at: 0, lane: Lane::Backfill }
 }
 
 pub(super) fn dependant(object: Object, member: MemberKey, field: &'static str, value: Value) -> Upsert {
     let fields = vec![("entry_id__c", Value::Text("1_abc".into())), (field, value)];
-    Upsert { row: Row { object, external_id: format!("{member}_1_abc"), fields }, member, event_at: 0 }
+    Upsert {
+        row: Row { object, external_id: format!("{member}_1_abc"), fields },
+        member,
+        event_at: 0,
+        lane: Lane::Backfill,
+    }
 }
 
 /// A member and its two dependants.

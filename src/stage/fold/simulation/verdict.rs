@@ -15,7 +15,7 @@ use crate::stage::fold::headers::MessageHeaders;
 use crate::stage::fold::inputs::kind_of;
 use crate::stage::fold::tally::Tally;
 use crate::store::Store;
-use crate::upsert::{ReadUpsert, Value};
+use crate::upsert::{Lane, ReadUpsert, Value};
 
 use super::feed::PARTITIONS;
 use super::kafka::{Kafka, NOON, message};
@@ -152,7 +152,7 @@ impl Expected {
         match decoder.decode(record).expect("no schema is needed") {
             Decoded::Event(event) => {
                 let home = route::partition(&event.member.bytes(), PARTITIONS);
-                store.partition(home).fold(&event, NOON);
+                store.partition(home).fold(&event, NOON, Lane::Live);
                 if place.1 != home {
                     self.astray.insert(place);
                 }

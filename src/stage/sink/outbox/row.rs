@@ -10,7 +10,7 @@ use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
 use crate::salesforce::bulk::fits_bulk;
-use crate::upsert::{Object, ReadUpsert};
+use crate::upsert::{Lane, Object, ReadUpsert};
 
 /// A record of the upserts topic as it was read, kept whole for the dead letter.
 #[derive(Clone, Debug)]
@@ -113,10 +113,6 @@ impl Priority {
     }
 }
 
-/// A row that is derived so long after its newest event is not what people wait for. Rows that only waited for
-/// Salesforce were derived in time.
-const BACKFILL_AGE_MS: Millis = 3_600_000;
-
 /// Why a record of the upserts topic is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -143,8 +139,10 @@ impl Version {
         let status = texts().find(|(name, _)| *name == "Status").map(|(_, label)| label.into());
         let plain = texts().any(|(_, text)| text.contains("@{"));
         let fits_csv = texts().all(|(_, text)| fits_bulk(text));
+        // Earlier versions do not say it. Rows that only waited for Salesforce were derived in time.
         let derived_at = source.timestamp.unwrap_or(upsert.event_at);
-        let backfill = derived_at.saturating_sub(upsert.event_at) >= BACKFILL_AGE_MS;
+        let lane = upsert.lane.unwrap_or_else(|| Lane::of(upsert.event_at, derived_at));
+        let backfill = lane == Lane::Backfill;
         Ok((key, Self { source, upsert, member, status, plain, fits_csv, backfill, tries: Tries::default() }))
     }
 

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
-use super::memory::Statuses;
 use super::simulated_jobs::OrgJobs;
-use super::tests::{NINE, complete, failure, id, settings};
+use super::tests::{all_statuses, complete, failure, id, settings, version_of};
 use super::*;
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::upsert::Object;
@@ -64,7 +63,7 @@ impl Org {
 
     fn upsert_member(&mut self, row: &Map<String, Json>) -> RowResult {
         let external_id = row["external_id__c"].as_str().unwrap();
-        let version = row["n__c"].as_i64();
+        let version = Some(version_of(row));
         let found = self.members.values_mut().find(|it| it.external_id.as_deref() == Some(external_id));
         match (found, row.get("CampaignId")) {
             (Some(_), Some(_)) => refused("INVALID_FIELD_FOR_INSERT_UPDATE", "", &["CampaignId", "LeadId"]),
@@ -101,7 +100,7 @@ impl Org {
             return refused;
         }
         let external_id = row["external_id__c"].as_str().unwrap().to_owned();
-        let value = (row["n__c"].as_i64().unwrap(), parent.to_owned());
+        let value = (version_of(row), parent.to_owned());
         let created = self.dependants.insert(external_id, value).is_none();
         RowResult::Saved { id: self.record(), created }
     }
@@ -151,7 +150,7 @@ impl Org {
             return refused("ENTITY_IS_DELETED", "", &[]);
         };
         found.external_id = Some(row["external_id__c"].as_str().unwrap().to_owned());
-        found.version = row["n__c"].as_i64();
+        found.version = Some(version_of(row));
         RowResult::Saved { id: found.record, created: false }
     }
 
@@ -176,10 +175,7 @@ impl Org {
             Call::ReadStatuses { campaigns } => {
                 Answer::CompleteStatuses(complete(&campaigns[self.records as usize % 2..]))
             }
-            Call::EnsureStatuses { .. } => Answer::Statuses {
-                statuses: Statuses::Labels(NINE.iter().map(ToString::to_string).collect()),
-                complete: true,
-            },
+            Call::EnsureStatuses { .. } => Answer::Statuses { statuses: all_statuses(), complete: true },
             Call::Limits => Answer::Limits(Usage { used: 0, limit: 10_000 }),
             Call::Save { .. } | Call::Job(_) => panic!("a question"),
         }

@@ -6,9 +6,25 @@ use super::memory::Statuses;
 use super::*;
 use crate::disposition::{Disposition, Retry};
 pub(super) use crate::outcome::OutcomeKind;
-use crate::upsert::{Object, Row, Upsert, Value};
+use crate::upsert::{Lane, Object, Row, Upsert, Value};
 
-pub(super) const NINE: [&str; 3] = ["Registered", "Attended", "Participated"];
+/// A status of this number. Rows are as the fold writes them, which have no field to spare for a version.
+pub(super) fn label(version: i64) -> String {
+    let names = ["Registered", "Attended", "Participated"];
+    format!("{} {version}", names[usize::try_from(version).unwrap() % names.len()])
+}
+
+pub(super) fn labels() -> Vec<String> {
+    (0..150).map(label).collect()
+}
+
+/// Which version of a row was sent.
+pub(super) fn version_of(row: &Map<String, Json>) -> i64 {
+    let fields = ["Status", "clap_clicked_count__c", "poll_1_question__c"];
+    let value = fields.into_iter().find_map(|name| row.get(name)).unwrap_or_else(|| panic!("{row:?}"));
+    let number = || value.as_str()?.rsplit(' ').next()?.parse().ok();
+    value.as_i64().or_else(number).unwrap_or_else(|| panic!("{row:?}"))
+}
 
 pub(super) fn settings() -> Settings {
     Settings {
@@ -32,17 +48,14 @@ pub(super) fn member(campaign: u32, person: u32) -> MemberKey {
 }
 
 pub(super) fn upsert(object: Object, member: MemberKey, version: i64) -> Upsert {
-    let (external_id, mut fields) = match object {
-        Object::CampaignMember => {
-            (member.to_string(), vec![("Status", Value::Text(NINE[usize::try_from(version).unwrap() % 3].into()))])
-        }
-        Object::Engagement | Object::Polls => {
-            let lead = Value::Text(member.person.to_string());
-            (format!("{member}_{}", object.api_name()), vec![("Lead__c", lead)])
-        }
+    let lead = ("Lead__c", Value::Text(member.person.to_string()));
+    let of_entry = || format!("{member}_{}", object.api_name());
+    let (external_id, fields) = match object {
+        Object::CampaignMember => (member.to_string(), vec![("Status", Value::Text(label(version)))]),
+        Object::Engagement => (of_entry(), vec![lead, ("clap_clicked_count__c", Value::Integer(version))]),
+        Object::Polls => (of_entry(), vec![lead, ("poll_1_question__c", Value::Text(version.to_string()))]),
     };
-    fields.push(("n__c", Value::Integer(version)));
-    Upsert { row: Row { object, external_id, fields }, member, event_at: 0 }
+    Upsert { row: Row { object, external_id, fields }, member, event_at: 0, lane: Lane::Live }
 }
 
 pub(super) fn source(partition: i32, offset: i64, upsert: &Upsert) -> Source {
@@ -72,7 +85,7 @@ pub(super) fn failure(disposition: Disposition, code: &str) -> Failure {
 pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
     while let Some(request) = outbox.next_request(now) {
         let answer = match &request.call {
-            Call::EnsureStatuses { .. } => Answer::Statuses { statuses: nine(), complete: true },
+            Call::EnsureStatuses { .. } => Answer::Statuses { statuses: all_statuses(), complete: true },
             Call::FindMembers { .. } => Answer::Members(Vec::new()),
             Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, Parent::There)).collect()),
             Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
@@ -83,13 +96,13 @@ pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
     None
 }
 
-pub(super) fn nine() -> Statuses {
-    Statuses::Labels(NINE.map(str::to_owned).to_vec())
+pub(super) fn all_statuses() -> Statuses {
+    Statuses::Labels(labels())
 }
 
 /// All of the campaigns lack nothing.
 pub(super) fn complete(campaigns: &[SalesforceId]) -> Vec<(SalesforceId, Vec<String>)> {
-    campaigns.iter().map(|campaign| (*campaign, NINE.map(str::to_owned).to_vec())).collect()
+    campaigns.iter().map(|campaign| (*campaign, labels())).collect()
 }
 
 pub(super) fn parts(request: &Request) -> &[Part] {
@@ -153,7 +166,7 @@ fn the_newest_version_wins_and_the_older_one_is_superseded_at_once() {
     let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1), upsert(Object::CampaignMember, key, 2)]);
     assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::Superseded, None)]);
     let request = prepare(&mut outbox, 0).unwrap();
-    assert_eq!(rows(&request)[0]["n__c"], 2);
+    assert_eq!(version_of(rows(&request)[0]), 2);
     outbox.complete(request.id, saved_one(saved(7, true)), 0);
     assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Created, None)]);
 }
