@@ -7,6 +7,8 @@
 //!
 //! A registry of its own, not the crate's global one: tests run several processes' worth of stages in one.
 
+use std::sync::Mutex;
+
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -17,6 +19,7 @@ use prometheus::{
 use crate::dead_letter::Stage;
 use crate::event::{IgnoreReason, RefusalReason};
 use crate::kafka::topics::Topic;
+use crate::status::ignored::Samples;
 use crate::upsert::Object;
 
 /// Buckets of everything that talks to Kafka: 1 ms to 30 s.
@@ -140,6 +143,8 @@ pub struct Metrics {
     /// The same event identity with other content: a producer's fault.
     pub identity_conflicts: IntCounter,
     pub catalogue_sessions: IntGauge,
+    /// Of the records that are counted as ignored: what no label may hold.
+    pub ignored_samples: Mutex<Samples>,
 }
 
 impl Default for Metrics {
@@ -207,6 +212,7 @@ impl Metrics {
                 "Events with a known identity and other content: the producer's fault.",
             ),
             catalogue_sessions: add.gauge("catalogue_sessions", "Entries and campaigns in the session catalogue."),
+            ignored_samples: Mutex::default(),
             registry: registry.clone(),
         };
         let build = add.gauges("build_info", "1; the version is a label.", &["version"]);

@@ -12,6 +12,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod emulate;
+mod ignored;
 mod log;
 mod produce;
 mod run;
@@ -35,7 +36,7 @@ const EXIT_CODES: &str = "Exit codes:
   0   done
   1   failed
   2   wrong arguments
-  3   done, but something was refused; it is listed
+  3   done, but something was refused or will be ignored; it is listed
   4   the instance is not ready; what it waits for is listed
   75  failed for now, try again (a broker, Salesforce or the instance cannot be reached)
   78  the configuration or the topics are wrong; every problem is listed";
@@ -79,6 +80,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Ask a running instance whether it is ready, how far behind it is, and how long the calls of the day last
     Status(status::Arguments),
+    /// List which records a running instance has ignored, and why
+    Ignored(ignored::Arguments),
     /// Check the configuration, list every problem, and print what is in effect, secrets masked
     Check(check::Arguments),
     /// Make the nine member statuses on campaigns
@@ -162,6 +165,7 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(global, &arguments),
             Self::Status(arguments) => status::run(global, &arguments),
+            Self::Ignored(arguments) => ignored::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
             Self::Setup(arguments) => setup::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),

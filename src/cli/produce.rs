@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Exit, Global, print_json};
 use crate::config::Config;
-use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, MemberKey, Record, SalesforceId};
+use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, Ignored, MemberKey, Record, SalesforceId};
 use crate::kafka::scan::Scanner;
 use crate::kafka::send::{Outgoing, Sender};
 use crate::kafka::topics::Topic;
@@ -69,7 +69,7 @@ struct Accepted {
     key: String,
     value: Vec<u8>,
     /// Sent all the same: the topic keeps what this version of the fold ignores.
-    ignored: Option<&'static str>,
+    ignored: Option<Ignored>,
 }
 
 /// A line that is not.
@@ -95,7 +95,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
     }
     let failed = if arguments.dry_run { 0 } else { send(&config, &accepted)? };
     report(arguments.dry_run, &accepted, &refused, (failed, global.json));
-    Ok(match (failed, refused.is_empty()) {
+    // What changes nothing is not what somebody sends by hand on purpose.
+    let counts = refused.is_empty() && accepted.iter().all(|line| line.ignored.is_none());
+    Ok(match (failed, counts) {
         (1.., _) => Exit::Temporary,
         (0, false) => Exit::Refusals,
         (0, true) => Exit::Done,
@@ -141,7 +143,7 @@ impl Checker {
                 record.kind = Some(kind);
                 match self.decoder.decode(&record).map_err(unreadable)? {
                     Decoded::Event(event) => (event.member.to_string(), None),
-                    Decoded::Ignored(reason) => (member(&event), Some(reason.code())),
+                    Decoded::Ignored(ignored) => (member(&event), Some(ignored)),
                     Decoded::Refused(refusal) => return Err(refused(refusal.reason.code(), refusal.detail)),
                 }
             }
@@ -187,7 +189,7 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
     for line in accepted {
         *by_topic.entry(line.kind.topic().label()).or_default() += 1;
     }
-    let ignored = accepted.iter().filter_map(|line| Some((line.line, line.ignored?)));
+    let ignored = accepted.iter().filter_map(|line| Some((line.line, line.ignored.as_ref()?)));
     if as_json {
         let refused = refused
             .iter()
@@ -196,7 +198,7 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
             "dry_run": dry_run,
             "accepted": by_topic,
             "not_acknowledged": failed,
-            "ignored": ignored.map(|(line, reason)| json!({ "line": line, "reason": reason })).collect::<Value>(),
+            "ignored": ignored.map(|(line, ignored)| ignored_json(line, ignored)).collect::<Value>(),
             "refused": refused.collect::<Value>(),
         }));
         return;
@@ -204,14 +206,29 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
     for Refused { line, reason, detail } in refused {
         say!("line {line} refused: {reason}: {detail}");
     }
-    for (line, reason) in ignored {
-        say!("line {line} will be ignored: {reason}");
+    let mut ignored_count = 0;
+    for (line, ignored) in ignored {
+        ignored_count += 1;
+        say!("line {line} will be ignored: {}: {}", ignored.reason.code(), ignored.detail());
     }
     let verb = if dry_run { "would send" } else { "sent" };
     for (topic, count) in by_topic {
         say!("{verb} {count} to {topic}");
     }
-    say!("{} accepted, {} refused", accepted.len(), refused.len());
+    let will_be = if ignored_count > 0 { format!(" ({ignored_count} of them will be ignored)") } else { String::new() };
+    say!("{} accepted{will_be}, {} refused", accepted.len(), refused.len());
+}
+
+fn ignored_json(line: usize, ignored: &Ignored) -> Value {
+    let Ignored { reason, field, found, nearest, .. } = ignored;
+    json!({
+        "line": line,
+        "reason": reason.code(),
+        "field": field,
+        "symbol": found.symbol(),
+        "nearest": nearest,
+        "detail": ignored.detail(),
+    })
 }
 
 #[cfg(test)]
@@ -230,6 +247,17 @@ mod tests {
         assert_eq!(line.key, "70103000000cnFXAAY_00Q0300000AczgfEAB");
         assert_eq!((line.kind.topic(), line.ignored), (Topic::Registrations, None));
         assert!(!String::from_utf8(line.value).unwrap().contains("kind"));
+    }
+
+    #[test]
+    fn a_line_that_will_be_ignored_says_what_it_may_have_been_meant_to_be() {
+        let line = r#"{"kind":"registration","event_id":"1","source":"s","occurred_at":"2026-01-01T00:00:00Z",
+            "campaign_id":"70103000000cnFX","lead_id":"00Q0300000Aczgf","action":"REGISTERD"}"#;
+        let line = check(line).unwrap();
+        assert_eq!(line.key, "70103000000cnFXAAY_00Q0300000AczgfEAB", "it goes where the member is");
+        let ignored = ignored_json(7, &line.ignored.unwrap());
+        assert_eq!((&ignored["field"], &ignored["symbol"]), (&json!("action"), &json!("REGISTERD")));
+        assert_eq!((&ignored["nearest"], &ignored["line"]), (&json!("REGISTERED"), &json!(7)));
     }
 
     #[test]

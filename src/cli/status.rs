@@ -27,7 +27,18 @@ pub struct Arguments {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
-    let url = match &arguments.url {
+    let Some(status) = of_instance(global, arguments.url.as_ref())? else { return Ok(Exit::Temporary) };
+    if global.json {
+        print_json(&serde_json::to_value(&status)?);
+    } else {
+        put!("{status}");
+    }
+    Ok(if status.ready { Exit::Done } else { Exit::NotReady })
+}
+
+/// What an instance says of itself. None: nothing answers, which has been said.
+pub(super) fn of_instance(global: &Global, url: Option<&Url>) -> anyhow::Result<Option<Status>> {
+    let url = match url {
         Some(url) => status_url(url.clone())?,
         None => status_url(listening_at(global.load_config()?.http.listen)?)?,
     };
@@ -40,18 +51,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
             eprintln!(
                 "hint: is `rollbook run` up, and `http.listen` the one it was started with? `--url` names another"
             );
-            return Ok(Exit::Temporary);
+            return Ok(None);
         }
     };
-    let status: Status = serde_json::from_slice(&body).ok().filter(|_| code == 200).with_context(|| {
+    let status = serde_json::from_slice(&body).ok().filter(|_| code == 200).with_context(|| {
         format!("what answers at `{url}` is no instance of version {}: it said {code}", env!("CARGO_PKG_VERSION"))
     })?;
-    if global.json {
-        print_json(&serde_json::to_value(&status)?);
-    } else {
-        put!("{status}");
-    }
-    Ok(if status.ready { Exit::Done } else { Exit::NotReady })
+    Ok(Some(status))
 }
 
 async fn ask(url: &Url) -> reqwest::Result<(u16, Vec<u8>)> {

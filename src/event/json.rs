@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::slots::{Field, Phase, Shape, Slot, Slots, Symbol, TextSlot, blank};
+use super::slots::{Field, Shape, Slot, Slots, Symbol, TextSlot, blank, trimmed};
 use super::validate::refusal;
 use super::{Refusal, RefusalReason};
 use crate::event::Millis;
@@ -138,10 +138,10 @@ fn put<'r>(shape: Shape, field: &Field, value: Value<'r>, slots: &mut Slots<'r>)
         (Slot::Time(slot), value) => slots.set_number(slot, time(value)?),
         (Slot::Flag(slot), Value::Null) => slots.set_flag(slot, false),
         (Slot::Flag(slot), Value::Flag(flag)) => slots.set_flag(slot, flag),
-        (Slot::Symbol, Value::Null) => slots.symbol = Symbol::Unknown,
-        (Slot::Symbol, Value::Text(name)) => slots.symbol = shape.symbol(name.trim()),
-        (Slot::Phase, Value::Null) => slots.phase = None,
-        (Slot::Phase, Value::Text(name)) => slots.phase = (!blank(&name)).then(|| Phase::of(name.trim())),
+        (Slot::Symbol, Value::Null) => (slots.symbol, slots.unknown_symbol) = (Symbol::Unknown, None),
+        (Slot::Symbol, Value::Text(name)) => slots.set_symbol(shape, trimmed(name)),
+        (Slot::Phase, Value::Text(name)) if !blank(&name) => slots.set_phase(trimmed(name)),
+        (Slot::Phase, Value::Null | Value::Text(_)) => slots.phase = None,
         (Slot::Answer, Value::Null) => slots.answer = None,
         (Slot::Answer, Value::Text(text)) => {
             slots.check_length(field.name, &text);

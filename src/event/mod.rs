@@ -6,6 +6,7 @@
 
 mod decode;
 mod id;
+mod ignored;
 mod json;
 mod plan;
 mod refusal;
@@ -20,6 +21,7 @@ use crate::lattice::Name;
 
 pub use decode::{Decoder, EARLIER, Headers, Record, SchemaNeeded};
 pub use id::{MemberKey, SalesforceId};
+pub use ignored::{Found, Ignored};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
 pub use session::{DecodedSession, Session, SessionKey};
 pub use validate::email_holds;
@@ -181,7 +183,7 @@ pub struct View<'a> {
 pub enum Decoded<'a> {
     Event(Event<'a>),
     /// Counted, changes nothing.
-    Ignored(IgnoreReason),
+    Ignored(Ignored),
     /// A dead letter.
     Refused(Refusal),
 }

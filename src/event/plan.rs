@@ -82,8 +82,9 @@ enum Step {
         per_milli: i64,
     },
     Flag(Option<FlagSlot>),
-    Symbol(Vec<Symbol>),
-    Phase(Vec<Phase>),
+    /// By number, with the writer's names.
+    Symbol(Vec<(Symbol, String)>),
+    Phase(Vec<(Phase, String)>),
     Fields {
         name: &'static str,
     },
@@ -161,8 +162,16 @@ impl Step {
             Self::Number(slot) => slots.set_number(*slot, Some(from.long()?)),
             Self::Flag(slot) => slots.set_flag(*slot, from.bool()?),
             Self::Union(branches) => return branch(branches, from)?.read(from, slots, skips),
-            Self::Symbol(symbols) => slots.symbol = *branch(symbols, from)?,
-            Self::Phase(phases) => slots.phase = Some(*branch(phases, from)?),
+            Self::Symbol(symbols) => {
+                let (symbol, name) = branch(symbols, from)?;
+                slots.symbol = *symbol;
+                slots.unknown_symbol = (*symbol == Symbol::Unknown).then(|| Cow::Owned(name.clone()));
+            }
+            Self::Phase(phases) => {
+                let (phase, name) = branch(phases, from)?;
+                slots.phase = Some(*phase);
+                slots.unknown_phase = (*phase == Phase::Unknown).then(|| Cow::Owned(name.clone()));
+            }
             Self::FineTime { slot, per_milli } => {
                 slots.set_number(*slot, Some(from.long()?.div_euclid(*per_milli)));
             }
@@ -246,8 +255,10 @@ impl Compiler<'_> {
                 per_milli => Step::FineTime { slot, per_milli },
             },
             Slot::Flag(slot) if *writer == Schema::Boolean => Step::Flag(slot),
-            Slot::Symbol => Step::Symbol(symbols(writer)?.iter().map(|name| self.shape.symbol(name)).collect()),
-            Slot::Phase => Step::Phase(symbols(writer)?.iter().map(|name| Phase::of(name)).collect()),
+            Slot::Symbol => {
+                Step::Symbol(symbols(writer)?.iter().map(|name| (self.shape.symbol(name), name.clone())).collect())
+            }
+            Slot::Phase => Step::Phase(symbols(writer)?.iter().map(|name| (Phase::of(name), name.clone())).collect()),
             Slot::Text(_) | Slot::Integer(_) | Slot::Flag(_) => return None,
         })
     }

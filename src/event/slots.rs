@@ -138,6 +138,9 @@ pub(super) struct Slots<'r> {
     flags: [bool; 3],
     pub symbol: Symbol,
     pub phase: Option<Phase>,
+    /// What stands in the place of a symbol or phase that this version does not know.
+    pub unknown_symbol: Option<Cow<'r, str>>,
+    pub unknown_phase: Option<Cow<'r, str>>,
     /// Choices are joined already.
     pub answer: Option<Cow<'r, str>>,
     /// The first field whose text is over the limit.
@@ -192,6 +195,18 @@ impl<'r> Slots<'r> {
         if self.text(slot).is_none_or(blank) {
             self.set_text(name, Some(slot), text);
         }
+    }
+
+    /// The kind's own symbol. What is not known is kept as it was sent, for whoever asks.
+    pub fn set_symbol(&mut self, shape: Shape, name: Cow<'r, str>) {
+        self.symbol = shape.symbol(&name);
+        self.unknown_symbol = (self.symbol == Symbol::Unknown).then_some(name);
+    }
+
+    pub fn set_phase(&mut self, name: Cow<'r, str>) {
+        let phase = Phase::of(&name);
+        self.unknown_phase = (phase == Phase::Unknown).then_some(name);
+        self.phase = Some(phase);
     }
 
     pub fn text(&self, slot: TextSlot) -> Option<&str> {
@@ -292,29 +307,31 @@ impl Shape {
 
     /// The symbol of this name; the formats' texts may be in any case.
     pub fn symbol(self, name: &str) -> Symbol {
-        let symbols: &[(&str, Symbol)] = match self {
+        let known = self.own_symbols().iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map_or(Symbol::Unknown, |(_, symbol)| *symbol)
+    }
+
+    fn own_symbols(self) -> &'static [(&'static str, Symbol)] {
+        match self {
             Self::Event(EventKind::Registration) => REGISTRATION_SYMBOLS,
             Self::Event(EventKind::Attendance) => ATTENDANCE_SYMBOLS,
             Self::Event(EventKind::Reaction) => REACTION_SYMBOLS,
             Self::Event(EventKind::View) => VIEW_SYMBOLS,
             Self::Event(EventKind::Poll) | Self::Session => &[],
-        };
-        symbols
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map_or(Symbol::Unknown, |(_, symbol)| *symbol)
+        }
+    }
+
+    /// Names of the symbols that a slot may hold.
+    pub fn symbols(self, slot: Slot) -> impl Iterator<Item = &'static str> {
+        let (phases, own): (&[_], &[_]) = if slot == Slot::Phase { (PHASES, &[]) } else { (&[], self.own_symbols()) };
+        phases.iter().map(|(name, _)| *name).chain(own.iter().map(|(name, _)| *name))
     }
 }
 
 impl Phase {
     pub fn of(name: &str) -> Self {
-        if name.eq_ignore_ascii_case("PRE_EVENT") {
-            Self::Known(VisitPhase::PreEvent)
-        } else if name.eq_ignore_ascii_case("DURING") {
-            Self::Known(VisitPhase::During)
-        } else {
-            Self::Unknown
-        }
+        let known = PHASES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map_or(Self::Unknown, |(_, phase)| Self::Known(*phase))
     }
 }
 
@@ -404,6 +421,8 @@ impl FlagSlot {
         })
     }
 }
+
+const PHASES: &[(&str, VisitPhase)] = &[("PRE_EVENT", VisitPhase::PreEvent), ("DURING", VisitPhase::During)];
 
 const REGISTRATION_SYMBOLS: &[(&str, Symbol)] = &[
     ("CREATED", Symbol::Registration(RegistrationAction::Created)),

@@ -10,8 +10,8 @@ use crate::lattice::Name;
 
 use super::slots::{FlagSlot, NumberSlot, Phase, Slots, Symbol, TEXT_BYTES_MAX, TextSlot, blank, trimmed};
 use super::{
-    Act, Decoded, DecodedSession, Device, Event, EventKind, IgnoreReason, MemberKey, Millis, PollAnswer, Reaction,
-    Refusal, RefusalReason, SalesforceId, Session, SessionKey, View,
+    Act, Decoded, DecodedSession, Device, Event, EventKind, IgnoreReason, Ignored, MemberKey, Millis, PollAnswer,
+    Reaction, Refusal, RefusalReason, SalesforceId, Session, SessionKey, View,
 };
 
 /// 2000-01-01T00:00:00Z.
@@ -31,11 +31,11 @@ pub(super) fn event<'r>(kind: EventKind, slots: &mut Slots<'r>, timestamp: Optio
     };
     let act = match act(slots, &mut identity) {
         Ok(act) => act,
-        Err(reason) => return Decoded::Ignored(reason),
+        Err(reason) => return Decoded::Ignored(Ignored::of(reason, kind, slots)),
     };
     let entry_id = slots.take_trimmed(TextSlot::EntryId).map(|id| Name::from(&*id));
     if entry_id.is_none() && needs_entry(&act) {
-        return Decoded::Ignored(IgnoreReason::NoEntry);
+        return Decoded::Ignored(Ignored::of(IgnoreReason::NoEntry, kind, slots));
     }
     Decoded::Event(Event {
         member: identity.member,

@@ -4,9 +4,11 @@
 //! The instance reads its own registry and serves the result as JSON: a command that parsed the metrics' text would need
 //! a parser of that format, and two questions for what is one moment.
 
+pub mod ignored;
 mod picture;
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use jiff::Timestamp;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::dead_letter::Stage;
 use crate::http::Health;
 use crate::metrics::{Dependency, Metrics};
+
+use ignored::Sample;
 
 /// The picture of one instance at one moment. Names and meanings are those of `docs/cli.md`, and stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,17 @@ pub struct Status {
     pub salesforce: Option<Salesforce>,
     /// Letters written since the start, by the stage that wrote them.
     pub dead_letters: BTreeMap<String, i64>,
+    /// None where the process does not fold.
+    pub ignored: Option<Ignored>,
+}
+
+/// Records that changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ignored {
+    /// Since the start, by reason.
+    pub records: BTreeMap<String, i64>,
+    /// The newest of each reason, kind and symbol, the newest first.
+    pub samples: Vec<Sample>,
 }
 
 /// One loop of a stage.
@@ -109,6 +124,10 @@ impl Status {
         let folds = loops.iter().any(|it| it.name.starts_with(Stage::Fold.name()));
         let sink = exported.sink();
         let letters = exported.sums("rollbook_dead_letters_total", "stage");
+        let ignored = folds.then(|| Ignored {
+            records: exported.sums("rollbook_records_ignored_total", "reason"),
+            samples: metrics.ignored_samples.lock().unwrap_or_else(PoisonError::into_inner).list(),
+        });
         let stages = [(Stage::Fold, folds), (Stage::Sink, sink.is_some())].into_iter().filter(|(_, runs)| *runs);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -124,6 +143,7 @@ impl Status {
             dead_letters: stages
                 .map(|(stage, _)| (stage.name().to_owned(), letters.get(stage.name()).copied().unwrap_or(0)))
                 .collect(),
+            ignored,
         }
     }
 }

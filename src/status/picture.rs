@@ -6,7 +6,11 @@ use indicatif::HumanCount;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Calls, Fold, Forecast, Lag, Salesforce, Sink, Status};
+use super::ignored::Sample;
+use super::{Calls, Fold, Forecast, Ignored, Lag, Salesforce, Sink, Status};
+
+/// Kinds of mistakes that are shown; there are rarely more, and the list is a command of its own.
+const MISTAKES_SHOWN: usize = 3;
 
 /// Of the names at the left.
 const NAME_WIDTH: usize = 14;
@@ -34,6 +38,9 @@ impl Display for Status {
             self.dead_letters.iter().map(|(stage, count)| format!("{stage} {}", grouped(*count))).collect();
         if !letters.is_empty() {
             line(f, "dead letters", &format!("{} since the start", letters.join(", ")))?;
+        }
+        if let Some(ignored) = &self.ignored {
+            ignored.lines(f)?;
         }
         if let Some(salesforce) = &self.salesforce {
             line(f, "calls", &self.calls(salesforce.calls.as_ref()))?;
@@ -91,6 +98,23 @@ impl Status {
     }
 }
 
+impl Ignored {
+    fn lines(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let counted = self.records.iter().filter(|(_, count)| **count > 0);
+        let counted: Vec<String> = counted.map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+        let counted = if counted.is_empty() { "none".to_owned() } else { counted.join(", ") };
+        line(f, "ignored", &format!("{counted} since the start"))?;
+        let mistakes: Vec<&Sample> = self.samples.iter().filter(|sample| sample.of_mistake()).collect();
+        for sample in mistakes.iter().take(MISTAKES_SHOWN) {
+            line(f, "", &format!("{} {}: {}", grouped_u64(sample.records), sample.kind, sample.detail))?;
+        }
+        match mistakes.len().saturating_sub(MISTAKES_SHOWN) {
+            0 => Ok(()),
+            more => line(f, "", &format!("and {more} more kinds; `rollbook ignored` lists them")),
+        }
+    }
+}
+
 impl Sink {
     fn lines(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { pending_rows, held_rows, in_flight_requests, window_requests, bulk_jobs } = self;
@@ -122,7 +146,11 @@ fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
 
 /// `12,345`. No count is below zero.
 fn grouped(count: i64) -> String {
-    HumanCount(count.unsigned_abs()).to_string()
+    grouped_u64(count.unsigned_abs())
+}
+
+fn grouped_u64(count: u64) -> String {
+    HumanCount(count).to_string()
 }
 
 #[cfg(test)]
@@ -134,6 +162,22 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    fn sample(symbol: &str, records: u64) -> Sample {
+        Sample {
+            reason: "unknown_symbol".to_owned(),
+            kind: "registration".to_owned(),
+            field: "action".to_owned(),
+            symbol: Some(symbol.to_owned()),
+            nearest: None,
+            detail: format!("`action` is `{symbol}`, which is not known"),
+            records,
+            topic: "registrations".to_owned(),
+            partition: 0,
+            offset: 7,
+            at: None,
+        }
     }
 
     fn status(ready: bool, forecast: Forecast, lanes_stopped: &[&str]) -> Status {
@@ -163,6 +207,10 @@ mod tests {
             }),
             salesforce: Some(Salesforce { calls: ready.then_some(calls), forecast, lanes_stopped }),
             dead_letters: BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]),
+            ignored: Some(Ignored {
+                records: BTreeMap::from([("lowered_hand".to_owned(), 0), ("unknown_symbol".to_owned(), 1_800)]),
+                samples: vec![sample("REGISTERD", 800), sample("CREATD", 1_000)],
+            }),
         }
     }
 
@@ -183,6 +231,9 @@ rows          1,000 pending, 2 held
 requests      1 in flight, 8 at once at most now
 bulk jobs     3 under way
 dead letters  fold 3, sink 0 since the start
+ignored       unknown_symbol 1,800 since the start
+              800 registration: `action` is `REGISTERD`, which is not known
+              1,000 registration: `action` is `CREATD`, which is not known
 calls         11,204 of 15,000 used (told at 07:37Z); our share 12,000, 3,000 kept for others
 forecast      at this rate our share is used up at 16:40Z
 stopped       old rows

@@ -51,7 +51,7 @@ fn refused(kind: EventKind, changes: &Json) -> RefusalReason {
 
 fn ignored(kind: EventKind, changes: &Json) -> IgnoreReason {
     match decode(kind, &with(kind, changes)) {
-        Decoded::Ignored(reason) => reason,
+        Decoded::Ignored(ignored) => ignored.reason,
         other => panic!("{changes} is not ignored: {other:?}"),
     }
 }
@@ -220,8 +220,8 @@ fn refusals_are_judged_in_their_order() {
         }
         wrong[member] = mended;
     }
-    // Refused comes before ignored.
-    assert_eq!(decode(EventKind::View, &wrong), Decoded::Ignored(IgnoreReason::UnknownSymbol));
+    let Decoded::Ignored(last) = decode(EventKind::View, &wrong) else { panic!("refused comes before ignored") };
+    assert_eq!(last.reason, IgnoreReason::UnknownSymbol);
     let order = RefusalReason::ALL;
     assert!(order.is_sorted(), "the list stands in the order of judging");
     assert_eq!(refused(EventKind::Poll, &json!({"poll_id": "", "campaign_id": ""})), RefusalReason::PollIdMissing);
@@ -251,6 +251,28 @@ fn each_reason_to_ignore_is_told() {
     unknown(EventKind::View, json!({"mode": "HOLOGRAM", "entry_id": null}));
     let lowered = json!({"reaction": "LOWER_HAND", "entry_id": null});
     assert_eq!(ignored(EventKind::Reaction, &lowered), IgnoreReason::LoweredHand);
+}
+
+#[test]
+fn an_ignored_record_tells_field_symbol_and_the_nearest_one() {
+    let told = |kind, changes: Json| match decode(kind, &with(kind, &changes)) {
+        Decoded::Ignored(ignored) => ignored.detail(),
+        other => panic!("{other:?}"),
+    };
+    let registration = |action: &str| told(EventKind::Registration, json!({"action": action}));
+    assert_eq!(registration("REGISTERD"), "`action` is `REGISTERD`, which is not known; the nearest is `REGISTERED`");
+    assert_eq!(registration(" "), "`action` is absent or blank");
+    assert_eq!(registration("ann@example.org"), "`action` holds what is no symbol");
+    assert_eq!(registration("TELEPORTED"), "`action` is `TELEPORTED`, which is not known");
+    let visit = json!({"action": "visit", "phase": "PREEVENT"});
+    let nearest = "`phase` is `PREEVENT`, which is not known; the nearest is `PRE_EVENT`";
+    assert_eq!(told(EventKind::Attendance, visit), nearest);
+    assert_eq!(
+        told(EventKind::View, json!({"mode": "LIFE", "entry_id": null})),
+        "`mode` is `LIFE`, which is not known; the nearest is `LIVE`"
+    );
+    assert_eq!(told(EventKind::Poll, json!({"entry_id": " "})), "`entry_id` is absent or blank");
+    assert_eq!(told(EventKind::Reaction, json!({"reaction": "lower_hand"})), "`reaction` is `LOWER_HAND`");
 }
 
 #[test]
@@ -337,7 +359,7 @@ fn every_symbol_of_the_schemas_is_known() {
         let symbols = &fields.iter().find(|candidate| candidate["name"] == field).unwrap()["type"]["symbols"];
         for symbol in symbols.as_array().unwrap() {
             let decoded = decode(kind, &with(kind, &json!({field: symbol})));
-            let unknown = decoded == Decoded::Ignored(IgnoreReason::UnknownSymbol);
+            let unknown = matches!(decoded, Decoded::Ignored(it) if it.reason == IgnoreReason::UnknownSymbol);
             assert_eq!(unknown, symbol == "UNKNOWN", "{kind:?} {symbol}");
             let named = format!("`{}`", symbol.as_str().unwrap());
             assert!(document.contains(&named), "docs/producing.md lacks {named} of a {kind:?}");

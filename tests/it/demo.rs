@@ -148,7 +148,7 @@ fn the_decoder_reads_the_conference_as_it_was_meant() {
         }
         match decoder.decode(&record).expect("no registry is needed") {
             Decoded::Event(event) => events.push(event),
-            Decoded::Ignored(reason) => *ignored.entry(reason).or_default() += 1,
+            Decoded::Ignored(it) => *ignored.entry(it.reason).or_default() += 1,
             Decoded::Refused(refusal) => *refused.entry(refusal.reason).or_default() += 1,
         }
     }

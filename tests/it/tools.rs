@@ -266,6 +266,28 @@ fn produce_sends_what_is_right_where_java_would_and_lists_the_rest() {
 }
 
 #[test]
+fn produce_says_what_will_be_ignored_and_what_it_may_have_been_meant_to_be() {
+    let setup = Setup::with("produce-ignored", "localhost:9092");
+    let file = setup.config.with_file_name("events.jsonl");
+    let misspelt = registration("1", LEAD).replace("REGISTERED", "REGISTERD");
+    fs::write(&file, format!("{}\n{misspelt}\n", registration("0", LEAD))).unwrap();
+    let arguments = ["produce", file.to_str().unwrap(), "--dry-run"];
+    let (code, stdout, _) = setup.run(&arguments);
+    assert_eq!(code, 3, "{stdout}");
+    let said = "line 2 will be ignored: unknown_symbol: `action` is `REGISTERD`, which is not known; the nearest is \
+                `REGISTERED`\n";
+    assert!(
+        stdout.starts_with(said) && stdout.ends_with("2 accepted (1 of them will be ignored), 0 refused\n"),
+        "{stdout}"
+    );
+    let (code, report) = setup.json(&arguments);
+    let ignored = &report["ignored"][0];
+    assert_eq!((code, &ignored["line"], &ignored["nearest"]), (3, &json!(2), &json!("REGISTERED")));
+    fs::write(&file, registration("0", LEAD)).unwrap();
+    assert_eq!(setup.run(&arguments).0, 0);
+}
+
+#[test]
 fn state_shows_the_committed_aggregate_and_its_rows() {
     let setup = Setup::created("state");
     let mut aggregate = Aggregate::default();

@@ -17,6 +17,7 @@ use crate::kafka::transaction::Outgoing;
 use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
+use crate::status::ignored::Place;
 use crate::store::DiskError;
 use crate::upsert::Lane;
 
@@ -112,7 +113,7 @@ impl<M: Member> Worker<M> {
             Read::Event(input, decoded) => {
                 match decoded {
                     Decoded::Event(event) => self.accepted(message, input, &event, now),
-                    Decoded::Ignored(reason) => self.tally.ignore(input, reason),
+                    Decoded::Ignored(ignored) => self.tally.ignore(input, &ignored, place_of(message)),
                     Decoded::Refused(refusal) => self.refused(message, input, &refusal),
                 }
                 input
@@ -282,6 +283,15 @@ fn record_of<'r, R: Message>(
 fn lane<R: Message>(message: &R, first_timestamp: Millis, now: Millis) -> Lane {
     let brought = MessageHeaders(message).get(REDRIVES_HEADER).is_some();
     if brought { Lane::Backfill } else { Lane::of(first_timestamp, now) }
+}
+
+fn place_of(message: &impl Message) -> Place<'_> {
+    Place {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+    }
 }
 
 fn headers_of(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {

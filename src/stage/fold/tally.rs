@@ -2,11 +2,15 @@
 //! offset moved, and once.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use tracing::warn;
 
 use crate::dead_letter::Stage;
-use crate::event::{IgnoreReason, RefusalReason};
+use crate::event::{IgnoreReason, Ignored, RefusalReason};
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
+use crate::status::ignored::{Place, Sample, Samples};
 use crate::upsert::Object;
 
 use super::inputs::{INPUTS, index_of};
@@ -16,6 +20,7 @@ pub struct Tally {
     /// By input and outcome; an array, since it is counted up for every record.
     records: [[u64; RecordOutcome::ALL.len()]; INPUTS],
     pub ignored: BTreeMap<IgnoreReason, u64>,
+    pub samples: Samples,
     pub dead_letters: BTreeMap<&'static str, u64>,
     pub rows: BTreeMap<(Object, RowOutcome), u64>,
     /// The same identity seen with other content.
@@ -37,9 +42,10 @@ impl Tally {
         })
     }
 
-    pub fn ignore(&mut self, input: Topic, reason: IgnoreReason) {
+    pub fn ignore(&mut self, input: Topic, ignored: &Ignored, place: Place<'_>) {
         self.record(input, RecordOutcome::Ignored);
-        *self.ignored.entry(reason).or_default() += 1;
+        *self.ignored.entry(ignored.reason).or_default() += 1;
+        self.samples.add(ignored, place);
     }
 
     pub fn refuse(&mut self, input: Topic, reason: RefusalReason) {
@@ -56,7 +62,7 @@ impl Tally {
     }
 
     /// The commit is done: its records and rows count.
-    pub fn add_to(&self, metrics: &Metrics) {
+    pub fn add_to(self, metrics: &Metrics) {
         for (topic, outcome, count) in self.records() {
             metrics.consumed(topic).inc_by(count);
             metrics.records(topic, outcome).inc_by(count);
@@ -74,5 +80,15 @@ impl Tally {
             }
         }
         metrics.identity_conflicts.inc_by(self.conflicts);
+        tell_ignored(self.samples, metrics);
+    }
+}
+
+/// A line in the log for each kind of mistake, once.
+fn tell_ignored(samples: Samples, metrics: &Metrics) {
+    let fresh = metrics.ignored_samples.lock().unwrap_or_else(PoisonError::into_inner).merge(samples);
+    for it in fresh.iter().filter(|it| it.of_mistake()) {
+        let Sample { reason, kind, detail, topic, partition, offset, .. } = it;
+        warn!(reason, kind, detail, topic, partition, offset, "records are ignored; `rollbook ignored` lists them");
     }
 }

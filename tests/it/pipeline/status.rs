@@ -97,6 +97,7 @@ fn a_ready_instance_says_so_in_stable_names() {
         "sink",
         "salesforce",
         "dead_letters",
+        "ignored",
     ];
     assert_eq!(names(&status), expected);
     assert_eq!(names(&status["fold"]), ["partitions", "restore_records", "last_commit_at"]);
@@ -121,6 +122,38 @@ fn a_ready_instance_says_so_in_stable_names() {
     assert!(code == 0 && text.starts_with(&format!("rollbook      {version}, up since ")), "{code}: {text}");
     for line in ["ready         yes\n", "dead letters  fold 1, sink 0 since the start\n", "stopped       nothing\n"] {
         assert!(text.contains(line), "{line}{text}");
+    }
+}
+
+#[test]
+fn what_is_ignored_is_shown_with_its_place_and_the_nearest_symbol() {
+    let world = World::new("status-ignored");
+    let member = member(&world);
+    let instance = Instance::start(&world);
+    let misspelt = |event_id: &str, action: &str| {
+        record(&world, EventKind::Registration, member, event_id, &json!({ "action": action, "entry_id": null }))
+    };
+    let records = [misspelt("1", "REGISTERD"), misspelt("2", "ann@example.org"), misspelt("3", "REGISTERD")];
+    harness::write(&world.client(), &records);
+    world.settle();
+    let (_, status) = instance.becomes("them to be told", |status| status["ignored"]["records"]["unknown_symbol"] == 3);
+    let samples = status["ignored"]["samples"].as_array().expect("a list");
+    let [newest, other] = samples.as_slice() else { panic!("{status:#}") };
+    let place = [&newest["topic"], &newest["offset"], &newest["records"]];
+    assert_eq!(place, [&json!(world.topic(EventKind::Registration)), &json!(2), &json!(2)]);
+    assert_eq!([&newest["symbol"], &newest["nearest"]], [&json!("REGISTERD"), &json!("REGISTERED")]);
+    assert!(newest["at"].is_string() && newest["field"] == "action", "{newest}");
+    assert_eq!([&other["symbol"], &other["nearest"]], [&Value::Null, &Value::Null]);
+
+    let output = command(&["ignored", "--url", instance.rollbook.url()]).output().expect("the binary is built");
+    let (listed, (_, text)) = (String::from_utf8_lossy(&output.stdout).into_owned(), instance.text());
+    let said = "`action` is `REGISTERD`, which is not known; the nearest is `REGISTERED`";
+    assert!(listed.contains(&format!("unknown_symbol: registration: {said}\n  2 so far, the newest at ")), "{listed}");
+    assert!(text.contains("ignored       unknown_symbol 3 since the start\n") && text.contains(said), "{text}");
+    let log = instance.rollbook.process.log();
+    assert_eq!(log.matches("records are ignored").count(), 2, "once for each kind: {log}");
+    for shown in [&listed, &text, &status.to_string(), &log] {
+        assert!(!shown.contains("ann@example.org"), "{shown}");
     }
 }
 
