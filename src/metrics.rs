@@ -16,7 +16,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::dead_letter::Stage;
+use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, RefusalReason};
 use crate::kafka::topics::Topic;
 use crate::status::ignored::Samples;
@@ -236,6 +236,7 @@ impl Metrics {
         for reason in RefusalReason::ALL {
             self.dead_letter(Stage::Fold, reason.code());
         }
+        self.dead_letter(Stage::Fold, RECORD_TOO_LARGE);
         for object in objects {
             self.upserts.with_label_values(&[object]);
             for outcome in RowOutcome::ALL {

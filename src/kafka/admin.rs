@@ -107,7 +107,7 @@ impl<'a> Admin<'a> {
             message: format!("absent; it needs {partitions} partition{}", if partitions == 1 { "" } else { "s" }),
             remedy: "rollbook topics create".to_owned(),
         });
-        absent.chain(topics::problems(&self.config.topics, survey)).collect()
+        absent.chain(topics::problems(&self.config.topics, survey, self.config.fold.value_bytes_max)).collect()
     }
 
     /// The topics that exist, as the broker describes them.
@@ -126,13 +126,29 @@ impl<'a> Admin<'a> {
         Ok(counts.iter().map(found).collect())
     }
 
-    /// Creates what is absent; returns that, and the survey afterwards.
+    /// Creates what is absent; returns that, and the survey afterwards. The inputs first: how large their records may be
+    /// decides about our own topics, and of new ones the broker does.
     pub fn create(&self, survey: Survey) -> Result<(Vec<Topic>, Survey), AdminError> {
         let absent = topics::absent(&self.config.topics, &survey);
+        let (own, inputs): (Vec<_>, Vec<_>) = absent.iter().partition(|(topic, _)| topic.own());
+        let survey = self.create_all(&inputs, survey)?;
+        let survey = self.create_all(&own, survey)?;
+        Ok((absent.into_iter().map(|(topic, _)| topic).collect(), survey))
+    }
+
+    /// Creates these; returns the survey afterwards.
+    fn create_all(&self, absent: &[(Topic, i32)], survey: Survey) -> Result<Survey, AdminError> {
         if absent.is_empty() {
-            return Ok((Vec::new(), survey));
+            return Ok(survey);
         }
-        let new: Vec<NewTopic> = absent.iter().map(|(topic, partitions)| self.new_topic(*topic, *partitions)).collect();
+        let bytes = |topic| topics::created_bytes(topic, &survey, self.config.fold.value_bytes_max);
+        let bytes: Vec<String> =
+            absent.iter().map(|(topic, _)| bytes(*topic).map_or_else(String::new, |bytes| bytes.to_string())).collect();
+        let new = absent.iter().zip(&bytes).map(|((topic, partitions), bytes)| {
+            let new = self.new_topic(*topic, *partitions);
+            if bytes.is_empty() { new } else { new.set("max.message.bytes", bytes) }
+        });
+        let new: Vec<NewTopic> = new.collect();
         let created = self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(AdminError::Create)?;
         for result in created {
             match result {
@@ -142,11 +158,10 @@ impl<'a> Admin<'a> {
                 Err((topic, code)) => return Err(AdminError::CreateOne { topic, code, hint: hint(code) }),
             }
         }
-        let created: Vec<Topic> = absent.iter().map(|(topic, _)| *topic).collect();
         for _ in 0..CREATED_LOOKS_MAX {
             let survey = self.survey(Patience::Once)?;
-            if created.iter().all(|topic| survey.contains_key(topic)) {
-                return Ok((created, survey));
+            if absent.iter().all(|(topic, _)| survey.contains_key(topic)) {
+                return Ok(survey);
             }
             self.runtime.block_on(async { tokio::time::sleep(CREATED_LOOK_INTERVAL).await });
         }

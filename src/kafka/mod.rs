@@ -7,9 +7,11 @@ pub mod member;
 pub mod membership;
 pub mod notes;
 pub mod producer;
+mod records;
 pub mod registry;
 pub mod scan;
 pub mod send;
+pub mod sizes;
 pub mod topics;
 pub mod transaction;
 
@@ -18,7 +20,7 @@ use std::time::Duration;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 use rdkafka::{ClientConfig, ClientContext};
 use secrecy::ExposeSecret;
 use tracing::warn;
@@ -26,6 +28,7 @@ use tracing::warn;
 use crate::config::{Config, GroupProtocol};
 
 use membership::Membership;
+use producer::{Deliveries, TopicProducer};
 
 /// A member that died is replaced after this long, unless `kafka.properties` says otherwise.
 const SESSION_TIMEOUT_MS: &str = "10000";
@@ -104,7 +107,7 @@ pub fn transactional_producer(
     config: &Config,
     transactional_id: &str,
     stop: impl Fn() -> bool,
-) -> KafkaResult<Option<BaseProducer>> {
+) -> KafkaResult<Option<TopicProducer>> {
     let mut client = client_config(config);
     client.set("transactional.id", transactional_id);
     client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
@@ -115,7 +118,7 @@ pub fn transactional_producer(
     client.set("queue.buffering.max.messages", "1000000");
     // A transaction counts by itself what was not delivered, and nobody asks about what was.
     client.set("delivery.report.only.error", "true");
-    let producer: BaseProducer = client.create()?;
+    let producer: TopicProducer = client.create_with_context(Deliveries::default())?;
     while !stop() {
         match producer.init_transactions(INIT_TIMEOUT) {
             Ok(()) => return Ok(Some(producer)),

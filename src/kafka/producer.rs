@@ -1,11 +1,13 @@
 //! What a transaction asks of its producer, and what the errors of these calls ask for.
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::warn;
 
 use super::clock::Clock;
@@ -30,6 +32,8 @@ pub enum Failure {
     /// The group has moved on, perhaps with this member.
     EpochOver,
     MembershipLost,
+    /// A record is larger than its topic takes, or the batch that it was in.
+    TooLarge,
     /// Another producer may do it.
     Fenced,
     Fatal,
@@ -52,13 +56,16 @@ pub trait TransactionalProducer: Clock {
     type Epoch: Epoch;
 
     fn begin(&self) -> Result<(), Refused>;
-    fn produce(&self, topic: &str, record: Outgoing<'_>) -> Result<(), Refused>;
+    /// `place` is the record's place among those of the transaction.
+    fn produce(&self, topic: &str, record: Outgoing<'_>, place: usize) -> Result<(), Refused>;
     /// Waits until the broker has answered for every record; what it refused fails the transaction at its next step.
     fn deliver(&self) -> Result<(), Refused>;
     fn send_offsets(&self, next_offsets: &TopicPartitionList, epoch: &Self::Epoch) -> Result<(), Refused>;
     fn commit(&self) -> Result<(), Refused>;
     /// Good also where the transaction had not begun.
     fn abort(&self) -> Result<(), Refused>;
+    /// Places of the records of this transaction that were refused for their size.
+    fn too_large(&self) -> Vec<usize>;
 }
 
 /// Repeats a call as long as its error says that it may be.
@@ -74,17 +81,47 @@ pub fn retriable(clock: &impl Clock, mut call: impl FnMut() -> Result<(), Refuse
     }
 }
 
-impl Clock for BaseProducer {}
+/// Takes note of the records that are too large; what else fails fails the transaction as a whole.
+#[derive(Default)]
+pub struct Deliveries {
+    too_large: Mutex<Vec<usize>>,
+}
 
-impl TransactionalProducer for BaseProducer {
+impl Deliveries {
+    fn refused(&self, place: usize, error: &KafkaError) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            self.too_large.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+        }
+    }
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
+        if let Err((error, _)) = result {
+            self.refused(place, error);
+        }
+    }
+}
+
+/// A producer by librdkafka.
+pub type TopicProducer = BaseProducer<Deliveries>;
+
+impl Clock for TopicProducer {}
+
+impl TransactionalProducer for TopicProducer {
     type Epoch = GroupEpoch;
 
     fn begin(&self) -> Result<(), Refused> {
+        self.context().too_large.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(self.begin_transaction()?)
     }
 
-    fn produce(&self, topic: &str, record: Outgoing<'_>) -> Result<(), Refused> {
-        let mut pending: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+    fn produce(&self, topic: &str, record: Outgoing<'_>, place: usize) -> Result<(), Refused> {
+        let mut pending: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(topic, place);
         if let Some(partition) = record.partition {
             pending = pending.partition(partition);
         }
@@ -108,7 +145,10 @@ impl TransactionalProducer for BaseProducer {
                     pending = back;
                     self.poll(Duration::from_millis(10));
                 }
-                Err((error, _)) => return Err(error.into()),
+                Err((error, _)) => {
+                    self.context().refused(place, &error);
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -150,6 +190,10 @@ impl TransactionalProducer for BaseProducer {
             result => Ok(result?),
         }
     }
+
+    fn too_large(&self) -> Vec<usize> {
+        self.context().too_large.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 fn classify(error: &KafkaError) -> Failure {
@@ -171,8 +215,7 @@ fn classify(error: &KafkaError) -> Failure {
             | RDKafkaErrorCode::InvalidProducerEpoch
             | RDKafkaErrorCode::Fatal,
         ) => Failure::Fenced,
-        // A record that no broker takes would be refused for ever.
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => Failure::Fatal,
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => Failure::TooLarge,
         _ if matches!(error, KafkaError::Transaction(cause) if cause.is_fatal()) => Failure::Fatal,
         _ => Failure::Again,
     }

@@ -90,6 +90,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The first offset of a partition and the one behind its last.
+    pub fn ends(&self, partition: i32) -> Result<(i64, i64), ScanError> {
+        let ends = self.consumer.fetch_watermarks(self.topic, partition, METADATA_TIMEOUT);
+        ends.map_err(|source| ScanError::Read { topic: self.topic.to_owned(), source })
+    }
+
     /// Every record of these partitions from `from` on, as it stands now.
     pub fn read(
         &self,

@@ -14,8 +14,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use super::client_config;
 use crate::config::Config;
 
-/// A record takes at most so much, as the dead letters' topic does.
-const MESSAGE_BYTES_MAX: &str = "10485760";
+/// A record takes at most so much: what came in compressed may be far larger than what its topic takes on the wire.
+const MESSAGE_BYTES_MAX: &str = "500000000";
 /// After this, what is not acknowledged counts as failed.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_mins(1);
 
@@ -79,6 +79,7 @@ impl Sender {
         client
             .set("enable.idempotence", "true")
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
+            .set("compression.type", "zstd")
             .set("message.timeout.ms", ACKNOWLEDGED_WITHIN.as_millis().to_string())
             .set("linger.ms", "5");
         let producer = client.create_with_context(Reports::default()).map_err(SendError::Client)?;

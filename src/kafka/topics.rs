@@ -116,10 +116,47 @@ impl Cleanup {
     }
 }
 
-/// Room for a dead letter: the largest record that can be refused, and what is said about it. Room for the rows of a job.
+/// Room for a dead letter: the largest record that is kept whole, and what is said about it. Room for the rows of a job,
+/// and for the largest piece of a state.
 const RECORD_BYTES_MAX: u64 = 10 * 1024 * 1024;
+/// Room for a batch of small records, as the producers make them.
+const BATCH_BYTES_MAX: u64 = 1_000_000;
+/// What a re-keyed event takes beside its value: its key, its headers and ours. With the default of
+/// `fold.value_bytes_max` it is as large as a broker's default allows.
+const BESIDE_VALUE_BYTES: u64 = 48_588;
+/// How much larger the topic of re-keyed events is created than it has to be: many headers are no reason for a letter.
+const HEADROOM_BYTES: u64 = 1024 * 1024;
+
+/// Largest record that each of our own topics has to take. None: the topic is somebody else's.
+pub fn record_bytes(topic: Topic, survey: &Survey, value_bytes_max: usize) -> Option<u64> {
+    match topic {
+        Topic::State | Topic::BulkJobs | Topic::DeadLetters => Some(RECORD_BYTES_MAX),
+        // Whatever an input lets in and the fold accepts; of what is compressed there, the broker says the smaller size.
+        Topic::Resolved => {
+            let inputs =
+                survey.iter().filter(|(topic, _)| !topic.own()).filter_map(|(_, found)| found.message_bytes_max);
+            let value = u64::try_from(value_bytes_max).unwrap_or(u64::MAX).saturating_add(BESIDE_VALUE_BYTES);
+            inputs.chain([value]).max()
+        }
+        Topic::Upserts | Topic::Outcomes | Topic::Catalogue | Topic::Notes => Some(BATCH_BYTES_MAX),
+        Topic::Registrations | Topic::Attendance | Topic::Polls | Topic::Reactions | Topic::Views | Topic::Sessions => {
+            None
+        }
+    }
+}
+
+/// The same setting for a topic that is created, where it differs from what the topic is made for anyway.
+pub fn created_bytes(topic: Topic, survey: &Survey, value_bytes_max: usize) -> Option<u64> {
+    let bytes = record_bytes(topic, survey, value_bytes_max).filter(|_| topic == Topic::Resolved);
+    bytes.map(|bytes| bytes.saturating_add(HEADROOM_BYTES).min(i32::MAX.unsigned_abs().into()))
+}
 
 impl Topic {
+    /// Whether Rollbook alone writes it.
+    pub fn own(self) -> bool {
+        !Self::CONSUMED.contains(&self) || self == Self::Resolved
+    }
+
     /// Whether partition *p* of it belongs to whoever owns partition *p* of the inputs.
     pub fn follows_inputs(self) -> bool {
         self.event_topic() || matches!(self, Self::State | Self::Upserts | Self::BulkJobs)
@@ -221,8 +258,8 @@ pub fn absent(topics: &Topics, survey: &Survey) -> Vec<(Topic, i32)> {
     Topic::ALL.into_iter().filter(|topic| !survey.contains_key(topic)).map(|topic| (topic, count(topic))).collect()
 }
 
-/// Everything that is wrong with the topics that exist.
-pub fn problems(topics: &Topics, survey: &Survey) -> Vec<TopicProblem> {
+/// Everything that is wrong with the topics that exist. `value_bytes_max` is the largest value that the fold accepts.
+pub fn problems(topics: &Topics, survey: &Survey, value_bytes_max: usize) -> Vec<TopicProblem> {
     let expected = partitions(topics, survey);
     let mut problems = Vec::new();
     for (topic, found) in survey {
@@ -242,14 +279,22 @@ pub fn problems(topics: &Topics, survey: &Survey) -> Vec<TopicProblem> {
             note(message, settings_remedy(name, &format!("cleanup.policy={wanted}")));
         }
         if let Some(bytes) = found.message_bytes_max
-            && matches!(topic, Topic::BulkJobs | Topic::DeadLetters)
-            && bytes < RECORD_BYTES_MAX
+            && let Some(needed) = record_bytes(*topic, survey, value_bytes_max).filter(|needed| bytes < *needed)
         {
-            let message = format!("takes records of {bytes} bytes, one may have {RECORD_BYTES_MAX}");
-            note(message, settings_remedy(name, &format!("max.message.bytes={RECORD_BYTES_MAX}")));
+            let message = format!("takes records of {bytes} bytes, one may have {needed}{}", whence(*topic));
+            note(message, settings_remedy(name, &format!("max.message.bytes={needed}")));
         }
     }
     problems
+}
+
+/// Why a record may be so large, where it does not go without saying.
+fn whence(topic: Topic) -> &'static str {
+    if topic == Topic::Resolved {
+        ": events that are re-keyed are as large as the inputs and fold.value_bytes_max allow"
+    } else {
+        ""
+    }
 }
 
 /// A compacted topic that is also deleted by age forgets members; events that are compacted lose all but the last.
@@ -286,6 +331,8 @@ fn partitions_remedy(topic: Topic, name: &str, partitions: i32) -> String {
 mod tests {
     use super::*;
 
+    const VALUE_BYTES_MAX: usize = 1_000_000;
+
     fn right() -> Survey {
         let topics = Topics::default();
         absent(&topics, &Survey::new())
@@ -300,7 +347,7 @@ mod tests {
     fn problems_after(change: impl FnOnce(&mut Survey)) -> Vec<String> {
         let mut survey = right();
         change(&mut survey);
-        problems(&Topics::default(), &survey).into_iter().map(|problem| problem.topic).collect()
+        problems(&Topics::default(), &survey, VALUE_BYTES_MAX).into_iter().map(|problem| problem.topic).collect()
     }
 
     #[test]
@@ -330,6 +377,34 @@ mod tests {
             survey.get_mut(&Topic::DeadLetters).unwrap().message_bytes_max = Some(1_048_588);
         });
         assert_eq!(wrong, ["polls", "views", "rollbook.state", "rollbook.bulk-jobs", "rollbook.dead-letters"]);
+    }
+
+    #[test]
+    fn what_the_inputs_let_in_our_own_topics_take() {
+        let small = |survey: &mut Survey| {
+            for found in survey.values_mut() {
+                found.message_bytes_max = Some(1_048_588);
+            }
+        };
+        let sized = problems_after(small);
+        assert_eq!(sized, ["rollbook.state", "rollbook.bulk-jobs", "rollbook.dead-letters"], "the broker's default");
+        let of_resolved = |survey: &Survey, value_bytes_max| {
+            let problems = problems(&Topics::default(), survey, value_bytes_max).into_iter();
+            problems.filter(|it| it.topic == "rollbook.resolved").map(|it| it.remedy).collect::<Vec<_>>()
+        };
+        let mut survey = right();
+        small(&mut survey);
+        assert_eq!(of_resolved(&survey, VALUE_BYTES_MAX), Vec::<String>::new());
+        let raised = of_resolved(&survey, 3_000_000).concat();
+        assert!(raised.ends_with("--add-config max.message.bytes=3048588"), "{raised}");
+        survey.get_mut(&Topic::Views).unwrap().message_bytes_max = Some(5_000_000);
+        let of_input = of_resolved(&survey, VALUE_BYTES_MAX).concat();
+        assert!(of_input.ends_with("--add-config max.message.bytes=5000000"), "{of_input}");
+        // One that is created has room for what is beside a value, and so for the next start.
+        let bytes = created_bytes(Topic::Resolved, &survey, VALUE_BYTES_MAX);
+        assert_eq!(bytes, Some(5_000_000 + HEADROOM_BYTES));
+        survey.get_mut(&Topic::Resolved).unwrap().message_bytes_max = bytes;
+        assert_eq!(of_resolved(&survey, VALUE_BYTES_MAX), Vec::<String>::new());
     }
 
     #[test]

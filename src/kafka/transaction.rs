@@ -8,20 +8,20 @@
 //! was away for longer than the transaction's timeout fences its producer when it is back. Who may write is decided
 //! by the group, which refuses the offsets of a former member whatever producer they come from.
 
-use std::ops::Range;
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::OwnedHeaders;
 use tracing::warn;
 
 use super::producer::{Failure, Refused, TransactionalProducer, retriable};
-use super::topics::Topic;
-use crate::avro::Writer;
+use super::sizes::{Sizes, Substitutes, TooLarge};
 use crate::config::Topics;
+
+pub use super::records::{Outgoing, Records};
 
 /// Pause before an aborted transaction is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -31,92 +31,6 @@ const EPOCH_PAUSE: Duration = Duration::from_millis(10);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Producers that one transaction may wear out. More is no outage: somebody else uses the transactional id.
 const PRODUCERS_MAX: u32 = 5;
-/// A record to write.
-#[derive(Default)]
-pub struct Outgoing<'a> {
-    /// None: by the key, as Java's default partitioner does.
-    pub partition: Option<i32>,
-    pub key: Option<&'a [u8]>,
-    /// None: a tombstone.
-    pub value: Option<&'a [u8]>,
-    pub timestamp: Option<i64>,
-    pub headers: Option<OwnedHeaders>,
-}
-
-/// The records of one transaction, keys and values end to end in one buffer: some hundred thousand records a second
-/// would otherwise be three allocations each, freed by another thread.
-#[derive(Default)]
-pub struct Records {
-    bytes: Writer,
-    records: Vec<Placed>,
-}
-
-/// A record by where it stands in the buffer.
-struct Placed {
-    topic: Topic,
-    partition: Option<i32>,
-    key: Option<Range<usize>>,
-    value: Option<Range<usize>>,
-    timestamp: Option<i64>,
-    headers: Option<OwnedHeaders>,
-}
-
-impl Records {
-    pub fn push(&mut self, topic: Topic, record: Outgoing<'_>) {
-        let mut place = |bytes: &[u8]| {
-            let start = self.bytes.0.len();
-            self.bytes.0.extend_from_slice(bytes);
-            start..self.bytes.0.len()
-        };
-        let (key, value) = (record.key.map(&mut place), record.value.map(&mut place));
-        let Outgoing { partition, timestamp, headers, .. } = record;
-        self.records.push(Placed { topic, partition, key, value, timestamp, headers });
-    }
-
-    /// A record that is written in place: `value` first, and then, unless it has taken back what it wrote, `key`.
-    pub fn write<T>(
-        &mut self,
-        (topic, partition): (Topic, i32),
-        value: impl FnOnce(&mut Writer) -> Option<T>,
-        key: impl FnOnce(&mut Writer),
-    ) -> Option<T> {
-        let start = self.bytes.0.len();
-        let Some(written) = value(&mut self.bytes) else {
-            self.bytes.0.truncate(start);
-            return None;
-        };
-        let end = self.bytes.0.len();
-        key(&mut self.bytes);
-        let (key, value) = (Some(end..self.bytes.0.len()), Some(start..end));
-        self.records.push(Placed { topic, partition: Some(partition), key, value, timestamp: None, headers: None });
-        Some(written)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Forgets the records and keeps the room, unless it is far more than these needed.
-    pub fn clear(&mut self) {
-        self.bytes.0.shrink_to(self.bytes.0.len().saturating_mul(ROOM_MAX));
-        self.bytes.0.clear();
-        self.records.shrink_to(self.records.len().saturating_mul(ROOM_MAX));
-        self.records.clear();
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (Topic, Outgoing<'_>)> {
-        let bytes = |range: &Option<Range<usize>>| self.bytes.0.get(range.clone()?);
-        self.records.iter().map(move |placed| {
-            let (key, value) = (bytes(&placed.key), bytes(&placed.value));
-            let Placed { partition, timestamp, headers, .. } = placed;
-            let (partition, timestamp, headers) = (*partition, *timestamp, headers.clone());
-            (placed.topic, Outgoing { partition, key, value, timestamp, headers })
-        })
-    }
-}
-
-/// Room that is kept for the next transaction, in multiples of what the last one needed.
-const ROOM_MAX: usize = 4;
 
 /// One transaction.
 pub struct Transaction<E> {
@@ -139,6 +53,7 @@ pub enum Committed {
     Done {
         took: Duration,
         aborts: u64,
+        too_large: Vec<TooLarge>,
     },
     /// The group gave the partitions to somebody else; nothing was written.
     MembershipLost,
@@ -177,7 +92,7 @@ impl<E: Epoch + Send + 'static> Committer<E> {
     pub fn start<P: TransactionalProducer<Epoch = E> + Send + 'static>(
         producer: P,
         renew: impl Fn() -> KafkaResult<Option<P>> + Send + 'static,
-        topics: Topics,
+        (topics, substitutes): (Topics, Box<Substitutes>),
         name: &str,
     ) -> std::io::Result<Self> {
         let (transactions, inbox) = sync_channel::<Transaction<E>>(1);
@@ -186,7 +101,7 @@ impl<E: Epoch + Send + 'static> Committer<E> {
             let mut producer = producer;
             for transaction in inbox {
                 let mut transaction = transaction;
-                let committed = commit(&mut producer, &renew, &topics, &mut transaction);
+                let committed = commit(&mut producer, &renew, (&topics, &*substitutes), &mut transaction);
                 // The loop closes the consumer when it has the result: nothing else may hold it then.
                 let Transaction { mut records, next_offsets: _, epoch } = transaction;
                 drop(epoch);
@@ -252,19 +167,20 @@ impl<E: Epoch + Send + 'static> Commits for Committer<E> {
 pub(crate) fn commit<P: TransactionalProducer>(
     producer: &mut P,
     renew: impl Fn() -> KafkaResult<Option<P>>,
-    topics: &Topics,
+    (topics, substitutes): (&Topics, &Substitutes),
     transaction: &mut Transaction<P::Epoch>,
 ) -> Committed {
     let started = producer.now();
     let (mut aborts, mut producers) = (0, 1);
+    let mut sizes = Sizes::default();
     loop {
-        let Err(refused) = attempt(producer, topics, transaction) else {
+        let Err(refused) = attempt(producer, topics, transaction, &sizes.apart) else {
             let took = producer.now().saturating_duration_since(started);
-            return Committed::Done { took, aborts };
+            return Committed::Done { took, aborts, too_large: sizes.too_large };
         };
         warn!(error = %refused.error, aborts, "transaction failed, aborting it");
         let Refused { failure, error } = match refused.failure {
-            Failure::Repeat | Failure::Again | Failure::EpochOver | Failure::MembershipLost => {
+            Failure::Repeat | Failure::Again | Failure::EpochOver | Failure::MembershipLost | Failure::TooLarge => {
                 match retriable(producer, || producer.abort()) {
                     Ok(()) => refused,
                     Err(refused) if refused.failure == Failure::Fenced => refused,
@@ -275,6 +191,12 @@ pub(crate) fn commit<P: TransactionalProducer>(
         };
         match failure {
             Failure::Repeat | Failure::Again => producer.sleep(RETRY_PAUSE),
+            Failure::TooLarge => {
+                let records = (topics, &mut transaction.records);
+                producer.sleep(sizes.mend(records, &producer.too_large(), |topic, record| {
+                    substitutes(topic, record, producer.wall_clock())
+                }));
+            }
             Failure::EpochOver if transaction.epoch.renew() => producer.sleep(EPOCH_PAUSE),
             Failure::EpochOver | Failure::MembershipLost => return Committed::MembershipLost,
             Failure::Fenced if producers < PRODUCERS_MAX => match renew() {
@@ -298,10 +220,34 @@ fn attempt<P: TransactionalProducer>(
     producer: &P,
     topics: &Topics,
     transaction: &Transaction<P::Epoch>,
+    apart: &BTreeSet<usize>,
+) -> Result<(), Refused> {
+    write(producer, topics, transaction, apart).map_err(|refused| {
+        let sized = matches!(refused.failure, Failure::Repeat | Failure::Again);
+        // What says so of the records may come behind another error, which is then its consequence.
+        if sized && !producer.too_large().is_empty() {
+            Refused { failure: Failure::TooLarge, ..refused }
+        } else {
+            refused
+        }
+    })
+}
+
+fn write<P: TransactionalProducer>(
+    producer: &P,
+    topics: &Topics,
+    transaction: &Transaction<P::Epoch>,
+    apart: &BTreeSet<usize>,
 ) -> Result<(), Refused> {
     retriable(producer, || producer.begin())?;
-    for (topic, record) in transaction.records.iter() {
-        producer.produce(topic.name(topics), record)?;
+    for (place, (topic, record)) in transaction.records.iter().enumerate() {
+        if apart.contains(&place) {
+            producer.deliver()?;
+            producer.produce(topic.name(topics), record, place)?;
+            producer.deliver()?;
+        } else {
+            producer.produce(topic.name(topics), record, place)?;
+        }
     }
     // The records stand in the log before the offsets are pending: whoever fetches these offsets as stable finds
     // every state that they answer for below the end of the changelog.
@@ -316,27 +262,34 @@ fn attempt<P: TransactionalProducer>(
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::mocking::MockCluster;
-    use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+    use rdkafka::producer::{DefaultProducerContext, Producer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{ClientConfig, Message};
 
     use super::*;
     use crate::kafka::member::GroupEpoch;
+    use crate::kafka::producer::{Deliveries, TopicProducer};
+    use crate::kafka::sizes::Substitute;
+    use crate::kafka::topics::Topic;
 
     const WITHIN: Duration = Duration::from_secs(20);
 
     fn cluster() -> (MockCluster<'static, DefaultProducerContext>, ClientConfig) {
         let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("state", 1, 1).unwrap();
+        for topic in ["state", "letters", "resolved"] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", cluster.bootstrap_servers());
         (cluster, client)
     }
 
-    fn producer(client: &ClientConfig) -> BaseProducer {
-        let producer: BaseProducer = client.clone().set("transactional.id", "one").create().unwrap();
+    fn producer(client: &ClientConfig) -> TopicProducer {
+        let mut client = client.clone();
+        client.set("transactional.id", "one").set("delivery.report.only.error", "true");
+        let producer: TopicProducer = client.create_with_context(Deliveries::default()).unwrap();
         producer.init_transactions(WITHIN).unwrap();
         producer
     }
@@ -346,7 +299,31 @@ mod tests {
     }
 
     fn topics() -> Topics {
-        Topics { state: "state".to_owned(), ..Topics::default() }
+        let [state, dead_letters, resolved] = ["state", "letters", "resolved"].map(str::to_owned);
+        Topics { resolved, state, dead_letters, ..Topics::default() }
+    }
+
+    /// A letter for whatever is not of the state.
+    fn substitutes() -> Box<Substitutes> {
+        Box::new(|topic, record, _| {
+            let value = [b"letter of ", record.value?].concat();
+            let about = "views".to_owned();
+            (topic != Topic::State).then_some(Substitute { key: None, value, headers: None, about })
+        })
+    }
+
+    fn committed(client: &ClientConfig, transaction: Transaction<GroupEpoch>) -> Committed {
+        let renew = client.clone();
+        let topics = (topics(), substitutes());
+        let renew = move || Ok(Some(producer(&renew)));
+        let mut committer = Committer::start(producer(client), renew, topics, "test").unwrap();
+        committer.send(transaction);
+        let mut turns = 0;
+        let committed = committer.wait(|| {
+            turns += 1;
+            assert!(turns < 60, "the transaction ends");
+        });
+        committed.expect("one was sent")
     }
 
     fn transaction(client: &ClientConfig) -> Transaction<GroupEpoch> {
@@ -362,8 +339,8 @@ mod tests {
         let (_cluster, client) = cluster();
         let producer = producer(&client);
         producer.begin_transaction().unwrap();
-        for _ in 0..100 {
-            TransactionalProducer::produce(&producer, "state", record()).unwrap();
+        for place in 0..100 {
+            TransactionalProducer::produce(&producer, "state", record(), place).unwrap();
         }
         let (ended, end) = sync_channel(1);
         thread::spawn(move || ended.send(TransactionalProducer::abort(&producer).is_ok()));
@@ -373,16 +350,51 @@ mod tests {
     #[test]
     fn a_fenced_producer_is_replaced_and_the_transaction_sent_again() {
         let (cluster, client) = cluster();
-        let first = producer(&client);
         cluster.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
-        let renew = client.clone();
-        let mut committer = Committer::start(first, move || Ok(Some(producer(&renew))), topics(), "test").unwrap();
-        committer.send(transaction(&client));
-        let mut turns = 0;
-        let committed = committer.wait(|| {
-            turns += 1;
-            assert!(turns < 60, "the transaction ends");
-        });
-        assert!(matches!(committed, Some(Committed::Done { aborts: 1, .. })), "{committed:?}");
+        let committed = committed(&client, transaction(&client));
+        assert!(matches!(committed, Committed::Done { aborts: 1, .. }), "{committed:?}");
+    }
+
+    /// Committed values of a topic, in order.
+    fn values(client: &ClientConfig, topic: &str) -> Vec<String> {
+        let mut client = client.clone();
+        client.set("group.id", "values").set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = client.create().unwrap();
+        let mut partition = TopicPartitionList::new();
+        partition.add_partition_offset(topic, 0, rdkafka::Offset::Beginning).unwrap();
+        consumer.assign(&partition).unwrap();
+        let records = std::iter::from_fn(|| consumer.poll(WITHIN).and_then(Result::ok));
+        records.map(|record| String::from_utf8(record.payload().unwrap().to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_record_that_no_broker_takes_has_a_letter_in_its_place_and_the_others_are_written() {
+        const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        let (cluster, client) = cluster();
+        let mut transaction = transaction(&client);
+        transaction.records.clear();
+        for value in ["first", "second"] {
+            transaction.records.push(Topic::Resolved, Outgoing { value: Some(value.as_bytes()), ..record() });
+        }
+        // Of the batch, and then of the first record alone.
+        cluster.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE]);
+        let committed = committed(&client, transaction);
+        let Committed::Done { aborts: 2.., too_large, .. } = &committed else { panic!("{committed:?}") };
+        assert_eq!(too_large, &[(Topic::Resolved, "views".to_owned())]);
+        // The mock cluster has no transactions that are aborted: what each attempt has sent stands there.
+        assert_eq!(values(&client, "resolved").last().map(String::as_str), Some("second"));
+        let letters = values(&client, "letters");
+        assert!(!letters.is_empty() && letters.iter().all(|letter| letter == "letter of first"), "{letters:?}");
+    }
+
+    #[test]
+    fn a_record_without_a_letter_waits_for_its_topics_setting() {
+        const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        let (cluster, client) = cluster();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[TOO_LARGE, TOO_LARGE, TOO_LARGE]);
+        let committed = committed(&client, transaction(&client));
+        let Committed::Done { aborts: 3.., too_large, .. } = &committed else { panic!("{committed:?}") };
+        assert!(too_large.is_empty());
+        assert_eq!(values(&client, "state"), ["value"]);
     }
 }

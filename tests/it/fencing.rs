@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 use rollbook::config::Config;
 use rollbook::kafka::member::GroupEpoch;
 use rollbook::kafka::membership::{Membership, Rebalance, leave};
+use rollbook::kafka::producer::TopicProducer;
 use rollbook::kafka::transaction::{Commits, Committed, Committer, Records, Transaction};
 use rollbook::kafka::{group_consumer, transactional_producer};
 
@@ -61,7 +62,8 @@ fn consumer_an_epoch_that_is_over_is_replaced_by_that_of_now() {
 
     let producer = transactional_producer(&config, &names.prefix, || false).expect("it starts").expect("it starts");
     let topics = config.topics.clone();
-    let mut committer = Committer::start(producer, || Ok(None), topics, "epoch").expect("a thread can be started");
+    let mut committer = Committer::start(producer, || Ok(None), (topics, Box::new(|_, _, _| None)), "epoch")
+        .expect("a thread can be started");
     let mut commits = |partition, group: Option<ConsumerGroupMetadata>, member| {
         let (records, next_offsets) = (Records::default(), offset(&names, partition));
         let group = group.expect("it has a group");
@@ -129,7 +131,7 @@ impl Drop for Member {
 }
 
 fn commit(
-    producer: &BaseProducer,
+    producer: &TopicProducer,
     names: &Names,
     partition: i32,
     group: &ConsumerGroupMetadata,

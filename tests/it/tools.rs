@@ -335,6 +335,7 @@ fn letter(stage: Stage, topic: &str, offset: i64, key: &str) -> DeadLetter {
         fields: Vec::new(),
         attempts: 1,
         at: 1_767_225_600_000,
+        cut: None,
     }
 }
 

@@ -1,12 +1,13 @@
 //! A dead letter as it stands on its topic, and reading them all.
 
+use rdkafka::message::Headers;
 use rdkafka::{Message, Offset};
 use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::cli::time;
 use crate::config::Config;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{Cut, DeadLetter};
 use crate::event::Millis;
 use crate::kafka::scan::{Next, ScanError, Scanner};
 
@@ -15,6 +16,8 @@ pub(super) struct Letter {
     pub(super) partition: i32,
     pub(super) offset: i64,
     pub(super) content: DeadLetter,
+    /// Why the rest of a cut record cannot be had. None: the record is whole, or nobody has asked for the rest.
+    pub(super) lost: Option<&'static str>,
 }
 
 /// The letters that `wanted` takes, by partition and offset.
@@ -25,7 +28,7 @@ pub(super) fn letters(config: &Config, wanted: impl Fn(&Letter) -> bool) -> Resu
         let (partition, offset) = (record.partition(), record.offset());
         match DeadLetter::decode(record.payload().unwrap_or_default()) {
             Ok(content) => {
-                let letter = Letter { partition, offset, content };
+                let letter = Letter { partition, offset, content, lost: None };
                 if wanted(&letter) {
                     letters.push(letter);
                 }
@@ -36,6 +39,46 @@ pub(super) fn letters(config: &Config, wanted: impl Fn(&Letter) -> bool) -> Resu
     })?;
     letters.sort_by_key(|letter| (letter.partition, letter.offset));
     Ok(letters)
+}
+
+/// Reads the records whole of which the letters hold the beginning, from where they stand.
+pub(super) fn complete(config: &Config, letters: &mut [Letter]) -> Result<(), ScanError> {
+    for letter in letters {
+        if let Some(cut) = letter.content.cut.take() {
+            letter.lost = read_whole(config, &mut letter.content, &cut)?.err();
+        }
+    }
+    Ok(())
+}
+
+fn read_whole(config: &Config, content: &mut DeadLetter, cut: &Cut) -> Result<Result<(), &'static str>, ScanError> {
+    const GONE: &str = "the letter holds its beginning alone, and its topic no longer has the record";
+    const OTHER: &str =
+        "the letter holds its beginning alone, and another record stands in its place: the topic was made anew";
+    let scanner = Scanner::new(config, &content.topic)?;
+    let (low, high) = scanner.ends(content.partition)?;
+    if !(low..high).contains(&content.offset) {
+        return Ok(Err(GONE));
+    }
+    let (wanted, mut found) = (content.offset, Err(GONE));
+    scanner.read([content.partition], Offset::Offset(wanted), |record| {
+        if record.offset() == wanted {
+            let value = record.payload().unwrap_or_default();
+            found = if Cut::of(value) == *cut { Ok(()) } else { Err(OTHER) };
+            if found.is_ok() {
+                content.key = record.key().map(<[u8]>::to_vec);
+                content.value = record.payload().map(<[u8]>::to_vec);
+                content.headers = headers(record);
+            }
+        }
+        Next::Enough
+    })?;
+    Ok(found)
+}
+
+fn headers(record: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = record.headers().into_iter().flat_map(Headers::iter);
+    headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }
 
 impl Letter {
@@ -92,6 +135,7 @@ impl Letter {
             "object": content.object,
             "external_id": content.external_id,
             "fields": content.fields,
+            "cut": content.cut.as_ref().map(|cut| json!({ "value_bytes": cut.value_bytes, "xxh3": cut.digest })),
             "source": {
                 "topic": content.topic,
                 "partition": content.partition,

@@ -5,7 +5,8 @@
 //! newest version is sent where it was refused, too, and nothing where it was delivered. Sending twice is harmless, as
 //! events and rows are idempotent; sending for ever is not, so each record counts its redrives in a header and is left
 //! alone at the bound. A record that was refused again has a letter for each time, all of which ask for the same: only
-//! the newest is sent, or every redrive would double what comes back.
+//! the newest is sent, or every redrive would double what comes back. Of a record that was too large for a letter the
+//! whole is read from where it stands, for as long as its topic keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use rdkafka::{Message, Offset};
 use serde_json::json;
 
 use super::filter::{Filter, Position};
-use super::letter::{Letter, letters};
+use super::letter::{Letter, complete, letters};
 use crate::cli::{Exit, print_json};
 use crate::config::Config;
 use crate::dead_letter::{REDRIVES_HEADER, Stage};
@@ -63,7 +64,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments, as_json: bool) -> anyh
     if let Some(unknown) = arguments.positions.iter().find(|at| !letters.iter().any(|letter| at.names(letter))) {
         return Err(anyhow!("no dead letter stands at `{unknown}`; nothing was sent"));
     }
-    let letters = newest_of_each(letters);
+    let mut letters = newest_of_each(letters);
+    complete(config, &mut letters)?;
     let newest = newest_rows(config, &letters)?;
     let newer = newer_letters(config, &letters, &newest)?;
     let rows = letters.iter().chain(&newer).filter(|letter| letter.content.stage == Stage::Sink);
@@ -104,6 +106,8 @@ fn record(letter: &Letter) -> impl Ord + use<'_> {
     let content = &letter.content;
     let headers = content.headers.iter().filter(|(key, _)| key != REDRIVES_HEADER).collect::<Vec<_>>();
     let row = (&content.object, &content.external_id, &content.fields);
+    let whole = content.cut.as_ref().map(|cut| (cut.value_bytes, &cut.digest));
+    let row = (row, whole);
     (&content.topic, &content.key, &content.value, content.timestamp, headers, row)
 }
 
@@ -120,7 +124,7 @@ type Versions = BTreeMap<RowKey, (i64, Option<Vec<u8>>)>;
 fn verdict<'a>(letter: &'a Letter, newest: &Versions, refused: &BTreeMap<RowAt, &'a Letter>) -> Verdict<'a> {
     let content = &letter.content;
     let chosen = match (content.stage, &content.object) {
-        (Stage::Fold, None) => Ok(letter),
+        (Stage::Fold, None) => letter.lost.map_or(Ok(letter), Err),
         (Stage::Fold, Some(_)) => Err("a row that was never written; it is derived again with its member"),
         (Stage::Sink, _) => match row_key(letter).and_then(|key| newest.get(&key)) {
             Some((offset, Some(_))) if *offset < content.offset => Ok(letter),
@@ -342,8 +346,9 @@ mod tests {
             fields: Vec::new(),
             attempts: 1,
             at: 0,
+            cut: None,
         };
-        Letter { partition: 0, offset: 0, content }
+        Letter { partition: 0, offset: 0, content, lost: None }
     }
 
     fn newest(offset: i64) -> Versions {

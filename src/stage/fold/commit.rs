@@ -200,6 +200,7 @@ impl Changes<'_> {
             fields: vec![refusal.field.to_owned()],
             attempts: 1,
             at: self.now,
+            cut: None,
         };
         self.tally.dead_letter(refusal.code());
         let value = letter.encode();

@@ -12,7 +12,7 @@ use crate::event::{EventKind, Headers as RecordHeaders, Millis};
 /// Kind of a re-keyed event: the topic does not tell it any more.
 pub const KIND_HEADER: &str = "rollbook.kind";
 /// Where a re-keyed event stood first: `topic/partition/offset`.
-const ORIGIN_HEADER: &str = "rollbook.origin";
+pub(super) const ORIGIN_HEADER: &str = "rollbook.origin";
 /// Kafka timestamp of the record as which a re-keyed event stood first, in milliseconds; absent where it had none. The
 /// re-keyed record has the time of its writing: with the first one's a broker could delete it before it is read.
 pub const FIRST_TIMESTAMP_HEADER: &str = "rollbook-first-timestamp";
@@ -30,13 +30,24 @@ impl<M: Message> MessageHeaders<'_, M> {
     /// By which an event is judged: the first record's timestamp. What other producers say in our header counts for
     /// nothing, so it is asked of re-keyed records alone; one of an earlier version has the first timestamp as its own.
     pub fn first_timestamp(&self, rekeyed: bool) -> Option<Millis> {
-        let said = || std::str::from_utf8(self.get(FIRST_TIMESTAMP_HEADER)?).ok()?.parse().ok();
-        let said = if rekeyed { said() } else { None };
+        let said = if rekeyed { self.0.headers().and_then(first_timestamp) } else { None };
         said.or_else(|| self.0.timestamp().to_millis())
     }
 }
 
-fn first<'h>(headers: &'h impl Headers, name: &str) -> Option<&'h [u8]> {
+/// What a re-keyed record says of the first one.
+pub(super) fn first_timestamp(headers: &impl Headers) -> Option<Millis> {
+    std::str::from_utf8(first(headers, FIRST_TIMESTAMP_HEADER)?).ok()?.parse().ok()
+}
+
+/// The headers of the record as which a re-keyed event stood first.
+pub(super) fn listed(headers: &impl Headers) -> Vec<(String, Option<Vec<u8>>)> {
+    const OURS: [&str; 3] = [KIND_HEADER, ORIGIN_HEADER, FIRST_TIMESTAMP_HEADER];
+    let own = headers.iter().filter(|header| !OURS.iter().any(|ours| header.key.eq_ignore_ascii_case(ours)));
+    own.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+}
+
+pub(super) fn first<'h>(headers: &'h impl Headers, name: &str) -> Option<&'h [u8]> {
     headers.iter().find(|header| header.key.eq_ignore_ascii_case(name))?.value
 }
 

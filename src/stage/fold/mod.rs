@@ -21,6 +21,7 @@ mod simulation;
 mod start;
 mod statements;
 pub mod tally;
+mod too_large;
 mod worker;
 
 pub use headers::{FIRST_TIMESTAMP_HEADER, KIND_HEADER};

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::Headers;
 use rdkafka::{Message, TopicPartitionList};
 use tracing::warn;
 
@@ -23,6 +23,7 @@ use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{carries_events, input_of, kind_of};
+use super::too_large::reason_header;
 use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
 
@@ -203,15 +204,15 @@ impl<M: Member> Worker<M> {
             fields: Vec::new(),
             attempts: 1,
             at: self.parts.member.wall_clock(),
+            cut: None,
         };
-        let reason = Header { key: "rollbook.reason", value: Some(refusal.reason.code()) };
-        let letter = Outgoing {
-            key: message.key(),
+        let record = Outgoing {
+            key: letter.record_key(),
             value: Some(&letter.encode()),
-            headers: Some(OwnedHeaders::new().insert(reason)),
+            headers: Some(reason_header(&letter.reason)),
             ..Outgoing::default()
         };
-        self.records.push(Topic::DeadLetters, letter);
+        self.records.push(Topic::DeadLetters, record);
     }
 
     /// Asks the registry for a schema, as long as it takes. What was folded before is committed first; the inputs

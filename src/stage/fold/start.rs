@@ -18,6 +18,7 @@ use crate::stage::catalogue::{CatalogueReader, Follower};
 use crate::store::Disk;
 use crate::store::disk::random_name;
 
+use super::too_large::substitute;
 use super::worker::{Worker, WorkerParts};
 use super::{Error, attempt};
 
@@ -74,7 +75,7 @@ fn worker(
         move || transactional_producer(&config, &transactional_id, || shutdown.requested())
     };
     let Some(first) = attempt("start transactions", producer())? else { return Ok(None) };
-    let committer = Committer::start(first, producer, config.topics.clone(), name)
+    let committer = Committer::start(first, producer, (config.topics.clone(), Box::new(substitute)), name)
         .map_err(|source| Error::Thread { name: name.to_owned(), source })?;
     let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
     let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();

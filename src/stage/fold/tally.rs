@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use tracing::warn;
 
-use crate::dead_letter::Stage;
+use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, Ignored, RefusalReason};
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
@@ -55,6 +55,17 @@ impl Tally {
 
     pub fn dead_letter(&mut self, code: &'static str) {
         *self.dead_letters.entry(code).or_default() += 1;
+    }
+
+    /// What was to be re-keyed from this input has become a dead letter. Of a letter that was cut nothing changes.
+    pub fn too_large(&mut self, topic: Topic, input: Option<Topic>) {
+        let Some(input) = input.filter(|_| topic == Topic::Resolved) else { return };
+        let counts = self.records.get_mut(index_of(input));
+        if let Some(rekeyed) = counts.and_then(|counts| counts.get_mut(RecordOutcome::Rerouted as usize)) {
+            *rekeyed = rekeyed.saturating_sub(1);
+        }
+        self.record(input, RecordOutcome::Refused);
+        self.dead_letter(RECORD_TOO_LARGE);
     }
 
     pub fn row(&mut self, object: Object, outcome: RowOutcome) {

@@ -329,9 +329,12 @@ impl<M: Member> Worker<M> {
     }
 
     fn committed(&mut self, result: Committed) -> Result<(), Error> {
-        let tally = std::mem::take(&mut self.committing);
+        let mut tally = std::mem::take(&mut self.committing);
         match result {
-            Committed::Done { took, aborts } => {
+            Committed::Done { took, aborts, too_large } => {
+                for (topic, about) in too_large {
+                    tally.too_large(topic, input_of(&about, &self.parts.config.topics));
+                }
                 let metrics = &self.parts.metrics;
                 metrics.commit_duration.observe(took.as_secs_f64());
                 metrics.commits(CommitResult::Committed).inc();

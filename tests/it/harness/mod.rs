@@ -49,5 +49,7 @@ pub use registry::{registry, url_at};
 pub use settings::Settings;
 pub use tap::Tap;
 pub use tls_front::TlsFront;
-pub use topics::{Names, PARTITIONS, Record, Writer, committed, create, names, partitions, read, write};
+pub use topics::{
+    Names, PARTITIONS, Record, Writer, alter, committed, create, delete_below, names, partitions, read, write,
+};
 pub use wait::{until, until_async};

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -104,6 +104,29 @@ pub fn create(client: &ClientConfig, topics: &[&str], partitions: i32, settings:
     }
 }
 
+/// Sets settings of a topic, in place of all that it was created with.
+#[track_caller]
+pub fn alter(client: &ClientConfig, topic: &str, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("the client's settings are right");
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let change = settings.iter().fold(change, |change, (name, value)| change.set(name, value));
+    let options = AdminOptions::new().operation_timeout(Some(ADMIN_WITHIN)).request_timeout(Some(ADMIN_WITHIN));
+    let results = block_on(async { admin.alter_configs(&[change], &options).await }).expect("the broker answers");
+    for result in results {
+        result.expect("the settings are right");
+    }
+}
+
+/// Deletes what stands below an offset, as retention does.
+#[track_caller]
+pub fn delete_below(client: &ClientConfig, topic: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("the client's settings are right");
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("the offset is valid");
+    let options = AdminOptions::new().operation_timeout(Some(ADMIN_WITHIN)).request_timeout(Some(ADMIN_WITHIN));
+    block_on(async { admin.delete_records(&below, &options).await }).expect("the broker deletes");
+}
+
 /// Writes records in order and returns partition and offset of each. Keys are spread as Java's producer does.
 #[track_caller]
 pub fn write(client: &ClientConfig, records: &[Record]) -> Vec<(i32, i64)> {
@@ -116,9 +139,11 @@ pub struct Writer(BaseProducer<Deliveries>);
 impl Writer {
     #[track_caller]
     pub fn new(client: &ClientConfig) -> Self {
-        let mut client = client.clone();
-        client.set("partitioner", "murmur2_random").set("linger.ms", "5").set("message.max.bytes", "4000000");
-        client.set("enable.idempotence", "true");
+        let mut settings = ClientConfig::new();
+        settings.set("linger.ms", "5").set("message.max.bytes", "4000000");
+        settings.extend(client.config_map().iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        settings.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
+        let client = settings;
         Self(client.create_with_context(Deliveries::default()).expect("the client's settings are right"))
     }
 

@@ -16,6 +16,7 @@ mod payload;
 mod redrive;
 mod rows_refused;
 mod secrets;
+mod sizes;
 mod state_on_disk;
 mod status;
 mod statuses;

@@ -122,7 +122,7 @@ impl TransactionalProducer for SimulatedProducer {
         Ok(())
     }
 
-    fn produce(&self, topic: &str, record: Outgoing<'_>) -> Result<(), Refused> {
+    fn produce(&self, topic: &str, record: Outgoing<'_>, _: usize) -> Result<(), Refused> {
         let partitions = self.kafka.broker().logs.topic(topic).count();
         let partitions = i32::try_from(partitions).expect("they are few");
         let key = record.key.unwrap_or_default();
@@ -179,6 +179,11 @@ impl TransactionalProducer for SimulatedProducer {
         self.request(|Broker { logs, .. }, _| logs.end(self.key(), false))?;
         self.lose_answer()
     }
+
+    /// The simulated broker takes records of any size.
+    fn too_large(&self) -> Vec<usize> {
+        Vec::new()
+    }
 }
 
 type Ended = Arc<Mutex<Option<(Committed, SimulatedProducer)>>>;
@@ -215,7 +220,7 @@ impl Commits for SimulatedCommitter {
             (self.kafka.clone(), self.id.clone(), self.topics.clone(), Arc::clone(&self.ended));
         self.kafka.turns.spawn(self.process, move || {
             let renew = || Ok(Some(SimulatedProducer::start(&kafka, &id)));
-            let committed = commit(&mut producer, renew, &topics, &mut transaction);
+            let committed = commit(&mut producer, renew, (&topics, &|_, _, _| None), &mut transaction);
             *ended.lock().expect("no holder of the lock panics") = Some((committed, producer));
         });
     }

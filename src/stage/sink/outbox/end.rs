@@ -114,6 +114,7 @@ fn dead_letter(source: Source, reason: Reason<'_>, now: Millis) -> DeadLetter {
         fields: reason.fields,
         attempts: 1,
         at: now,
+        cut: None,
     }
 }
 
