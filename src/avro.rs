@@ -48,6 +48,7 @@ embedded! {
     DEAD_LETTER = "dead_letter",
     BULK_JOB = "bulk_job",
     NOTE = "note",
+    BIRTH = "birth",
 }
 
 pub fn embed(name: &'static str, text: &'static str) -> Embedded {

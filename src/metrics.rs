@@ -18,6 +18,7 @@ use prometheus::{
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, RefusalReason};
+use crate::kafka::positions::Cause;
 use crate::kafka::topics::Topic;
 use crate::status::ignored::Samples;
 use crate::upsert::Object;
@@ -124,6 +125,9 @@ pub struct Metrics {
     commits: IntCounterVec,
     waiting: IntGaugeVec,
     restore_remaining: IntGaugeVec,
+    passed_over: IntCounterVec,
+    /// Members of the fold's group that are none of ours.
+    pub group_strangers: IntGauge,
     /// From the end of folding to the broker's acknowledgement of the transaction.
     pub commit_duration: Histogram,
     /// Unix time of the last commit that went through.
@@ -186,6 +190,8 @@ impl Metrics {
                 "Changelog records that an assigned partition still has to read.",
                 &["partition"],
             ),
+            passed_over: add.counters("offsets_passed_over_total", "Offsets never read, at most.", &["topic", "cause"]),
+            group_strangers: add.gauge("group_strangers", "Members of the fold's group that are none of Rollbook's."),
             commit_duration: add.histogram("commit_duration_seconds", "Duration of a commit.", KAFKA_SECONDS),
             last_commit_timestamp: add.timestamp(
                 "last_commit_timestamp_seconds",
@@ -228,6 +234,11 @@ impl Metrics {
             self.records_consumed.with_label_values(&[topic]);
             for outcome in RecordOutcome::ALL {
                 self.records.with_label_values(&[topic, outcome.name()]);
+            }
+        }
+        for topic in Topic::CONSUMED {
+            for cause in Cause::ALL {
+                self.passed_over(topic, cause);
             }
         }
         for reason in IgnoreReason::ALL {
@@ -289,6 +300,10 @@ impl Metrics {
 
     pub fn consumer_lag(&self, topic: Topic, partition: i32) -> IntGauge {
         self.consumer_lag.with_label_values(&[topic.label(), &partition.to_string()])
+    }
+
+    pub fn passed_over(&self, topic: Topic, cause: Cause) -> IntCounter {
+        self.passed_over.with_label_values(&[topic.label(), cause.name()])
     }
 
     pub fn restore_remaining(&self, partition: i32) -> IntGauge {

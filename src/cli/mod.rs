@@ -30,6 +30,7 @@ use crate::config::{Config, Invalid};
 use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
+use crate::stage::fold;
 use crate::store::DiskError;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -131,9 +132,11 @@ impl Exit {
         // A stage wraps what it failed of, so the whole chain is looked at.
         let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
         let disk = error.chain().find_map(|cause| cause.downcast_ref::<DiskError>());
+        let fold = error.chain().find_map(|cause| cause.downcast_ref::<fold::Error>());
         let settings = error.chain().any(<dyn std::error::Error>::is::<Invalid>)
             || matches!(admin, Some(AdminError::Problems(_)))
-            || disk.is_some_and(DiskError::of_settings);
+            || disk.is_some_and(DiskError::of_settings)
+            || fold.is_some_and(fold::Error::topics_are_wrong);
         if settings {
             Self::BadConfiguration
         } else if matches!(admin, Some(AdminError::Unreachable { .. }))

@@ -13,7 +13,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::changelog::{Changelog, Log, TopicLog};
 use super::client_config;
 use super::clock::Clock;
-use super::membership::{Lag, Membership, Rebalance, leave};
+use super::membership::{Lag, Membership, Rebalance, TopicPartition, leave};
+use super::positions::{Ends, log_ends, strangers};
+use super::topic_ids::{Described, describe};
 use super::transaction::{Commits, Committer, Epoch};
 use crate::config::Config;
 
@@ -48,6 +50,12 @@ pub trait Member: Clock {
     /// partitions; then it can be asked for the new one.
     fn epoch(&self, renewable: bool) -> Self::Epoch;
     fn cluster_id(&self) -> Option<String>;
+    /// Those of these topics that exist.
+    fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>>;
+    /// Starts and ends of logs, where a broker tells them.
+    fn log_ends(&self, partitions: &[TopicPartition]) -> KafkaResult<BTreeMap<TopicPartition, Ends>>;
+    /// Members of the group that are none of ours.
+    fn strangers(&self, config: &Config) -> KafkaResult<Vec<String>>;
     /// The end of a log, below which no transaction is open. None: no broker answers.
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64>;
     /// Reads a compacted topic's partitions from the given offsets on.
@@ -140,6 +148,19 @@ impl Member for GroupMember {
 
     fn cluster_id(&self) -> Option<String> {
         self.consumer.client().fetch_cluster_id(CALL_TIMEOUT)
+    }
+
+    fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>> {
+        describe(self.ends.client(), names, CALL_TIMEOUT)
+    }
+
+    fn log_ends(&self, partitions: &[TopicPartition]) -> KafkaResult<BTreeMap<TopicPartition, Ends>> {
+        log_ends(&self.ends, partitions, CALL_TIMEOUT)
+    }
+
+    fn strangers(&self, config: &Config) -> KafkaResult<Vec<String>> {
+        let group = format!("{}-fold", config.application);
+        strangers(&self.ends, (&group, &config.application), CALL_TIMEOUT)
     }
 
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {

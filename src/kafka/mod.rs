@@ -6,12 +6,14 @@ pub mod clock;
 pub mod member;
 pub mod membership;
 pub mod notes;
+pub mod positions;
 pub mod producer;
 mod records;
 pub mod registry;
 pub mod scan;
 pub mod send;
 pub mod sizes;
+pub mod topic_ids;
 pub mod topics;
 pub mod transaction;
 
@@ -40,14 +42,8 @@ pub const MESSAGE_BYTES_MAX: &str = "10485760";
 /// One try to reach the transaction coordinator.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest answer that a client takes from a broker, unless `kafka.properties` says otherwise. librdkafka takes it for the
-/// bound of what a batch may unpack to, too (confluentinc/librdkafka#5260): with its default of 100 MB a batch of a megabyte
-/// that unpacks to 60 MB is never read, since the room for it is tripled until it fits. A third of this is always enough;
-/// nothing is set aside for it.
-const RECEIVE_BYTES_MAX: u64 = 1_000_000_000;
-const RECEIVE_BYTES: &str = "receive.message.max.bytes";
-/// What is around the records of an answer.
-const RECEIVE_BYTES_BESIDE: u64 = 512;
+const METADATA_INTERVAL: &str = "topic.metadata.refresh.interval.ms";
+const METADATA_INTERVAL_MS: &str = "10000";
 
 /// Context of a consumer that reads to the ends: librdkafka reports every end as an error, which it is not.
 struct ToTheEnd;
@@ -71,12 +67,6 @@ pub fn client_config(config: &Config) -> ClientConfig {
     client.set("bootstrap.servers", &config.kafka.bootstrap);
     client.set("client.id", &config.application);
     client.set_log_level(RDKafkaLogLevel::Warning);
-    if client.get(RECEIVE_BYTES).is_none() {
-        let fetched = client.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or_default();
-        let bytes =
-            RECEIVE_BYTES_MAX.max(fetched.saturating_add(RECEIVE_BYTES_BESIDE)).min(i32::MAX.unsigned_abs().into());
-        client.set(RECEIVE_BYTES, bytes.to_string());
-    }
     client
 }
 
@@ -114,6 +104,10 @@ pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult
     // The default of a second stalls a drain whenever the local queue was full.
     client.set("fetch.queue.backoff.ms", "1");
     client.set("statistics.interval.ms", "1000");
+    // How soon a partition that was added, or a topic that was made anew, is noticed; the default is five minutes.
+    if client.get(METADATA_INTERVAL).is_none() {
+        client.set(METADATA_INTERVAL, METADATA_INTERVAL_MS);
+    }
     BaseConsumer::from_config_and_context(&client, Membership::default())
 }
 
@@ -148,22 +142,7 @@ pub fn transactional_producer(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-
-    #[test]
-    fn a_client_takes_what_a_batch_unpacks_to_and_what_the_file_says() {
-        let taken = |properties: &str| {
-            let text = format!("[kafka]\nbootstrap = \"broker:9092\"\n[kafka.properties]\n{properties}");
-            let config = Config::parse(&text, Path::new("."), &|_| None).unwrap();
-            let client = client_config(&config);
-            client.create_native_config().unwrap().get(RECEIVE_BYTES).unwrap()
-        };
-        assert_eq!(taken(""), "1000000000");
-        assert_eq!(taken("\"fetch.max.bytes\" = 1500000000"), "1500000512", "it is no less than what is fetched");
-        assert_eq!(taken("\"fetch.max.bytes\" = 1000\n\"receive.message.max.bytes\" = 5000"), "5000");
-    }
 
     #[test]
     fn tls_and_sasl_are_in_the_default_binary() {

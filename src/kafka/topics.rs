@@ -1,7 +1,8 @@
 //! The topics: what each is for, how it must be set up, creating the absent ones and refusing wrong ones.
 //!
-//! One instance owns partition *p* of every input, of the state and of the upserts, so these have the same number of
-//! partitions. A changelog that is deleted by age loses members; an event topic that is compacted loses events. Both
+//! Members are divided among the partitions of `rollbook.resolved`: whoever reads *p* of it owns *p* of the state, of the
+//! upserts and of the jobs, so these have the same number of partitions, and keep it. Inputs may have others, and may
+//! grow. A changelog that is deleted by age loses members; an event topic that is compacted loses events. Both
 //! are quiet and final, so a start on such topics is refused, with the command that mends it.
 
 use std::collections::BTreeMap;
@@ -167,6 +168,14 @@ impl Topic {
         Self::EVENTS.contains(&self)
     }
 
+    /// Topics that others write.
+    pub fn foreign(self) -> bool {
+        matches!(
+            self,
+            Self::Registrations | Self::Attendance | Self::Polls | Self::Reactions | Self::Views | Self::Sessions
+        )
+    }
+
     pub const EVENTS: [Self; 6] =
         [Self::Registrations, Self::Attendance, Self::Polls, Self::Reactions, Self::Views, Self::Resolved];
 
@@ -236,10 +245,12 @@ impl fmt::Display for TopicProblem {
     }
 }
 
-/// How many partitions the inputs have: the most that an existing one has, else the setting.
+/// Among how many partitions members are divided: those of `rollbook.resolved`, which never grows, or of what belongs to
+/// it. Before there is any: the most that an input has, else the setting.
 pub fn partitions(topics: &Topics, survey: &Survey) -> i32 {
-    let existing = Topic::EVENTS.iter().filter_map(|topic| survey.get(topic)).map(|found| found.partitions);
-    existing.max().unwrap_or(topics.partitions)
+    let of = |topic: &Topic| survey.get(topic).map(|found| found.partitions);
+    let own = [Topic::Resolved, Topic::State, Topic::Upserts, Topic::BulkJobs].iter().find_map(of);
+    own.or_else(|| Topic::EVENTS.iter().filter_map(of).max()).unwrap_or(topics.partitions)
 }
 
 /// Absent topics, with the number of partitions to create them with.
@@ -267,9 +278,9 @@ pub fn problems(topics: &Topics, survey: &Survey, value_bytes_max: usize) -> Vec
         let mut note = |message: String, remedy: String| {
             problems.push(TopicProblem { topic: name.to_owned(), message, remedy });
         };
-        if topic.follows_inputs() && found.partitions != expected {
-            let message = format!("has {} partitions, the inputs have {expected}", found.partitions);
-            note(message, partitions_remedy(*topic, name, expected));
+        if topic.follows_inputs() && !topic.foreign() && found.partitions != expected {
+            let message = format!("has {} partitions, members are divided among {expected}", found.partitions);
+            note(message, partitions_remedy(name));
         }
         if let Some(policy) = &found.cleanup_policy
             && !allowed(*topic, policy)
@@ -314,17 +325,8 @@ fn settings_remedy(name: &str, setting: &str) -> String {
     )
 }
 
-fn partitions_remedy(topic: Topic, name: &str, partitions: i32) -> String {
-    if topic.event_topic() {
-        // Records that then stand in another partition than their key's are re-keyed on the way.
-        return format!(
-            "kafka-topics.sh --bootstrap-server HOST:PORT --alter --topic {name} --partitions {partitions}"
-        );
-    }
-    format!(
-        "its records would be looked for in other partitions: stop Rollbook, kafka-topics.sh --bootstrap-server \
-         HOST:PORT --delete --topic {name}, and follow `Rebuilding the state` in deploy/runbook.md"
-    )
+fn partitions_remedy(name: &str) -> String {
+    format!("see `Partitions of Rollbook's own topics` in deploy/runbook.md; {name} must never grow")
 }
 
 #[cfg(test)]
@@ -370,13 +372,27 @@ mod tests {
     #[test]
     fn wrong_topics_are_all_reported_at_once() {
         let wrong = problems_after(|survey| {
-            survey.get_mut(&Topic::Polls).unwrap().partitions = 3;
+            survey.get_mut(&Topic::Upserts).unwrap().partitions = 3;
             survey.get_mut(&Topic::Views).unwrap().cleanup_policy = Some("compact".to_owned());
             survey.get_mut(&Topic::State).unwrap().cleanup_policy = Some("compact,delete".to_owned());
             survey.get_mut(&Topic::BulkJobs).unwrap().message_bytes_max = Some(1_048_588);
             survey.get_mut(&Topic::DeadLetters).unwrap().message_bytes_max = Some(1_048_588);
         });
-        assert_eq!(wrong, ["polls", "views", "rollbook.state", "rollbook.bulk-jobs", "rollbook.dead-letters"]);
+        let wanted = ["views", "rollbook.state", "rollbook.upserts", "rollbook.bulk-jobs", "rollbook.dead-letters"];
+        assert_eq!(wrong, wanted);
+    }
+
+    #[test]
+    fn inputs_may_grow_and_what_members_are_divided_among_does_not() {
+        let mut survey = right();
+        let before = partitions(&Topics::default(), &survey);
+        for (topic, found) in &mut survey {
+            found.partitions = if topic.foreign() { 2 * before } else { found.partitions };
+        }
+        assert_eq!(problems(&Topics::default(), &survey, 0), []);
+        assert_eq!(partitions(&Topics::default(), &survey), before);
+        survey.remove(&Topic::Resolved);
+        assert_eq!(partitions(&Topics::default(), &survey), before, "what belongs to it says so");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Aggregates stand by campaign, so that a change of the session catalogue finds a campaign's members without a
 //! scan of the rest.
 
+mod birth;
 mod blob;
 pub mod disk;
 pub mod folder;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 use crate::event::Event;
 
+pub use birth::{BIRTH_KEY, Birth, Folded};
 pub use disk::{BESIDE_BYTES, Disk, DiskError};
 pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key, write_piece_key};
 pub use shelf::{Identity, Marker, Shelf};

@@ -11,6 +11,7 @@ use crate::event::{Event, MemberKey, Millis, SalesforceId, SessionKey};
 use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
 use crate::upsert::Lane;
 
+use super::birth::{BIRTH_KEY, Birth};
 use super::disk::DiskError;
 use super::shelf::Shelf;
 use super::warm;
@@ -40,6 +41,8 @@ pub struct Partition {
     pieces: usize,
     /// Bytes of the blocks in memory.
     memory: usize,
+    /// What the states answer for. None: nothing of this version was committed yet.
+    pub birth: Option<Birth>,
     /// Where the changelog has been read to.
     pub restored_to: i64,
     /// Digest of the catalogue with which the rows of the states on disk were derived; 0: not known.
@@ -204,6 +207,10 @@ impl Partition {
 
     /// Takes one record of the changelog: what it holds is joined to what is known.
     pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+        if key == BIRTH_KEY {
+            self.birth = Some(Birth::decode(value)?);
+            return Ok(());
+        }
         let key = std::str::from_utf8(key).map_err(|_| RestoreError::Key)?;
         let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
         let piece = decode_piece(value)?;
@@ -253,6 +260,10 @@ impl Partition {
 
     /// Takes a tombstone of the changelog: the piece is as if it had never been.
     pub fn forget(&mut self, key: &[u8]) -> Result<(), RestoreError> {
+        if key == BIRTH_KEY {
+            self.birth = None;
+            return Ok(());
+        }
         let key = std::str::from_utf8(key).map_err(|_| RestoreError::Key)?;
         let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
         self.load(&member)?;

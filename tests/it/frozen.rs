@@ -90,7 +90,7 @@ fn plays(names: &Names) -> Vec<usize> {
         Ok(Piece::Member(_)) => None,
         Err(error) => panic!("the state topic holds something else: {error}"),
     };
-    harness::read(&harness::kafka().client(), &names.topics.state).into_iter().filter_map(known).collect()
+    harness::states(&harness::kafka().client(), &names.topics).into_iter().filter_map(known).collect()
 }
 
 fn plays_become(names: &Names, count: usize) {

@@ -21,6 +21,7 @@ mod kafka_broker;
 mod memory;
 mod metrics;
 mod pipeline;
+mod positions;
 mod properties;
 mod proxies;
 mod records;

@@ -26,6 +26,7 @@ const LABELS: &[&str] = &[
     "status",
     "lane",
     "end",
+    "cause",
 ];
 
 /// Base units, as the last part of a name (before `_total`).
@@ -39,6 +40,7 @@ const COUNTED: &[&str] = &[
     "rollbook_state_disk_failing",
     "rollbook_state_entries",
     "rollbook_assigned_partitions",
+    "rollbook_group_strangers",
     "rollbook_catalogue_sessions",
     "rollbook_salesforce_api_requests_used",
     "rollbook_salesforce_api_requests_limit",

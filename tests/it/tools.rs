@@ -211,14 +211,14 @@ fn wrong_topics_are_refused_all_at_once_with_the_command_that_mends_each() {
     let setup = Setup::new("wrong-topics");
     let client = kafka().client();
     harness::create(&client, &[&setup.topics.views], 3, &[("cleanup.policy", "compact")]);
-    harness::create(&client, &[&setup.topics.polls], 2, &[]);
+    harness::create(&client, &[&setup.topics.upserts], 2, &[("cleanup.policy", "compact")]);
     harness::create(&client, &[&setup.topics.state], 3, &[("cleanup.policy", "delete")]);
     harness::create(&client, &[&setup.topics.dead_letters], 1, &[("max.message.bytes", "1000")]);
     let (code, stdout, stderr) = setup.run(&["topics", "create"]);
     assert_eq!((code, stdout.lines().count()), (78, Topic::ALL.len() - 4), "the absent ones are created: {stdout}");
     for remedy in [
         format!("--entity-name {} --add-config cleanup.policy=delete", setup.topics.views),
-        format!("--topic {} --partitions 3", setup.topics.polls),
+        format!("`Partitions of Rollbook's own topics` in deploy/runbook.md; {}", setup.topics.upserts),
         format!("--entity-name {} --add-config cleanup.policy=compact", setup.topics.state),
         format!("--entity-name {} --add-config max.message.bytes=10485760", setup.topics.dead_letters),
     ] {

@@ -2,8 +2,9 @@
 //!
 //! Taking over, in this order: the offsets that are committed and stable (a predecessor's pending transaction is
 //! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end,
-//! and the session catalogue to its end; then the inputs flow. The order matters: states or statements read before the
-//! offsets were stable could miss a predecessor's last commit.
+//! and the session catalogue to its end; then the places are settled where reading goes on (see `positions`), and the
+//! inputs flow. The order matters: states or statements read before the offsets were stable could miss a predecessor's
+//! last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +14,8 @@ use tracing::{info, warn};
 
 use crate::kafka::member::Member;
 use crate::kafka::membership::TopicPartition;
-use crate::kafka::topics::Topic;
 use crate::store::{DiskError, RestoreError};
 
-use super::inputs::{carries_events, input_of};
 use super::progress::RestoreProgress;
 use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
@@ -32,10 +31,11 @@ const CATALOGUE_PAUSE: Duration = Duration::from_millis(5);
 
 impl<M: Member> Worker<M> {
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        let owned = self.event_partitions(partitions)?;
+        let owned = self.owned_by(partitions);
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         self.saving.retain(&owned);
+        self.positions.clear();
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
         self.parts.catalogue_follower.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
@@ -72,27 +72,18 @@ impl<M: Member> Worker<M> {
         Ok(())
     }
 
-    /// The partitions of the event topics: all of them or none for each number.
-    pub(super) fn event_partitions(&self, partitions: &[TopicPartition]) -> Result<BTreeSet<i32>, Error> {
-        let topics = &self.parts.config.topics;
-        let mut by_input: BTreeMap<Topic, BTreeSet<i32>> = BTreeMap::new();
-        for (topic, partition) in partitions {
-            if let Some(input) = input_of(topic, topics).filter(|input| carries_events(*input)) {
-                by_input.entry(input).or_default().insert(*partition);
-            }
-        }
-        let owned: BTreeSet<i32> = by_input.values().flatten().copied().collect();
-        for input in Topic::CONSUMED.into_iter().filter(|input| carries_events(*input)) {
-            let of_input = by_input.get(&input);
-            if let Some(partition) = owned.iter().find(|partition| !of_input.is_some_and(|of| of.contains(partition))) {
-                return Err(Error::Partitions { topic: input.name(topics).to_owned(), partition: *partition });
-            }
-        }
-        Ok(owned)
+    /// Whoever reads `rollbook.resolved` *p* owns the states of *p*. What is read in *p* of other inputs may be somebody
+    /// else's: they need not have the same number of partitions, and `range` divides each topic for itself.
+    pub(super) fn owned_by(&self, partitions: &[TopicPartition]) -> BTreeSet<i32> {
+        let resolved = &self.parts.config.topics.resolved;
+        partitions.iter().filter(|(topic, _)| topic == resolved).map(|(_, partition)| *partition).collect()
     }
 
     /// Where to resume: committed and stable, else the beginning. None: the shutdown came first.
-    pub(super) fn stable_offsets(&self, partitions: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
+    pub(super) fn stable_offsets(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<Option<TopicPartitionList>, Error> {
         let mut wanted = TopicPartitionList::new();
         for (topic, partition) in partitions {
             wanted.add_partition(topic, *partition);
@@ -111,6 +102,7 @@ impl<M: Member> Worker<M> {
                 return Ok(None);
             }
         };
+        self.take_over(&offsets);
         for (topic, partition) in partitions {
             let mut element = offsets.find_partition(topic, *partition).expect("every partition asked for is answered");
             if !matches!(element.offset(), Offset::Offset(_)) {
@@ -140,7 +132,7 @@ impl<M: Member> Worker<M> {
             }
         }
         if read_back {
-            if self.parts.catalogue_follower.caught_up() {
+            if self.parts.catalogue_follower.caught_up() && self.settle()? {
                 self.resume()?;
             }
             return Ok(self.restoring.is_none());
@@ -198,7 +190,7 @@ impl<M: Member> Worker<M> {
             }
         }
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;
-        attempt("resume partitions", self.parts.member.resume(&assignment))?;
+        attempt("resume partitions", self.parts.member.resume(&self.readable(&assignment)))?;
         let took = self.progress.end();
         let (records, pieces) = (self.progress.records(), self.store.pieces());
         info!(thread = %self.parts.name, records, pieces, seconds = took.as_secs_f64(), "states read back, folding");
@@ -220,11 +212,11 @@ impl<M: Member> Worker<M> {
         self.reading_back.clear();
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();
-        for partition in std::mem::take(&mut self.assigned) {
-            for input in Topic::CONSUMED {
-                self.parts.metrics.forget_partition(input, partition);
-            }
+        self.assigned.clear();
+        for (input, partition) in self.next_offsets.assigned() {
+            self.parts.metrics.forget_partition(input, partition);
         }
+        self.positions.clear();
         self.report_assigned();
         self.next_offsets.clear();
         self.parts.health.ready(false, "no partitions are assigned");

@@ -36,7 +36,7 @@ impl<M: Member> Worker<M> {
             self.unassign(&kept)?;
             gained.append(&mut kept);
         }
-        let owned = self.event_partitions(&[kept.as_slice(), gained.as_slice()].concat())?;
+        let owned = self.owned_by(&[kept.as_slice(), gained.as_slice()].concat());
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         let Some(offsets) = self.offsets_of(&gained)? else { return Ok(()) };
@@ -45,7 +45,7 @@ impl<M: Member> Worker<M> {
         (self.lost, self.skipped) = (false, false);
         attempt("take over partitions", self.parts.member.incremental_assign(&offsets))?;
         attempt("pause partitions", self.parts.member.pause(&offsets))?;
-        self.reading_back.extend(self.event_partitions(&gained)?);
+        self.reading_back.extend(self.owned_by(&gained));
         self.assigned = owned;
         self.report_assigned();
         self.read_back()
@@ -53,7 +53,7 @@ impl<M: Member> Worker<M> {
 
     /// Commits what was folded and lets these partitions go.
     pub(super) fn give_up(&mut self, revoked: &[TopicPartition]) -> Result<(), Error> {
-        let numbers = self.event_partitions(revoked)?;
+        let numbers = self.owned_by(revoked);
         info!(thread = %self.parts.name, partitions = ?numbers, "partitions revoked");
         self.saving.hurry_for(&numbers);
         self.flush()?;
@@ -61,6 +61,7 @@ impl<M: Member> Worker<M> {
             if let Some(input) = input_of(topic, &self.parts.config.topics) {
                 self.next_offsets.give_up(input, *partition);
                 self.parts.metrics.forget_partition(input, *partition);
+                self.positions.give_up(input, *partition);
             }
         }
         let stays = |partition: &i32| !numbers.contains(partition);
@@ -96,7 +97,7 @@ impl<M: Member> Worker<M> {
     }
 
     /// None: the shutdown came first.
-    fn offsets_of(&self, gained: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
+    fn offsets_of(&mut self, gained: &[TopicPartition]) -> Result<Option<TopicPartitionList>, Error> {
         if gained.is_empty() { Ok(Some(TopicPartitionList::new())) } else { self.stable_offsets(gained) }
     }
 }

@@ -8,11 +8,13 @@
 
 mod assignment;
 pub mod commit;
+mod gap;
 mod headers;
 mod incremental;
 mod inputs;
 #[cfg(test)]
 mod lane_tests;
+mod positions;
 mod progress;
 mod record;
 mod saving;
@@ -43,9 +45,15 @@ pub enum Error {
     )]
     Transaction(#[source] KafkaError),
     #[error(
-        "partition {partition} was assigned for some inputs and not for `{topic}`; hint: all event topics need the same number of partitions"
+        "the states of partition {partition} are gone: the group's offsets say that they were born, and `{topic}` holds nothing of it\n  \
+         hint: going on would write small numbers over large ones; see `Rebuilding the state` in deploy/runbook.md"
     )]
-    Partitions { topic: String, partition: i32 },
+    StateWiped { topic: String, partition: i32 },
+    #[error(
+        "the states were born among {born} partitions, and `{topic}` has {found}: members would be looked for where they are not\n  \
+         hint: see `Partitions of Rollbook's own topics` in deploy/runbook.md"
+    )]
+    Born { topic: String, born: i32, found: i32 },
     #[error(
         "record of `{topic}` partition {partition} cannot be restored; hint: the topic holds what this version did not write"
     )]
@@ -56,6 +64,13 @@ pub enum Error {
     Disk(#[from] DiskError),
     #[error("thread `{name}` cannot be started")]
     Thread { name: String, source: std::io::Error },
+}
+
+impl Error {
+    /// Whether the topics are wrong, so that another start would find the same.
+    pub fn topics_are_wrong(&self) -> bool {
+        matches!(self, Self::StateWiped { .. } | Self::Born { .. })
+    }
 }
 
 /// Names the call that failed.

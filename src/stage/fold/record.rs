@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use rdkafka::Message;
 use rdkafka::message::Headers;
-use rdkafka::{Message, TopicPartitionList};
 use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, REDRIVES_HEADER, Stage};
@@ -22,7 +22,7 @@ use crate::store::DiskError;
 use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
-use super::inputs::{carries_events, input_of, kind_of};
+use super::inputs::{input_of, kind_of};
 use super::too_large::reason_header;
 use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
@@ -136,9 +136,10 @@ impl<M: Member> Worker<M> {
         let key = event.member.bytes();
         let home = route::partition(&key, self.parts.partitions);
         let first_timestamp = MessageHeaders(message).first_timestamp(input == Topic::Resolved);
-        // The payload decides whose event it is; a key that says otherwise is none.
+        // The payload decides whose event it is; a key that says otherwise is none. The home may be somebody else's also
+        // where this partition is ours: inputs need not have the same number of partitions.
         let keyed = message.key() == Some(key.as_slice());
-        if !keyed || home != message.partition() {
+        if !keyed || home != message.partition() || !self.owns(home) {
             self.reroute(message, (home, first_timestamp), event);
             self.tally.record(input, RecordOutcome::Rerouted);
             return;
@@ -237,15 +238,7 @@ impl<M: Member> Worker<M> {
         self.parts.metrics.waiting(Dependency::Registry).set(1);
         let learned = self.ask_until_answered(id);
         self.parts.metrics.waiting(Dependency::Registry).set(0);
-        // Those whose states are being read back stay paused until they are.
-        let mut read_back = TopicPartitionList::new();
-        for element in assignment.elements() {
-            let events = input_of(element.topic(), &self.parts.config.topics).is_some_and(carries_events);
-            if !events || !self.reading_back.contains(&element.partition()) {
-                read_back.add_partition(element.topic(), element.partition());
-            }
-        }
-        attempt("resume partitions", self.parts.member.resume(&read_back))?;
+        attempt("resume partitions", self.parts.member.resume(&self.readable(&assignment)))?;
         Ok(if learned? { Progress::Done } else { Progress::Left })
     }
 

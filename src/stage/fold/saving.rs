@@ -71,6 +71,11 @@ impl Saving {
         !self.snapshots.is_empty()
     }
 
+    /// Partitions of which the commit that is being made carries a snapshot.
+    pub fn pending(&self) -> impl Iterator<Item = i32> {
+        self.snapshots.iter().map(|pending| pending.partition)
+    }
+
     /// Nothing was committed, so that nothing shows who owns the partitions.
     pub fn unproven(&mut self) {
         self.snapshots.iter_mut().for_each(|pending| pending.marker = None);
@@ -316,7 +321,7 @@ impl<M: Member> Worker<M> {
         if self.restoring.is_some() {
             self.parts.health.ready(false, "states are read back");
         } else if !self.lost && !self.assigned.is_empty() {
-            attempt("resume partitions", self.parts.member.resume(&assignment))?;
+            attempt("resume partitions", self.parts.member.resume(&self.readable(&assignment)))?;
             self.parts.health.ready(true, "");
         }
         Ok(())

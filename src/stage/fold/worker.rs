@@ -23,6 +23,7 @@ use crate::store::{Disk, Store};
 
 use super::commit::Changes;
 use super::inputs::{NextOffsets, input_of};
+use super::positions::Positions;
 use super::progress::RestoreProgress;
 use super::record::Progress;
 use super::saving::Saving;
@@ -52,7 +53,7 @@ const UNKNOWN_KEPT: Duration = Duration::from_secs(5);
 pub struct WorkerParts<M: Member> {
     pub name: String,
     pub config: Arc<Config>,
-    /// Of every topic that carries events.
+    /// Among which members are divided: those of `rollbook.resolved`.
     pub partitions: i32,
     pub member: Arc<M>,
     pub committer: M::Committer,
@@ -85,6 +86,7 @@ pub struct Worker<M: Member> {
     /// folded until then: the states are gone, and offsets must not move over what was folded into them.
     pub(super) lost: bool,
     pub(super) next_offsets: NextOffsets,
+    pub(super) positions: Positions,
     /// Dead letters, re-keyed events and catalogue records of the next commit.
     pub(super) records: Records,
     pub(super) tally: Tally,
@@ -121,6 +123,7 @@ impl<M: Member> Worker<M> {
             starts_over: 0,
             lost: false,
             next_offsets: NextOffsets::default(),
+            positions: Positions::default(),
             records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),
@@ -164,6 +167,7 @@ impl<M: Member> Worker<M> {
                 self.commit()?;
             }
             self.make_room()?;
+            self.look()?;
             if self.since(self.unknown_forgotten) >= UNKNOWN_KEPT {
                 self.unknown_forgotten = self.parts.member.now();
                 self.decoder.forget_unknown();
@@ -310,7 +314,7 @@ impl<M: Member> Worker<M> {
         }
         self.take_snapshots();
         let moved = self.next_offsets.moved();
-        let next_offsets = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
+        let next_offsets = self.stamped_offsets(&mut records)?;
         self.committing = std::mem::take(&mut self.tally);
         self.statements.commit();
         self.last_commit = self.parts.member.now();
@@ -381,6 +385,7 @@ impl<M: Member> Worker<M> {
         self.restoring = None;
         self.taking_over = false;
         self.reading_back.clear();
+        self.positions.clear();
         self.parts.health.ready(false, "the consumer group is joined again");
         self.forget_uncommitted();
     }

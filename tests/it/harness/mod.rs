@@ -32,6 +32,7 @@ pub mod place;
 mod process;
 mod registry;
 pub mod settings;
+mod surgery;
 mod tap;
 mod tls;
 mod tls_front;
@@ -47,9 +48,10 @@ pub use place::run as folder;
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
 pub use settings::Settings;
+pub use surgery::{delete_group, delete_topic, grow, remake};
 pub use tap::Tap;
 pub use tls_front::TlsFront;
 pub use topics::{
-    Names, PARTITIONS, Record, Writer, alter, committed, create, delete_below, names, partitions, read, write,
+    Names, PARTITIONS, Record, Writer, alter, committed, create, delete_below, names, partitions, read, states, write,
 };
 pub use wait::{until, until_async};

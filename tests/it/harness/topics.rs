@@ -14,6 +14,7 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use rollbook::config::Topics;
+use rollbook::store::BIRTH_KEY;
 
 use super::http::block_on;
 use super::wait;
@@ -22,6 +23,14 @@ const ADMIN_WITHIN: Duration = Duration::from_secs(30);
 /// A broker that was killed takes a while to come back.
 const WRITE_WITHIN: Duration = Duration::from_secs(90);
 const READ_WITHIN: Duration = Duration::from_mins(1);
+
+/// The states' records of members, without what says of partitions how far they were folded.
+#[track_caller]
+pub fn states(client: &ClientConfig, topics: &Topics) -> Vec<Record> {
+    let mut records = read(client, &topics.state);
+    records.retain(|record| record.key.as_deref() != Some(BIRTH_KEY));
+    records
+}
 
 /// Partitions of a test's topics.
 pub const PARTITIONS: i32 = 2;

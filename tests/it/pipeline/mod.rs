@@ -13,6 +13,7 @@ mod instances;
 mod login;
 mod outages;
 mod payload;
+mod positions;
 mod redrive;
 mod rows_refused;
 mod secrets;

@@ -46,6 +46,10 @@ impl ConsumerGroup {
         self.named
     }
 
+    pub fn hear_of_partitions(&mut self) {
+        self.changed = true;
+    }
+
     pub fn leave(&mut self, member: u64) {
         self.changed |= self.members.remove(&member).is_some();
     }

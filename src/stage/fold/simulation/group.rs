@@ -50,6 +50,13 @@ impl Group {
         member
     }
 
+    /// Its leader has seen that there are more partitions.
+    pub fn hear_of_partitions(&mut self, now: Duration) {
+        if !self.members.is_empty() {
+            self.rebalancing.get_or_insert(now);
+        }
+    }
+
     pub fn leave(&mut self, member: u64, now: Duration) {
         if self.members.remove(&member).is_some() {
             self.rebalancing.get_or_insert(now);

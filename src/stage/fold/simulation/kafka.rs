@@ -40,7 +40,7 @@ pub struct Broker {
 pub struct Kafka {
     pub turns: Arc<Turns>,
     broker: Arc<Mutex<Broker>>,
-    inputs: Arc<Vec<TopicPartition>>,
+    inputs: Arc<Mutex<Vec<TopicPartition>>>,
 }
 
 impl Kafka {
@@ -51,15 +51,26 @@ impl Kafka {
         }
         let of = |input: Topic| (0..partitions).map(move |partition| (input.name(topics).to_owned(), partition));
         let inputs = Topic::CONSUMED.into_iter().flat_map(of).collect();
-        Self { turns, broker: Arc::new(Mutex::new(broker)), inputs: Arc::new(inputs) }
+        Self { turns, broker: Arc::new(Mutex::new(broker)), inputs: Arc::new(Mutex::new(inputs)) }
     }
 
     pub fn broker(&self) -> MutexGuard<'_, Broker> {
         self.broker.lock().expect("no holder of the lock panics")
     }
 
-    pub fn inputs(&self) -> &[TopicPartition] {
-        &self.inputs
+    pub fn inputs(&self) -> Vec<TopicPartition> {
+        self.inputs.lock().expect("no holder of the lock panics").clone()
+    }
+
+    /// One more partition, of which the group hears.
+    pub fn grow(&self, topic: &str) {
+        let mut broker = self.broker();
+        let mut inputs = self.inputs.lock().expect("no holder of the lock panics");
+        let partitions = i32::try_from(inputs.iter().filter(|(name, _)| name == topic).count()).expect("they are few");
+        inputs.push((topic.to_owned(), partitions));
+        broker.logs.create(topic, partitions + 1);
+        broker.group.hear_of_partitions(self.turns.now());
+        broker.consumers.hear_of_partitions();
     }
 
     /// A call: the turn may end, the caller may die, and the broker goes on a little.
@@ -71,8 +82,9 @@ impl Kafka {
         if self.turns.chance(40) {
             self.turns.random(|rng| logs.tick(now, rng));
         }
-        group.tick(now, |process| self.turns.process(process), &self.inputs);
-        consumers.tick(now, |process| self.turns.process(process), &self.inputs);
+        let inputs = self.inputs();
+        group.tick(now, |process| self.turns.process(process), &inputs);
+        consumers.tick(now, |process| self.turns.process(process), &inputs);
     }
 
     /// A call that is not answered now and then.

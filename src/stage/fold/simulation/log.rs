@@ -32,11 +32,22 @@ pub struct Partition {
     /// First offset of each transaction that is open here.
     open: BTreeMap<u64, i64>,
     aborted: BTreeSet<u64>,
+    /// What is below was deleted; the verdict knows it all the same.
+    start: i64,
 }
 
 impl Partition {
     pub fn end(&self) -> i64 {
         i64::try_from(self.entries.len()).expect("a history is short")
+    }
+
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// As retention does.
+    pub fn delete_below(&mut self, offset: i64) {
+        self.start = self.start.max(offset);
     }
 
     pub fn stable_end(&self) -> i64 {
@@ -53,7 +64,7 @@ impl Partition {
 
     /// The first committed record from an offset on, with its offset.
     pub fn read(&self, from: i64) -> Option<(i64, &Entry)> {
-        (from.max(0)..self.stable_end()).find_map(|offset| Some((offset, self.committed(offset)?)))
+        (from.max(self.start)..self.stable_end()).find_map(|offset| Some((offset, self.committed(offset)?)))
     }
 
     fn committed(&self, offset: i64) -> Option<&Entry> {
@@ -91,7 +102,7 @@ struct Open {
     number: u64,
     began: Duration,
     partitions: BTreeSet<TopicPartition>,
-    offsets: BTreeMap<TopicPartition, i64>,
+    offsets: BTreeMap<TopicPartition, (i64, String)>,
 }
 
 /// One that is decided and not written everywhere.
@@ -120,14 +131,16 @@ pub struct Logs {
     producers: BTreeMap<String, Producer>,
     closing: Vec<(String, Closing)>,
     transactions: u64,
-    /// Of the fold's group.
-    pub offsets: BTreeMap<TopicPartition, i64>,
+    /// Of the fold's group, with their metadata.
+    pub offsets: BTreeMap<TopicPartition, (i64, String)>,
+    /// The same, as its members committed them.
+    pub own_offsets: BTreeMap<TopicPartition, i64>,
 }
 
 impl Logs {
     pub fn create(&mut self, topic: &str, partitions: i32) {
         for partition in 0..partitions {
-            self.partitions.insert((topic.to_owned(), partition), Partition::default());
+            self.partitions.entry((topic.to_owned(), partition)).or_default();
         }
     }
 
@@ -200,7 +213,7 @@ impl Logs {
         &mut self,
         (id, epoch): (&str, u32),
         now: Duration,
-        offsets: Vec<(TopicPartition, i64)>,
+        offsets: Vec<(TopicPartition, (i64, String))>,
     ) -> Result<(), ProducerError> {
         self.open(id, epoch, now)?.offsets.extend(offsets);
         Ok(())
@@ -252,6 +265,7 @@ impl Logs {
         } else {
             let offsets = std::mem::take(&mut transaction.offsets);
             if commits {
+                self.own_offsets.extend(offsets.iter().map(|(partition, (offset, _))| (partition.clone(), *offset)));
                 self.offsets.extend(offsets);
             }
         }

@@ -14,6 +14,8 @@ use crate::config::{Config, GroupProtocol};
 use crate::kafka::changelog::Changelog;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{Lag, Rebalance, TopicPartition, listed};
+use crate::kafka::positions::Ends;
+use crate::kafka::topic_ids::Described;
 use crate::kafka::transaction::Epoch;
 
 use super::consumer_group::Told;
@@ -349,8 +351,12 @@ impl Member for SimulatedMember {
             if broker.logs.unstable(&partition) {
                 return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnstableOffsetCommit));
             }
-            let offset = broker.logs.offsets.get(&partition).map_or(Offset::Invalid, |offset| Offset::Offset(*offset));
+            let committed = broker.logs.offsets.get(&partition);
+            let offset = committed.map_or(Offset::Invalid, |(offset, _)| Offset::Offset(*offset));
             offsets.add_partition_offset(&partition.0, partition.1, offset)?;
+            if let Some((_, metadata)) = committed {
+                offsets.find_partition(&partition.0, partition.1).expect("it is there").set_metadata(metadata);
+            }
         }
         Ok(offsets)
     }
@@ -371,6 +377,31 @@ impl Member for SimulatedMember {
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {
         self.kafka.question().ok()?;
         Some(self.kafka.broker().logs.partition(topic, partition).stable_end())
+    }
+
+    fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>> {
+        self.kafka.question()?;
+        let broker = self.kafka.broker();
+        let partitions = |name: &str| i32::try_from(broker.logs.topic(name).count()).expect("they are few");
+        let described = |name: &&str| {
+            ((*name).to_owned(), Described { id: Some(format!("id-of-{name}")), partitions: partitions(name) })
+        };
+        Ok(names.iter().map(described).collect())
+    }
+
+    fn log_ends(&self, partitions: &[TopicPartition]) -> KafkaResult<BTreeMap<TopicPartition, Ends>> {
+        self.kafka.question()?;
+        let mut broker = self.kafka.broker();
+        let ends = |partition: &TopicPartition| {
+            let log = broker.logs.partition(&partition.0, partition.1);
+            (partition.clone(), Ends { start: log.start(), end: log.stable_end() })
+        };
+        Ok(partitions.iter().map(ends).collect())
+    }
+
+    fn strangers(&self, _: &Config) -> KafkaResult<Vec<String>> {
+        self.kafka.question()?;
+        Ok(Vec::new())
     }
 
     fn changelog(&self, _: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<SimulatedLog>> {

@@ -27,11 +27,12 @@ use rdkafka::error::KafkaError;
 
 use crate::config::{Config, GroupProtocol};
 use crate::http::Health;
+use crate::kafka::positions::Cause;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;
 use crate::stage::catalogue::CatalogueReader;
-use crate::store::Disk;
+use crate::store::{BIRTH_KEY, Disk};
 
 use super::Error;
 use super::worker::{Worker, WorkerParts};
@@ -87,7 +88,7 @@ impl History {
     fn happen(&mut self) {
         let turns = Arc::clone(&self.kafka.turns);
         let slot = turns.random(|rng| rng.usize(..SLOTS));
-        match turns.random(|rng| rng.u8(..20)) {
+        match turns.random(|rng| rng.u8(..23)) {
             0..6 => self.send(),
             6..10 => self.start(slot),
             10..13 => self.change(slot, |turns, process| {
@@ -107,6 +108,9 @@ impl History {
                 self.kafka.broker().away_until = turns.now() + away;
             }
             17 => self.compact(),
+            18 => self.commit_as_a_stranger(),
+            19 => self.delete_what_was_read(),
+            20 => self.grow(),
             _ => turns.sleep(turns.random(|rng| Duration::from_millis(rng.u64(1..400)))),
         }
         turns.sleep(turns.random(|rng| Duration::from_micros(rng.u64(1..100_000))));
@@ -121,6 +125,12 @@ impl History {
                 known if rng.u8(..6) == 0 => self.sent[rng.usize(..known)].clone(),
                 _ => feed::record(rng, number, at),
             });
+            // What an input's new partitions get is where members do not belong.
+            let topic = sent.input.name(&self.config.topics);
+            let partitions = self.kafka.broker().logs.topic(topic).count();
+            let strays = partitions > 2 && sent.input != Topic::Sessions && turns.chance(30);
+            let sent =
+                if strays { Sent { partition: i32::try_from(partitions).unwrap_or(1) - 1, ..sent } } else { sent };
             self.kafka.append(sent.input.name(&self.config.topics), sent.partition, sent.entry.clone());
             self.sent.push(sent);
         }
@@ -139,6 +149,41 @@ impl History {
             for partition in 0..PARTITIONS {
                 self.kafka.broker().logs.partition(topic.name(topics), partition).compact();
             }
+        }
+    }
+
+    /// Somebody commits all of a partition to the fold's group. Before there are births nobody can tell it from what
+    /// was committed before there were.
+    fn commit_as_a_stranger(&self) {
+        let inputs = self.kafka.inputs();
+        let partition = inputs[self.kafka.turns.random(|rng| rng.usize(..inputs.len()))].clone();
+        let logs = &mut self.kafka.broker().logs;
+        let states = logs.topic(&self.config.topics.state);
+        let born = states.filter(|(_, log)| log.all().any(|(_, entry)| entry.key.as_deref() == Some(BIRTH_KEY)));
+        if born.count() == usize::try_from(PARTITIONS).expect("it is positive") && !logs.unstable(&partition) {
+            seen(Seen::ForeignCommit);
+            let end = logs.partition(&partition.0, partition.1).stable_end();
+            logs.offsets.insert(partition, (end, String::new()));
+        }
+    }
+
+    /// Retention deletes what was folded.
+    fn delete_what_was_read(&self) {
+        let logs = &mut self.kafka.broker().logs;
+        for ((topic, partition), offset) in logs.own_offsets.clone() {
+            if self.kafka.turns.chance(50) {
+                seen(Seen::LogStartMoved);
+                logs.partition(&topic, partition).delete_below(offset);
+            }
+        }
+    }
+
+    /// An input gets one more partition.
+    fn grow(&self) {
+        let input = Topic::EVENTS[self.kafka.turns.random(|rng| rng.usize(..Topic::EVENTS.len() - 1))];
+        if self.kafka.inputs().len() < Topic::CONSUMED.len() * 3 {
+            seen(Seen::Grown);
+            self.kafka.grow(input.name(&self.config.topics));
         }
     }
 
@@ -245,7 +290,7 @@ impl History {
             && self.kafka.inputs().iter().all(|(topic, partition)| {
                 let logs = broker.logs.topic(topic);
                 let newest = logs.filter(|(number, _)| number == partition).filter_map(|(_, log)| log.all().last());
-                let committed = broker.logs.offsets.get(&(topic.clone(), *partition)).copied().unwrap_or(0);
+                let committed = broker.logs.own_offsets.get(&(topic.clone(), *partition)).copied().unwrap_or(0);
                 newest.map(|(offset, _)| offset + 1).all(|end| committed >= end)
             })
     }
@@ -292,6 +337,9 @@ impl Process {
             config: self.config,
         });
         let ended = worker.run();
+        for (input, cause) in Topic::CONSUMED.into_iter().flat_map(|input| Cause::ALL.map(|cause| (input, cause))) {
+            assert_eq!(metrics.passed_over(input, cause).get(), 0, "{input:?} {cause:?}: nothing was lost");
+        }
         seen_often(Seen::Evicted, metrics.state_evicted.get());
         seen_often(Seen::WarmDisk, metrics.state_loaded.get());
         // An exit that says why; the place is started again.

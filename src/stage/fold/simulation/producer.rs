@@ -152,7 +152,7 @@ impl TransactionalProducer for SimulatedProducer {
         let elements = next_offsets.elements();
         let offsets = elements.iter().filter_map(|element| {
             let Offset::Offset(offset) = element.offset() else { return None };
-            Some(((element.topic().to_owned(), element.partition()), offset))
+            Some(((element.topic().to_owned(), element.partition()), (offset, element.metadata().to_owned())))
         });
         let offsets: Vec<_> = offsets.collect();
         self.request(|broker, now| {

@@ -15,9 +15,12 @@ pub enum Seen {
     WarmDisk,
     TornDisk,
     Evicted,
+    ForeignCommit,
+    Grown,
+    LogStartMoved,
 }
 
-const ALL: [Seen; 11] = [
+const ALL: [Seen; 14] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -29,6 +32,9 @@ const ALL: [Seen; 11] = [
     Seen::WarmDisk,
     Seen::TornDisk,
     Seen::Evicted,
+    Seen::ForeignCommit,
+    Seen::Grown,
+    Seen::LogStartMoved,
 ];
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

@@ -1,0 +1,371 @@
+//! Positions against the logs: settled when partitions are taken over, and looked after while they are read.
+//!
+//! Between the states and the inputs stands this room: it decides where each partition is read on, refuses states that
+//! are gone or of another number of partitions, and sees to it that nothing is passed over without a word. Everything
+//! that it finds while running it settles by taking the partitions over anew, so that there is one place that decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use tracing::{error, info, warn};
+
+use crate::kafka::member::Member;
+use crate::kafka::membership::{TopicPartition, listed};
+use crate::kafka::positions::{Cause, Committed, Ends, Stamp, committed};
+use crate::kafka::topic_ids::Described;
+use crate::kafka::topics::Topic;
+use crate::kafka::transaction::{Outgoing, Records};
+use crate::store::{BIRTH_KEY, Birth, Folded};
+
+use super::gap::{Gap, Place, resume_at};
+use super::inputs::{Jump, input_of};
+use super::worker::Worker;
+use super::{Error, attempt};
+
+/// Between two looks at the logs: a gap is noticed within 30 seconds, and the questions cost a few milliseconds.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Pause before a question is asked again that was not answered.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Positions {
+    /// Taken over and not settled yet, with what the group has of them.
+    taken: BTreeMap<(Topic, i32), Option<Committed>>,
+    /// As of the last time that partitions were settled.
+    ids: BTreeMap<Topic, Option<String>>,
+    /// Not read on until somebody has acknowledged what was passed over.
+    held: BTreeSet<(Topic, i32)>,
+    /// Read to beyond their logs' ends, at the last look.
+    beyond: BTreeSet<(Topic, i32)>,
+    asked: Option<Instant>,
+    looked: Option<Instant>,
+    /// Members of our group that are none of ours, as they were last said.
+    strangers: Vec<String>,
+}
+
+impl Positions {
+    /// Nothing is owned.
+    pub fn clear(&mut self) {
+        self.taken.clear();
+        self.held.clear();
+        self.asked = None;
+    }
+
+    pub fn give_up(&mut self, input: Topic, partition: i32) {
+        self.taken.remove(&(input, partition));
+        self.held.remove(&(input, partition));
+    }
+
+    fn waits(&self, input: Topic, partition: i32) -> bool {
+        self.taken.contains_key(&(input, partition)) || self.held.contains(&(input, partition))
+    }
+
+    fn id(&self, input: Topic) -> Option<&str> {
+        self.ids.get(&input)?.as_deref()
+    }
+}
+
+/// Where a partition is read on.
+struct Settled {
+    input: Topic,
+    partition: i32,
+    from: i64,
+    gap: Option<Gap>,
+}
+
+impl<M: Member> Worker<M> {
+    /// Whether the states of a partition are here, whole.
+    pub(super) fn owns(&self, home: i32) -> bool {
+        self.assigned.contains(&home) && !self.reading_back.contains(&home)
+    }
+
+    /// Those of these partitions that may be read.
+    pub(super) fn readable(&self, assignment: &TopicPartitionList) -> TopicPartitionList {
+        let mut readable = TopicPartitionList::new();
+        for (topic, partition) in listed(assignment) {
+            if input_of(&topic, &self.parts.config.topics).is_none_or(|input| !self.positions.waits(input, partition)) {
+                readable.add_partition(&topic, partition);
+            }
+        }
+        readable
+    }
+
+    /// Remembers what the group has of partitions that are taken over.
+    pub(super) fn take_over(&mut self, offsets: &TopicPartitionList) {
+        let mut committed = committed(offsets);
+        for partition in listed(offsets) {
+            if let Some(input) = input_of(&partition.0, &self.parts.config.topics) {
+                self.positions.taken.insert((input, partition.1), committed.remove(&partition));
+            }
+        }
+    }
+
+    /// Decides where the partitions are read on that were taken over; their states have been read back. False: Kafka does
+    /// not answer yet.
+    pub(super) fn settle(&mut self) -> Result<bool, Error> {
+        if self.positions.asked.is_some_and(|asked| self.since(asked) < ASK_INTERVAL) {
+            return Ok(false);
+        }
+        self.positions.asked = Some(self.parts.member.now());
+        self.refuse_lost_states()?;
+        if self.unborn() && !self.reading_back.is_empty() {
+            match self.others_born() {
+                Ok(None) => {}
+                Ok(Some(born)) => return Err(self.born_among(born)),
+                Err(error) => {
+                    warn!(error = %error, "committed offsets are waited for");
+                    return Ok(false);
+                }
+            }
+        }
+        let settled = match self.ask_and_decide() {
+            Ok(Some(settled)) => settled,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                warn!(error = %error, "the ends of the inputs are waited for");
+                return Ok(false);
+            }
+        };
+        for Settled { input, partition, from, gap } in settled {
+            self.next_offsets.start_at(input, partition, from);
+            self.positions.taken.remove(&(input, partition));
+            if let Some(gap) = gap {
+                self.gap(input, partition, from, gap);
+            }
+        }
+        self.positions.asked = None;
+        self.positions.looked = Some(self.parts.member.now());
+        Ok(true)
+    }
+
+    /// States that are gone, or that were divided otherwise.
+    fn refuse_lost_states(&mut self) -> Result<(), Error> {
+        let found = self.parts.partitions;
+        for partition in self.reading_back.clone() {
+            let committed = self.positions.taken.get(&(Topic::Resolved, partition));
+            let said = committed.and_then(|it| it.as_ref()?.stamp.as_ref()?.born);
+            match (self.store.partition(partition).birth.as_ref().map(|birth| birth.partitions), said) {
+                (Some(born), _) | (_, Some(born)) if born != found => return Err(self.born_among(born)),
+                (None, Some(_)) => {
+                    let topic = self.parts.config.topics.state.clone();
+                    return Err(Error::StateWiped { topic, partition });
+                }
+                (Some(_) | None, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn born_among(&self, born: i32) -> Error {
+        Error::Born { topic: self.parts.config.topics.resolved.clone(), born, found: self.parts.partitions }
+    }
+
+    /// States of partitions that were never taken over here say the same, where they were born.
+    fn others_born(&self) -> KafkaResult<Option<i32>> {
+        let (resolved, found) = (&self.parts.config.topics.resolved, self.parts.partitions);
+        let mut all = TopicPartitionList::new();
+        for partition in 0..found {
+            all.add_partition(resolved, partition);
+        }
+        let offsets = committed(&self.parts.member.committed_offsets(all)?);
+        let born = offsets.into_values().filter_map(|committed| committed.stamp?.born);
+        Ok(born.into_iter().find(|born| *born != found))
+    }
+
+    /// None: a log has no ends now.
+    fn ask_and_decide(&mut self) -> KafkaResult<Option<Vec<Settled>>> {
+        let topics = &self.parts.config.topics;
+        let name = |(input, partition): &(Topic, i32)| (input.name(topics).to_owned(), *partition);
+        let taken: Vec<TopicPartition> = self.positions.taken.keys().map(name).collect();
+        let ids = self.describe()?.into_iter().map(|(input, described)| (input, described.id));
+        let found = self.parts.member.log_ends(&taken)?;
+        let ends: Option<Vec<Ends>> = taken.iter().map(|place| found.get(place).copied()).collect();
+        let Some(ends) = ends else { return Ok(None) };
+        self.positions.ids = ids.collect();
+        let unborn = self.unborn();
+        let taken: Vec<(Topic, i32)> = self.positions.taken.keys().copied().collect();
+        let mut decided = Vec::new();
+        for ((input, partition), ends) in taken.into_iter().zip(ends) {
+            let (from, gap) = self.decide((input, partition), ends, unborn);
+            let committed = self.positions.taken.get(&(input, partition)).and_then(Option::as_ref);
+            if from != committed.map_or(ends.start, |committed| committed.offset) {
+                self.parts.member.seek(input.name(&self.parts.config.topics), partition, from)?;
+            }
+            decided.push(Settled { input, partition, from, gap });
+        }
+        Ok(Some(decided))
+    }
+
+    fn decide(&mut self, (input, partition): (Topic, i32), ends: Ends, unborn: bool) -> (i64, Option<Gap>) {
+        let owned = self.assigned.contains(&partition);
+        let birth = if owned { self.store.partition(partition).birth.as_ref() } else { None };
+        let place = Place {
+            folded: birth.and_then(|birth| birth.inputs.get(input.name(&self.parts.config.topics))),
+            committed: self.positions.taken.get(&(input, partition)).and_then(Option::as_ref),
+            unborn: if owned { birth.is_none() } else { unborn },
+            topic_id: self.positions.id(input),
+            ends,
+        };
+        resume_at(&place)
+    }
+
+    /// Whether the states here were never committed by a version that has births.
+    fn unborn(&mut self) -> bool {
+        let assigned = self.assigned.clone();
+        !assigned.is_empty() && assigned.iter().all(|partition| self.store.partition(*partition).birth.is_none())
+    }
+
+    fn describe(&self) -> KafkaResult<BTreeMap<Topic, Described>> {
+        let topics = &self.parts.config.topics;
+        let names = Topic::CONSUMED.map(|input| input.name(topics));
+        let mut found = self.parts.member.topics(&names)?;
+        Ok(Topic::CONSUMED.into_iter().filter_map(|input| Some((input, found.remove(input.name(topics))?))).collect())
+    }
+
+    /// What moved, for a commit; and, for the same commit, what the states of these partitions then answer for.
+    pub(super) fn stamped_offsets(&mut self, records: &mut Records) -> Result<TopicPartitionList, Error> {
+        let config = Arc::clone(&self.parts.config);
+        let moved = self.next_offsets.says_something();
+        let list = attempt("list the offsets of a commit", self.next_offsets.take(&config.topics))?;
+        // A snapshot's marker may move beyond the last birth of its partition: it gets one behind the marker.
+        let mut births: BTreeSet<i32> = self.saving.pending().collect();
+        if moved {
+            births.extend(list.elements().iter().map(TopicPartitionListElem::partition));
+        }
+        for partition in births.into_iter().filter(|partition| self.owns(*partition)).collect::<Vec<_>>() {
+            let birth = self.birth(partition);
+            let (key, value) = (Some(BIRTH_KEY), birth.encode());
+            let record = Outgoing { partition: Some(partition), key, value: Some(&value), ..Outgoing::default() };
+            records.push(Topic::State, record);
+            self.store.partition(partition).birth = Some(birth);
+        }
+        for mut element in list.elements() {
+            let (Some(input), partition) = (input_of(element.topic(), &config.topics), element.partition()) else {
+                continue;
+            };
+            let born = input == Topic::Resolved && self.store.partition(partition).birth.is_some();
+            let topic_id = self.positions.id(input).map(str::to_owned);
+            element.set_metadata(Stamp { topic_id, born: born.then_some(self.parts.partitions) }.to_text());
+        }
+        Ok(list)
+    }
+
+    fn birth(&mut self, partition: i32) -> Birth {
+        let mut birth = self.store.partition(partition).birth.clone().unwrap_or_default();
+        birth.partitions = self.parts.partitions;
+        for (input, _, next_offset) in self.next_offsets.positions().filter(|(_, of, _)| *of == partition) {
+            let folded = Folded { topic_id: self.positions.id(input).map(str::to_owned), next_offset };
+            birth.inputs.insert(input.name(&self.parts.config.topics).to_owned(), folded);
+        }
+        birth
+    }
+
+    /// Now and then compares what is read with what stands in the logs.
+    pub(super) fn look(&mut self) -> Result<(), Error> {
+        let due = self.positions.looked.is_some_and(|looked| self.since(looked) >= LOOK_INTERVAL);
+        if !due || self.lost || self.taking_over || self.restoring.is_some() || self.parts.member.rebalance_pending() {
+            return Ok(());
+        }
+        self.positions.looked = Some(self.parts.member.now());
+        match self.compare() {
+            Ok(false) => Ok(()),
+            Ok(true) => self.take_over_anew(),
+            Err(error) => {
+                warn!(thread = %self.parts.name, error = %error, "the ends of the inputs are not known");
+                Ok(())
+            }
+        }
+    }
+
+    /// True where the partitions are to be taken over anew.
+    fn compare(&mut self) -> KafkaResult<bool> {
+        let found = self.describe()?;
+        let config = Arc::clone(&self.parts.config);
+        let positions: Vec<(Topic, i32, i64)> = self.next_offsets.positions().collect();
+        let place = |(input, partition, _): &(Topic, i32, i64)| (input.name(&config.topics).to_owned(), *partition);
+        let ends = self.parts.member.log_ends(&positions.iter().map(place).collect::<Vec<_>>())?;
+        let start = |input: Topic, partition| {
+            ends.get(&(input.name(&config.topics).to_owned(), partition)).map(|ends| ends.start)
+        };
+        for Jump { input, partition, from, to } in self.next_offsets.take_jumps() {
+            // What stands in the log and did not come is a mark of a transaction, or was compacted away.
+            if let Some(start) = start(input, partition).filter(|start| *start > from) {
+                let position = self.next_offsets.position(input, partition).unwrap_or(to);
+                let gap = Gap { cause: Cause::BelowLogStart, passed_over: start.min(to) - from };
+                self.gap(input, partition, position, gap);
+            }
+        }
+        let mut beyond = BTreeSet::new();
+        for (input, partition, position) in &positions {
+            let Some(ends) = ends.get(&place(&(*input, *partition, 0))) else { continue };
+            if ends.start > *position {
+                let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start - position };
+                self.gap(*input, *partition, ends.start, gap);
+            }
+            if ends.end < *position {
+                beyond.insert((*input, *partition));
+            }
+        }
+        // Said twice, it is no answer of a broker that is about to catch up.
+        let shorter = self.positions.beyond.intersection(&beyond).next().is_some();
+        self.positions.beyond = beyond;
+        self.look_for_strangers();
+        let other = |(input, described): (&Topic, &Described)| {
+            let (before, now) = (self.positions.id(*input), described.id.as_deref());
+            before.is_some() && now.is_some() && before != now
+        };
+        Ok(shorter || found.iter().any(other))
+    }
+
+    /// A member of our group that is none of ours takes partitions away, and reads for nobody.
+    fn look_for_strangers(&mut self) {
+        if self.incremental() {
+            // These groups are not described to librdkafka; what such a member commits is noticed all the same.
+            return;
+        }
+        let Ok(strangers) = self.parts.member.strangers(&self.parts.config) else { return };
+        self.parts.metrics.group_strangers.set(i64::try_from(strangers.len()).unwrap_or(i64::MAX));
+        if strangers != self.positions.strangers {
+            if strangers.is_empty() {
+                info!("no other application is a member of the fold's group any more");
+            } else {
+                let members = strangers.join(", ");
+                error!(members, "another application is a member of the fold's group; what it is assigned waits");
+            }
+            self.positions.strangers = strangers;
+        }
+    }
+
+    /// Commits what was folded, and takes everything over once more.
+    fn take_over_anew(&mut self) -> Result<(), Error> {
+        warn!(thread = %self.parts.name, "an input is not what it was; its partitions are taken over anew");
+        self.flush()?;
+        if self.lost {
+            return Ok(());
+        }
+        self.starts_over += 1;
+        if self.incremental() {
+            self.skipped = true;
+            return self.gain(&[]);
+        }
+        let assignment = attempt("list the assignment", self.parts.member.assignment())?;
+        self.assign(&listed(&assignment))
+    }
+
+    /// Something was passed over, or nearly: it is counted and said, and the partition's place is committed.
+    fn gap(&mut self, input: Topic, partition: i32, from: i64, gap: Gap) {
+        let Gap { cause, passed_over } = gap;
+        self.parts.metrics.passed_over(input, cause).inc_by(passed_over.unsigned_abs());
+        let (topic, cause_name) = (input.name(&self.parts.config.topics), cause.name());
+        if cause.loses() {
+            error!(topic, partition, cause = cause_name, passed_over, from, "records were passed over");
+        } else {
+            warn!(topic, partition, cause = cause_name, from, "the group's offset was not where reading had ended");
+        }
+        self.next_offsets.go_on_at(input, partition, from);
+    }
+}

@@ -1,0 +1,193 @@
+//! Nothing is passed over without a word: logs that lost records, topics made anew, inputs that grow, others in our
+//! group, states that were wiped.
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rollbook::event::{EventKind, MemberKey};
+use rollbook::route;
+use serde_json::{Value, json};
+
+use super::payload::record;
+use super::world::{WITHIN, World, metric};
+use crate::harness::{self, PARTITIONS, Record, Rollbook};
+
+fn world(test: &str) -> (World, MemberKey) {
+    let world = World::new(test);
+    let member = MemberKey { campaign: world.campaign("Day"), person: world.lead("ann") };
+    (world, member)
+}
+
+fn claps(world: &World, member: MemberKey, ids: std::ops::Range<usize>) -> Vec<Record> {
+    ids.map(|id| record(world, EventKind::Reaction, member, &format!("clap-{id}"), &json!({}))).collect()
+}
+
+#[track_caller]
+fn claps_become(world: &World, count: f64) {
+    harness::until(&format!("{count} claps in the org"), WITHIN, || {
+        let rows = world.rows();
+        let engagements = rows.iter().filter(|((object, _), _)| object == "UserSessionEngagement__c");
+        let found: f64 =
+            engagements.filter_map(|(_, row)| row.get("clap_clicked_count__c").and_then(Value::as_f64)).sum();
+        #[expect(clippy::float_cmp, reason = "whole numbers")]
+        if found == count { Ok(()) } else { Err(format!("{found}")) }
+    });
+}
+
+fn passed_over(rollbook: &Rollbook, cause: &str) -> u64 {
+    let labels = [format!("cause=\"{cause}\""), "topic=\"reactions\"".to_owned()];
+    metric(&rollbook.metrics(), "rollbook_offsets_passed_over_total", &labels.each_ref().map(String::as_str))
+}
+
+#[track_caller]
+fn stop(mut rollbook: Rollbook) {
+    rollbook.process.signal("TERM");
+    let status = rollbook.process.wait(WITHIN).unwrap_or_else(|why| panic!("it does not end: {why}"));
+    assert!(status.success(), "{}", rollbook.process.log_tail());
+}
+
+fn home(member: MemberKey) -> i32 {
+    route::partition(&member.bytes(), PARTITIONS)
+}
+
+#[test]
+fn what_was_deleted_before_it_was_read_is_counted_at_start_and_while_running() {
+    let (world, member) = world("deleted");
+    let (client, topic) = (world.client(), world.topic(EventKind::Reaction).to_owned());
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..3));
+    claps_become(&world, 3.0);
+    stop(rollbook);
+    harness::write(&client, &claps(&world, member, 3..8));
+    harness::delete_below(&client, &topic, home(member), 6);
+    let rollbook = world.start("one").ready();
+    assert_eq!(passed_over(&rollbook, "below_log_start"), 3);
+    claps_become(&world, 5.0);
+    // While it runs, and is behind.
+    rollbook.process.signal("STOP");
+    harness::write(&client, &claps(&world, member, 8..12));
+    harness::delete_below(&client, &topic, home(member), 10);
+    rollbook.process.signal("CONT");
+    harness::until("the gap to be counted", WITHIN, || match passed_over(&rollbook, "below_log_start") {
+        5 => Ok(()),
+        other => Err(format!("{other}")),
+    });
+    claps_become(&world, 7.0);
+    let status = rollbook.process.log();
+    assert!(status.contains("records were passed over"), "{}", rollbook.process.log_tail());
+    // What was said once is not said again.
+    stop(rollbook);
+    let rollbook = world.start("one").ready();
+    assert_eq!(passed_over(&rollbook, "below_log_start"), 0);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_read_whole() {
+    let (world, member) = world("remade");
+    let (client, topic) = (world.client(), world.topic(EventKind::Reaction).to_owned());
+    let settings = [("cleanup.policy", "delete")];
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..2));
+    claps_become(&world, 2.0);
+    harness::remake(&client, &topic, PARTITIONS, &settings);
+    // More than were read of the one before.
+    harness::write(&client, &claps(&world, member, 2..7));
+    claps_become(&world, 7.0);
+    stop(rollbook);
+    harness::remake(&client, &topic, PARTITIONS, &settings);
+    harness::write(&client, &claps(&world, member, 7..17));
+    let rollbook = world.start("one").ready();
+    claps_become(&world, 17.0);
+    assert!(rollbook.process.log().contains("topic_remade"), "{}", rollbook.process.log_tail());
+}
+
+#[test]
+fn an_input_that_grows_is_read_whole_by_two_instances_and_what_divides_members_never_grows() {
+    let (world, member) = world("grown");
+    let client = world.client();
+    let (one, two) = (world.start("one").ready(), world.start("two").ready());
+    harness::write(&client, &claps(&world, member, 0..3));
+    claps_become(&world, 3.0);
+    harness::grow(&client, world.topic(EventKind::Reaction), 6);
+    let everywhere = |(place, record): (i32, Record)| Record { partition: Some(place % 6), ..record };
+    let spread: Vec<Record> = (0..).zip(claps(&world, member, 3..27)).map(everywhere).collect();
+    harness::write(&client, &spread);
+    claps_become(&world, 27.0);
+    stop(two);
+    harness::write(&client, &spread);
+    world.settle();
+    claps_become(&world, 27.0);
+    stop(one);
+    for topic in [&world.names.topics.resolved, &world.names.topics.state] {
+        harness::grow(&client, topic, 4);
+    }
+    for topic in [&world.names.topics.upserts, &world.names.topics.bulk_jobs] {
+        harness::grow(&client, topic, 4);
+    }
+    refused(&world, "born among 2 partitions");
+}
+
+/// Starts an instance that does not go on, and says why.
+#[track_caller]
+fn refused(world: &World, why: &str) {
+    let mut rollbook = world.start("one");
+    let status = rollbook.process.wait(WITHIN).unwrap_or_else(|why| panic!("it goes on: {why}"));
+    assert_eq!(status.code(), Some(78), "{}", rollbook.process.log_tail());
+    assert!(rollbook.process.log().contains(why), "{}", rollbook.process.log_tail());
+}
+
+#[test]
+fn what_a_foreign_consumer_commits_in_our_group_is_read_all_the_same() {
+    let (world, ann) = world("foreign");
+    let client = world.client();
+    let others: Vec<MemberKey> = (0..10)
+        .map(|number| MemberKey { campaign: ann.campaign, person: world.lead(&format!("bob-{number}")) })
+        .collect();
+    let bob = *others.iter().find(|bob| home(**bob) != home(ann)).expect("one of them lives elsewhere");
+    let mut rollbook = world.start("one").ready();
+    let topic = world.topic(EventKind::Reaction);
+    harness::write(&client, &[claps(&world, ann, 0..2), claps(&world, bob, 0..2)].concat());
+    claps_become(&world, 4.0);
+    let mut foreign = client.clone();
+    foreign.set("group.id", format!("{}-fold", world.names.prefix)).set("client.id", "console-consumer");
+    foreign.set("partition.assignment.strategy", "range").set("enable.auto.commit", "false");
+    foreign.set("auto.offset.reset", "latest");
+    let foreign: BaseConsumer = foreign.create().expect("the settings are right");
+    foreign.subscribe(&[topic]).expect("it subscribes");
+    harness::until("the foreign member to have a partition", WITHIN, || {
+        let _ = foreign.poll(std::time::Duration::from_millis(100));
+        let assigned = foreign.assignment().map(|it| it.count());
+        if assigned == Ok(1) { Ok(()) } else { Err(format!("{assigned:?}")) }
+    });
+    harness::write(&client, &[claps(&world, ann, 2..12), claps(&world, bob, 2..12)].concat());
+    let mut read = 0;
+    harness::until("the foreign member to have read", WITHIN, || {
+        while let Some(Ok(_)) = foreign.poll(std::time::Duration::from_millis(100)) {
+            read += 1;
+        }
+        if read == 10 { Ok(()) } else { Err(format!("{read}")) }
+    });
+    foreign.commit_consumer_state(CommitMode::Sync).expect("the group takes it");
+    harness::until("somebody to say who it is", WITHIN, || {
+        let _ = foreign.poll(std::time::Duration::from_millis(100));
+        if rollbook.process.log().contains("console-consumer") { Ok(()) } else { Err(rollbook.process.log_tail()) }
+    });
+    assert!(rollbook.process.exited().is_none(), "{}", rollbook.process.log_tail());
+    drop(foreign);
+    claps_become(&world, 24.0);
+    assert!(rollbook.process.log().contains("foreign_commit"), "{}", rollbook.process.log_tail());
+}
+
+#[test]
+fn a_state_that_was_wiped_refuses_the_start_until_the_offsets_go_too() {
+    let (world, member) = world("wiped");
+    let client = world.client();
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..5));
+    claps_become(&world, 5.0);
+    stop(rollbook);
+    harness::delete_topic(&client, &world.names.topics.state);
+    refused(&world, "Rebuilding the state");
+    harness::delete_group(&client, &format!("{}-fold", world.names.prefix));
+    let _rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 5..6));
+    claps_become(&world, 6.0);
+}
