@@ -120,10 +120,14 @@ pub enum Wait {
     Concurrency,
     /// A new token was refused as the old one was.
     Session,
+    /// There is no token: the app, the user or a secret has to be mended.
+    Login,
+    /// The login leads to another org than the one that was written to.
+    Org,
 }
 
 impl Wait {
-    pub const ALL: [Self; 4] = [Self::Outage, Self::Quota, Self::Concurrency, Self::Session];
+    pub const ALL: [Self; 6] = [Self::Outage, Self::Quota, Self::Concurrency, Self::Session, Self::Login, Self::Org];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -131,6 +135,8 @@ impl Wait {
             Self::Quota => "quota",
             Self::Concurrency => "concurrency",
             Self::Session => "session",
+            Self::Login => "login_refused",
+            Self::Org => "org_changed",
         }
     }
 }

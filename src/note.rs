@@ -10,6 +10,11 @@ use std::collections::BTreeMap;
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::event::Millis;
 
+/// Key and kind of the note of the org that rows are written to.
+pub const ORG: &str = "org";
+/// Its field: the org's Salesforce id.
+pub const ORG_ID: &str = "id";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub kind: String,

@@ -15,6 +15,7 @@ use tracing::info;
 use super::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
 use crate::emulator::{self, FaultScript, JwtKey, LongRequests, Options, Pace};
+use crate::event::SalesforceId;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -24,6 +25,9 @@ pub struct Arguments {
     /// Directory that keeps the org's rows; without it they end with the process
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Id of a new org; without it, the one that every emulator has
+    #[arg(long, value_parser = org_id, value_name = "ID")]
+    org_id: Option<SalesforceId>,
     /// SFDX source tree with the org's custom objects, fields and permission sets, in place of the one built in
     #[arg(long, value_name = "DIR")]
     schema: Option<PathBuf>,
@@ -108,6 +112,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     };
     let mut options = Options::new(schema);
     options.data.clone_from(&arguments.data);
+    options.org_id = arguments.org_id;
     options.daily_api_requests = arguments.daily_api_requests;
     options.pace = Pace { latency: arguments.latency, write: arguments.write_time, lock_wait: arguments.lock_wait };
     if let Some(file) = &arguments.faults {
@@ -139,6 +144,11 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         options.control_token = secret(file)?;
     }
     Ok(options)
+}
+
+fn org_id(text: &str) -> Result<SalesforceId, String> {
+    let id = SalesforceId::parse(text).filter(|id| id.has_prefix("00D"));
+    id.ok_or_else(|| "write an id of 15 or 18 characters that begins with 00D".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

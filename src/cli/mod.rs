@@ -14,6 +14,7 @@ mod doctor;
 mod emulate;
 mod ignored;
 mod log;
+mod org;
 mod produce;
 mod run;
 mod setup;
@@ -87,6 +88,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Make the nine member statuses on campaigns
     Setup(setup::Arguments),
+    /// Show which org is written to, or accept another one
+    Org(org::Arguments),
     /// List what the Salesforce org lacks, and what mends it
     Doctor(doctor::Arguments),
     /// Create or check the topics
@@ -171,6 +174,7 @@ impl Command {
             Self::Ignored(arguments) => ignored::run(global, &arguments),
             Self::Check(arguments) => check::run(global, &arguments),
             Self::Setup(arguments) => setup::run(global, &arguments),
+            Self::Org(arguments) => org::run(global, &arguments),
             Self::Doctor(arguments) => doctor::run(global, &arguments),
             Self::Topics(arguments) => topics::run(global, &arguments),
             Self::Demo(arguments) => demo::run(global, &arguments),

@@ -4,7 +4,7 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Global, print_json};
-use crate::disposition::Disposition;
+use crate::disposition::{Disposition, Wait};
 use crate::event::SalesforceId;
 use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
 use crate::salesforce::{self, Client};
@@ -57,7 +57,8 @@ fn print(global: &Global, reports: &[CampaignStatuses]) -> anyhow::Result<()> {
 
 /// An org that cannot be reached now is no verdict about it.
 pub(super) fn give_up(error: salesforce::Error) -> anyhow::Result<Exit> {
-    if matches!(error.disposition(), Disposition::Wait(_)) {
+    // A refused login is for a person who is there to mend it now.
+    if matches!(error.disposition(), Disposition::Wait(wait) if wait != Wait::Login) {
         eprintln!("error: {:#}", anyhow::Error::from(error));
         return Ok(Exit::Temporary);
     }

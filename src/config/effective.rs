@@ -11,10 +11,6 @@ use super::properties;
 /// Stands for every secret, whatever its length.
 pub(super) const MASK: &str = "********";
 
-pub(super) fn secret<S: Serializer>(_: &SecretString, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(MASK)
-}
-
 #[expect(clippy::ref_option, reason = "the signature is serde's")]
 pub(super) fn optional_secret<S: Serializer>(value: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
     value.as_ref().map(|_| MASK).serialize(to)

@@ -3,11 +3,11 @@
 use std::error::Error as _;
 
 use openssl::pkey::{Id, PKey, Private};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::parse::Check;
 use super::raw::{self, Leaf};
-use super::{Auth, TokenFile, TokenFileError};
+use super::{Auth, Secret, TokenFile, TokenFileError};
 
 const FLOWS: &str = "\"client_credentials\", \"jwt_bearer\" or \"refresh_token\"";
 const CLIENT_SECRET: &str = "ROLLBOOK_SALESFORCE_CLIENT_SECRET";
@@ -45,7 +45,9 @@ impl Check<'_> {
                 self.unused(&flow, "audience", &raw.audience);
                 Auth::RefreshToken {
                     client_id,
-                    client_secret: self.secret(secret, raw.client_secret_file, CLIENT_SECRET),
+                    client_secret: self
+                        .login_secret(secret, raw.client_secret_file, CLIENT_SECRET)
+                        .map(|(secret, _)| secret),
                     refresh_token_file: self.token_file(raw.refresh_token_file),
                 }
             }
@@ -58,7 +60,7 @@ impl Check<'_> {
                 } else if !flow.is_empty() {
                     self.note("salesforce.auth.flow", "is no known flow", &format!("write {FLOWS}"));
                 }
-                let client_secret = self.required_secret(secret, raw.client_secret_file, CLIENT_SECRET);
+                let (client_secret, _) = self.required_login_secret(secret, raw.client_secret_file, CLIENT_SECRET);
                 Auth::ClientCredentials { client_id, client_secret }
             }
         }
@@ -82,10 +84,10 @@ impl Check<'_> {
         }
     }
 
-    fn private_key(&mut self, leaf: Leaf<String>) -> SecretString {
+    fn private_key(&mut self, leaf: Leaf<String>) -> Secret {
         let path = "salesforce.auth.private_key_file";
         let problems = self.count();
-        let key = self.required_secret(path, leaf, "ROLLBOOK_SALESFORCE_PRIVATE_KEY");
+        let (kept, key) = self.required_login_secret(path, leaf, "ROLLBOOK_SALESFORCE_PRIVATE_KEY");
         // With an empty passphrase, as OpenSSL would ask the terminal for the one of an encrypted key.
         let readable =
             || PKey::private_key_from_pem_passphrase(key.expose_secret().as_bytes(), b"").is_ok_and(|key| rsa(&key));
@@ -93,7 +95,7 @@ impl Check<'_> {
             let hint = "openssl genrsa 2048 makes one; the app has the certificate for it";
             self.note(path, "is no unencrypted RSA private key in PEM", hint);
         }
-        key
+        kept
     }
 
     /// Must be writable whether the org rotates or not: nobody knows before the first login, which may use the token up.

@@ -13,6 +13,7 @@ mod parse;
 mod properties;
 mod proxy;
 mod raw;
+mod secret;
 mod sections;
 mod token_file;
 
@@ -26,6 +27,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 pub use proxy::Proxy;
+pub use secret::{Secret, SecretError};
 pub use token_file::{HeldToken, TokenFile, TokenFileError};
 
 /// A valid configuration.
@@ -203,23 +205,20 @@ pub struct Salesforce {
 pub enum Auth {
     ClientCredentials {
         client_id: String,
-        #[serde(serialize_with = "effective::secret")]
-        client_secret: SecretString,
+        client_secret: Secret,
     },
     /// `private_key` is PEM.
     JwtBearer {
         client_id: String,
         username: String,
-        #[serde(serialize_with = "effective::secret")]
-        private_key: SecretString,
+        private_key: Secret,
         /// Default: the login host of production or of sandboxes, as `login_url` tells; of other hosts, `login_url`.
         audience: String,
     },
     RefreshToken {
         client_id: String,
         /// None where the app does not ask for it.
-        #[serde(serialize_with = "effective::optional_secret")]
-        client_secret: Option<SecretString>,
+        client_secret: Option<Secret>,
         /// Holds the token, and takes the next one where the org rotates.
         refresh_token_file: TokenFile,
     },

@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::raw::{Leaf, RawConfig, Table};
-use super::{Config, Environment, Invalid, Problem};
+use super::{Config, Environment, Invalid, Problem, Secret};
 
 pub(super) fn parse(text: &str, base_dir: &Path, environment: Environment) -> Result<Config, Invalid> {
     let mut raw: RawConfig = toml::from_str(text).map_err(|error| {
@@ -172,10 +172,27 @@ impl Check<'_> {
         Some(SecretString::default())
     }
 
-    pub(super) fn required_secret(&mut self, path: &str, leaf: Leaf<String>, variable: &str) -> SecretString {
-        self.secret(path, leaf, variable).unwrap_or_else(|| {
+    /// The same, of a login: its file is read again at each one. Also as it is now.
+    pub(super) fn login_secret(
+        &mut self,
+        path: &str,
+        leaf: Leaf<String>,
+        variable: &str,
+    ) -> Option<(Secret, SecretString)> {
+        let file = if let Leaf::Value(text) = &leaf { Some(self.path(text)) } else { None };
+        let now = self.secret(path, leaf, variable)?;
+        Some((file.map_or_else(|| Secret::fixed(now.clone()), Secret::of_file), now))
+    }
+
+    pub(super) fn required_login_secret(
+        &mut self,
+        path: &str,
+        leaf: Leaf<String>,
+        variable: &str,
+    ) -> (Secret, SecretString) {
+        self.login_secret(path, leaf, variable).unwrap_or_else(|| {
             self.note(path, "missing", &format!("set it to the path of a file, or set {variable}"));
-            SecretString::default()
+            (Secret::fixed(SecretString::default()), SecretString::default())
         })
     }
 

@@ -265,7 +265,7 @@ fn configuration(broker: &Broker, emulator: &Emulator) -> Config {
             proxy: config::Proxy::none(),
             auth: config::Auth::ClientCredentials {
                 client_id: credentials.client_id,
-                client_secret: credentials.client_secret,
+                client_secret: config::Secret::fixed(credentials.client_secret),
             },
         }),
         http: config::Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) },

@@ -4,6 +4,8 @@
 //! in flight then, and all of them are refused: the first asks for a new token, the others wait for its answer. That
 //! holds for a failure too, or twenty refused logins in a row would lock the user out.
 //!
+//! Secrets are read from their files at each login: whoever changes one puts the new one there, and it is found.
+//!
 //! An org that rotates refresh tokens has forgotten the old one when its answer comes. So the exchange is a task of its
 //! own, which a caller that gives up does not break off, and the new one is stored before anything else is done with
 //! the answer. Where it cannot be stored it is kept, and the lock on its file with it, until it can.
@@ -20,7 +22,9 @@ use openssl::sign::Signer;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::config::{Auth, HeldToken, TokenFile, TokenFileError};
+use super::words::{Said, safe_code};
+use crate::config::{Auth, HeldToken, Secret, SecretError, TokenFile, TokenFileError};
+use crate::event::SalesforceId;
 
 /// Lifetime of an assertion; Salesforce takes at most three minutes.
 const ASSERTION_LIFETIME: Duration = Duration::from_mins(3);
@@ -33,6 +37,8 @@ const HELD_LOOK: Duration = Duration::from_millis(20);
 pub struct Token {
     pub secret: SecretString,
     pub instance_url: String,
+    /// The org that gave it. None: it did not say.
+    pub org: Option<SalesforceId>,
     /// Which token of the process this is, so that a refused request can say which one was refused.
     generation: u64,
 }
@@ -44,13 +50,15 @@ pub enum LoginError {
     Transport(#[source] Arc<reqwest::Error>),
     #[error("the token endpoint answered {status}, not with a token")]
     NotOauth { status: u16 },
-    /// The code is out of OAuth's closed list; the description is left out, a proxy may echo the form in it.
-    #[error("login refused: {code}{}", hint(*.code))]
-    Refused { code: OauthCode },
+    /// `description` is Salesforce's, with whatever may be a secret or a person in it masked.
+    #[error("login refused: {code}{description}{}", hint(.code))]
+    Refused { code: OauthCode, description: Said },
     #[error("`instance_url` of the token response is no URL")]
     InstanceUrl,
     #[error("could not sign the assertion with the private key")]
     Sign(#[from] Arc<openssl::error::ErrorStack>),
+    #[error("could not use the file of the secret")]
+    SecretFile(#[source] Arc<SecretError>),
     #[error("could not use the file of the refresh token")]
     TokenFile(#[source] Arc<TokenFileError>),
     #[error("another process has been logging in with the same refresh token for {HELD_WAIT:?}")]
@@ -64,12 +72,12 @@ pub enum LoginError {
 }
 
 /// OAuth's error codes, as far as Salesforce sends them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OauthCode {
     InvalidGrant,
     InvalidClient,
     UnsupportedGrantType,
-    Other,
+    Other(String),
 }
 
 impl std::fmt::Display for OauthCode {
@@ -78,12 +86,13 @@ impl std::fmt::Display for OauthCode {
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::Other => "another OAuth error",
+            Self::Other(code) if code.is_empty() => "another OAuth error",
+            Self::Other(code) => code,
         })
     }
 }
 
-fn hint(code: OauthCode) -> &'static str {
+fn hint(code: &OauthCode) -> &'static str {
     match code {
         OauthCode::InvalidGrant => {
             " (hint: client credentials work on the org's My Domain only and need a run-as user; a JWT needs the right \
@@ -92,7 +101,7 @@ fn hint(code: OauthCode) -> &'static str {
         }
         OauthCode::InvalidClient => " (hint: check salesforce.client_id and the secret)",
         OauthCode::UnsupportedGrantType => " (hint: switch the flow on in the external client app)",
-        OauthCode::Other => "",
+        OauthCode::Other(_) => "",
     }
 }
 
@@ -166,6 +175,11 @@ impl Tokens {
         login.await.unwrap_or(Err(LoginError::BrokenOff))
     }
 
+    /// The next request logs in.
+    pub async fn forget(&self) {
+        self.current.lock().await.token = None;
+    }
+
     /// Returns when no login is under way. Before the process ends, or a refresh token could be lost.
     pub async fn settled(&self) {
         drop(self.current.lock().await);
@@ -186,6 +200,7 @@ impl Tokens {
             Auth::ClientCredentials { .. } | Auth::JwtBearer { .. } => None,
         };
         let granted = self.ask(http, &self.form(held.as_ref())?).await?;
+        let org = granted.org();
         // Crash here: where the org rotates, the file has a token that it takes no longer; somebody must log in again.
         if let (Some(held), Some(successor)) = (held, granted.refresh_token) {
             unsaved.insert(Unsaved { held, successor: successor.into() }).save()?;
@@ -193,7 +208,7 @@ impl Tokens {
         }
         let instance_url = granted.instance_url.trim_end_matches('/').to_owned();
         reqwest::Url::parse(&instance_url).map_err(|_| LoginError::InstanceUrl)?;
-        Ok(Token { secret: granted.access_token.into(), instance_url, generation })
+        Ok(Token { secret: granted.access_token.into(), instance_url, org, generation })
     }
 
     async fn ask(&self, http: &reqwest::Client, form: &[(&'static str, String)]) -> Result<Granted, LoginError> {
@@ -210,21 +225,23 @@ impl Tokens {
     /// `held` is the refresh token, where the flow has one.
     fn form(&self, held: Option<&HeldToken>) -> Result<Vec<(&'static str, String)>, LoginError> {
         let secret = |secret: &SecretString| secret.expose_secret().to_owned();
+        let read = |kept: &Secret| kept.read().map_err(|error| LoginError::SecretFile(Arc::new(error)));
         Ok(match &self.auth {
             Auth::ClientCredentials { client_id, client_secret } => vec![
                 ("grant_type", "client_credentials".to_owned()),
                 ("client_id", client_id.clone()),
-                ("client_secret", secret(client_secret)),
+                ("client_secret", secret(&read(client_secret)?)),
             ],
             Auth::JwtBearer { client_id, username, private_key, audience } => {
                 let claims = Claims { client_id, username, audience, expires_at: now() + ASSERTION_LIFETIME };
                 vec![
                     ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
-                    ("assertion", assertion(&claims, private_key).map_err(Arc::new)?),
+                    ("assertion", assertion(&claims, &read(private_key)?).map_err(Arc::new)?),
                 ]
             }
             Auth::RefreshToken { client_id, client_secret, .. } => {
-                let client_secret = client_secret.as_ref().map(|it| ("client_secret", secret(it)));
+                let client_secret = client_secret.as_ref().map(read).transpose()?;
+                let client_secret = client_secret.map(|it| ("client_secret", secret(&it)));
                 let refresh_token = held.map(|held| ("refresh_token", secret(&held.secret)));
                 [("grant_type", "refresh_token".to_owned()), ("client_id", client_id.clone())]
                     .into_iter()
@@ -257,11 +274,26 @@ struct Granted {
     /// Takes the place of the one that was sent.
     #[serde(default)]
     refresh_token: Option<String>,
+    /// `https://login.salesforce.com/id/ORG/USER`
+    #[serde(default)]
+    id: String,
+}
+
+impl Granted {
+    /// An access token begins with the org's id, too, where it is no JWT.
+    fn org(&self) -> Option<SalesforceId> {
+        let named = self.id.rsplit('/').nth(1);
+        let begins = self.access_token.split_once('!').map(|(org, _)| org);
+        let ids = [named, begins].into_iter().flatten().filter_map(SalesforceId::parse);
+        ids.into_iter().find(|id| id.has_prefix("00D"))
+    }
 }
 
 #[derive(Deserialize)]
 struct Refused {
     error: String,
+    #[serde(default)]
+    error_description: String,
 }
 
 fn refusal(status: u16, body: &[u8]) -> LoginError {
@@ -271,8 +303,9 @@ fn refusal(status: u16, body: &[u8]) -> LoginError {
                 "invalid_grant" => OauthCode::InvalidGrant,
                 "invalid_client" | "invalid_client_id" => OauthCode::InvalidClient,
                 "unsupported_grant_type" => OauthCode::UnsupportedGrantType,
-                _ => OauthCode::Other,
+                other => OauthCode::Other(safe_code(other.to_owned())),
             },
+            description: Said::masked(&refused.error_description),
         },
         _ => LoginError::NotOauth { status },
     }
@@ -334,10 +367,23 @@ mod tests {
     }
 
     #[test]
-    fn a_login_failure_keeps_no_text_of_the_response() {
-        let body = br#"{"error":"invalid_client","error_description":"client_secret=abc was wrong"}"#;
+    fn a_refused_login_says_why_and_repeats_nothing_of_what_was_sent() {
+        let body = br#"{"error":"invalid_grant","error_description":"audience is invalid: client_secret=ab%20c"}"#;
         let text = refusal(400, body).to_string();
-        assert!(text.contains("invalid_client") && !text.contains("abc"), "{text}");
+        assert!(text.contains("invalid_grant: audience is invalid") && !text.contains("ab%"), "{text}");
         assert!(matches!(refusal(503, b"<html>"), LoginError::NotOauth { status: 503 }));
+    }
+
+    #[test]
+    fn the_org_is_told_by_the_identity_or_else_by_the_token() {
+        let granted = |id: &str, access_token: &str| {
+            let text = serde_json::json!({ "access_token": access_token, "instance_url": "", "id": id });
+            serde_json::from_value::<Granted>(text).unwrap().org().map(|org| org.to_string())
+        };
+        let org = Some("00D300000000001EAA".to_owned());
+        let identity = "https://login.salesforce.com/id/00D300000000001EAA/005300000000001AAA";
+        assert_eq!(granted(identity, "eyJ.jwt"), org);
+        assert_eq!(granted("", "00D300000000001!AQ.x"), org);
+        assert_eq!(granted("", "eyJ.jwt"), None);
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::wire::{Describe, FieldDescribe};
 use super::{Client, EXTERNAL_ID_FIELD, Error, setup};
+use crate::disposition::{Disposition, Wait};
 use crate::event::{MemberKey, SalesforceId};
 use crate::upsert::{self, FieldKind, Object};
 
@@ -87,8 +88,8 @@ fn expected(kind: FieldKind) -> Expected {
 /// Looks at the org. An error only where Salesforce could not be asked at all.
 pub async fn examine(client: &Client, campaigns: &[SalesforceId]) -> Result<Vec<Problem>, Error> {
     match client.log_in().await {
-        Ok(()) => {}
-        Err(error @ Error::Login(super::LoginError::Refused { .. })) => return Ok(vec![login_problem(&error)]),
+        Ok(_) => {}
+        Err(error) if error.disposition() == Disposition::Wait(Wait::Login) => return Ok(vec![login_problem(&error)]),
         Err(error) => return Err(error),
     }
     let mut problems = Vec::new();

@@ -13,10 +13,11 @@ pub mod doctor;
 pub(crate) mod query;
 pub mod setup;
 pub mod wire;
+mod words;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,9 +28,11 @@ use serde::de::DeserializeOwned;
 pub use auth::{LoginError, OauthCode};
 pub use collections::ROWS_MAX;
 pub use composite::{Collection, Target};
+pub(crate) use words::{safe_code, safe_fields};
 
-use crate::config::{self, TokenFileError};
+use crate::config;
 use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
+use crate::event::SalesforceId;
 use auth::{Token, Tokens};
 use wire::RequestFault;
 
@@ -48,6 +51,8 @@ pub struct Client {
 struct Inner {
     http: reqwest::Client,
     tokens: Arc<Tokens>,
+    /// The only org that may be asked for anything; None: any.
+    org: Mutex<Option<SalesforceId>>,
     /// `/services/data/v62.0`
     base_path: String,
     usage: Usage,
@@ -78,6 +83,8 @@ pub enum Error {
     },
     #[error("could not log in to Salesforce")]
     Login(#[from] LoginError),
+    #[error("the login leads to the org {found}, not to {expected}")]
+    OtherOrg { expected: SalesforceId, found: SalesforceId },
     #[error("could not reach Salesforce")]
     Transport(#[source] reqwest::Error),
     /// `code` is empty where the body was not Salesforce's: a proxy's page, a maintenance page, nothing.
@@ -90,21 +97,17 @@ pub enum Error {
 impl Error {
     /// What to do about a request that ended in this error.
     pub fn disposition(&self) -> Disposition {
-        const LOGIN: &str = "Salesforce refuses the login: check salesforce.login_url and the credentials";
-        const TOKEN_FILE: &str = "check the file of salesforce.auth.refresh_token_file and its folder";
         const SETTINGS: &str = "check the salesforce section of the configuration";
         match self {
             Self::Http(_) | Self::CaFile { .. } => Disposition::Halt { hint: SETTINGS },
-            Self::Login(LoginError::Refused { .. } | LoginError::InstanceUrl | LoginError::Sign(_)) => {
-                Disposition::Halt { hint: LOGIN }
-            }
-            Self::Login(LoginError::TokenFile(error)) => match **error {
-                TokenFileError::Open { .. } | TokenFileError::Empty { .. } | TokenFileError::Mounted { .. } => {
-                    Disposition::Halt { hint: TOKEN_FILE }
-                }
-                // A disk may be full for a while, and nothing was used up yet.
-                TokenFileError::Replace { .. } => Disposition::Wait(Wait::Outage),
-            },
+            // Somebody mends it: the app, the user, the file of the secret, which is read again.
+            Self::Login(
+                LoginError::Refused { .. }
+                | LoginError::InstanceUrl
+                | LoginError::Sign(_)
+                | LoginError::SecretFile(_)
+                | LoginError::TokenFile(_),
+            ) => Disposition::Wait(Wait::Login),
             // A 4xx that is not OAuth's is a wrong host, but also a proxy's bad hour.
             Self::Login(
                 LoginError::Transport(_)
@@ -115,6 +118,7 @@ impl Error {
             )
             | Self::Transport(_)
             | Self::Body { .. } => Disposition::Wait(Wait::Outage),
+            Self::OtherOrg { .. } => Disposition::Wait(Wait::Org),
             Self::Refused { disposition, .. } => *disposition,
         }
     }
@@ -124,6 +128,7 @@ impl Error {
         match self {
             Self::Http(_) | Self::CaFile { .. } => "settings",
             Self::Login(_) => "login",
+            Self::OtherOrg { .. } => "org_changed",
             Self::Transport(_) => "transport",
             Self::Refused { code, .. } if !code.is_empty() => code,
             Self::Refused { .. } => "no_code",
@@ -174,16 +179,37 @@ impl Client {
         let inner = Inner {
             http: http.build().map_err(Error::Http)?,
             tokens: Arc::new(Tokens::new(settings.auth.clone(), &settings.login_url)),
+            org: Mutex::default(),
             base_path: format!("/services/data/v{}", settings.api_version),
             usage: Usage { used: AtomicI64::new(-1), limit: AtomicI64::new(-1) },
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Gets a token, so that wrong credentials are seen at the start.
-    pub async fn log_in(&self) -> Result<(), Error> {
-        self.inner.tokens.get(&self.inner.http, None).await?;
-        Ok(())
+    /// Gets a token, so that wrong credentials are seen at the start; the org that gave it, where it says.
+    pub async fn log_in(&self) -> Result<Option<SalesforceId>, Error> {
+        Ok(self.inner.tokens.get(&self.inner.http, None).await?.org)
+    }
+
+    /// The same, with a new token: whoever changed the login meanwhile may have led it elsewhere.
+    pub async fn log_in_anew(&self) -> Result<Option<SalesforceId>, Error> {
+        self.inner.tokens.forget().await;
+        self.log_in().await
+    }
+
+    /// From now on no request goes to another org.
+    pub fn keep_to(&self, org: SalesforceId) {
+        *self.inner.org.lock().unwrap_or_else(PoisonError::into_inner) = Some(org);
+    }
+
+    /// Every token that a request is sent with comes from here.
+    async fn token(&self, refused: Option<&Token>) -> Result<Arc<Token>, Error> {
+        let token = self.inner.tokens.get(&self.inner.http, refused).await?;
+        let expected = *self.inner.org.lock().unwrap_or_else(PoisonError::into_inner);
+        match (expected, token.org) {
+            (Some(expected), Some(found)) if expected != found => Err(Error::OtherOrg { expected, found }),
+            _ => Ok(token),
+        }
     }
 
     /// Returns when no login is under way: to be waited for before the process ends.
@@ -222,10 +248,10 @@ impl Client {
 
     /// Sends a request and takes its answer; after a 401 once more, with a new token.
     async fn exchange(&self, request: Request<'_>) -> Result<Answer, Error> {
-        let token = self.inner.tokens.get(&self.inner.http, None).await?;
+        let token = self.token(None).await?;
         let response = self.send(&request, &token).await?;
         let response = if response.status() == StatusCode::UNAUTHORIZED {
-            let token = self.inner.tokens.get(&self.inner.http, Some(&token)).await?;
+            let token = self.token(Some(&token)).await?;
             self.send(&request, &token).await?
         } else {
             response
@@ -296,19 +322,6 @@ fn refused(status: u16, faults: Option<Vec<RequestFault>>, exhausted: Option<boo
         exhausted,
     });
     Error::Refused { status, code: safe_code(fault.code), fields: safe_fields(fault.fields), disposition }
-}
-
-/// A code goes into logs and dead letters: whatever does not look like one is cut down to "".
-pub(crate) fn safe_code(code: String) -> String {
-    let like_a_code = code.len() <= 80 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if like_a_code { code } else { String::new() }
-}
-
-/// The same for names of fields, which an Apex trigger or a proxy may fill with anything.
-pub(crate) fn safe_fields(mut fields: Vec<String>) -> Vec<String> {
-    let named = |field: &str| field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
-    fields.retain(|field| field.len() <= 160 && named(field));
-    fields
 }
 
 #[cfg(test)]

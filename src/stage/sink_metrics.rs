@@ -2,10 +2,11 @@
 //! "not running".
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
 };
 
-use crate::disposition::Retry;
+use crate::disposition::{Retry, Wait};
 use crate::outcome::OutcomeKind;
 use crate::stage::budget_metrics::BudgetMetrics;
 use crate::stage::sink::outbox::JobFate;
@@ -86,6 +87,7 @@ pub struct SinkMetrics {
     pub tombstones: IntCounter,
     pub retries: IntCounterVec,
     pub held: IntCounter,
+    pub waiting: IntGaugeVec,
     pub bulk_jobs_ended: IntCounterVec,
     pub bulk_jobs: IntGauge,
     pub pending_rows: IntGauge,
@@ -111,6 +113,7 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.tombstones.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.bulk_jobs_ended.clone()))?;
         registry.register(Box::new(metrics.end_to_end_latency.clone()))?;
         for gauge in [
@@ -162,6 +165,10 @@ impl SinkMetrics {
                 "rollbook_sink_held_total",
                 "Attempts after which a row was halted: an unknown code, or one that a person must mend.",
             )?,
+            waiting: IntGaugeVec::new(
+                Opts::new("rollbook_sink_waiting", "1 while no row is sent at all, by reason."),
+                &["reason"],
+            )?,
             bulk_jobs_ended: counter("rollbook_sink_bulk_jobs_ended_total", "Bulk jobs, by how they ended.", &["end"])?,
             bulk_jobs: IntGauge::new("rollbook_sink_bulk_jobs", "Bulk jobs under way.")?,
             pending_rows: IntGauge::new("rollbook_sink_pending_rows", "Upserts read whose outcome is not recorded.")?,
@@ -211,6 +218,9 @@ impl SinkMetrics {
         }
         for fate in JobFate::ALL {
             self.bulk_jobs_ended.with_label_values(&[fate.name()]);
+        }
+        for wait in Wait::ALL {
+            self.waiting.with_label_values(&[wait.name()]);
         }
         for retry in Retry::ALL {
             self.retries.with_label_values(&[retry.name()]);

@@ -238,7 +238,7 @@ fn secrets_come_from_files_then_from_the_environment_and_are_never_shown() {
     let Auth::ClientCredentials { client_secret, .. } = config.salesforce.unwrap().auth else {
         panic!("the flow is client credentials")
     };
-    assert_eq!(client_secret.expose_secret(), "canary-file");
+    assert_eq!(client_secret.read().unwrap().expose_secret(), "canary-file");
 }
 
 #[test]

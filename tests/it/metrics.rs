@@ -49,6 +49,7 @@ const COUNTED: &[&str] = &[
     "rollbook_salesforce_api_forecast_known",
     "rollbook_sink_lane_stopped",
     "rollbook_sink_bulk_jobs",
+    "rollbook_sink_waiting",
 ];
 
 #[test]

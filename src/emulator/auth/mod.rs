@@ -89,6 +89,10 @@ impl Sessions {
         token
     }
 
+    pub fn set_client_secret(&mut self, secret: SecretString) {
+        self.credentials.client_secret = secret;
+    }
+
     pub fn check(&self, token: &str) -> Result<(), Refusal> {
         if self.active(token) { Ok(()) } else { Err(Refusal::session()) }
     }

@@ -91,7 +91,13 @@ impl Change {
 
 impl Org {
     /// Opens the org: the rows of `data`, or an empty one with its organization and integration user.
-    pub fn open(mut schema: Schema, data: Option<&Path>, username: &str) -> Result<Self, JournalError> {
+    /// `id` is that of a new org; one that was kept keeps its own.
+    pub fn open(
+        mut schema: Schema,
+        data: Option<&Path>,
+        username: &str,
+        id: Option<SalesforceId>,
+    ) -> Result<Self, JournalError> {
         let deployed = Deployed::open(data, &mut schema)?;
         let mut tables: Vec<Table> = schema.declared().map(Table::new).collect();
         let journal = data.map(|directory| Journal::open(directory, &mut tables)).transpose()?;
@@ -105,9 +111,12 @@ impl Org {
             locks: Locks::default(),
             rules: Rules::default(),
             converted_leads_editable: false,
-            organization: seed::first_id("00D"),
+            organization: id.unwrap_or_else(|| seed::first_id("00D")),
             user: seed::first_id("005"),
         };
+        if let Some(kept) = org.rows("Organization").first() {
+            org.organization = kept.id;
+        }
         org.seed(username);
         org.commit()?;
         Ok(org)
@@ -339,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_leaves_no_trace() {
-        let mut org = Org::open(Schema::load_embedded(), None, "a@b.example").expect("nothing on disk");
+        let mut org = Org::open(Schema::load_embedded(), None, "a@b.example", None).expect("nothing on disk");
         let campaign = org.put_campaign("Conference").expect("a campaign").to_string();
         let person = Person { first_name: "Ann", last_name: "Example", email: "a@b.example", company: Some("C") };
         let lead = org.put_person(&person).expect("a lead").to_string();

@@ -44,8 +44,9 @@ impl Org {
         let cells = self.cells(object, body, Operation::Create, access)?;
         let table = self.table_index(&object.name).ok_or_else(Refusal::not_found)?;
         let number = self.tables.get(table).map_or(1, |table| table.next);
-        let mut draft =
-            Draft { record: Record::new(numbered_id(&object.key_prefix, number), now()), changed: Vec::new() };
+        let organization = object.name == "Organization";
+        let id = if organization { self.organization } else { numbered_id(&object.key_prefix, number) };
+        let mut draft = Draft { record: Record::new(id, now()), changed: Vec::new() };
         self.complete(object, &mut draft.record, number);
         draft.take(cells);
         self.check_required(object, &draft.record, access)?;

@@ -29,6 +29,7 @@ use super::org::{JournalError, Org};
 use super::schema::Schema;
 use super::wire::{Body, Call, Method, Part, Refusal, Reply};
 use super::{bulk, control, rest};
+use crate::event::SalesforceId;
 use listen::{Cut, CutListener};
 
 pub use long::LongRequests;
@@ -45,6 +46,8 @@ pub struct Options {
     pub schema: Schema,
     /// Where changes are kept. None: in memory only.
     pub data: Option<PathBuf>,
+    /// Of a new org. None: the one that every emulator has, so that one without data is the same org after a restart.
+    pub org_id: Option<SalesforceId>,
     pub credentials: Credentials,
     /// Calls per 24 hours; the default is a developer org's.
     pub daily_api_requests: u64,
@@ -107,6 +110,7 @@ impl Options {
         Self {
             schema,
             data: None,
+            org_id: None,
             credentials: Credentials {
                 client_id: "rollbook".into(),
                 client_secret: random_secret(),
@@ -156,7 +160,8 @@ impl Service {
 
 impl Shared {
     fn open(options: Options) -> Result<Arc<Self>, Error> {
-        let org = Org::open(options.schema, options.data.as_deref(), &options.credentials.username)?;
+        let Options { schema, data, credentials, org_id, .. } = &options;
+        let org = Org::open(schema.clone(), data.as_deref(), &credentials.username, *org_id)?;
         let identity = Identity {
             org_id: org.org_id().to_owned(),
             user_id: org.user_id().to_owned(),
@@ -387,6 +392,11 @@ impl Emulator {
 
     pub fn clear_faults(&self) {
         self.shared.lock().faults.clear();
+    }
+
+    /// The consumer's secret is another from now on; tokens that were given stay good.
+    pub fn set_client_secret(&self, secret: SecretString) {
+        self.shared.lock().sessions.set_client_secret(secret);
     }
 
     pub fn expire_tokens(&self) {

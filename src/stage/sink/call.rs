@@ -35,7 +35,7 @@ pub fn status(result: &Result<Answer, Error>) -> CallStatus {
         Ok(_) => CallStatus::Ok,
         Err(Error::Refused { status: 500.., .. }) => CallStatus::Refused5xx,
         Err(Error::Refused { .. }) => CallStatus::Refused4xx,
-        Err(Error::Login(_)) => CallStatus::Login,
+        Err(Error::Login(_) | Error::OtherOrg { .. }) => CallStatus::Login,
         Err(Error::Transport(_) | Error::Http(_) | Error::CaFile { .. }) => CallStatus::Transport,
         Err(Error::Body { .. }) => CallStatus::Body,
     }
@@ -107,9 +107,12 @@ async fn limits(client: &Client) -> Result<Answer, Error> {
 pub fn failure(error: &Error) -> Failure {
     let fields = match error {
         Error::Refused { fields, .. } => fields.clone(),
-        Error::Http(_) | Error::CaFile { .. } | Error::Login(_) | Error::Transport(_) | Error::Body { .. } => {
-            Vec::new()
-        }
+        Error::Http(_)
+        | Error::CaFile { .. }
+        | Error::Login(_)
+        | Error::OtherOrg { .. }
+        | Error::Transport(_)
+        | Error::Body { .. } => Vec::new(),
     };
     Failure { disposition: error.disposition(), code: error.code().to_owned(), fields }
 }

@@ -7,13 +7,14 @@
 //! Offsets are committed after the outcomes below them are on their topic; a crash at any point means that some rows
 //! are sent a second time, by external id, which changes nothing.
 
+mod access;
 mod call;
 mod consumer;
 pub mod jobs_topic;
-mod login;
 pub mod outbox;
 mod parents;
 mod recorder;
+mod repeated;
 mod report;
 mod standstill;
 mod takeover;
@@ -29,15 +30,18 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use self::access::{Access, Login, Shut};
 use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder};
+use self::repeated::Repeated;
 use self::standstill::Standstill;
 use self::takeover::TakenOver;
 use crate::config::{Config, Invalid};
-use crate::disposition::Wait;
+use crate::disposition::{Disposition, Wait};
 use crate::event::Millis;
 use crate::http::Pulse;
+use crate::kafka::notes::NoteBook;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::salesforce::{self, ApiUsage, Client};
@@ -59,8 +63,6 @@ pub enum Error {
     Config(#[from] Invalid),
     #[error("could not set up the Salesforce client")]
     Client(#[source] salesforce::Error),
-    #[error(transparent)]
-    Login(salesforce::Error),
     #[error("could not start the Kafka clients of the sink")]
     Kafka(#[source] KafkaError),
     #[error("could not read `{topic}`")]
@@ -84,7 +86,7 @@ enum Input {
     Recorded(Recorded),
     TakenOver(TakenOver),
     Answered(Box<Answered>),
-    LoggedIn(Result<(), salesforce::Error>),
+    LoggedIn(Login),
     /// A timer: a backoff is over, a commit or a hand-over is due.
     Tick,
     Shutdown,
@@ -114,12 +116,11 @@ struct Sink<'a> {
     health: Arc<Pulse>,
     /// How long a rebalance waits for requests in flight.
     handover_wait: Duration,
-    client: Client,
+    access: Access,
+    /// Why no call may be made, where that is so.
+    shut: Option<Shut>,
     outbox: Outbox,
     calls: JoinSet<Answered>,
-    /// The one for the first token, until it ends.
-    login: JoinSet<Result<(), salesforce::Error>>,
-    token: bool,
     /// None between a revocation and the next assignment.
     assigned: Option<Vec<i32>>,
     /// Nothing is read before it has ended.
@@ -141,6 +142,10 @@ struct Sink<'a> {
     next_commit: Instant,
     waiting: Option<Wait>,
     told: report::Told,
+    said: Repeated,
+    notes: watch::Receiver<Option<Arc<NoteBook>>>,
+    /// Somebody reads them.
+    notes_followed: bool,
     standstill: Standstill,
     clock: Clock,
 }
@@ -150,7 +155,6 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let config = &shared.config;
     let salesforce = config.require_salesforce()?;
     let client = Client::new(salesforce).map_err(Error::Client)?;
-    let login = JoinSet::from_iter([login::first(client.clone(), config.sink.clone())]);
     let handover_wait = salesforce.request_timeout + RECORD_WAIT;
     let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
     let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
@@ -161,11 +165,10 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         process: Arc::clone(&shared.metrics),
         health: shared.health.sink(),
         handover_wait,
-        client,
+        access: Access::new(client, shared.notes.clone(), (config.sink.backoff_min, config.sink.backoff_max)),
+        shut: Some(Shut::Token),
         outbox: Outbox::new(Settings::from(&config.sink)),
         calls: JoinSet::new(),
-        login,
-        token: false,
         assigned: None,
         takeover: JoinSet::new(),
         to_read: BTreeMap::new(),
@@ -182,6 +185,9 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
         told: report::Told::default(),
+        said: Repeated::default(),
+        notes: shared.notes.changes(),
+        notes_followed: true,
         standstill: Standstill::new(Instant::now()),
         clock: Clock::start(),
     };
@@ -224,7 +230,11 @@ impl Sink<'_> {
                 answered.map_or(Input::Ended, |answered| Input::Answered(Box::new(answered)))
             }
             Some(taken_over) = self.takeover.join_next() => taken_over.map_or(Input::Ended, Input::TakenOver),
-            Some(result) = self.login.join_next() => result.map_or(Input::Ended, Input::LoggedIn),
+            login = self.access.logged_in() => Input::LoggedIn(login),
+            known = self.notes.changed(), if self.notes_followed => {
+                self.notes_followed = known.is_ok();
+                Input::Tick
+            }
             result = self.shutdown.wait_for(|stop| *stop), if !self.stopping => {
                 // A sender that is gone cannot ask any more: stop as well.
                 drop(result);
@@ -257,7 +267,7 @@ impl Sink<'_> {
             }
             Input::Recorded(recorded) => self.take_recorded(recorded)?,
             Input::Answered(answered) => self.answered(*answered),
-            Input::LoggedIn(result) => self.token = result.map(|()| true).map_err(Error::Login)?,
+            Input::LoggedIn(login) => self.access.take(login),
             Input::Tick => {}
             Input::Shutdown => self.stop(),
             Input::Ended => return Err(Error::Ended),
@@ -302,21 +312,24 @@ impl Sink<'_> {
     fn answered(&mut self, answered: Answered) {
         let Answered { request, api, result, took } = answered;
         let status = call::status(&result);
-        self.token |= result.is_ok();
+        let said = self.access.met(&result);
         self.metrics.requests.with_label_values(&[api.name(), status.name()]).inc();
         self.metrics.request_duration.with_label_values(&[api.name()]).observe(took.as_secs_f64());
         let now = self.clock.now();
         // Else nobody told anything, and the usage is that of an earlier answer.
         let told = matches!(status, CallStatus::Ok | CallStatus::Refused4xx);
-        if let Some(ApiUsage { used, limit }) = self.client.api_usage().filter(|_| told) {
+        if let Some(ApiUsage { used, limit }) = self.access.client.api_usage().filter(|_| told) {
             self.metrics.budget.told_timestamp.set(now / 1_000);
             self.metrics.api_requests_used.set(used);
             self.metrics.api_requests_limit.set(limit);
             self.outbox.tell_usage(Usage { used, limit }, now);
         }
         let answer = result.unwrap_or_else(|error| {
-            let cause: &(dyn std::error::Error + 'static) = &error;
-            warn!(api = api.name(), code = error.code(), error = cause, "call to Salesforce failed");
+            let waits = matches!(error.disposition(), Disposition::Wait(_));
+            if !said && (!waits || self.said.due(error.code(), Instant::now())) {
+                let cause: &(dyn std::error::Error + 'static) = &error;
+                warn!(api = api.name(), code = error.code(), error = cause, "call to Salesforce failed");
+            }
             Answer::Failed(call::failure(&error))
         });
         self.outbox.complete(request, answer, now);
@@ -333,7 +346,13 @@ impl Sink<'_> {
         let at_hand = self.records.len();
         let to_read = at_hand + self.to_read.values().sum::<usize>();
         self.outbox.expect_more(at_hand > 0 && room, if room { to_read } else { 0 });
-        while !self.standstill.unsure()
+        let open = self.access.look(self.outbox.in_flight() == 0, now);
+        self.shut = open.err();
+        if open.is_ok_and(|open| open.forget) {
+            self.outbox.forget_org();
+        }
+        while self.shut.is_none()
+            && !self.standstill.unsure()
             && let Some(request) = self.outbox.next_request(now)
         {
             self.call(request);
@@ -353,7 +372,7 @@ impl Sink<'_> {
     }
 
     fn call(&mut self, request: Request) {
-        let client = self.client.clone();
+        let client = self.access.client.clone();
         let api = call::api(&request.call);
         self.calls.spawn(async move {
             let started = Instant::now();

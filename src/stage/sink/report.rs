@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::Sink;
+use super::access::Shut;
 use super::outbox::{JobFate, Settled};
 use crate::dead_letter::Stage;
 use crate::disposition::Wait;
@@ -103,16 +104,18 @@ impl Sink<'_> {
     }
 
     pub(super) fn report(&mut self) {
-        let waiting = self.outbox.waiting();
+        let waiting = self.shut.map_or_else(|| self.outbox.waiting(), Shut::wait);
         self.health.beat();
         let spent = waiting == Some(Wait::Quota);
-        let waits_for = match (waiting, self.token, &self.assigned) {
-            (Some(Wait::Quota), ..) => Some("the calls of the day are used up"),
-            (Some(Wait::Outage | Wait::Concurrency | Wait::Session), ..) => Some("Salesforce is waited for"),
-            (None, false, _) => Some("a token from Salesforce"),
-            (None, true, None) => Some("partitions"),
-            (None, true, Some(_)) if !self.takeover.is_empty() => Some("the Bulk jobs of its partitions"),
-            (None, true, Some(_)) => None,
+        let waits_for = match (waiting, &self.assigned) {
+            _ if self.shut.is_some() => self.shut.map(Shut::waits_for),
+            (Some(Wait::Quota), _) => Some("the calls of the day are used up"),
+            (Some(Wait::Outage | Wait::Concurrency | Wait::Session), _) => Some("Salesforce is waited for"),
+            (Some(Wait::Login), _) => Some(Shut::Refused.waits_for()),
+            (Some(Wait::Org), _) => Some(Shut::OtherOrg.waits_for()),
+            (None, None) => Some("partitions"),
+            (None, Some(_)) if !self.takeover.is_empty() => Some("the Bulk jobs of its partitions"),
+            (None, Some(_)) => None,
         };
         self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -123,13 +126,21 @@ impl Sink<'_> {
         self.metrics.window_requests.set(gauge(window));
         self.metrics.request_limit_rows.set(gauge(rows));
         self.metrics.budget_exhausted.set(spent.into());
-        let waits = (waiting.is_some() && !spent) || !self.token;
+        let waits = waiting.is_some() && !spent;
+        for wait in Wait::ALL {
+            self.metrics.waiting.with_label_values(&[wait.name()]).set((waiting == Some(wait)).into());
+        }
         self.process.waiting(Dependency::Salesforce).set(waits.into());
         if waiting != self.waiting {
             match waiting {
                 Some(Wait::Quota) => error!("our share of the day's calls is used up, waiting; nothing is lost"),
+                // Said with its cause.
+                Some(Wait::Login | Wait::Org) => {}
                 Some(wait) => warn!(reason = wait.name(), "waiting for Salesforce"),
-                None => info!("Salesforce takes rows again"),
+                None => {
+                    self.said.over();
+                    info!("Salesforce takes rows again");
+                }
             }
             self.waiting = waiting;
         }

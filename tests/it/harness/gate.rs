@@ -52,6 +52,13 @@ impl Gate {
         }
     }
 
+    /// From now on connections lead elsewhere; those that there are break.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.shut();
+        lock(&self.state).upstream = upstream;
+        self.open();
+    }
+
     pub fn open(&self) {
         lock(&self.state).open = true;
     }

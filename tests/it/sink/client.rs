@@ -113,12 +113,12 @@ async fn what_is_not_an_answer_of_salesforce_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_stop_the_start_and_show_no_secret() {
+async fn wrong_credentials_are_waited_for_and_show_no_secret() {
     let org = org().await;
     let config = config("localhost:1", &org.base_url(), "rollbook", "not-the-secret");
     let client = Client::new(config.require_salesforce().expect("it has the section")).expect("good settings");
     let error = client.log_in().await.expect_err("a refusal");
-    assert!(matches!(error.disposition(), Disposition::Halt { .. }), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Wait(Wait::Login));
     assert!(!format!("{error:?}").contains("not-the-secret"));
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+mod access;
 mod bounded;
 mod bulk;
 mod bulk_client;

@@ -166,16 +166,17 @@ async fn a_refresh_token_that_cannot_be_stored_is_kept_until_it_can() {
 }
 
 #[tokio::test]
-async fn a_used_up_refresh_token_and_a_lost_file_stop_the_process() {
+async fn a_used_up_refresh_token_and_a_lost_file_are_waited_for_as_a_refused_login() {
     let (script, client) = Script::start(false, None).await;
     fs::write(script.place.file(), "canary").expect("the token is written");
     let error = client.log_in().await.expect_err("a refusal");
-    assert!(matches!(error.disposition(), Disposition::Halt { .. }), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Wait(Wait::Login));
     let cause = error.source().expect("a cause").to_string();
     assert!(cause.contains("logging in as the user again"), "{cause}");
+    assert!(cause.contains("invalid_grant: expired access/refresh token") && !cause.contains("canary"), "{cause}");
     fs::remove_file(script.place.file()).expect("the file was there");
     let error = client.log_in().await.expect_err("no file");
-    assert!(matches!(error.disposition(), Disposition::Halt { hint } if hint.contains("refresh_token_file")));
+    assert_eq!(error.disposition(), Disposition::Wait(Wait::Login));
     assert!(!format!("{error:?}").contains("canary"));
 }
 

@@ -344,6 +344,12 @@ impl Outbox {
         self.budget.tell(usage, now);
     }
 
+    /// Rows go to another org from now on: nothing that is remembered is true of it. Only while nothing is in flight.
+    pub fn forget_org(&mut self) {
+        self.memory = Memory::default();
+        self.questions = Questions::default();
+    }
+
     /// What is known of the calls of the day.
     pub fn budget(&self) -> &Budget {
         &self.budget

@@ -279,7 +279,7 @@ impl Outbox {
         }
         let failures = self.outage.map_or(0, |outage| outage.failures) + 1;
         let pause = match wait {
-            Wait::Outage | Wait::Session | Wait::Concurrency => self.backoff(failures),
+            Wait::Outage | Wait::Session | Wait::Concurrency | Wait::Login | Wait::Org => self.backoff(failures),
             // A budget of 24 hours does not come back in a moment.
             Wait::Quota => millis(self.settings.backoff_max),
         };

@@ -105,8 +105,10 @@ fn refused_logins(scene: &Scene) {
         assert!(said.code == 1 && said.all().contains("invalid_grant"), "{}: {}", said.code, said.all());
         scene.silent(&format!("a refused {arguments:?}"), &said.all());
     }
-    let mut refused = scene.start("refused");
-    assert!(!refused.process.wait(STOPS_WITHIN).expect("it ends").success());
+    // It waits until the login is taken.
+    let mut refused = scene.start("refused").ready();
+    refused.process.signal("TERM");
+    assert!(refused.process.wait(STOPS_WITHIN).expect("it ends").success());
     assert!(refused.process.log().contains("invalid_grant"), "{}", refused.process.log_tail());
     scene.silent("a refused start", &refused.process.log());
 }
