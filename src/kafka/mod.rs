@@ -44,6 +44,14 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const METADATA_INTERVAL: &str = "topic.metadata.refresh.interval.ms";
 const METADATA_INTERVAL_MS: &str = "10000";
+/// Largest answer that a client takes from a broker, unless `kafka.properties` says otherwise. librdkafka takes it for the
+/// bound of what a batch may unpack to, too (confluentinc/librdkafka#5260): with its default of 100 MB a batch of a megabyte
+/// that unpacks to 60 MB is never read, since the room for it is tripled until it fits. A third of this is always enough;
+/// nothing is set aside for it.
+const RECEIVE_BYTES_MAX: u64 = 1_000_000_000;
+const RECEIVE_BYTES: &str = "receive.message.max.bytes";
+/// What is around the records of an answer.
+const RECEIVE_BYTES_BESIDE: u64 = 512;
 
 /// Context of a consumer that reads to the ends: librdkafka reports every end as an error, which it is not.
 struct ToTheEnd;
@@ -67,6 +75,12 @@ pub fn client_config(config: &Config) -> ClientConfig {
     client.set("bootstrap.servers", &config.kafka.bootstrap);
     client.set("client.id", &config.application);
     client.set_log_level(RDKafkaLogLevel::Warning);
+    if client.get(RECEIVE_BYTES).is_none() {
+        let fetched = client.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or_default();
+        let bytes =
+            RECEIVE_BYTES_MAX.max(fetched.saturating_add(RECEIVE_BYTES_BESIDE)).min(i32::MAX.unsigned_abs().into());
+        client.set(RECEIVE_BYTES, bytes.to_string());
+    }
     client
 }
 
@@ -142,7 +156,22 @@ pub fn transactional_producer(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn a_client_takes_what_a_batch_unpacks_to_and_what_the_file_says() {
+        let taken = |properties: &str| {
+            let text = format!("[kafka]\nbootstrap = \"broker:9092\"\n[kafka.properties]\n{properties}");
+            let config = Config::parse(&text, Path::new("."), &|_| None).unwrap();
+            let client = client_config(&config);
+            client.create_native_config().unwrap().get(RECEIVE_BYTES).unwrap()
+        };
+        assert_eq!(taken(""), "1000000000");
+        assert_eq!(taken("\"fetch.max.bytes\" = 1500000000"), "1500000512", "it is no less than what is fetched");
+        assert_eq!(taken("\"fetch.max.bytes\" = 1000\n\"receive.message.max.bytes\" = 5000"), "5000");
+    }
 
     #[test]
     fn tls_and_sasl_are_in_the_default_binary() {

@@ -92,3 +92,21 @@ fn a_record_that_unpacks_to_more_than_a_letter_holds_is_kept_by_its_beginning_an
     assert!(stdout.contains("its topic no longer has the record"), "{stdout}");
     drop(rollbook);
 }
+
+#[test]
+fn a_batch_of_a_megabyte_that_unpacks_to_a_hundred_is_read() {
+    const EVENTS: usize = 700;
+    let world = World::new("batch");
+    let _rollbook = world.start("one").ready();
+    let member = member(&world);
+    let mut client = world.client();
+    client.set("compression.type", "zstd").set("message.max.bytes", "200000000");
+    // All of them in one batch.
+    client.set("batch.size", "200000000").set("linger.ms", "60000");
+    let padding = "x".repeat(150_000);
+    let clap =
+        |number| record(&world, EventKind::Reaction, member, &format!("{number}"), &json!({ "padding": padding }));
+    let claps: Vec<Record> = (0..EVENTS).map(clap).collect();
+    harness::write(&client, &claps);
+    claps_become(&world, 700.0);
+}
