@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ pub struct Pulse {
     beat_at: AtomicU64,
     /// None: ready. Else why not.
     waits_for: Mutex<Option<&'static str>>,
+    /// Of all that is assigned it is known how much there is to read.
+    knows_lag: AtomicBool,
 }
 
 impl Default for Health {
@@ -60,7 +62,12 @@ impl Health {
         let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
         let pulse = loops.entry(name.to_owned()).or_insert_with(|| {
             let beat_at = AtomicU64::new(millis(self.started.elapsed()));
-            Arc::new(Pulse { started: self.started, beat_at, waits_for: Mutex::new(Some("starting")) })
+            Arc::new(Pulse {
+                started: self.started,
+                beat_at,
+                waits_for: Mutex::new(Some("starting")),
+                knows_lag: AtomicBool::new(true),
+            })
         });
         Arc::clone(pulse)
     }
@@ -111,8 +118,15 @@ impl Pulse {
         *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = (!ready).then_some(why);
     }
 
+    /// Whoever does not know what there is to read cannot say that all is well.
+    pub fn knows_lag(&self, known: bool) {
+        self.knows_lag.store(known, Ordering::Relaxed);
+    }
+
     fn waits_for(&self) -> Option<&'static str> {
-        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+        let waits_for = *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let knows_lag = self.knows_lag.load(Ordering::Relaxed);
+        waits_for.or_else(|| (!knows_lag).then_some("the brokers have not told how much there is to read"))
     }
 
     fn age(&self, now: Duration) -> u64 {
@@ -194,6 +208,19 @@ mod tests {
         pulse.ready(false, "restoring");
         assert!(health.live(health.started.elapsed()).0, "waiting is no death");
         assert!(!health.live(health.started.elapsed() + BEAT_INTERVAL_MAX + Duration::from_secs(1)).0);
+    }
+
+    #[test]
+    fn whoever_does_not_know_what_there_is_to_read_is_not_ready() {
+        let health = Health::default();
+        let pulse = health.fold(0);
+        pulse.ready(true, "");
+        assert!(health.ready().0);
+        pulse.knows_lag(false);
+        let (ready, detail) = health.ready();
+        assert!(!ready && detail["fold-0"]["waits_for"].as_str().unwrap().contains("how much there is to read"));
+        pulse.ready(false, "states are read back");
+        assert_eq!(health.ready().1["fold-0"]["waits_for"], "states are read back", "what comes first is said first");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! A registry of its own, not the crate's global one: tests run several processes' worth of stages in one.
 
+mod lags;
+
 use std::sync::Mutex;
 
 use prometheus::core::Collector;
@@ -22,6 +24,8 @@ use crate::kafka::positions::Cause;
 use crate::kafka::topics::Topic;
 use crate::status::ignored::Samples;
 use crate::upsert::Object;
+
+use lags::Lags;
 
 /// Buckets of everything that talks to Kafka: 1 ms to 30 s.
 const KAFKA_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -121,7 +125,7 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     upserts: IntCounterVec,
     aggregates_changed: IntCounterVec,
-    consumer_lag: IntGaugeVec,
+    lags: Lags,
     commits: IntCounterVec,
     waiting: IntGaugeVec,
     restore_remaining: IntGaugeVec,
@@ -141,6 +145,8 @@ pub struct Metrics {
     pub state_evicted: IntCounter,
     pub state_loaded: IntCounter,
     pub state_disk_failing: IntGauge,
+    /// Fold threads that are not done with what they have read; see [`Share`].
+    pub commit_pending: IntGauge,
     pub state_restored_records: IntCounter,
     pub rebalances: IntCounter,
     pub assigned_partitions: IntGauge,
@@ -182,7 +188,7 @@ impl Metrics {
                 "Rows derived of a changed aggregate, by whether they differ from the last one written.",
                 &["object", "outcome"],
             ),
-            consumer_lag: add.gauges("consumer_lag_records", "Records not yet read.", &["topic", "partition"]),
+            lags: Lags::new(&add),
             commits: add.counters("commits_total", "Transactions of the fold, by result.", &["result"]),
             waiting: add.gauges("waiting", "1 while the process waits for a dependency.", &["dependency"]),
             restore_remaining: add.gauges(
@@ -210,6 +216,7 @@ impl Metrics {
                 .counter("state_loaded_members_total", "Members read from disk because an event needed them."),
             state_disk_failing: add
                 .gauge("state_disk_failing", "Fold threads that wait until states can be written to disk."),
+            commit_pending: add.gauge("commit_pending", "Fold threads that have something to commit."),
             state_restored_records: add.counter("state_restored_records_total", "Changelog records read at restore."),
             rebalances: add.counter("rebalances_total", "Changes of the assignment."),
             assigned_partitions: add.gauge("assigned_partitions", "Partition numbers that this instance folds."),
@@ -298,8 +305,19 @@ impl Metrics {
         self.waiting.with_label_values(&[dependency.name()])
     }
 
-    pub fn consumer_lag(&self, topic: Topic, partition: i32) -> IntGauge {
-        self.consumer_lag.with_label_values(&[topic.label(), &partition.to_string()])
+    /// What is known now of a partition that is assigned here.
+    pub fn set_lag(&self, topic: Topic, partition: i32, records: i64) {
+        self.lags.set(topic, partition, records);
+    }
+
+    /// Nobody can say how much there is to read: not yet, or no longer.
+    pub fn lag_unknown(&self, topic: Topic, partition: i32) {
+        self.lags.set_unknown(topic, partition);
+    }
+
+    /// Whether the lags of all of these are known.
+    pub fn lags_known(&self, of: impl Fn(Topic, i32) -> bool) -> bool {
+        self.lags.all_known(of)
     }
 
     pub fn passed_over(&self, topic: Topic, cause: Cause) -> IntCounter {
@@ -319,7 +337,7 @@ impl Metrics {
 
     /// The same, of a topic that has no state to restore.
     pub fn forget_lag(&self, topic: Topic, partition: i32) {
-        let _ = self.consumer_lag.remove_label_values(&[topic.label(), &partition.to_string()]);
+        self.lags.forget(topic, partition);
     }
 
     /// Adds a room's own metrics.

@@ -40,6 +40,7 @@ const EXIT_CODES: &str = "Exit codes:
   2   wrong arguments
   3   done, but something was refused or will be ignored; it is listed
   4   the instance is not ready; what it waits for is listed
+  5   what was waited for did not happen in time; what is open is listed
   75  failed for now, try again (a broker, Salesforce or the instance cannot be reached)
   78  the configuration or the topics are wrong; every problem is listed";
 
@@ -115,6 +116,7 @@ pub enum Exit {
     Failed,
     Refusals,
     NotReady,
+    NotIdle,
     Temporary,
     BadConfiguration,
 }
@@ -126,6 +128,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Refusals => 3,
             Self::NotReady => 4,
+            Self::NotIdle => 5,
             Self::Temporary => 75,
             Self::BadConfiguration => 78,
         }

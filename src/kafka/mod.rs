@@ -16,6 +16,7 @@ pub mod sizes;
 pub mod topic_ids;
 pub mod topics;
 pub mod transaction;
+pub mod unread;
 
 use std::time::Duration;
 
@@ -92,10 +93,15 @@ pub fn set_session_timeout(client: &mut ClientConfig) {
     }
 }
 
+/// The group of a stage.
+pub fn group(config: &Config, stage: &str) -> String {
+    format!("{}-{stage}", config.application)
+}
+
 /// A member of a consumer group that commits nothing by itself. `member` tells the members of one instance apart.
 pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult<BaseConsumer<Membership>> {
     let mut client = client_config(config);
-    client.set("group.id", format!("{}-{group}", config.application));
+    client.set("group.id", self::group(config, group));
     match config.fold.group_protocol {
         GroupProtocol::Classic => {
             client.set("partition.assignment.strategy", "range");
@@ -117,7 +123,8 @@ pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult
     client.set("isolation.level", "read_committed");
     // The default of a second stalls a drain whenever the local queue was full.
     client.set("fetch.queue.backoff.ms", "1");
-    client.set("statistics.interval.ms", "1000");
+    // Whoever starts is not ready before the first of them: soon, and yet no burden with hundreds of partitions.
+    client.set("statistics.interval.ms", "500");
     // How soon a partition that was added, or a topic that was made anew, is noticed; the default is five minutes.
     if client.get(METADATA_INTERVAL).is_none() {
         client.set(METADATA_INTERVAL, METADATA_INTERVAL_MS);

@@ -63,8 +63,12 @@ pub struct Loop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lag {
     pub topic: String,
-    pub records: i64,
-    pub worst_partition: i32,
+    /// None: not known of all of them.
+    pub records: Option<i64>,
+    /// Of which it is not known.
+    pub unknown_partitions: i64,
+    /// Of those of which it is known.
+    pub worst_partition: Option<i32>,
     pub worst_records: i64,
 }
 
@@ -74,6 +78,15 @@ pub struct Fold {
     /// Changelog records to read before all states are there.
     pub restore_records: i64,
     pub last_commit_at: Option<Timestamp>,
+    /// Threads that have read something, or derive rows again, and have not committed it.
+    pub pending_commits: i64,
+}
+
+impl Lag {
+    fn none(topic: &str) -> Self {
+        let topic = topic.to_owned();
+        Self { topic, records: Some(0), unknown_partitions: 0, worst_partition: None, worst_records: 0 }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,12 +204,17 @@ impl Exported {
         for (metric, records) in self.series("rollbook_consumer_lag_records") {
             let topic = label_of(metric, "topic");
             let Ok(partition) = label_of(metric, "partition").parse() else { continue };
-            let first = || Lag { topic: topic.to_owned(), records: 0, worst_partition: partition, worst_records: 0 };
-            let lag = topics.entry(topic).or_insert_with(first);
-            lag.records += records;
-            if records > lag.worst_records {
-                (lag.worst_partition, lag.worst_records) = (partition, records);
+            let lag = topics.entry(topic).or_insert_with(|| Lag::none(topic));
+            lag.records = lag.records.map(|sum| sum + records);
+            if lag.worst_partition.is_none() || records > lag.worst_records {
+                (lag.worst_partition, lag.worst_records) = (Some(partition), records);
             }
+        }
+        for (metric, _) in self.series("rollbook_consumer_lag_known").filter(|(_, known)| *known == 0) {
+            let topic = label_of(metric, "topic");
+            let lag = topics.entry(topic).or_insert_with(|| Lag::none(topic));
+            lag.unknown_partitions += 1;
+            lag.records = None;
         }
         topics.into_values().collect()
     }
@@ -206,6 +224,7 @@ impl Exported {
             partitions: self.sum("rollbook_assigned_partitions"),
             restore_records: self.sum("rollbook_state_restore_remaining_records"),
             last_commit_at: self.time("rollbook_last_commit_timestamp_seconds"),
+            pending_commits: self.sum("rollbook_commit_pending"),
         }
     }
 
@@ -274,7 +293,7 @@ mod tests {
         health.fold(0).ready(true, "");
         health.sink().ready(false, "a token from Salesforce");
         for (partition, records) in [(0, 3), (1, 8), (2, 1)] {
-            metrics.consumer_lag(Topic::Views, partition).set(records);
+            metrics.set_lag(Topic::Views, partition, records);
         }
         metrics.dead_letter(Stage::Fold, "undecodable").inc_by(2);
         metrics.dead_letter(Stage::Fold, "no_value").inc();
@@ -282,6 +301,7 @@ mod tests {
         metrics.assigned_partitions.set(4);
         metrics.restore_remaining(1).set(70);
         metrics.restore_remaining(2).set(7);
+        metrics.commit_pending.set(1);
         metrics.last_commit_timestamp.set(1_700_000_000.25);
         sink.pending_rows.set(12);
         sink.held_rows.set(2);
@@ -298,17 +318,34 @@ mod tests {
         assert!(!status.ready);
         let waits_for: Vec<_> = status.loops.iter().map(|it| (it.name.as_str(), it.waits_for.as_deref())).collect();
         assert_eq!(waits_for, [("fold-0", None), ("sink", Some("a token from Salesforce"))]);
-        let views = Lag { topic: "views".to_owned(), records: 12, worst_partition: 1, worst_records: 8 };
+        let views = Lag { records: Some(12), worst_partition: Some(1), worst_records: 8, ..Lag::none("views") };
         assert_eq!((status.lag, status.waiting), (vec![views], vec!["salesforce".to_owned()]));
         assert_eq!(status.dead_letters, BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]));
         let last_commit_at = Timestamp::from_second(1_700_000_000).ok();
-        assert_eq!(status.fold, Some(Fold { partitions: 4, restore_records: 77, last_commit_at }));
+        assert_eq!(status.fold, Some(Fold { partitions: 4, restore_records: 77, last_commit_at, pending_commits: 1 }));
         let sink = Sink { pending_rows: 12, held_rows: 2, in_flight_requests: 1, window_requests: 8, bulk_jobs: 3 };
         assert_eq!(status.sink, Some(sink));
         let salesforce = status.salesforce.unwrap();
         let calls = salesforce.calls.unwrap();
         assert_eq!((calls.used, calls.share, calls.reserve), (1_204, 12_000, 3_000));
         assert_eq!((salesforce.forecast, salesforce.lanes_stopped), (Forecast::Unknown, vec!["backfill".to_owned()]));
+    }
+
+    #[test]
+    fn a_lag_that_nobody_has_told_is_not_zero() {
+        let (metrics, health) = (Metrics::new(), Health::default());
+        health.fold(0).ready(true, "");
+        let lag = || Status::of(&metrics, &health, at(NOW)).lag;
+        metrics.set_lag(Topic::Polls, 0, 0);
+        metrics.lag_unknown(Topic::Views, 0);
+        metrics.lag_unknown(Topic::Views, 1);
+        metrics.set_lag(Topic::Views, 1, 7);
+        let [polls, views] = <[Lag; 2]>::try_from(lag()).unwrap();
+        assert_eq!((polls.records, polls.unknown_partitions), (Some(0), 0));
+        assert_eq!((views.records, views.unknown_partitions, views.worst_records), (None, 1, 7));
+        assert!(!metrics.lags_known(|topic, _| topic == Topic::Views) && metrics.lags_known(|_, it| it == 1));
+        metrics.forget_lag(Topic::Views, 0);
+        assert_eq!(lag()[1].records, Some(7), "a partition that is not ours any more has no lag here");
     }
 
     #[test]

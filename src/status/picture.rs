@@ -59,17 +59,29 @@ impl Status {
     }
 
     fn lag(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let total = self.lag.iter().map(|lag| lag.records).sum();
-        line(f, "not yet read", &format!("{} records in the partitions of this instance", grouped(total)))?;
-        for Lag { topic, records, worst_partition, worst_records } in self.lag.iter().filter(|lag| lag.records > 0) {
-            let worst = format!("most in partition {worst_partition}: {}", grouped(*worst_records));
-            line(f, &format!("  {topic}"), &format!("{:>11}  {worst}", grouped(*records)))?;
+        let total: i64 = self.lag.iter().filter_map(|lag| lag.records).sum();
+        let known = self.lag.iter().all(|lag| lag.records.is_some()) && (self.ready || !self.lag.is_empty());
+        if known {
+            line(f, "not yet read", &format!("{} records in the partitions of this instance", grouped(total)))?;
+        } else {
+            line(f, "not yet read", "not known")?;
+        }
+        for Lag { topic, records, unknown_partitions, worst_partition, worst_records } in &self.lag {
+            let name = format!("  {topic}");
+            match (records, worst_partition) {
+                (Some(0), _) => {}
+                (Some(records), Some(worst)) => {
+                    let worst = format!("most in partition {worst}: {}", grouped(*worst_records));
+                    line(f, &name, &format!("{:>11}  {worst}", grouped(*records)))?;
+                }
+                _ => line(f, &name, &format!("  not known of {unknown_partitions} partitions"))?,
+            }
         }
         Ok(())
     }
 
     fn folding(&self, fold: &Fold) -> String {
-        let Fold { partitions, restore_records, last_commit_at } = fold;
+        let Fold { partitions, restore_records, last_commit_at, pending_commits: _ } = fold;
         let commit =
             last_commit_at.map_or_else(|| "no commit yet".to_owned(), |at| format!("last commit {}", self.time(at)));
         let restore = match restore_records {
@@ -184,8 +196,9 @@ mod tests {
         let calls =
             Calls { used: 11_204, limit: 15_000, share: 12_000, reserve: 3_000, told_at: at("2026-11-22T07:37:59Z") };
         let lanes_stopped = lanes_stopped.iter().map(ToString::to_string).collect();
-        let views = Lag { topic: "views".to_owned(), records: 1_204_000, worst_partition: 3, worst_records: 800_000 };
-        let polls = Lag { topic: "polls".to_owned(), records: 0, worst_partition: 0, worst_records: 0 };
+        let views =
+            Lag { records: Some(1_204_000), worst_partition: Some(3), worst_records: 800_000, ..Lag::none("views") };
+        let polls = Lag::none("polls");
         Status {
             version: "0.1.0".to_owned(),
             asked_at: at("2026-11-22T07:38:12Z"),
@@ -197,7 +210,12 @@ mod tests {
             ],
             waiting: if ready { Vec::new() } else { vec!["kafka".to_owned(), "salesforce".to_owned()] },
             lag: vec![polls, views],
-            fold: Some(Fold { partitions: 4, restore_records: 0, last_commit_at: Some(at("2026-11-22T07:38:11Z")) }),
+            fold: Some(Fold {
+                partitions: 4,
+                restore_records: 0,
+                last_commit_at: Some(at("2026-11-22T07:38:11Z")),
+                pending_commits: 0,
+            }),
             sink: Some(Sink {
                 pending_rows: 1_000,
                 held_rows: 2,
@@ -253,6 +271,21 @@ stopped       old rows
         ] {
             assert!(text.contains(said), "{said}{text}");
         }
+    }
+
+    #[test]
+    fn what_there_is_to_read_is_not_known_before_it_is_told() {
+        let mut status = status(false, Forecast::Unknown, &[]);
+        status.lag[0] = Lag { records: None, unknown_partitions: 2, ..Lag::none("polls") };
+        let text = status.to_string();
+        assert!(
+            text.contains("not yet read  not known\n  polls         not known of 2 partitions\n  views  "),
+            "{text}"
+        );
+        status.lag.clear();
+        assert!(status.to_string().contains("not yet read  not known\n"), "{status}");
+        status.ready = true;
+        assert!(status.to_string().contains("not yet read  0 records"), "a spare instance reads nothing: {status}");
     }
 
     #[test]

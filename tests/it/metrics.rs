@@ -50,6 +50,8 @@ const COUNTED: &[&str] = &[
     "rollbook_sink_lane_stopped",
     "rollbook_sink_bulk_jobs",
     "rollbook_sink_waiting",
+    "rollbook_consumer_lag_known",
+    "rollbook_commit_pending",
 ];
 
 #[test]
@@ -151,7 +153,7 @@ fn registered() -> BTreeSet<String> {
     let metrics = Metrics::new();
     SinkMetrics::register(metrics.registry()).unwrap();
     // Series that exist once partitions are assigned.
-    metrics.consumer_lag(rollbook::kafka::topics::Topic::Views, 0);
+    metrics.set_lag(rollbook::kafka::topics::Topic::Views, 0, 0);
     metrics.restore_remaining(0);
     metrics.registry().gather().iter().map(|family| family.name().to_owned()).collect()
 }

@@ -16,6 +16,7 @@ use crate::kafka::member::Member;
 use crate::kafka::membership::TopicPartition;
 use crate::store::{DiskError, RestoreError};
 
+use super::inputs::input_of;
 use super::progress::RestoreProgress;
 use super::worker::{Worker, may_pass};
 use super::{Error, attempt};
@@ -42,6 +43,7 @@ impl<M: Member> Worker<M> {
         self.lost = false;
         attempt("take over partitions", self.parts.member.assign(&offsets))?;
         attempt("pause partitions", self.parts.member.pause(&offsets))?;
+        self.lags_unknown(partitions);
         self.reading_back.clone_from(&owned);
         self.assigned = owned;
         self.report_assigned();
@@ -110,6 +112,15 @@ impl<M: Member> Worker<M> {
             }
         }
         Ok(Some(offsets))
+    }
+
+    /// Until the first statistics with known ends tell how much there is to read.
+    pub(super) fn lags_unknown(&self, partitions: &[TopicPartition]) {
+        for (topic, partition) in partitions {
+            if let Some(input) = input_of(topic, &self.parts.config.topics) {
+                self.parts.metrics.lag_unknown(input, *partition);
+            }
+        }
     }
 
     /// The metric is the sum over threads.

@@ -45,6 +45,7 @@ impl<M: Member> Worker<M> {
         (self.lost, self.skipped) = (false, false);
         attempt("take over partitions", self.parts.member.incremental_assign(&offsets))?;
         attempt("pause partitions", self.parts.member.pause(&offsets))?;
+        self.lags_unknown(&gained);
         self.reading_back.extend(self.owned_by(&gained));
         self.assigned = owned;
         self.report_assigned();

@@ -119,6 +119,10 @@ impl NextOffsets {
         })
     }
 
+    pub fn has(&self, input: Topic, partition: i32) -> bool {
+        self.assigned.contains(&(partition, input))
+    }
+
     /// Every partition that is assigned.
     pub fn assigned(&self) -> impl Iterator<Item = (Topic, i32)> {
         self.assigned.iter().map(|(partition, input)| (*input, *partition))

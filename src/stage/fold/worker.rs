@@ -103,6 +103,8 @@ pub struct Worker<M: Member> {
     pub(super) reported_assigned: i64,
     /// 1 while states are read back, or wait to be.
     pub(super) restoring_share: Share,
+    /// 1 while something was read that is not committed.
+    commit_share: Share,
     /// Partitions are taken over and the disk is waited for.
     pub(super) taking_over: bool,
     pub(super) progress: RestoreProgress,
@@ -112,6 +114,7 @@ impl<M: Member> Worker<M> {
     pub fn new(parts: WorkerParts<M>) -> Self {
         let now = parts.member.now();
         let restoring_share = Share::of(&parts.metrics.state_restoring);
+        let commit_share = Share::of(&parts.metrics.commit_pending);
         Self {
             decoder: Decoder::new(parts.config.fold.value_bytes_max),
             parts,
@@ -135,6 +138,7 @@ impl<M: Member> Worker<M> {
             reported_memory: 0,
             reported_assigned: 0,
             restoring_share,
+            commit_share,
             taking_over: false,
             progress: RestoreProgress::default(),
         }
@@ -387,6 +391,10 @@ impl<M: Member> Worker<M> {
         self.reading_back.clear();
         self.positions.clear();
         self.parts.health.ready(false, "the consumer group is joined again");
+        // They are no longer known to be ours, so their lag is nobody's to tell here.
+        for (input, partition) in self.next_offsets.assigned() {
+            self.parts.metrics.forget_partition(input, partition);
+        }
         self.forget_uncommitted();
     }
 
@@ -409,8 +417,10 @@ impl<M: Member> Worker<M> {
     fn report(&mut self) {
         let metrics = &self.parts.metrics;
         for lag in self.parts.member.take_lags() {
-            if let Some(input) = input_of(&lag.topic, &self.parts.config.topics) {
-                metrics.consumer_lag(input, lag.partition).set(lag.records);
+            let input = input_of(&lag.topic, &self.parts.config.topics);
+            // Statistics may still tell of what went to somebody else.
+            if let Some(input) = input.filter(|input| self.next_offsets.has(*input, lag.partition)) {
+                metrics.set_lag(input, lag.partition, lag.records);
             }
         }
         let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
@@ -420,6 +430,8 @@ impl<M: Member> Worker<M> {
         metrics.state_memory.add(memory - self.reported_memory);
         self.reported_memory = memory;
         self.restoring_share.set(i64::from(self.taking_over || self.restoring.is_some()));
+        self.commit_share.set(i64::from(self.parts.committer.in_flight() || self.anything_to_commit()));
+        self.parts.health.knows_lag(metrics.lags_known(|topic, it| self.next_offsets.has(topic, it)));
     }
 }
 

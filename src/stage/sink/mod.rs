@@ -252,6 +252,9 @@ impl Sink<'_> {
             Input::Record(source) => self.take_records(*source),
             Input::Control(Control::Assigned(partitions)) => {
                 self.takeover = JoinSet::from_iter([takeover::of(self.config.clone(), partitions.clone())]);
+                for partition in &partitions {
+                    self.process.lag_unknown(Topic::Upserts, *partition);
+                }
                 self.assigned = Some(partitions);
                 self.standstill.assigned();
             }

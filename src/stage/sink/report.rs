@@ -48,7 +48,7 @@ impl Sink<'_> {
     pub(super) fn lags(&mut self, lags: &[Lag]) {
         let assigned = self.assigned.as_deref().unwrap_or_default();
         for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
-            self.process.consumer_lag(Topic::Upserts, lag.partition).set(lag.records);
+            self.process.set_lag(Topic::Upserts, lag.partition, lag.records);
             self.to_read.insert(lag.partition, usize::try_from(lag.records).unwrap_or(0));
         }
     }
@@ -118,6 +118,7 @@ impl Sink<'_> {
             (None, Some(_)) => None,
         };
         self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());
+        self.health.knows_lag(self.process.lags_known(|topic, _| topic == Topic::Upserts));
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let (window, rows) = self.outbox.pace();
         self.metrics.pending_rows.set(gauge(self.outbox.pending()));

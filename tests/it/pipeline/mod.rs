@@ -9,6 +9,7 @@ mod encodings;
 mod full_disk;
 mod halves;
 mod handover;
+mod idle;
 mod instances;
 mod login;
 mod outages;

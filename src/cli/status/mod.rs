@@ -3,6 +3,8 @@
 //! It asks the instance and not Kafka and Salesforce: whether the instance is well is the question, the calls of the day
 //! are few, and only the instance knows what it holds back and why.
 
+mod idle;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use clap::Args;
 use reqwest::Url;
 use tokio::runtime::Runtime;
 
+use super::run::StageName;
 use super::{Exit, Global, print_json};
 use crate::http::STATUS_PATH;
 use crate::status::Status;
@@ -24,9 +27,26 @@ pub struct Arguments {
     /// configuration
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
+    /// Wait until everything is read, folded and written; also asks the brokers of the configuration
+    #[arg(long)]
+    wait_idle: bool,
+    /// How long to wait, as in 90s or 5m
+    #[arg(long, requires = "wait_idle", default_value = "5m", value_parser = parse_timeout, value_name = "TIME")]
+    timeout: Duration,
+    /// Stages whose work has to be done
+    #[arg(long, requires = "wait_idle", value_delimiter = ',', value_enum, default_values_t = [StageName::Fold, StageName::Sink])]
+    stages: Vec<StageName>,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, &'static str> {
+    let timeout = text.parse::<jiff::SignedDuration>().ok().and_then(|timeout| Duration::try_from(timeout).ok());
+    timeout.ok_or("not a time like 90s or 5m")
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+    if arguments.wait_idle {
+        return wait_idle(global, arguments);
+    }
     let Some(status) = of_instance(global, arguments.url.as_ref())? else { return Ok(Exit::Temporary) };
     if global.json {
         print_json(&serde_json::to_value(&status)?);
@@ -34,6 +54,16 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         put!("{status}");
     }
     Ok(if status.ready { Exit::Done } else { Exit::NotReady })
+}
+
+fn wait_idle(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+    let config = global.load_config()?;
+    let url = match &arguments.url {
+        Some(url) => status_url(url.clone())?,
+        None => status_url(listening_at(config.http.listen)?)?,
+    };
+    let stages = arguments.stages.iter().map(|name| name.stage()).collect();
+    idle::Wait { config: &config, url, stages, timeout: arguments.timeout }.run(global)
 }
 
 /// What an instance says of itself. None: nothing answers, which has been said.

@@ -1,0 +1,167 @@
+//! `rollbook status --wait-idle`: returns when everything is read, folded and written.
+//!
+//! An instance that says "nothing to read, nothing pending" may have read a record and not made its row yet. So the
+//! brokers are asked as well, in the order in which data flows: the fold has committed every record of its inputs, whose
+//! rows are on the upserts by then, in the same transaction; then the sink has committed every upsert, which it does for
+//! rows with an outcome alone. In between the instance is asked whether it derives rows again, which no offset shows:
+//! a statement of the catalogue is one record, and changes the rows of thousands of members after it was committed. All
+//! of this has to hold twice in a row, with nothing new on any topic.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reqwest::Url;
+use serde_json::json;
+
+use super::ask;
+use crate::cli::{Exit, Global, print_json};
+use crate::config::Config;
+use crate::dead_letter::Stage;
+use crate::kafka;
+use crate::kafka::topics::Topic;
+use crate::kafka::unread::{Ends, Group, Unread};
+use crate::status::Status;
+
+/// Between two looks; longer than an instance takes to hear of a catalogue statement that another one has written.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So often in a row everything has to be done.
+const LOOKS: usize = 2;
+
+/// What is waited for, and where.
+pub struct Wait<'a> {
+    pub config: &'a Config,
+    pub url: Url,
+    pub stages: Vec<Stage>,
+    pub timeout: Duration,
+}
+
+/// The groups whose offsets are looked at; None where the stage is not waited for.
+struct Groups<'a> {
+    fold: Option<Group<'a>>,
+    sink: Option<Group<'a>>,
+}
+
+/// One look at everything.
+struct Look {
+    /// What is not done; empty: nothing.
+    open: Vec<String>,
+    ends: Ends,
+    status: Option<Status>,
+}
+
+impl Wait<'_> {
+    pub fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+        let deadline = Instant::now() + self.timeout;
+        let of = |stage: Stage| {
+            let group = kafka::group(self.config, stage.name());
+            self.stages.contains(&stage).then(|| Group::new(self.config, &group)).transpose()
+        };
+        let groups = Groups { fold: of(Stage::Fold)?, sink: of(Stage::Sink)? };
+        let mut before: Option<Ends> = None;
+        let mut in_a_row = 0;
+        loop {
+            let look = self.look(&groups);
+            in_a_row = match (look.open.is_empty(), before.as_ref() == Some(&look.ends)) {
+                (true, true) => in_a_row + 1,
+                (true, false) => 1,
+                (false, _) => 0,
+            };
+            let idle = in_a_row >= LOOKS;
+            if idle || Instant::now() + LOOK_INTERVAL >= deadline {
+                return self.tell(global, idle, &look);
+            }
+            before = Some(look.ends);
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn tell(&self, global: &Global, idle: bool, look: &Look) -> anyhow::Result<Exit> {
+        let open = if look.open.is_empty() { vec!["it has not lasted yet".to_owned()] } else { look.open.clone() };
+        let open = if idle { Vec::new() } else { open };
+        if global.json {
+            print_json(&json!({ "idle": idle, "open": open, "status": serde_json::to_value(&look.status)? }));
+        } else if let Some(status) = &look.status {
+            put!("{status}");
+        }
+        if idle {
+            return Ok(Exit::Done);
+        }
+        eprintln!("error: not done within {:?}; what is open:", self.timeout);
+        for open in &open {
+            eprintln!("  {open}");
+        }
+        Ok(Exit::NotIdle)
+    }
+
+    fn look(&self, groups: &Groups<'_>) -> Look {
+        let mut look = Look { open: Vec::new(), ends: Ends::new(), status: None };
+        for input in Topic::CONSUMED {
+            if let Some(group) = &groups.fold {
+                self.committed(&mut look, group, input, "is not folded");
+            }
+        }
+        self.instance(&mut look);
+        if let Some(group) = &groups.sink {
+            self.committed(&mut look, group, Topic::Upserts, "has rows without an outcome");
+        }
+        look
+    }
+
+    fn committed(&self, look: &mut Look, group: &Group<'_>, topic: Topic, what: &str) {
+        // The first reason is enough, and the brokers are spared the rest.
+        if !look.open.is_empty() {
+            return;
+        }
+        let name = topic.name(&self.config.topics);
+        match group.unread(name) {
+            Ok((None, ends)) => look.ends.extend(ends),
+            Ok((Some(Unread { partition, committed, end, .. }), _)) => {
+                let committed =
+                    committed.map_or_else(|| "nothing is committed".to_owned(), |at| format!("committed {at}"));
+                look.open.push(format!("partition {partition} of `{name}` {what}: {committed}, it ends at {end}"));
+            }
+            Err(error) => look.open.push(format!("`{name}` cannot be looked at: {:#}", anyhow::Error::from(error))),
+        }
+    }
+
+    /// What the instance knows of itself.
+    fn instance(&self, look: &mut Look) {
+        let status = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+            let (code, body) =
+                runtime.block_on(ask(&self.url)).map_err(|error| anyhow::Error::from(error.without_url()))?;
+            anyhow::ensure!(code == 200, "it said {code}");
+            Ok(serde_json::from_slice::<Status>(&body)?)
+        });
+        match status {
+            Ok(status) => {
+                look.open.extend(open_in(&status, self.stages.contains(&Stage::Sink)));
+                look.status = Some(status);
+            }
+            Err(error) => look.open.push(format!("the instance at `{}` does not tell its state: {error:#}", self.url)),
+        }
+    }
+}
+
+/// What an instance is not done with, with the rows or without them.
+fn open_in(status: &Status, rows: bool) -> Vec<String> {
+    let mut open = Vec::new();
+    for it in status.loops.iter().filter(|it| rows || it.name != Stage::Sink.name()) {
+        if let Some(why) = &it.waits_for {
+            open.push(format!("{} is not ready: {why}", it.name));
+        }
+    }
+    for lag in status.lag.iter().filter(|lag| rows || lag.topic != Topic::Upserts.label()) {
+        match lag.records {
+            None => open.push(format!("it is not known how much of {} there is to read", lag.topic)),
+            Some(0) => {}
+            Some(records) => open.push(format!("{records} records of {} are not read", lag.topic)),
+        }
+    }
+    if status.fold.as_ref().is_some_and(|fold| fold.pending_commits > 0) {
+        open.push("the fold has something to commit, or derives rows again".to_owned());
+    }
+    if let Some(sink) = status.sink.as_ref().filter(|sink| rows && sink.pending_rows > 0) {
+        open.push(format!("{} rows have no outcome, {} of them are held", sink.pending_rows, sink.held_rows));
+    }
+    open
+}
