@@ -17,7 +17,7 @@ use rollbook::event::{Decoded, Decoder, Event, EventKind, Record};
 use rollbook::fold::Catalogue;
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
-use rollbook::stage::fold::commit::Changes;
+use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::stage::fold::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rollbook::store::Store;
@@ -105,7 +105,7 @@ impl Fold {
     fn commit(&mut self) {
         let (topics, catalogue) = (&self.topics, &self.catalogue);
         let (tally, records) = (&mut Tally::default(), &mut self.records);
-        let mut changes = Changes { topics, catalogue, tally, records, now: NOON, commit: 1 };
+        let mut changes = Changes { topics, catalogue, tally, records, now: NOON, commit: 1, again: Again::default() };
         changes.collect(&mut self.store).expect("no disk");
         self.written.add(&self.records);
         self.records.clear();

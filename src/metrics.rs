@@ -143,6 +143,8 @@ pub struct Metrics {
     pub state_restoring: IntGauge,
     pub state_memory: IntGauge,
     pub state_evicted: IntCounter,
+    /// Times that a thread stopped reading, since what it had read took its room and could not be committed.
+    pub fold_holds: IntCounter,
     pub state_loaded: IntCounter,
     pub state_disk_failing: IntGauge,
     /// Fold threads that are not done with what they have read; see [`Share`].
@@ -211,6 +213,7 @@ impl Metrics {
             state_entries: add.gauge("state_entries", "Pieces of state held by this instance."),
             state_restoring: add.gauge("state_restoring", "Fold threads that restore state from the changelog."),
             state_memory: add.gauge("state_memory_bytes", "Estimate of the memory that states take."),
+            fold_holds: add.counter("fold_holds_total", "Times that reading stopped until a commit was done."),
             state_evicted: add.counter("state_evicted_members_total", "Members moved from memory to disk."),
             state_loaded: add
                 .counter("state_loaded_members_total", "Members read from disk because an event needed them."),

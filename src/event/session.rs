@@ -66,6 +66,17 @@ impl Session {
         }
     }
 
+    /// Whether it says the same as another, whenever and by whomever.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { updated_at: _, source: _, event_id: _, key, name, channel_name, .. } = self;
+        let texts = (key, name, channel_name) == (&other.key, &other.name, &other.channel_name);
+        let numbers = |it: &Self| {
+            let times = [it.scheduled_start, it.scheduled_end, it.actual_start, it.actual_end, it.duration_ms];
+            (it.channel_id, times)
+        };
+        texts && numbers(self) == numbers(other)
+    }
+
     /// As the schema `session` has it, single-object encoded.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::object(&avro::SESSION);
@@ -94,4 +105,32 @@ pub enum DecodedSession {
     Tombstone(SessionKey),
     /// A dead letter.
     Refused(Refusal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_something_and_when_is_nothing_that_it_says() {
+        let campaign = SalesforceId::parse("70103000000cnFX").unwrap();
+        let session = Session::blank(SessionKey { campaign, entry_id: None }, 1, "s", "e");
+        let later = Session { updated_at: 2, source: "t".to_owned(), event_id: "f".to_owned(), ..session.clone() };
+        assert!(session.says_the_same(&later));
+        let text = || Some("a".to_owned());
+        let other_key = SessionKey { campaign, entry_id: text() };
+        for other in [
+            Session { key: other_key, ..session.clone() },
+            Session { name: text(), ..session.clone() },
+            Session { channel_id: Some(1), ..session.clone() },
+            Session { channel_name: text(), ..session.clone() },
+            Session { scheduled_start: Some(1), ..session.clone() },
+            Session { scheduled_end: Some(1), ..session.clone() },
+            Session { actual_start: Some(1), ..session.clone() },
+            Session { actual_end: Some(1), ..session.clone() },
+            Session { duration_ms: Some(1), ..session.clone() },
+        ] {
+            assert!(!session.says_the_same(&other), "{other:?}");
+        }
+    }
 }

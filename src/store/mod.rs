@@ -12,6 +12,7 @@ pub mod folder;
 mod partition;
 mod shelf;
 mod spill;
+mod stale;
 mod warm;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,10 @@ use crate::event::Event;
 
 pub use birth::{BIRTH_KEY, Birth, Folded};
 pub use disk::{BESIDE_BYTES, Disk, DiskError};
-pub use partition::{Partition, RestoreError, Stale, parse_piece_key, piece_key, write_piece_key};
+pub use partition::{Partition, RestoreError, parse_piece_key, piece_key, write_piece_key};
 pub use shelf::{Identity, Marker, Shelf};
 pub use spill::Snapshot;
+pub use stale::{About, Cause, Stale};
 
 /// The aggregates of all partitions that one fold thread owns.
 #[derive(Default)]

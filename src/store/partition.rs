@@ -1,7 +1,6 @@
 //! The aggregates of one partition.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -14,6 +13,7 @@ use crate::upsert::Lane;
 use super::birth::{BIRTH_KEY, Birth};
 use super::disk::DiskError;
 use super::shelf::Shelf;
+use super::stale::{About, Cause, DiskScan, Rounds, Stale};
 use super::warm;
 
 type Campaign = HashMap<SalesforceId, Slot, RandomState>;
@@ -35,7 +35,7 @@ pub struct Partition {
     /// How many pieces of these have new facts.
     dirty_pieces: usize,
     /// Members whose rows may have changed with the catalogue. They may wait: a restart derives everything again.
-    pub(super) stale: VecDeque<Stale>,
+    pub(super) stale: Rounds,
     /// The same for members that are on disk only.
     pub(super) stale_on_disk: VecDeque<DiskScan>,
     pieces: usize,
@@ -74,26 +74,6 @@ pub(super) struct Slot {
     event_at: Millis,
 }
 
-/// A member to derive again, where it depends on a statement of the catalogue.
-pub struct Stale {
-    pub member: MemberKey,
-    pub about: Arc<SessionKey>,
-    /// Kafka timestamp of the statement.
-    pub event_at: Millis,
-    /// Nobody has stated anything: a start derives again.
-    pub brought: bool,
-}
-
-/// Members on disk that are still to be derived again.
-pub(super) struct DiskScan {
-    /// None: whatever campaign they are of.
-    pub about: Option<Arc<SessionKey>>,
-    /// Key of the last member that was looked at.
-    pub after: Vec<u8>,
-    pub event_at: Millis,
-    pub brought: bool,
-}
-
 impl Partition {
     pub fn pieces(&self) -> usize {
         self.pieces
@@ -112,7 +92,7 @@ impl Partition {
     }
 
     pub fn stale_members(&self) -> usize {
-        self.stale.len() + self.stale_on_disk.len()
+        self.stale.left() + self.stale_on_disk.len()
     }
 
     pub(super) fn slot(&mut self, member: &MemberKey) -> &mut Slot {
@@ -284,40 +264,50 @@ impl Partition {
 
     /// Marks everything to be derived again, at a start.
     pub fn derive_all(&mut self, event_at: Millis) {
+        let about = About::everything(Cause { event_at, brought: true });
         let campaigns: Vec<SalesforceId> = self.campaigns.keys().copied().collect();
         for campaign in campaigns {
-            self.derive_known_again(&Arc::new(SessionKey { campaign, entry_id: None }), event_at, true);
+            self.derive_known_again(campaign, about.clone());
         }
         if !self.complete {
             // It finds those of every campaign.
             self.stale_on_disk.clear();
-            self.stale_on_disk.push_back(DiskScan { about: None, after: Vec::new(), event_at, brought: true });
+            self.stale_on_disk.push_back(DiskScan::new(None, about));
         }
     }
 
     /// Marks the members to be derived again, at a start, that differ from what is on disk.
     pub fn derive_unsaved(&mut self, event_at: Millis) {
+        let mut by_campaign: BTreeMap<SalesforceId, Vec<SalesforceId>> = BTreeMap::new();
         for member in &self.unsaved {
-            let about = Arc::new(SessionKey { campaign: member.campaign, entry_id: None });
-            self.stale.push_back(Stale { member: *member, about, event_at, brought: true });
+            by_campaign.entry(member.campaign).or_default().push(member.person);
+        }
+        for (campaign, members) in by_campaign {
+            let about = About::everything(Cause { event_at, brought: true });
+            if self.stale.knows(campaign) {
+                self.derive_known_again(campaign, about);
+            } else {
+                self.stale.add(campaign, about, members);
+            }
         }
     }
 
     /// Marks what a statement of the session catalogue is about to be derived again.
-    pub fn derive_again(&mut self, about: &Arc<SessionKey>, event_at: Millis) {
-        self.derive_known_again(about, event_at, false);
-        if !self.complete {
-            let about = Some(Arc::clone(about));
-            self.stale_on_disk.push_back(DiskScan { about, after: Vec::new(), event_at, brought: false });
+    pub fn derive_again(&mut self, key: &SessionKey, event_at: Millis) {
+        let about = About::of(key, Cause { event_at, brought: false });
+        self.derive_known_again(key.campaign, about.clone());
+        if self.complete {
+            return;
+        }
+        match self.stale_on_disk.iter_mut().find(|scan| scan.campaign == Some(key.campaign)) {
+            Some(scan) => scan.again(about),
+            None => self.stale_on_disk.push_back(DiskScan::new(Some(key.campaign), about)),
         }
     }
 
-    fn derive_known_again(&mut self, about: &Arc<SessionKey>, event_at: Millis, brought: bool) {
-        let Some(members) = self.campaigns.get(&about.campaign) else { return };
-        self.stale.extend(members.keys().map(|person| {
-            let member = MemberKey { campaign: about.campaign, person: *person };
-            Stale { member, about: Arc::clone(about), event_at, brought }
-        }));
+    fn derive_known_again(&mut self, campaign: SalesforceId, about: About) {
+        let Some(members) = self.campaigns.get(&campaign) else { return };
+        self.stale.add(campaign, about, members.keys().copied().collect());
     }
 
     pub fn forget_stale(&mut self) {
@@ -345,7 +335,7 @@ impl Partition {
             if self.stale.is_empty() {
                 self.scan_disk()?;
             }
-            let Some(stale) = self.stale.pop_front() else { return Ok(None) };
+            let Some(stale) = self.stale.next() else { return Ok(None) };
             self.load(&stale.member)?;
             if self.known(&stale.member).is_some() {
                 let aggregate = &mut self.slot(&stale.member).aggregate;

@@ -3,13 +3,16 @@
 //! A member may leave memory only when everything that it holds has been committed, and the disk has it. Which members
 //! leave is decided by a clock: those that were not used since it last came by.
 
+use std::sync::Arc;
+
 use crate::avro::Writer;
-use crate::event::{MemberKey, SalesforceId, SessionKey};
+use crate::event::{MemberKey, SalesforceId};
 
 use super::blob;
 use super::disk::DiskError;
-use super::partition::{Partition, Stale};
+use super::partition::Partition;
 use super::shelf::{Marker, Shelf};
+use super::stale::Stale;
 
 /// Members that leave memory together: one batch of the disk.
 const EVICTED_TOGETHER: usize = 1_000;
@@ -159,17 +162,14 @@ impl Partition {
     pub(super) fn scan_disk(&mut self) -> Result<(), DiskError> {
         while let (Some(scan), Some(shelf), true) = (self.stale_on_disk.front_mut(), &self.shelf, self.stale.is_empty())
         {
-            let prefix = scan.about.as_ref().map_or(&[][..], |about| about.campaign.as_str().as_bytes());
-            let keys = shelf.members(prefix, &scan.after, SCANNED_TOGETHER)?;
-            let Some(last) = keys.last() else {
-                self.stale_on_disk.pop_front();
-                continue;
-            };
-            scan.after.clone_from(last);
+            let prefix = scan.campaign.as_ref().map_or(&[][..], |campaign| campaign.as_str().as_bytes());
+            let mut keys = shelf.members(prefix, &scan.after, SCANNED_TOGETHER)?;
+            let goes_on = scan.look_at(&mut keys);
             for member in keys.iter().filter_map(|key| member_of(key)) {
-                let whole = || SessionKey { campaign: member.campaign, entry_id: None }.into();
-                let about = scan.about.clone().unwrap_or_else(whole);
-                self.stale.push_back(Stale { member, about, event_at: scan.event_at, brought: scan.brought });
+                self.stale.found(Stale { member, about: Arc::clone(&scan.about) });
+            }
+            if !goes_on {
+                self.stale_on_disk.pop_front();
             }
         }
         if !self.shelved {

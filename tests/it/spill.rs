@@ -11,6 +11,8 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rollbook::avro::Writer;
@@ -19,7 +21,7 @@ use rollbook::event::{Decoded, Decoder, Event, EventKind, MemberKey, Record, Sal
 use rollbook::fold::{Aggregate, Catalogue};
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
-use rollbook::stage::fold::commit::Changes;
+use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::{Disk, Identity, Marker, Store};
 use rollbook::upsert::{Lane, ReadUpsert, Value};
@@ -30,6 +32,12 @@ const MEMBERS: u32 = 40;
 
 type Changelog = Vec<(Vec<u8>, Vec<u8>)>;
 type Rows = BTreeMap<Vec<u8>, Vec<(String, Value)>>;
+
+/// As states are kept: nobody else may look into it.
+fn private_folder() -> tempfile::TempDir {
+    let private = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().unwrap()
+}
 
 fn identity() -> Identity {
     Identity { cluster: "cluster".to_owned(), topic: "rollbook.state".to_owned() }
@@ -79,9 +87,29 @@ struct Run<'a> {
     read: usize,
     loaded: u64,
     evicted: usize,
+    again: Again,
+    /// Most bytes that a commit was made of.
+    commit_bytes: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(folder: &'a Path) -> Self {
+        Self {
+            folder,
+            disk: None,
+            store: Store::default(),
+            commit: 0,
+            changelog: Vec::new(),
+            rows: Rows::new(),
+            committed: 0,
+            read: 0,
+            loaded: 0,
+            evicted: 0,
+            again: Again::default(),
+            commit_bytes: 0,
+        }
+    }
+
     fn start(&mut self) {
         self.store = Store::default();
         self.disk = None;
@@ -108,9 +136,17 @@ impl Run<'_> {
         self.commit += 1;
         let (topics, mut tally, mut records) = (Topics::default(), Tally::default(), Records::default());
         let (tally, written) = (&mut tally, &mut records);
-        let mut changes =
-            Changes { topics: &topics, catalogue, tally, records: written, now: NOON, commit: self.commit };
+        let mut changes = Changes {
+            topics: &topics,
+            catalogue,
+            tally,
+            records: written,
+            now: NOON,
+            commit: self.commit,
+            again: self.again,
+        };
         changes.collect(&mut self.store).unwrap();
+        self.commit_bytes = self.commit_bytes.max(records.bytes());
         let snapshot = saves.then(|| self.store.partition(PARTITION).snapshot(self.commit));
         // While the commit is in flight: nothing of it may leave yet.
         self.evicted += self.store.evict(1, self.commit - 1).unwrap();
@@ -174,24 +210,13 @@ fn members() -> impl Iterator<Item = MemberKey> {
 
 /// One history. Returns how many members came from disk, and how many went there.
 fn live_through(seed: u64) -> (u64, usize) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = private_folder();
     let mut rng = fastrand::Rng::with_seed(seed);
     let decoder = Decoder::new(1 << 20);
     let texts: Vec<(EventKind, String)> = (0..400).map(|number| event(&mut rng, number)).collect();
     let events: Vec<Event<'_>> = texts.iter().map(|text| decode(&decoder, text)).collect();
     let mut catalogue = Catalogue::default();
-    let mut run = Run {
-        folder: folder.path(),
-        disk: None,
-        store: Store::default(),
-        commit: 0,
-        changelog: Vec::new(),
-        rows: Rows::new(),
-        committed: 0,
-        read: 0,
-        loaded: 0,
-        evicted: 0,
-    };
+    let mut run = Run::new(folder.path());
     run.start();
     let mut renamed = 0;
     while run.committed < events.len() || renamed < 3 {
@@ -206,7 +231,7 @@ fn live_through(seed: u64) -> (u64, usize) {
                     entry_id: Some("1_e1".to_owned()),
                 };
                 catalogue.apply(session(key.clone(), renamed));
-                run.store.partition(PARTITION).derive_again(&key.into(), NOON);
+                run.store.partition(PARTITION).derive_again(&key, NOON);
             }
             19 if rng.u8(..4) == 0 => {
                 run.commit(&catalogue, true, rng.bool());
@@ -256,9 +281,62 @@ fn what_goes_to_disk_and_comes_back_is_what_it_was() {
     assert!(loaded > 500 && evicted > 500, "{loaded} came and {evicted} went");
 }
 
+/// Every member of a large campaign is on disk, and statements about it come faster than it is derived again.
+#[test]
+fn memory_stays_below_its_bound_while_a_campaign_is_derived_again_and_again() {
+    const CROWD: u32 = 4_000;
+    const MEMORY_MAX: usize = 400_000;
+    let folder = private_folder();
+    let decoder = Decoder::new(1 << 20);
+    let mut run = Run::new(folder.path());
+    run.again.memory_max = MEMORY_MAX;
+    run.start();
+    let mut catalogue = Catalogue::default();
+    for number in 0..CROWD {
+        let clap = format!(
+            r#"{{"event_id":"{number}","source":"s","occurred_at":{NOON},"campaign_id":"70103000000cnFXAAY","lead_id":"00Q{number:012}","entry_id":"1_e1","reaction":"CLAP"}}"#
+        );
+        run.fold(&decode(&decoder, &(EventKind::Reaction, clap)));
+        if number % 100 == 0 {
+            run.commit(&catalogue, false, true);
+            run.evict();
+        }
+    }
+    run.commit(&catalogue, false, true);
+    run.evict();
+    assert!(run.store.memory() < MEMORY_MAX / 4 && run.evicted > 3_000, "{} stay", run.store.memory());
+
+    let key = |entry: &str| SessionKey {
+        campaign: SalesforceId::parse("70103000000cnFX").unwrap(),
+        entry_id: Some(entry.to_owned()),
+    };
+    let (mut version, mut commits) = (0, 0);
+    while run.store.stale_members() > 0 || version < 200 {
+        if version < 200 {
+            version += 1;
+            let key = key(if version % 2 == 0 { "1_e1" } else { "1_e2" });
+            catalogue.apply(session(key.clone(), version));
+            run.store.partition(PARTITION).derive_again(&key, NOON);
+        }
+        run.commit(&catalogue, false, true);
+        let (memory, waiting) = (run.store.memory(), run.store.stale_members());
+        assert!(memory <= MEMORY_MAX + MEMORY_MAX / 10, "{memory} bytes at version {version}");
+        assert!(waiting <= CROWD as usize + 1_000, "{waiting} wait at version {version}");
+        if memory > MEMORY_MAX * 9 / 10 {
+            run.evict();
+        }
+        commits += 1;
+        assert!(commits < 2_000, "it comes to an end");
+    }
+    assert!(run.commit_bytes < 4 << 20, "a commit of {} bytes", run.commit_bytes);
+    let named =
+        run.rows.values().filter(|fields| fields.iter().any(|(_, it)| it.as_text() == Some("Talk 200"))).count();
+    assert_eq!(named, CROWD as usize, "each row says what was stated last");
+}
+
 #[test]
 fn folders_in_use_have_names_of_their_own_and_keep_them() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_folder();
     let open = || Disk::open(dir.path(), "rollbook", 1).unwrap();
     let (one, two) = (open(), open());
     let names = [one.name().unwrap(), two.name().unwrap()];

@@ -14,14 +14,18 @@ use crate::fold::{Aggregate, Catalogue, EntryPiece};
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
-use crate::store::{DiskError, Partition, Store, write_piece_key};
+use crate::store::{Cause, DiskError, Partition, Stale, Store, write_piece_key};
 use crate::upsert::{self, Derived, Lane, Object, RowRefusal};
 
 use super::tally::Tally;
 
 /// Members that are derived again for the catalogue in one commit, so that a large campaign does not hold up the
 /// facts that arrive meanwhile.
-const STALE_MEMBERS_PER_COMMIT: usize = 20_000;
+pub const STALE_MEMBERS_PER_COMMIT: usize = 20_000;
+/// Bytes of their rows and states in one commit.
+const STALE_BYTES_PER_COMMIT: usize = 16 << 20;
+/// Members of a partition that are derived again in a commit, whatever memory they need: it comes to an end.
+const STALE_MEMBERS_MIN: usize = 8;
 
 /// Members that are read ahead of their turn; so many fit into a core's own cache.
 const MEMBERS_AHEAD: usize = 32;
@@ -35,6 +39,21 @@ pub struct Changes<'a> {
     pub now: Millis,
     /// Number of the commit.
     pub commit: u64,
+    pub again: Again,
+}
+
+/// How much is derived again in one commit.
+#[derive(Clone, Copy)]
+pub struct Again {
+    pub members_max: usize,
+    /// Bytes of states in memory. Members come from disk to be derived, and leave again only behind the commit.
+    pub memory_max: usize,
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        Self { members_max: STALE_MEMBERS_PER_COMMIT, memory_max: usize::MAX }
+    }
 }
 
 /// Whose piece is looked at.
@@ -50,20 +69,43 @@ impl Changes<'_> {
     pub fn collect(&mut self, store: &mut Store) -> Result<(), DiskError> {
         for (partition, pieces) in store.partitions() {
             while self.collect_dirty(partition, pieces) {}
-            for _ in 0..STALE_MEMBERS_PER_COMMIT {
-                let Some((stale, aggregate)) = pieces.take_stale()? else { break };
-                let lane = if stale.brought { Lane::Backfill } else { Lane::of(stale.event_at, self.now) };
-                let subject = Subject { partition, member: &stale.member, event_at: stale.event_at, lane };
-                let mut grown = self.member(&subject, aggregate);
-                for (entry_id, piece) in aggregate.entries.values_mut() {
-                    if stale.about.entry_id.as_deref().is_none_or(|about| about == &**entry_id) {
-                        grown = add(grown, self.entry(&subject, entry_id, piece));
-                    }
+        }
+        let stale = store.partitions().filter(|(_, pieces)| pieces.stale_members() > 0).count();
+        let share = (self.again.members_max / stale.max(1)).max(STALE_MEMBERS_MIN);
+        let bytes_max = self.records.bytes() + STALE_BYTES_PER_COMMIT;
+        let mut memory = store.memory();
+        for (partition, pieces) in store.partitions() {
+            memory -= pieces.memory();
+            for taken in 0..share {
+                let full = memory + pieces.memory() > self.again.memory_max || self.records.bytes() > bytes_max;
+                if (full && taken >= STALE_MEMBERS_MIN) || !self.collect_stale(partition, pieces)? {
+                    break;
                 }
-                self.wrote(pieces, &stale.member, grown);
             }
+            memory += pieces.memory();
         }
         Ok(())
+    }
+
+    /// One of the members that are to be derived again. False where there are no more.
+    fn collect_stale(&mut self, partition: i32, pieces: &mut Partition) -> Result<bool, DiskError> {
+        let Some((Stale { member, about }, aggregate)) = pieces.take_stale()? else { return Ok(false) };
+        let now = self.now;
+        let subject = |cause: Cause| {
+            let lane = if cause.brought { Lane::Backfill } else { Lane::of(cause.event_at, now) };
+            Subject { partition, member: &member, event_at: cause.event_at, lane }
+        };
+        let mut grown = None;
+        if let Some(cause) = about.member() {
+            grown = self.member(&subject(cause), aggregate);
+        }
+        for (entry_id, piece) in aggregate.entries.values_mut() {
+            if let Some(cause) = about.entry(entry_id) {
+                grown = add(grown, self.entry(&subject(cause), entry_id, piece));
+            }
+        }
+        self.wrote(pieces, &member, grown);
+        Ok(true)
     }
 
     /// Some of the members with new facts. False where there are no more.

@@ -1,9 +1,8 @@
 //! Who waits for a row, as the fold says it in the upsert.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::commit::Changes;
+use super::commit::{Again, Changes};
 use super::tally::Tally;
 use crate::config::Topics;
 use crate::event::{Decoded, Decoder, EventKind, Millis, Record, SalesforceId, Session, SessionKey};
@@ -48,7 +47,9 @@ impl Fold {
         let (topics, mut tally, mut records) = (Topics::default(), Tally::default(), Records::default());
         let (tally, records) = (&mut tally, &mut records);
         let catalogue = &self.catalogue;
-        Changes { topics: &topics, catalogue, tally, records, now: NOW, commit: 1 }.collect(&mut self.store).unwrap();
+        Changes { topics: &topics, catalogue, tally, records, now: NOW, commit: 1, again: Again::default() }
+            .collect(&mut self.store)
+            .unwrap();
         let rows = records.iter().filter(|(topic, _)| *topic == Topic::Upserts);
         let lane = |value: &[u8]| {
             let row = ReadUpsert::decode(value).unwrap();
@@ -61,7 +62,7 @@ impl Fold {
         let key = SessionKey { campaign: SalesforceId::parse(CAMPAIGN).unwrap(), entry_id: Some(entry.to_owned()) };
         self.catalogue
             .apply(Session { name: Some(name.to_owned()), ..Session::blank(key.clone(), arrived, "s", name) });
-        self.store.partition(0).derive_again(&Arc::new(key), arrived);
+        self.store.partition(0).derive_again(&key, arrived);
     }
 }
 

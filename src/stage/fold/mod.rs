@@ -10,6 +10,7 @@ mod assignment;
 pub mod commit;
 mod gap;
 mod headers;
+mod held;
 mod incremental;
 mod inputs;
 #[cfg(test)]

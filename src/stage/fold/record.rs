@@ -238,7 +238,7 @@ impl<M: Member> Worker<M> {
         self.parts.metrics.waiting(Dependency::Registry).set(1);
         let learned = self.ask_until_answered(id);
         self.parts.metrics.waiting(Dependency::Registry).set(0);
-        attempt("resume partitions", self.parts.member.resume(&self.readable(&assignment)))?;
+        self.resume_folding()?;
         Ok(if learned? { Progress::Done } else { Progress::Left })
     }
 

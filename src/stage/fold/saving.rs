@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::Message as _;
 use tracing::{error, info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,7 +15,7 @@ use crate::kafka::membership::listed;
 use crate::kafka::transaction::Commits as _;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
-use super::worker::{Worker, may_pass};
+use super::worker::Worker;
 use super::{Error, attempt};
 
 /// Questions for the cluster's name, which a broker need not have.
@@ -292,15 +291,7 @@ impl<M: Member> Worker<M> {
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;
         attempt("pause partitions", self.parts.member.pause(&assignment))?;
         // Paused, so that no record comes; serves rebalances and is the pause between two tries.
-        match self.parts.member.poll(MEND_EVERY) {
-            None => {}
-            Some(Err(error)) => may_pass(error)?,
-            // It was under way: it is read again.
-            Some(Ok(record)) => {
-                let (topic, partition) = (record.topic().to_owned(), record.partition());
-                attempt("read a record again", self.parts.member.seek(&topic, partition, record.offset()))?;
-            }
-        }
+        self.poll_paused(MEND_EVERY)?;
         // What is to be saved with a commit waits for its end: it may still be refused.
         let waits = self.saving.failing.is_some_and(|since| self.since(since) < MEND_EVERY);
         if waits || self.parts.committer.in_flight() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{info, warn};
 
@@ -21,7 +22,7 @@ use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange, Follower};
 use crate::store::{Disk, Store};
 
-use super::commit::Changes;
+use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
 use super::inputs::{NextOffsets, input_of};
 use super::positions::Positions;
 use super::progress::RestoreProgress;
@@ -38,10 +39,12 @@ pub const BATCHES_PER_TURN: usize = 80;
 /// Of the budget of states, for each piece of a commit. Its state and row are some 600 bytes, and stand in memory up to
 /// three times: in this commit, in the one in flight, and in librdkafka's queue.
 const COMMIT_PIECE_BYTES: usize = 2_048;
+/// Bytes of records that are decoded and read ahead together, beside the last one of them.
+const BATCH_BYTES: usize = 4 << 20;
 /// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
-const POLL_FOR_IN_FLIGHT: Duration = Duration::from_millis(2);
+pub(super) const POLL_FOR_IN_FLIGHT: Duration = Duration::from_millis(2);
 /// Shortest wait for a record.
 const POLL_FOR_MIN: Duration = Duration::from_millis(1);
 
@@ -107,6 +110,8 @@ pub struct Worker<M: Member> {
     commit_share: Share,
     /// Partitions are taken over and the disk is waited for.
     pub(super) taking_over: bool,
+    /// Nothing is read since then: the commit in flight is waited for.
+    pub(super) held: Option<Instant>,
     pub(super) progress: RestoreProgress,
 }
 
@@ -140,6 +145,7 @@ impl<M: Member> Worker<M> {
             restoring_share,
             commit_share,
             taking_over: false,
+            held: None,
             progress: RestoreProgress::default(),
         }
     }
@@ -165,7 +171,7 @@ impl<M: Member> Worker<M> {
                 idle = self.restore()?;
             }
             if self.restoring.is_none() || self.incremental() {
-                idle = self.fold_some()?;
+                idle = if self.commit_is_awaited()? { false } else { self.fold_some()? };
             }
             if self.commit_due(idle) {
                 self.commit()?;
@@ -204,17 +210,20 @@ impl<M: Member> Worker<M> {
 
     /// True where the statement is news; the rows that hang on it are derived again.
     pub(super) fn catalogue_change(&mut self, change: CatalogueChange) -> bool {
-        let about = Arc::new(change.key.clone());
-        let at = change.at;
+        let CatalogueChange { key, at, .. } = change.clone();
+        let known = |it: &Self| it.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
+        let before = known(self);
         let news = catalogue::apply(&mut self.parts.catalogue, change);
         if news {
             self.report_sessions();
         }
+        // A statement that says the same again, only later, is kept, and no row hangs on it.
+        let same = matches!((before, known(self)), (Some(before), Some(after)) if before.says_the_same(&after));
         // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
         // partitions that have left are somebody else's.
-        if news {
+        if news && !same {
             for partition in self.assigned.difference(&self.reading_back) {
-                self.store.partition(*partition).derive_again(&about, at);
+                self.store.partition(*partition).derive_again(&key, at);
             }
         }
         news
@@ -239,7 +248,7 @@ impl<M: Member> Worker<M> {
                 self.skipped |= before == self.starts_over;
                 return Ok(false);
             }
-            if rebalancing {
+            if rebalancing || self.records_are_full() {
                 return Ok(false);
             }
             if idle {
@@ -277,6 +286,7 @@ impl<M: Member> Worker<M> {
         since >= fold.commit_interval_behind
             || (idle && since >= fold.commit_interval)
             || self.store.dirty_pieces() >= fold.commit_pieces_max.min(self.pieces_for_memory())
+            || self.records_are_full()
             || self.memory_is_full()
     }
 
@@ -303,6 +313,10 @@ impl<M: Member> Worker<M> {
         }
         let config = Arc::clone(&self.parts.config);
         let commit = self.saving.begin_commit();
+        let again = Again {
+            members_max: STALE_MEMBERS_PER_COMMIT.min(self.pieces_for_memory()),
+            memory_max: if self.parts.disk.is_some() { config.state.memory_max } else { usize::MAX },
+        };
         let mut records = std::mem::replace(&mut self.records, self.parts.committer.take_spare());
         let collected = Changes {
             topics: &config.topics,
@@ -311,6 +325,7 @@ impl<M: Member> Worker<M> {
             records: &mut records,
             now: self.parts.member.wall_clock(),
             commit,
+            again,
         }
         .collect(&mut self.store);
         if let Err(error) = collected {
@@ -447,10 +462,14 @@ fn poll_batch<'m, M: Member>(
     mut wait: Duration,
     batch: &mut Vec<M::Message<'m>>,
 ) -> Result<bool, Error> {
-    while batch.len() < BATCH_RECORDS {
+    let mut bytes = 0;
+    while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
         match member.poll(wait) {
             None => return Ok(true),
-            Some(Ok(message)) => batch.push(message),
+            Some(Ok(message)) => {
+                bytes += message.payload().map_or(0, <[u8]>::len);
+                batch.push(message);
+            }
             Some(Err(error)) => {
                 may_pass(error)?;
                 return Ok(false);

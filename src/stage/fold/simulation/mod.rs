@@ -341,6 +341,7 @@ impl Process {
             assert_eq!(metrics.passed_over(input, cause).get(), 0, "{input:?} {cause:?}: nothing was lost");
         }
         seen_often(Seen::Evicted, metrics.state_evicted.get());
+        seen_often(Seen::Held, metrics.fold_holds.get());
         seen_often(Seen::WarmDisk, metrics.state_loaded.get());
         // An exit that says why; the place is started again.
         let said_why = |error: &Error| {

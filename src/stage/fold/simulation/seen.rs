@@ -18,9 +18,10 @@ pub enum Seen {
     ForeignCommit,
     Grown,
     LogStartMoved,
+    Held,
 }
 
-const ALL: [Seen; 14] = [
+const ALL: [Seen; 15] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -35,6 +36,7 @@ const ALL: [Seen; 14] = [
     Seen::ForeignCommit,
     Seen::Grown,
     Seen::LogStartMoved,
+    Seen::Held,
 ];
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

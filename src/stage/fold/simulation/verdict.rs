@@ -10,7 +10,7 @@ use crate::fold::Catalogue;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Records;
 use crate::route;
-use crate::stage::fold::commit::Changes;
+use crate::stage::fold::commit::{Again, Changes};
 use crate::stage::fold::headers::MessageHeaders;
 use crate::stage::fold::inputs::kind_of;
 use crate::stage::fold::tally::Tally;
@@ -175,7 +175,8 @@ impl Expected {
     fn derive(&mut self, topics: &Topics, catalogue: &Catalogue, store: &mut Store) {
         let (mut tally, mut records) = (Tally::default(), Records::default());
         let (tally, written) = (&mut tally, &mut records);
-        let changes = Changes { topics, catalogue, tally, records: written, now: NOON, commit: 1 };
+        let changes =
+            Changes { topics, catalogue, tally, records: written, now: NOON, commit: 1, again: Again::default() };
         let mut changes = changes;
         changes.collect(store).expect("there is no disk");
         for (topic, record) in records.iter() {
