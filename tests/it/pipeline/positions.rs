@@ -61,16 +61,17 @@ fn what_was_deleted_before_it_was_read_is_counted_at_start_and_while_running() {
     let rollbook = world.start("one").ready();
     assert_eq!(passed_over(&rollbook, "below_log_start"), 3);
     claps_become(&world, 5.0);
-    // While it runs, and is behind.
+    // While it runs, and is behind. The answer to a question that it had asked before may hold the first of these.
     rollbook.process.signal("STOP");
-    harness::write(&client, &claps(&world, member, 8..12));
-    harness::delete_below(&client, &topic, home(member), 10);
+    harness::write(&client, &claps(&world, member, 8..9));
+    harness::write(&client, &claps(&world, member, 9..13));
+    harness::delete_below(&client, &topic, home(member), 12);
     rollbook.process.signal("CONT");
-    harness::until("the gap to be counted", WITHIN, || match passed_over(&rollbook, "below_log_start") {
-        5 => Ok(()),
+    let gone = harness::until("the gap to be counted", WITHIN, || match passed_over(&rollbook, "below_log_start") {
+        all @ 6..=7 => Ok(all - 3),
         other => Err(format!("{other}")),
     });
-    claps_become(&world, 7.0);
+    claps_become(&world, if gone == 3 { 7.0 } else { 6.0 });
     let status = rollbook.process.log();
     assert!(status.contains("records were passed over"), "{}", rollbook.process.log_tail());
     // What was said once is not said again.

@@ -1,5 +1,7 @@
 //! States on disk, end to end: what is read at a start, what memory has no room for, and disks that are not believed.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,6 +16,8 @@ use crate::harness::{self, PARTITIONS, Rollbook};
 /// A world whose states go to this folder.
 pub fn world(test: &str, folder: &Path, memory_max: &str) -> World {
     let kafka = Connection { bootstrap: harness::kafka().bootstrap().to_owned(), properties: Vec::new() };
+    // A folder for states that is open to others is refused.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("the folder is ours");
     let dir = folder.display();
     let state = format!("[state]\ndir = \"{dir}\"\nmemory_max = \"{memory_max}\"\nsave_interval = \"100ms\"\n");
     World::with(test, kafka, &state)
