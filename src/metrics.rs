@@ -129,9 +129,7 @@ pub struct Metrics {
     commits: IntCounterVec,
     waiting: IntGaugeVec,
     restore_remaining: IntGaugeVec,
-    passed_over: IntCounterVec,
-    /// Members of the fold's group that are none of ours.
-    pub group_strangers: IntGauge,
+    pub positions: PositionMetrics,
     /// From the end of folding to the broker's acknowledgement of the transaction.
     pub commit_duration: Histogram,
     /// Unix time of the last commit that went through.
@@ -198,8 +196,7 @@ impl Metrics {
                 "Changelog records that an assigned partition still has to read.",
                 &["partition"],
             ),
-            passed_over: add.counters("offsets_passed_over_total", "Offsets never read, at most.", &["topic", "cause"]),
-            group_strangers: add.gauge("group_strangers", "Members of the fold's group that are none of Rollbook's."),
+            positions: PositionMetrics::new(&add),
             commit_duration: add.histogram("commit_duration_seconds", "Duration of a commit.", KAFKA_SECONDS),
             last_commit_timestamp: add.timestamp(
                 "last_commit_timestamp_seconds",
@@ -244,11 +241,6 @@ impl Metrics {
             self.records_consumed.with_label_values(&[topic]);
             for outcome in RecordOutcome::ALL {
                 self.records.with_label_values(&[topic, outcome.name()]);
-            }
-        }
-        for topic in Topic::CONSUMED {
-            for cause in Cause::ALL {
-                self.passed_over(topic, cause);
             }
         }
         for reason in IgnoreReason::ALL {
@@ -323,10 +315,6 @@ impl Metrics {
         self.lags.all_known(of)
     }
 
-    pub fn passed_over(&self, topic: Topic, cause: Cause) -> IntCounter {
-        self.passed_over.with_label_values(&[topic.label(), cause.name()])
-    }
-
     pub fn restore_remaining(&self, partition: i32) -> IntGauge {
         self.restore_remaining.with_label_values(&[&partition.to_string()])
     }
@@ -358,6 +346,43 @@ impl Metrics {
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out).expect("a vector takes every byte");
         String::from_utf8(out).expect("the text format is UTF-8")
+    }
+}
+
+/// Positions against the logs.
+pub struct PositionMetrics {
+    passed_over: IntCounterVec,
+    open_gaps: IntGaugeVec,
+    /// Partitions that are not read until their gaps are acknowledged; see [`Share`].
+    pub held: IntGauge,
+    /// Members of the fold's group that are none of ours.
+    pub strangers: IntGauge,
+}
+
+impl PositionMetrics {
+    fn new(add: &Registration<'_>) -> Self {
+        let labels = &["topic", "cause"];
+        let metrics = Self {
+            passed_over: add.counters("offsets_passed_over_total", "Offsets never read, at most, by why.", labels),
+            open_gaps: add.gauges("gaps_unacknowledged", "Gaps that nobody has acknowledged, by why.", labels),
+            held: add.gauge("held_partitions", "Partitions that wait for `rollbook gaps ack`."),
+            strangers: add.gauge("group_strangers", "Members of the fold's group that are none of Rollbook's."),
+        };
+        for topic in Topic::POSITIONED {
+            for cause in Cause::ALL {
+                metrics.passed_over(topic, cause);
+                metrics.open_gaps(topic, cause);
+            }
+        }
+        metrics
+    }
+
+    pub fn passed_over(&self, topic: Topic, cause: Cause) -> IntCounter {
+        self.passed_over.with_label_values(&[topic.label(), cause.name()])
+    }
+
+    pub fn open_gaps(&self, topic: Topic, cause: Cause) -> IntGauge {
+        self.open_gaps.with_label_values(&[topic.label(), cause.name()])
     }
 }
 

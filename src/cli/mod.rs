@@ -12,6 +12,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod emulate;
+mod gaps;
 mod ignored;
 mod log;
 mod org;
@@ -103,6 +104,8 @@ pub enum Command {
     State(state::Arguments),
     /// List, show and send again what was refused
     DeadLetters(dead_letters::Arguments),
+    /// List what was passed over, and say that it is known
+    Gaps(gaps::Arguments),
     /// Run a Salesforce emulator
     Emulate(Box<emulate::Arguments>),
     /// Print a completion script
@@ -184,6 +187,7 @@ impl Command {
             Self::Produce(arguments) => produce::run(global, &arguments),
             Self::State(arguments) => state::run(global, &arguments),
             Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
+            Self::Gaps(arguments) => gaps::run(global, &arguments),
             Self::Emulate(arguments) => emulate::run(global, &arguments),
             Self::Completions(arguments) => Ok(completions::run(&arguments)),
         }

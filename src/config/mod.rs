@@ -112,6 +112,8 @@ pub struct Fold {
     pub threads: usize,
     /// How partitions change hands. Default classic: every broker has it.
     pub group_protocol: GroupProtocol,
+    /// What happens to a partition of which records are gone. Default continue: to wait brings nothing back.
+    pub on_gap: OnGap,
     /// Commit interval when caught up. Default 100 ms: what the end-to-end latency at light load is made of.
     #[serde(serialize_with = "effective::duration")]
     pub commit_interval: Duration,
@@ -133,6 +135,15 @@ pub enum GroupProtocol {
     Classic,
     /// KIP-848, Kafka 4: only what moves is given up.
     Consumer,
+}
+
+/// What happens to a partition of which records are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnGap {
+    Continue,
+    /// It alone waits until somebody has acknowledged the gap.
+    Hold,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -260,6 +271,7 @@ impl Default for Fold {
         Self {
             threads: 1,
             group_protocol: GroupProtocol::Classic,
+            on_gap: OnGap::Continue,
             commit_interval: Duration::from_millis(100),
             commit_interval_behind: Duration::from_secs(2),
             commit_pieces_max: 400_000,

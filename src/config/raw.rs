@@ -109,6 +109,7 @@ table!(RawRegistry { url: String, username: String, password_file: String, ca_fi
 table!(RawFold {
     threads: i64,
     group_protocol: String,
+    on_gap: String,
     commit_interval: String,
     commit_interval_behind: String,
     commit_pieces_max: i64,

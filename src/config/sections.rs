@@ -9,12 +9,22 @@ use secrecy::{ExposeSecret, SecretString};
 use super::parse::{Check, NAME, host_port, name, property_text};
 use super::proxy::RawProxy;
 use super::raw::{self, Leaf};
-use super::{Fold, GroupProtocol, Http, Kafka, Registry, Salesforce, Sink, State, Topics, properties, state_dir};
+use super::{
+    Fold, GroupProtocol, Http, Kafka, OnGap, Registry, Salesforce, Sink, State, Topics, properties, state_dir,
+};
 
 fn group_protocol(text: &str) -> Option<GroupProtocol> {
     match text {
         "classic" => Some(GroupProtocol::Classic),
         "consumer" => Some(GroupProtocol::Consumer),
+        _ => None,
+    }
+}
+
+fn on_gap(text: &str) -> Option<OnGap> {
+    match text {
+        "continue" => Some(OnGap::Continue),
+        "hold" => Some(OnGap::Hold),
         _ => None,
     }
 }
@@ -139,6 +149,9 @@ impl Check<'_> {
                     group_protocol(&text)
                 })
                 .unwrap_or(default.group_protocol),
+            on_gap: self
+                .field("fold.on_gap", raw.on_gap, "\"continue\" or \"hold\"", |text| on_gap(&text))
+                .unwrap_or(default.on_gap),
             commit_interval: self.duration("fold.commit_interval", raw.commit_interval, default.commit_interval),
             commit_interval_behind: self.duration(
                 "fold.commit_interval_behind",

@@ -176,6 +176,18 @@ impl Topic {
         )
     }
 
+    /// Those that are read with committed offsets.
+    pub const POSITIONED: [Self; 8] = [
+        Self::Registrations,
+        Self::Attendance,
+        Self::Polls,
+        Self::Reactions,
+        Self::Views,
+        Self::Resolved,
+        Self::Sessions,
+        Self::Upserts,
+    ];
+
     pub const EVENTS: [Self; 6] =
         [Self::Registrations, Self::Attendance, Self::Polls, Self::Reactions, Self::Views, Self::Resolved];
 

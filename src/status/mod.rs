@@ -4,6 +4,7 @@
 //! The instance reads its own registry and serves the result as JSON: a command that parsed the metrics' text would need
 //! a parser of that format, and two questions for what is one moment.
 
+mod gaps;
 pub mod ignored;
 mod picture;
 
@@ -18,6 +19,7 @@ use crate::dead_letter::Stage;
 use crate::http::Health;
 use crate::metrics::{Dependency, Metrics};
 
+pub use gaps::Gaps;
 use ignored::Sample;
 
 /// The picture of one instance at one moment. Names and meanings are those of `docs/cli.md`, and stay.
@@ -40,6 +42,8 @@ pub struct Status {
     pub dead_letters: BTreeMap<String, i64>,
     /// None where the process does not fold.
     pub ignored: Option<Ignored>,
+    #[serde(default)]
+    pub gaps: Gaps,
 }
 
 /// Records that changed nothing.
@@ -157,6 +161,7 @@ impl Status {
                 .map(|(stage, _)| (stage.name().to_owned(), letters.get(stage.name()).copied().unwrap_or(0)))
                 .collect(),
             ignored,
+            gaps: exported.gaps(),
         }
     }
 }
@@ -219,6 +224,19 @@ impl Exported {
         topics.into_values().collect()
     }
 
+    fn gaps(&self) -> Gaps {
+        let mut unacknowledged = BTreeMap::new();
+        for (metric, count) in self.series("rollbook_gaps_unacknowledged").filter(|(_, count)| *count > 0) {
+            let what = format!("{} {}", label_of(metric, "topic"), label_of(metric, "cause"));
+            unacknowledged.insert(what, count);
+        }
+        Gaps {
+            unacknowledged,
+            held_partitions: self.sum("rollbook_held_partitions"),
+            strangers: self.sum("rollbook_group_strangers"),
+        }
+    }
+
     fn fold(&self) -> Fold {
         Fold {
             partitions: self.sum("rollbook_assigned_partitions"),
@@ -276,6 +294,7 @@ fn value(metric: &Metric, kind: MetricType) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::positions::Cause;
     use crate::kafka::topics::Topic;
     use crate::stage::sink::outbox::Priority;
     use crate::stage::sink_metrics::SinkMetrics;
@@ -298,6 +317,8 @@ mod tests {
         metrics.dead_letter(Stage::Fold, "undecodable").inc_by(2);
         metrics.dead_letter(Stage::Fold, "no_value").inc();
         metrics.waiting(Dependency::Salesforce).set(1);
+        metrics.positions.open_gaps(Topic::Views, Cause::BelowLogStart).set(2);
+        metrics.positions.held.set(1);
         metrics.assigned_partitions.set(4);
         metrics.restore_remaining(1).set(70);
         metrics.restore_remaining(2).set(7);
@@ -319,6 +340,8 @@ mod tests {
         let waits_for: Vec<_> = status.loops.iter().map(|it| (it.name.as_str(), it.waits_for.as_deref())).collect();
         assert_eq!(waits_for, [("fold-0", None), ("sink", Some("a token from Salesforce"))]);
         let views = Lag { records: Some(12), worst_partition: Some(1), worst_records: 8, ..Lag::none("views") };
+        let unacknowledged = BTreeMap::from([("views below_log_start".to_owned(), 2)]);
+        assert_eq!(status.gaps, Gaps { unacknowledged, held_partitions: 1, strangers: 0 });
         assert_eq!((status.lag, status.waiting), (vec![views], vec!["salesforce".to_owned()]));
         assert_eq!(status.dead_letters, BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]));
         let last_commit_at = Timestamp::from_second(1_700_000_000).ok();

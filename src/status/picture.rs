@@ -42,6 +42,7 @@ impl Display for Status {
         if let Some(ignored) = &self.ignored {
             ignored.lines(f)?;
         }
+        self.gaps.lines(f)?;
         if let Some(salesforce) = &self.salesforce {
             line(f, "calls", &self.calls(salesforce.calls.as_ref()))?;
             line(f, "forecast", &self.forecast(&salesforce.forecast))?;
@@ -152,12 +153,12 @@ impl Salesforce {
     }
 }
 
-fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+pub(super) fn line(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "{name:NAME_WIDTH$}{text}")
 }
 
 /// `12,345`. No count is below zero.
-fn grouped(count: i64) -> String {
+pub(super) fn grouped(count: i64) -> String {
     grouped_u64(count.unsigned_abs())
 }
 
@@ -225,6 +226,15 @@ mod tests {
             }),
             salesforce: Some(Salesforce { calls: ready.then_some(calls), forecast, lanes_stopped }),
             dead_letters: BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]),
+            gaps: super::super::Gaps {
+                unacknowledged: if ready {
+                    BTreeMap::new()
+                } else {
+                    BTreeMap::from([("views topic_remade".to_owned(), 2)])
+                },
+                held_partitions: 0,
+                strangers: i64::from(!ready),
+            },
             ignored: Some(Ignored {
                 records: BTreeMap::from([("lowered_hand".to_owned(), 0), ("unknown_symbol".to_owned(), 1_800)]),
                 samples: vec![sample("REGISTERD", 800), sample("CREATD", 1_000)],
@@ -268,6 +278,8 @@ stopped       old rows
             "  sink        not yet: partitions\n",
             "waiting for   kafka, salesforce\n",
             "calls         not told by Salesforce yet\n",
+            "gaps          views topic_remade 2; see `rollbook gaps list`\n",
+            "strangers     1 members of the fold's group are other applications'; the log names them\n",
         ] {
             assert!(text.contains(said), "{said}{text}");
         }

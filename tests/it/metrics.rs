@@ -41,6 +41,8 @@ const COUNTED: &[&str] = &[
     "rollbook_state_entries",
     "rollbook_assigned_partitions",
     "rollbook_group_strangers",
+    "rollbook_gaps_unacknowledged",
+    "rollbook_held_partitions",
     "rollbook_catalogue_sessions",
     "rollbook_salesforce_api_requests_used",
     "rollbook_salesforce_api_requests_limit",

@@ -15,6 +15,7 @@ mod incremental;
 mod inputs;
 #[cfg(test)]
 mod lane_tests;
+mod look;
 mod positions;
 mod progress;
 mod record;

@@ -1,4 +1,4 @@
-//! Positions against the logs: settled when partitions are taken over, and looked after while they are read.
+//! Positions against the logs: settled when partitions are taken over. `look` looks after them while they are read.
 //!
 //! Between the states and the inputs stands this room: it decides where each partition is read on, refuses states that
 //! are gone or of another number of partitions, and sees to it that nothing is passed over without a word. Everything
@@ -11,47 +11,60 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
-use crate::kafka::positions::{Cause, Committed, Ends, Stamp, committed};
+use crate::kafka::positions::{Committed, Ends, Stamp, committed};
 use crate::kafka::topic_ids::Described;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
+use crate::metrics::{Metrics, Share};
 use crate::store::{BIRTH_KEY, Birth, Folded};
 
 use super::gap::{Gap, Place, resume_at};
-use super::inputs::{Jump, input_of};
+use super::inputs::input_of;
 use super::worker::Worker;
 use super::{Error, attempt};
 
-/// Between two looks at the logs: a gap is noticed within 30 seconds, and the questions cost a few milliseconds.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause before a question is asked again that was not answered.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
 pub(super) struct Positions {
     /// Taken over and not settled yet, with what the group has of them.
     taken: BTreeMap<(Topic, i32), Option<Committed>>,
     /// As of the last time that partitions were settled.
-    ids: BTreeMap<Topic, Option<String>>,
-    /// Not read on until somebody has acknowledged what was passed over.
-    held: BTreeSet<(Topic, i32)>,
+    pub ids: BTreeMap<Topic, Option<String>>,
+    /// Not read on until somebody has acknowledged what was passed over; whether its note has been heard.
+    pub held: BTreeMap<(Topic, i32), bool>,
+    pub held_share: Share,
     /// Read to beyond their logs' ends, at the last look.
-    beyond: BTreeSet<(Topic, i32)>,
+    pub beyond: BTreeSet<(Topic, i32)>,
     asked: Option<Instant>,
-    looked: Option<Instant>,
+    pub looked: Option<Instant>,
     /// Members of our group that are none of ours, as they were last said.
-    strangers: Vec<String>,
+    pub strangers: Vec<String>,
 }
 
 impl Positions {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            taken: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            held: BTreeMap::new(),
+            held_share: Share::of(&metrics.positions.held),
+            beyond: BTreeSet::new(),
+            asked: None,
+            looked: None,
+            strangers: Vec::new(),
+        }
+    }
+
     /// Nothing is owned.
     pub fn clear(&mut self) {
         self.taken.clear();
         self.held.clear();
+        self.held_share.set(0);
         self.asked = None;
     }
 
@@ -61,10 +74,10 @@ impl Positions {
     }
 
     fn waits(&self, input: Topic, partition: i32) -> bool {
-        self.taken.contains_key(&(input, partition)) || self.held.contains(&(input, partition))
+        self.taken.contains_key(&(input, partition)) || self.held.contains_key(&(input, partition))
     }
 
-    fn id(&self, input: Topic) -> Option<&str> {
+    pub fn id(&self, input: Topic) -> Option<&str> {
         self.ids.get(&input)?.as_deref()
     }
 }
@@ -112,6 +125,9 @@ impl<M: Member> Worker<M> {
         }
         self.positions.asked = Some(self.parts.member.now());
         self.refuse_lost_states()?;
+        if self.holds() && !self.notes_are_known() {
+            return Ok(false);
+        }
         if self.unborn() && !self.reading_back.is_empty() {
             match self.others_born() {
                 Ok(None) => {}
@@ -133,8 +149,9 @@ impl<M: Member> Worker<M> {
         for Settled { input, partition, from, gap } in settled {
             self.next_offsets.start_at(input, partition, from);
             self.positions.taken.remove(&(input, partition));
+            self.hold_again(input, partition);
             if let Some(gap) = gap {
-                self.gap(input, partition, from, gap);
+                self.gap((input, partition), from, gap);
             }
         }
         self.positions.asked = None;
@@ -219,7 +236,7 @@ impl<M: Member> Worker<M> {
         !assigned.is_empty() && assigned.iter().all(|partition| self.store.partition(*partition).birth.is_none())
     }
 
-    fn describe(&self) -> KafkaResult<BTreeMap<Topic, Described>> {
+    pub(super) fn describe(&self) -> KafkaResult<BTreeMap<Topic, Described>> {
         let topics = &self.parts.config.topics;
         let names = Topic::CONSUMED.map(|input| input.name(topics));
         let mut found = self.parts.member.topics(&names)?;
@@ -262,110 +279,5 @@ impl<M: Member> Worker<M> {
             birth.inputs.insert(input.name(&self.parts.config.topics).to_owned(), folded);
         }
         birth
-    }
-
-    /// Now and then compares what is read with what stands in the logs.
-    pub(super) fn look(&mut self) -> Result<(), Error> {
-        let due = self.positions.looked.is_some_and(|looked| self.since(looked) >= LOOK_INTERVAL);
-        if !due || self.lost || self.taking_over || self.restoring.is_some() || self.parts.member.rebalance_pending() {
-            return Ok(());
-        }
-        self.positions.looked = Some(self.parts.member.now());
-        match self.compare() {
-            Ok(false) => Ok(()),
-            Ok(true) => self.take_over_anew(),
-            Err(error) => {
-                warn!(thread = %self.parts.name, error = %error, "the ends of the inputs are not known");
-                Ok(())
-            }
-        }
-    }
-
-    /// True where the partitions are to be taken over anew.
-    fn compare(&mut self) -> KafkaResult<bool> {
-        let found = self.describe()?;
-        let config = Arc::clone(&self.parts.config);
-        let positions: Vec<(Topic, i32, i64)> = self.next_offsets.positions().collect();
-        let place = |(input, partition, _): &(Topic, i32, i64)| (input.name(&config.topics).to_owned(), *partition);
-        let ends = self.parts.member.log_ends(&positions.iter().map(place).collect::<Vec<_>>())?;
-        let start = |input: Topic, partition| {
-            ends.get(&(input.name(&config.topics).to_owned(), partition)).map(|ends| ends.start)
-        };
-        for Jump { input, partition, from, to } in self.next_offsets.take_jumps() {
-            // What stands in the log and did not come is a mark of a transaction, or was compacted away.
-            if let Some(start) = start(input, partition).filter(|start| *start > from) {
-                let position = self.next_offsets.position(input, partition).unwrap_or(to);
-                let gap = Gap { cause: Cause::BelowLogStart, passed_over: start.min(to) - from };
-                self.gap(input, partition, position, gap);
-            }
-        }
-        let mut beyond = BTreeSet::new();
-        for (input, partition, position) in &positions {
-            let Some(ends) = ends.get(&place(&(*input, *partition, 0))) else { continue };
-            if ends.start > *position {
-                let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start - position };
-                self.gap(*input, *partition, ends.start, gap);
-            }
-            if ends.end < *position {
-                beyond.insert((*input, *partition));
-            }
-        }
-        // Said twice, it is no answer of a broker that is about to catch up.
-        let shorter = self.positions.beyond.intersection(&beyond).next().is_some();
-        self.positions.beyond = beyond;
-        self.look_for_strangers();
-        let other = |(input, described): (&Topic, &Described)| {
-            let (before, now) = (self.positions.id(*input), described.id.as_deref());
-            before.is_some() && now.is_some() && before != now
-        };
-        Ok(shorter || found.iter().any(other))
-    }
-
-    /// A member of our group that is none of ours takes partitions away, and reads for nobody.
-    fn look_for_strangers(&mut self) {
-        if self.incremental() {
-            // These groups are not described to librdkafka; what such a member commits is noticed all the same.
-            return;
-        }
-        let Ok(strangers) = self.parts.member.strangers(&self.parts.config) else { return };
-        self.parts.metrics.group_strangers.set(i64::try_from(strangers.len()).unwrap_or(i64::MAX));
-        if strangers != self.positions.strangers {
-            if strangers.is_empty() {
-                info!("no other application is a member of the fold's group any more");
-            } else {
-                let members = strangers.join(", ");
-                error!(members, "another application is a member of the fold's group; what it is assigned waits");
-            }
-            self.positions.strangers = strangers;
-        }
-    }
-
-    /// Commits what was folded, and takes everything over once more.
-    fn take_over_anew(&mut self) -> Result<(), Error> {
-        warn!(thread = %self.parts.name, "an input is not what it was; its partitions are taken over anew");
-        self.flush()?;
-        if self.lost {
-            return Ok(());
-        }
-        self.starts_over += 1;
-        if self.incremental() {
-            self.skipped = true;
-            return self.gain(&[]);
-        }
-        let assignment = attempt("list the assignment", self.parts.member.assignment())?;
-        self.assign(&listed(&assignment))
-    }
-
-    /// Something was passed over, or nearly: it is counted and said, and the partition's place is committed.
-    fn gap(&mut self, input: Topic, partition: i32, from: i64, gap: Gap) {
-        let Gap { cause, passed_over } = gap;
-        self.parts.metrics.passed_over(input, cause).inc_by(passed_over.unsigned_abs());
-        let (topic, cause_name) = (input.name(&self.parts.config.topics), cause.name());
-        if cause.loses() {
-            error!(topic, partition, cause = cause_name, passed_over, from, "records were passed over");
-        } else {
-            warn!(topic, partition, cause = cause_name, from, "the group's offset was not where reading had ended");
-        }
-        self.next_offsets.go_on_at(input, partition, from);
     }
 }

@@ -91,6 +91,7 @@ fn worker(
         registry: registry.map(|registry| (registry, runtime.clone())),
         catalogue,
         catalogue_follower,
+        notes: Some(shared.notes.clone()),
         metrics: Arc::clone(&shared.metrics),
         health: shared.health.pulse(name),
         shutdown: shared.shutdown.clone(),

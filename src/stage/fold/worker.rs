@@ -15,6 +15,7 @@ use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
 use crate::kafka::member::Member;
 use crate::kafka::membership::Rebalance;
+use crate::kafka::notes::Notes;
 use crate::kafka::registry::Registry;
 use crate::kafka::transaction::{Commits, Committed, Records, Transaction};
 use crate::metrics::{CommitResult, Metrics, Share};
@@ -66,6 +67,8 @@ pub struct WorkerParts<M: Member> {
     pub disk: Option<Disk>,
     pub catalogue: Catalogue,
     pub catalogue_follower: Follower,
+    /// None: nobody notes anything.
+    pub notes: Option<Notes>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Pulse>,
     pub shutdown: Shutdown,
@@ -118,6 +121,7 @@ pub struct Worker<M: Member> {
 impl<M: Member> Worker<M> {
     pub fn new(parts: WorkerParts<M>) -> Self {
         let now = parts.member.now();
+        let positions = Positions::new(&parts.metrics);
         let restoring_share = Share::of(&parts.metrics.state_restoring);
         let commit_share = Share::of(&parts.metrics.commit_pending);
         Self {
@@ -131,7 +135,7 @@ impl<M: Member> Worker<M> {
             starts_over: 0,
             lost: false,
             next_offsets: NextOffsets::default(),
-            positions: Positions::default(),
+            positions,
             records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),

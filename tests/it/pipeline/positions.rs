@@ -74,10 +74,55 @@ fn what_was_deleted_before_it_was_read_is_counted_at_start_and_while_running() {
     claps_become(&world, if gone == 3 { 7.0 } else { 6.0 });
     let status = rollbook.process.log();
     assert!(status.contains("records were passed over"), "{}", rollbook.process.log_tail());
-    // What was said once is not said again.
+    // What was said once is not said again, and shown until somebody has acknowledged it.
     stop(rollbook);
     let rollbook = world.start("one").ready();
     assert_eq!(passed_over(&rollbook, "below_log_start"), 0);
+    let shown = |rollbook: &Rollbook| metric(&rollbook.metrics(), "rollbook_gaps_unacknowledged", &["below_log_start"]);
+    let becomes = |count: u64| {
+        harness::until("the gaps to be shown", WITHIN, || match shown(&rollbook) {
+            found if found == count => Ok(()),
+            other => Err(format!("{other}")),
+        });
+    };
+    becomes(2);
+    let (code, listed, _) = world.tool(&["gaps", "list"]);
+    assert!(code == 0 && listed.contains("2 not acknowledged") && listed.contains("at most 3 records"), "{listed}");
+    let (code, _, said) = world.tool(&["gaps", "ack", "gap/nowhere"]);
+    assert!(code == 1 && said.contains("gap/nowhere"), "{said}");
+    let (code, ..) = world.tool(&["gaps", "ack", "--all"]);
+    assert_eq!((code, world.tool(&["gaps", "list"]).1.as_str()), (0, "0 not acknowledged\n"));
+    becomes(0);
+}
+
+#[test]
+fn a_partition_with_a_gap_is_held_alone_until_somebody_has_acknowledged_it() {
+    let (mut world, ann) = world("held");
+    world.fold = "on_gap = \"hold\"\n";
+    let client = world.client();
+    let others: Vec<MemberKey> = (0..10)
+        .map(|number| MemberKey { campaign: ann.campaign, person: world.lead(&format!("bob-{number}")) })
+        .collect();
+    let bob = *others.iter().find(|bob| home(**bob) != home(ann)).expect("one of them lives elsewhere");
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, ann, 0..2));
+    claps_become(&world, 2.0);
+    stop(rollbook);
+    harness::write(&client, &[claps(&world, ann, 2..6), claps(&world, bob, 0..3)].concat());
+    harness::delete_below(&client, world.topic(EventKind::Reaction), home(ann), 4);
+    let held = |rollbook: &Rollbook| metric(&rollbook.metrics(), "rollbook_held_partitions", &[]);
+    let rollbook = world.start("one").ready();
+    claps_become(&world, 5.0);
+    assert_eq!(held(&rollbook), 1);
+    // Another start holds it, too.
+    stop(rollbook);
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, bob, 3..4));
+    claps_become(&world, 6.0);
+    assert_eq!(held(&rollbook), 1);
+    assert_eq!(world.tool(&["gaps", "ack", "--all"]).0, 0);
+    claps_become(&world, 8.0);
+    assert_eq!(held(&rollbook), 0);
 }
 
 #[test]

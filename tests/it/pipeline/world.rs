@@ -27,6 +27,8 @@ pub struct World {
     kafka: Connection,
     /// What the fold's group speaks.
     pub group_protocol: &'static str,
+    /// More lines of the section `fold`.
+    pub fold: &'static str,
     /// Sections of the configuration file that only some tests need.
     pub sections: String,
     /// The section `salesforce.auth`, where it is not client credentials.
@@ -60,7 +62,7 @@ impl World {
         let names = harness::names(test);
         let salesforce = Gate::open_to(org.address());
         let sections = sections.to_owned();
-        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", sections, auth: None };
+        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", fold: "", sections, auth: None };
         world.names.create_inputs(&world.client());
         world
     }
@@ -109,7 +111,8 @@ impl World {
             properties: &self.properties(),
             port,
         };
-        let text = format!("{}attempts_max = 4\n{salesforce}{}", settings.text(), self.sections);
+        let text = settings.text().replace("[fold]\n", &format!("[fold]\n{}", self.fold));
+        let text = format!("{text}attempts_max = 4\n{salesforce}{}", self.sections);
         fs::write(&file, text).expect("the target folder is writable");
         file
     }

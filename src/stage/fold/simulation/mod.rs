@@ -331,6 +331,7 @@ impl Process {
             disk,
             catalogue,
             catalogue_follower,
+            notes: None,
             metrics: Arc::clone(&metrics),
             health: Health::default().pulse("fold"),
             shutdown: self.shutdown,
@@ -338,7 +339,7 @@ impl Process {
         });
         let ended = worker.run();
         for (input, cause) in Topic::CONSUMED.into_iter().flat_map(|input| Cause::ALL.map(|cause| (input, cause))) {
-            assert_eq!(metrics.passed_over(input, cause).get(), 0, "{input:?} {cause:?}: nothing was lost");
+            assert_eq!(metrics.positions.passed_over(input, cause).get(), 0, "{input:?} {cause:?}: nothing was lost");
         }
         seen_often(Seen::Evicted, metrics.state_evicted.get());
         seen_often(Seen::Held, metrics.fold_holds.get());
