@@ -44,10 +44,23 @@ pub enum Disposition {
     Wait(Wait),
     /// The row will not be taken before somebody changes something.
     DeadLetter { reason: &'static str },
-    /// A person must look before this row can go on: hold its key alone, try it now and then, count no attempt.
-    Hold { hint: &'static str },
+    /// A person must look before this row can go on: hold it, try it now and then, count no attempt.
+    Hold { hint: &'static str, reach: Reach },
     /// Every row would fail for the same reason: stop, keep the offsets, call a person.
     Halt { hint: &'static str },
+}
+
+/// Whom what holds a row holds as well: those wait together, and a few of them are tried for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nobody: each row that meets it may be mended for itself.
+    Row,
+    /// The rows of its campaign that meet it.
+    Campaign,
+    /// All rows of its object.
+    Object,
+    /// The rows of the org that meet it.
+    Org,
 }
 
 /// Why a row is sent again; a label of the retry counter.
@@ -172,7 +185,7 @@ const TABLE: &[(&str, Rule)] = {
     const NO_SCHEMA: Disposition = Disposition::Halt { hint: SCHEMA };
     const NO_PERMISSION: Disposition = Disposition::Halt { hint: PERMISSION };
     const BLOCKED: Disposition = Disposition::Halt { hint: SECURITY };
-    const FULL: Disposition = Disposition::Hold { hint: STORAGE };
+    const FULL: Disposition = Disposition::Hold { hint: STORAGE, reach: Reach::Org };
     /// Of the row's own data, or of what it refers to. A request that is refused for it holds such a row.
     const fn data(code: &'static str) -> (&'static str, Rule) {
         (code, Is(dead(code)))
@@ -201,8 +214,8 @@ const TABLE: &[(&str, Rule)] = {
         ("REQUEST_RUNNING_TOO_LONG", Per { row: BUSY, request: Isolate }),
         ("QUERY_TIMEOUT", Per { row: BUSY, request: Isolate }),
         ("TOO_MANY_APEX_REQUESTS", Per { row: BUSY, request: Isolate }),
-        ("RECORD_IN_USE_BY_WORKFLOW", Is(BUSY)),
-        ("ENTITY_IS_LOCKED", Is(BUSY)),
+        ("RECORD_IN_USE_BY_WORKFLOW", Is(LOCK)),
+        ("ENTITY_IS_LOCKED", Is(LOCK)),
         // Innocent rows of a request that was rolled back.
         ("ALL_OR_NONE_OPERATION_ROLLED_BACK", Is(BUSY)),
         ("PROCESSING_HALTED", Is(BUSY)),
@@ -299,7 +312,7 @@ fn by_status(fault: &Fault<'_>) -> Disposition {
     match (fault.scope, fault.status) {
         // What does not even name a code may be a half-read answer.
         (Scope::Row, _) if fault.code.is_empty() => Disposition::Retry(Retry::Unknown),
-        (Scope::Row, _) => Disposition::Hold { hint: UNKNOWN },
+        (Scope::Row, _) => Disposition::Hold { hint: UNKNOWN, reach: Reach::Row },
         (Scope::Request, 401) => Disposition::Wait(Wait::Session),
         // 3xx, 407: a maintenance page or a proxy in between, which never saw the rows.
         (Scope::Request, 300..=399 | 407 | 408 | 420 | 429 | 500..=599) => Disposition::Wait(Wait::Outage),

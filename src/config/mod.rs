@@ -183,9 +183,13 @@ pub struct Sink {
     /// Rows read ahead of the slowest outcome, per instance. Default 200000: a Bulk job and what comes behind it, about
     /// 180 MB.
     pub rows_pending_max: usize,
-    /// Attempts of one row at errors that may pass, before it is a dead letter. Outages of the whole org do not
-    /// count. Default 8: with the backoff below about a minute of row locks.
+    /// Attempts of one row at errors that may pass, before it is a dead letter. Outages of the whole org and row locks do
+    /// not count. Default 8: with the backoff below about a minute.
     pub attempts_max: u32,
+    /// How long a row that meets locks is held and tried again, before it is a dead letter. Default 1 h: longer than
+    /// imports and recalculations of others hold a campaign.
+    #[serde(serialize_with = "effective::duration")]
+    pub lock_wait: Duration,
     /// First wait before another attempt. Default 200 ms.
     #[serde(serialize_with = "effective::duration")]
     pub backoff_min: Duration,
@@ -313,6 +317,7 @@ impl Default for Sink {
             bulk_patience: 4,
             rows_pending_max: 200_000,
             attempts_max: 8,
+            lock_wait: Duration::from_secs(3_600),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
         }

@@ -127,6 +127,7 @@ table!(RawSink {
     bulk_patience: i64,
     rows_pending_max: i64,
     attempts_max: i64,
+    lock_wait: String,
     backoff_min: String,
     backoff_max: String,
 });

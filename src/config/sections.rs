@@ -220,6 +220,7 @@ impl Check<'_> {
                 1..=10_000_000,
             ),
             attempts_max: self.number("sink.attempts_max", raw.attempts_max, default.attempts_max, 1..=1_000),
+            lock_wait: self.duration("sink.lock_wait", raw.lock_wait, default.lock_wait),
             backoff_min: self.duration("sink.backoff_min", raw.backoff_min, default.backoff_min),
             backoff_max: self.duration("sink.backoff_max", raw.backoff_max, default.backoff_max),
         };

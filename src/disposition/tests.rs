@@ -17,7 +17,7 @@ fn limit(message: &str, exhausted: Option<bool>) -> Disposition {
 
 #[test]
 fn an_unknown_code_halts_its_row_and_nothing_else() {
-    assert_eq!(row("SOMETHING_NEW", ""), Disposition::Hold { hint: UNKNOWN });
+    assert_eq!(row("SOMETHING_NEW", ""), Disposition::Hold { hint: UNKNOWN, reach: Reach::Row });
     assert_eq!(request(400, "SOMETHING_NEW"), Disposition::Isolate);
     assert_eq!(row("", ""), Disposition::Retry(Retry::Unknown), "no code at all is no code to learn");
 }
@@ -36,7 +36,7 @@ fn the_calls_of_the_day_too_many_at_once_and_a_refused_login_are_told_apart() {
 
 #[test]
 fn full_storage_and_a_record_that_is_not_shared_stop_their_row_alone() {
-    assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), Disposition::Hold { hint: STORAGE });
+    assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), Disposition::Hold { hint: STORAGE, reach: Reach::Org });
     let code = "INSUFFICIENT_ACCESS_OR_READONLY";
     assert_eq!(row(code, ""), Disposition::DeadLetter { reason: code });
     assert_eq!(request(403, code), Disposition::Halt { hint: PERMISSION });
@@ -105,6 +105,7 @@ fn a_trigger_that_met_a_lock_is_tried_again() {
 fn outcome(disposition: Disposition) -> &'static str {
     match disposition {
         Disposition::Delivered => "delivered",
+        Disposition::Retry(Retry::Lock) => "lock",
         Disposition::Retry(_) => "retry",
         Disposition::Isolate => "isolate",
         Disposition::Wait(_) => "wait",

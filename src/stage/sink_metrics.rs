@@ -92,6 +92,7 @@ pub struct SinkMetrics {
     pub bulk_jobs: IntGauge,
     pub pending_rows: IntGauge,
     pub held_rows: IntGauge,
+    pub held_by_reason: IntGaugeVec,
     pub in_flight_requests: IntGauge,
     /// What the pace allows, by AIMD.
     pub window_requests: IntGauge,
@@ -114,6 +115,7 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.retries.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
+        registry.register(Box::new(metrics.held_by_reason.clone()))?;
         registry.register(Box::new(metrics.bulk_jobs_ended.clone()))?;
         registry.register(Box::new(metrics.end_to_end_latency.clone()))?;
         for gauge in [
@@ -172,7 +174,14 @@ impl SinkMetrics {
             bulk_jobs_ended: counter("rollbook_sink_bulk_jobs_ended_total", "Bulk jobs, by how they ended.", &["end"])?,
             bulk_jobs: IntGauge::new("rollbook_sink_bulk_jobs", "Bulk jobs under way.")?,
             pending_rows: IntGauge::new("rollbook_sink_pending_rows", "Upserts read whose outcome is not recorded.")?,
-            held_rows: IntGauge::new("rollbook_sink_held_rows", "Rows that are halted until a person has looked.")?,
+            held_rows: IntGauge::new(
+                "rollbook_sink_held_rows",
+                "Rows that are held until something is mended or passes.",
+            )?,
+            held_by_reason: IntGaugeVec::new(
+                Opts::new("rollbook_sink_held_by_reason_rows", "The rows that are held, by the code that holds them."),
+                &["reason"],
+            )?,
             window_requests: IntGauge::new(
                 "rollbook_sink_window_requests",
                 "Calls that may be under way at once: grows by one per round, halves at trouble (AIMD).",

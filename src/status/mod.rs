@@ -97,6 +97,8 @@ impl Lag {
 pub struct Sink {
     pub pending_rows: i64,
     pub held_rows: i64,
+    /// The same by the code that holds them.
+    pub held_by_reason: BTreeMap<String, i64>,
     pub in_flight_requests: i64,
     pub window_requests: i64,
     pub bulk_jobs: i64,
@@ -250,6 +252,7 @@ impl Exported {
         Some(Sink {
             pending_rows: self.find("rollbook_sink_pending_rows")?,
             held_rows: self.sum("rollbook_sink_held_rows"),
+            held_by_reason: self.sums("rollbook_sink_held_by_reason_rows", "reason"),
             in_flight_requests: self.sum("rollbook_sink_in_flight_requests"),
             window_requests: self.sum("rollbook_sink_window_requests"),
             bulk_jobs: self.sum("rollbook_sink_bulk_jobs"),
@@ -326,6 +329,7 @@ mod tests {
         metrics.last_commit_timestamp.set(1_700_000_000.25);
         sink.pending_rows.set(12);
         sink.held_rows.set(2);
+        sink.held_by_reason.with_label_values(&["STORAGE_LIMIT_EXCEEDED"]).set(2);
         sink.in_flight_requests.set(1);
         sink.window_requests.set(8);
         sink.bulk_jobs.set(3);
@@ -346,7 +350,15 @@ mod tests {
         assert_eq!(status.dead_letters, BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]));
         let last_commit_at = Timestamp::from_second(1_700_000_000).ok();
         assert_eq!(status.fold, Some(Fold { partitions: 4, restore_records: 77, last_commit_at, pending_commits: 1 }));
-        let sink = Sink { pending_rows: 12, held_rows: 2, in_flight_requests: 1, window_requests: 8, bulk_jobs: 3 };
+        let held_by_reason = BTreeMap::from([("STORAGE_LIMIT_EXCEEDED".to_owned(), 2)]);
+        let sink = Sink {
+            pending_rows: 12,
+            held_rows: 2,
+            held_by_reason,
+            in_flight_requests: 1,
+            window_requests: 8,
+            bulk_jobs: 3,
+        };
         assert_eq!(status.sink, Some(sink));
         let salesforce = status.salesforce.unwrap();
         let calls = salesforce.calls.unwrap();

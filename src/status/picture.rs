@@ -130,8 +130,12 @@ impl Ignored {
 
 impl Sink {
     fn lines(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { pending_rows, held_rows, in_flight_requests, window_requests, bulk_jobs } = self;
-        line(f, "rows", &format!("{} pending, {} held", grouped(*pending_rows), grouped(*held_rows)))?;
+        let Self { pending_rows, held_rows, held_by_reason, in_flight_requests, window_requests, bulk_jobs } = self;
+        let by_reason: Vec<_> =
+            held_by_reason.iter().map(|(code, rows)| format!("{code} {}", grouped(*rows))).collect();
+        let by_reason = if by_reason.is_empty() { String::new() } else { format!(" ({})", by_reason.join(", ")) };
+        let rows = format!("{} pending, {} held{by_reason}", grouped(*pending_rows), grouped(*held_rows));
+        line(f, "rows", &rows)?;
         line(f, "requests", &format!("{in_flight_requests} in flight, {window_requests} at once at most now"))?;
         line(f, "bulk jobs", &format!("{bulk_jobs} under way"))
     }
@@ -220,6 +224,7 @@ mod tests {
             sink: Some(Sink {
                 pending_rows: 1_000,
                 held_rows: 2,
+                held_by_reason: BTreeMap::from([("STORAGE_LIMIT_EXCEEDED".to_owned(), 2)]),
                 in_flight_requests: 1,
                 window_requests: 8,
                 bulk_jobs: 3,
@@ -255,7 +260,7 @@ ready         yes
 not yet read  1,204,000 records in the partitions of this instance
   views         1,204,000  most in partition 3: 800,000
 fold          4 partitions, last commit 07:38Z
-rows          1,000 pending, 2 held
+rows          1,000 pending, 2 held (STORAGE_LIMIT_EXCEEDED 2)
 requests      1 in flight, 8 at once at most now
 bulk jobs     3 under way
 dead letters  fold 3, sink 0 since the start

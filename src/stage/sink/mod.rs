@@ -389,7 +389,7 @@ impl Sink<'_> {
             match effect {
                 Effect::Tombstone => self.metrics.tombstones.inc(),
                 Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
-                Effect::Held { code, hint } => self.tell_held(&code, hint),
+                Effect::Held { code, hint, passes } => self.tell_held(&code, hint, passes),
                 // Crash here: the job stays empty, as its upload waits for the record.
                 Effect::RecordJob { number, records } => {
                     self.recorder.record_job(number, &records).map_err(Error::Record)?;

@@ -53,11 +53,15 @@ impl Sink<'_> {
         }
     }
 
-    /// A code that holds rows is an error once, not once per row and attempt.
-    pub(super) fn tell_held(&mut self, code: &str, hint: &'static str) {
+    /// A code that holds rows is told once, not once per row and attempt.
+    pub(super) fn tell_held(&mut self, code: &str, hint: &'static str, passes: bool) {
         self.metrics.held.inc();
         if self.told.codes.insert(code.to_owned()) {
-            error!(code, hint, "a row is held until this is mended; other rows go on");
+            if passes {
+                warn!(code, hint, "rows are held until this passes; other rows go on");
+            } else {
+                error!(code, hint, "rows are held until this is mended; other rows go on");
+            }
         }
     }
 
@@ -81,9 +85,15 @@ impl Sink<'_> {
     /// What changes slowly.
     pub(super) fn report_budget(&mut self, now: Millis) {
         let held = self.outbox.held();
-        self.metrics.held_rows.set(i64::try_from(held).unwrap_or(i64::MAX));
-        if held == 0 {
-            self.told.codes.clear();
+        let rows = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.held_rows.set(rows(held.values().sum()));
+        for code in self.told.codes.extract_if(.., |code| !held.contains_key(code.as_str())) {
+            info!(code, "no rows are held for this any more");
+            // The series may not be there: what held rows for less than a second was not reported.
+            let _not_there = self.metrics.held_by_reason.remove_label_values(&[&code]);
+        }
+        for (code, number) in held {
+            self.metrics.held_by_reason.with_label_values(&[&*code]).set(rows(number));
         }
         let spent = self.outbox.waiting() == Some(Wait::Quota);
         self.metrics.budget.tell(self.outbox.budget(), spent, now);

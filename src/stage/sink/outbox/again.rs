@@ -1,30 +1,21 @@
 //! Rows that go again: after a pause, in smaller company, alone, or not before a person has looked.
 
 use super::end::{Reason, hint};
+use super::held::Obstacle;
 use super::queue::Place;
 use super::row::Key;
 use super::{Effect, Outbox, millis};
-use crate::disposition::Retry;
+use crate::disposition::{Reach, Retry};
 use crate::event::{MemberKey, Millis};
 use crate::upsert::Object;
 
 /// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.
 const CORRECTIONS_MAX: u32 = 3;
 
-impl Outbox {
-    /// Halts a row, and no other: it is tried again now and then, for as long as it takes.
-    pub(super) fn hold(&mut self, key: &Key, code: &str, hint: &'static str, now: Millis) {
-        self.promote(key, now);
-        if self.drop_leaving(key) {
-            return;
-        }
-        if let Some(tries) = self.queue.tries(key) {
-            tries.held = true;
-        }
-        self.queue.put(key, Place::Later(now + self.seldom()));
-        self.effects.push(Effect::Held { code: code.to_owned(), hint });
-    }
+/// Attempts of a row that meets locks by itself; most locks are over by then.
+const LOCKS_ALONE: u32 = 3;
 
+impl Outbox {
     pub(super) fn isolate(&mut self, keys: &[Key], now: Millis) {
         let group = self.queue.new_group();
         for key in keys {
@@ -37,7 +28,11 @@ impl Outbox {
 
     /// Sends a row again after a backoff, unless it has had its attempts.
     pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
+        if retry == Retry::Lock {
+            return self.wait_for_lock(key, code, now);
+        }
         let Some(tries) = self.queue.tries(key) else { return };
+        (tries.locks, tries.locked_at, tries.locked_for) = (0, None, 0);
         let learnt = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt | Retry::PersonChanged);
         let corrected = learnt && tries.corrections < CORRECTIONS_MAX;
         if corrected {
@@ -63,6 +58,33 @@ impl Outbox {
             return self.admit(key, now);
         }
         let at = now + self.backoff(failures);
+        self.queue.put(key, Place::Later(at));
+    }
+
+    /// A lock passes, so it ends by time: the row goes again a few times by itself, then with the others of its campaign,
+    /// until the time is over.
+    fn wait_for_lock(&mut self, key: &Key, code: &str, now: Millis) {
+        // What lies between two attempts may have been an outage of hours.
+        let gap_max = self.seldom();
+        let Some(tries) = self.queue.tries(key) else { return };
+        let gap = tries.locked_at.replace(now).map_or(0, |last| now - last).clamp(0, gap_max);
+        tries.locks = tries.locks.saturating_add(1);
+        tries.locked_for += gap;
+        let (locks, locked_for) = (tries.locks, tries.locked_for);
+        if locked_for >= millis(self.settings.lock_wait) {
+            let detail = "the row, its campaign or its person was locked for as long as `sink.lock_wait`";
+            return self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
+        }
+        self.effects.push(Effect::Retried(Retry::Lock));
+        if locks > LOCKS_ALONE {
+            let obstacle = Obstacle { code, hint: hint(code), reach: Reach::Campaign, passes: true };
+            return self.hold(key, obstacle, now);
+        }
+        self.promote(key, now);
+        if self.drop_leaving(key) {
+            return;
+        }
+        let at = now + self.backoff(locks);
         self.queue.put(key, Place::Later(at));
     }
 

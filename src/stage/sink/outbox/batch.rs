@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Need;
-use super::queue::Lane;
+use super::queue::{Lane, Place};
 use super::row::{Class, Key, Priority};
 use super::{AskedFor, Call, Outbox, Part, Request, millis};
 use crate::event::{MemberKey, Millis, SalesforceId};
@@ -221,9 +221,13 @@ impl Outbox {
 
     fn look(&mut self, key: &Key, priority: Priority, batch: &mut Batch, now: Millis) -> Look {
         let Some(slot) = self.queue.get(key).filter(|_| !batch.taken.contains(key)) else { return Look::Passed };
-        let (class, plain, tries) = (slot.version.class(key), slot.version.plain, slot.version.tries);
+        let (class, plain, halvings) = (slot.version.class(key), slot.version.plain, slot.version.halvings());
         if self.need(key, &slot.version, now) != Need::Nothing {
             self.admit(key, now);
+            return Look::Passed;
+        }
+        if let Some(cause) = self.held_back(key) {
+            self.queue.put(key, Place::Held(cause));
             return Look::Passed;
         }
         let kept_back = self.jobs.keeps(key.object) && slot.version.goes_by_bulk();
@@ -231,7 +235,7 @@ impl Outbox {
             return Look::Passed;
         }
         // Each refusal halves the company that the row comes back in.
-        let company = (self.settings.batch_rows_max >> tries.failures.min(16)).clamp(1, batch.rows_max);
+        let company = (self.settings.batch_rows_max >> halvings.min(16)).clamp(1, batch.rows_max);
         if priority == Priority::Retry && batch.taken.len() >= company || !batch.add(class, key, plain) {
             return Look::Passed;
         }

@@ -2,7 +2,7 @@
 
 use super::tests::*;
 use super::*;
-use crate::disposition::{Disposition, Retry};
+use crate::disposition::{Disposition, Reach, Retry};
 use crate::upsert::{Lane, Object, Upsert, Value};
 
 fn members(campaigns: u32, people: std::ops::Range<u32>) -> Vec<Upsert> {
@@ -170,26 +170,30 @@ fn one_refused_part_costs_the_others_nothing() {
 fn an_unknown_code_halts_its_key_and_a_newer_version_is_tried_in_its_turn() {
     let mut outbox = outbox_with(&members(1, 1..3));
     let request = prepare(&mut outbox, 0).unwrap();
-    let hold = || refused(Disposition::Hold { hint: "look" }, "SOMETHING_NEW");
+    let hold = || refused(Disposition::Hold { hint: "look", reach: Reach::Row }, "SOMETHING_NEW");
     let mut results = vec![hold(), saved(2, true)].into_iter();
     outbox.complete(request.id, answer_rows(&request, |_| results.next().unwrap()), 0);
-    assert_eq!((outbox.held(), outbox.pending()), (1, 2));
+    assert_eq!((held(&outbox), outbox.pending()), (1, 2));
     outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 1), 2)), 0);
     outbox.push(source(0, 3, &upsert(Object::CampaignMember, member(1, 3), 1)), 0);
     let request = prepare(&mut outbox, 0).unwrap();
     assert_eq!(rows(&request)[0]["LeadId"], member(1, 3).person.as_str(), "others of the campaign go on");
     outbox.complete(request.id, answer_rows(&request, |_| saved(3, true)), 0);
     // Much longer than any backoff, and more often than any bound of attempts.
+    let mut now = 0;
     for _ in 0..20 {
-        let at = outbox.wake_at(0).unwrap();
-        assert_eq!(at, 1_000, "ten times the longest backoff");
-        let request = prepare(&mut outbox, 1_000).unwrap();
+        assert!(prepare(&mut outbox, now).is_none());
+        let at = outbox.wake_at(now).unwrap();
+        assert_eq!(at - now, 1_000, "ten times the longest backoff");
+        now = at;
+        let request = prepare(&mut outbox, now).unwrap();
         assert_eq!(version_of(rows(&request)[0]), 2);
-        outbox.complete(request.id, answer_rows(&request, |_| hold()), 0);
+        outbox.complete(request.id, answer_rows(&request, |_| hold()), now);
     }
-    let request = prepare(&mut outbox, 1_000).unwrap();
-    outbox.complete(request.id, answer_rows(&request, |_| saved(1, true)), 1_000);
-    assert_eq!(outbox.held(), 0);
+    assert!(prepare(&mut outbox, now).is_none());
+    let request = prepare(&mut outbox, now + 1_000).unwrap();
+    outbox.complete(request.id, answer_rows(&request, |_| saved(1, true)), now + 1_000);
+    assert_eq!(held(&outbox), 0);
     let ends = outcomes(&mut outbox);
     assert!(ends.iter().all(|(_, kind, _)| *kind != OutcomeKind::DeadLettered), "{ends:?}");
 }
@@ -202,7 +206,7 @@ fn a_status_that_may_not_be_made_holds_its_rows_alone() {
     outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 3), 0)), 0);
     outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
     let request = outbox.next_request(0).unwrap();
-    assert_eq!((rows(&request).len(), outbox.held()), (2, 1));
+    assert_eq!((rows(&request).len(), held(&outbox)), (2, 1));
     outbox.complete(request.id, answer_rows(&request, |_| saved(1, true)), 0);
     let again = prepare(&mut outbox, 60_000).expect("the right is asked for again");
     assert_eq!(version_of(rows(&again)[0]), 0);

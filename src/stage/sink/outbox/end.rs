@@ -136,6 +136,9 @@ pub(super) fn hint(code: &str) -> &'static str {
         "INVALID_CROSS_REFERENCE_KEY" | "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY" => {
             "share the campaign, lead or contact with the integration user, then redrive"
         }
+        "UNABLE_TO_LOCK_ROW" | "TooManyLockFailure" | "ENTITY_IS_LOCKED" | "RECORD_IN_USE_BY_WORKFLOW" => {
+            "another integration, automation or approval holds the campaign or person: see which, then redrive"
+        }
         "DUPLICATE_EXTERNAL_ID" => "several records have this external id: keep one, then redrive",
         "DUPLICATES_DETECTED" => "a duplicate rule of the org stands against it: exempt the integration user",
         "FIELD_CUSTOM_VALIDATION_EXCEPTION" => {

@@ -26,6 +26,7 @@ impl Outbox {
             Spot::Request(id) => self.in_flight.contains_key(id).then_some("its request is under way"),
             Spot::Job(number) => self.job_goes_on(*number, now).then_some("its job is under way"),
             Spot::Later(at, _) if *at > now => Some("a pause"),
+            Spot::Held(cause, _) if self.holds.get(cause)?.at() > now => Some("that its cause is gone"),
             // The member's row never waits for a member.
             Spot::Member(member, _) => self.reason(&member_row(member), now).map(|_| "its member's row"),
             _ if self.halted.is_some() => Some("everything is halted"),
@@ -53,6 +54,7 @@ impl Outbox {
             | Spot::Lookup(..)
             | Spot::Adoption(..)
             | Spot::Later(..)
+            | Spot::Held(..)
             | Spot::Isolated(..)
             | Spot::Doubted(..) => None,
         }

@@ -20,6 +20,9 @@ mod batch_tests;
 mod budget;
 mod choice;
 mod end;
+mod held;
+#[cfg(test)]
+mod held_tests;
 mod job_answers;
 #[cfg(test)]
 mod job_tests;
@@ -51,6 +54,7 @@ use std::time::Duration;
 
 pub use batch::reference;
 pub use budget::{Budget, Forecast, Usage};
+pub use held::{Cause, Of};
 pub use memory::Statuses;
 pub use people::Parent;
 pub use row::{Class, Key, Priority, Source};
@@ -64,6 +68,7 @@ use crate::disposition::Wait;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::ROWS_MAX;
 pub use choice::Costs;
+use held::Hold;
 use jobs::{JobNumber, Jobs};
 use memory::Memory;
 use offsets::Offsets;
@@ -80,6 +85,8 @@ pub struct Settings {
     pub batch_rows_max: usize,
     pub requests_in_flight_max: usize,
     pub attempts_max: u32,
+    /// How long a row goes on meeting locks before it is given up.
+    pub lock_wait: Duration,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
     /// How long a save that is not full waits for company while another is under way; alone a twentieth of it.
@@ -94,6 +101,7 @@ impl From<&config::Sink> for Settings {
             batch_rows_max: sink.batch_rows_max.clamp(1, ROWS_MAX),
             requests_in_flight_max: sink.requests_in_flight_max.max(1),
             attempts_max: sink.attempts_max,
+            lock_wait: sink.lock_wait,
             backoff_min: sink.backoff_min,
             backoff_max: sink.backoff_max,
             batch_wait: sink.batch_wait,
@@ -176,6 +184,7 @@ pub struct Outbox {
     budget: Budget,
     jobs: Jobs,
     memory: Memory,
+    holds: BTreeMap<Cause, Hold>,
     offsets: Offsets,
     /// Settled, not yet recorded.
     unrecorded: BTreeSet<Position>,
@@ -211,6 +220,7 @@ impl Outbox {
             busy_people: BTreeSet::new(),
             jobs: Jobs::default(),
             memory: Memory::default(),
+            holds: BTreeMap::new(),
             offsets: Offsets::default(),
             unrecorded: BTreeSet::new(),
             leaving: BTreeSet::new(),
@@ -326,11 +336,6 @@ impl Outbox {
     /// Requests that may be under way at once, and rows that one may hold.
     pub fn pace(&self) -> (usize, usize) {
         (self.pace.window(), self.pace.rows())
-    }
-
-    /// Rows that are halted until a person has looked.
-    pub fn held(&self) -> usize {
-        self.queue.slots().filter(|(_, slot)| slot.version.tries.held).count()
     }
 
     /// Whether rows are at hand that were not taken yet, and how many are on the topic, as far as anybody told.

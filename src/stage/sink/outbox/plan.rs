@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::end::hint;
+use super::held::Obstacle;
 use super::memory::{Member, Statuses};
 use super::queue::Place;
 use super::row::{Key, Priority, Version};
 use super::{AskedFor, Call, InFlight, Outbox, Questions, Request, millis};
-use crate::disposition::Retry;
+use crate::disposition::{Reach, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
 use crate::upsert::Object;
@@ -55,6 +56,7 @@ impl Outbox {
             return None;
         }
         self.wake_due(now);
+        self.release(now);
         // Jobs have a bound of their own: an upload of minutes is no sign of load, and no reason to hold up calls.
         if self.budget.allows(Priority::Live)
             && let Some(request) = self.job_request(now)
@@ -92,6 +94,7 @@ impl Outbox {
             .chain(filled)
             .chain(self.limits_at())
             .chain(self.jobs_at())
+            .chain(self.holds_at())
             .filter(|at| *at > now)
             .min()
     }
@@ -117,7 +120,7 @@ impl Outbox {
         let Some(slot) = self.queue.get(key) else { return };
         let member = slot.version.member;
         let place = match self.need(key, &slot.version, now) {
-            Need::Nothing => Place::Lane,
+            Need::Nothing => self.held_back(key).map_or(Place::Lane, Place::Held),
             Need::Statuses => Place::Statuses,
             Need::Lookup => Place::Lookup,
             Need::Member => Place::Member,
@@ -126,7 +129,11 @@ impl Outbox {
                 self.memory.forget(&member);
                 return self.retry(key, Retry::MemberMissing, "member_missing", now);
             }
-            Need::Right => return self.hold(key, "statuses_forbidden", hint("statuses_forbidden"), now),
+            Need::Right => {
+                let code = "statuses_forbidden";
+                let obstacle = Obstacle { code, hint: hint(code), reach: Reach::Campaign, passes: false };
+                return self.hold(key, obstacle, now);
+            }
             Need::Refusal(refusal) => return self.refuse_row(key, refusal, now),
         };
         self.queue.put(key, place);

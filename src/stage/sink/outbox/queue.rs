@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::held::Cause;
 use super::jobs::JobNumber;
 use super::row::{Key, Priority, Tries, Version};
 use super::{Failure, RequestId};
@@ -36,6 +37,8 @@ pub(super) enum Place {
     /// Whose the member is that it is to be stamped on.
     Adoption,
     Later(Millis),
+    /// That its cause is gone.
+    Held(Cause),
     /// A request with nobody but its group: they were refused as a whole.
     Isolated(GroupNumber),
     /// What became of those that it names; it was refused for this.
@@ -63,6 +66,7 @@ pub(super) enum Spot {
     Member(MemberKey, u64),
     Adoption(Kin, u64),
     Later(Millis, u64),
+    Held(Cause, u64),
     Isolated(GroupNumber, u64),
     Doubted(Box<Failure>, u64),
     Request(RequestId),
@@ -119,6 +123,7 @@ struct Lines {
     members: BTreeMap<MemberKey, Line>,
     adoptions: BTreeMap<Kin, Line>,
     later: BTreeMap<(Millis, u64), Key>,
+    held: BTreeMap<Cause, Line>,
     isolated: BTreeMap<GroupNumber, Line>,
     doubted: Line,
     in_jobs: usize,
@@ -190,6 +195,7 @@ impl Queue {
             | Spot::Member(..)
             | Spot::Adoption(..)
             | Spot::Later(..)
+            | Spot::Held(..)
             | Spot::Isolated(..)
             | Spot::Doubted(..) => slot.version.member != superseded.member,
         };
@@ -280,6 +286,15 @@ impl Queue {
     /// When the next pause is over.
     pub fn due_at(&self) -> Option<Millis> {
         self.lines.later.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The first rows that a cause holds.
+    pub fn held(&self, cause: &Cause, rows_max: usize) -> Vec<Key> {
+        self.lines.held.get(cause).into_iter().flat_map(Line::values).take(rows_max).cloned().collect()
+    }
+
+    pub fn held_rows(&self, cause: &Cause) -> usize {
+        self.lines.held.get(cause).map_or(0, Line::len)
     }
 
     /// Campaigns whose statuses rows wait for.
@@ -374,6 +389,10 @@ impl Lines {
                 self.later.insert((at, number), key.clone());
                 Spot::Later(at, number)
             }
+            Place::Held(cause) => {
+                self.held.entry(cause.clone()).or_default().insert(number, key.clone());
+                Spot::Held(cause, number)
+            }
             Place::Isolated(group) => {
                 self.isolated.entry(group).or_default().insert(number, key.clone());
                 Spot::Isolated(group, number)
@@ -404,6 +423,7 @@ impl Lines {
             Spot::Member(member, number) => take_out(&mut self.members, member, *number),
             Spot::Adoption(kin, number) => take_out(&mut self.adoptions, kin, *number),
             Spot::Later(at, number) => drop(self.later.remove(&(*at, *number))),
+            Spot::Held(cause, number) => take_out(&mut self.held, cause, *number),
             Spot::Isolated(group, number) => take_out(&mut self.isolated, group, *number),
             Spot::Doubted(_, number) => drop(self.doubted.remove(number)),
             Spot::Request(_) => {}
@@ -423,7 +443,8 @@ impl Slot {
 impl Queue {
     /// Each row has one entry, where its place says, and there are no others.
     pub fn check(&self) {
-        let Lines { lanes, statuses, lookups, members, adoptions, later, isolated, doubted, in_jobs, .. } = &self.lines;
+        let Lines { lanes, statuses, lookups, members, adoptions, later, held, isolated, doubted, in_jobs, .. } =
+            &self.lines;
         let entry = |key: &Key, slot: &Slot| match &slot.spot {
             Spot::Lane(campaign, priority, number) => lanes[campaign].line(*priority).get(number) == Some(key),
             Spot::Statuses(campaign, number) => statuses[campaign].get(number) == Some(key),
@@ -431,6 +452,7 @@ impl Queue {
             Spot::Member(member, number) => members[member].get(number) == Some(key),
             Spot::Adoption(kin, number) => adoptions[kin].get(number) == Some(key),
             Spot::Later(at, number) => later.get(&(*at, *number)) == Some(key),
+            Spot::Held(cause, number) => held[cause].get(number) == Some(key),
             Spot::Isolated(group, number) => isolated[group].get(number) == Some(key),
             Spot::Doubted(_, number) => doubted.get(number) == Some(key),
             Spot::Request(_) | Spot::Job(_) => true,
@@ -443,6 +465,7 @@ impl Queue {
             + all(lookups)
             + all(members)
             + all(adoptions)
+            + all(held)
             + all(isolated)
             + later.len()
             + doubted.len();

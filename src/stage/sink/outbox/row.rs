@@ -59,8 +59,14 @@ pub struct Tries {
     pub corrections: u32,
     /// The record to stamp with our external id, where a member was made by somebody else.
     pub adopt: Option<SalesforceId>,
-    /// Halted until a person has looked; tried now and then.
+    /// Held for a cause, or let go to see whether that is gone.
     pub held: bool,
+    /// Let go, and not written yet.
+    pub probe: bool,
+    /// Attempts that met a lock, the last of them, and how long it has met them. They do not count: a lock passes.
+    pub locks: u32,
+    pub locked_at: Option<Millis>,
+    pub locked_for: Millis,
     /// A job could not do it.
     pub by_call: bool,
     /// Last sent as a new member, with its parents.
@@ -113,6 +119,9 @@ impl Priority {
     }
 }
 
+/// Locks are mostly those of others, which rows meet in any company.
+const LOCK_HALVINGS: u32 = 3;
+
 /// Why a record of the upserts topic is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -151,6 +160,11 @@ impl Version {
         Self { backfill: self.backfill && superseded.is_none_or(|superseded| superseded.backfill), ..self }
     }
 
+    /// How often the company that it comes back in is halved.
+    pub fn halvings(&self) -> u32 {
+        self.tries.failures + self.tries.locks.min(LOCK_HALVINGS)
+    }
+
     pub fn class(&self, key: &Key) -> Class {
         match self.tries.adopt {
             Some(_) => Class::Adoption,
@@ -164,7 +178,7 @@ impl Version {
     }
 
     pub fn priority(&self) -> Priority {
-        if self.tries.failures > 0 || self.tries.held {
+        if self.tries.failures > 0 || self.tries.locks > 0 || self.tries.held {
             Priority::Retry
         } else if self.backfill {
             Priority::Backfill

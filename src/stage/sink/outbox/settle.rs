@@ -1,6 +1,7 @@
 //! What an answer means for the rows that it is about.
 
 use super::end::{Reason, hint};
+use super::held::Obstacle;
 use super::memory::Member;
 use super::pace::Sample;
 use super::queue::Place;
@@ -109,6 +110,9 @@ impl Outbox {
             return self.send_again(key, now);
         }
         let Some(version) = self.queue.finish(key) else { return };
+        if version.tries.probe {
+            self.got_through(key);
+        }
         let member = version.member;
         if key.object == Object::CampaignMember {
             self.memory.remember(member, Member::Present(record));
@@ -174,7 +178,7 @@ impl Outbox {
                 let detail = "Salesforce refused the row";
                 self.dead_letter(key, Reason { code: reason, detail, hint: hint(reason), fields }, now);
             }
-            Disposition::Hold { hint } => self.hold(key, code, hint, now),
+            Disposition::Hold { hint, reach } => self.hold(key, Obstacle { code, hint, reach, passes: false }, now),
             Disposition::Halt { hint } => {
                 self.halt(code, hint);
                 self.send_again(key, now);
@@ -267,7 +271,9 @@ impl Outbox {
                 let fields = failure.fields.clone();
                 self.dead_letter(key, Reason { code, detail, hint: hint(code), fields }, now);
             }
-            (_, Disposition::Hold { hint }) => self.hold(key, code, hint, now),
+            (_, Disposition::Hold { hint, reach }) => {
+                self.hold(key, Obstacle { code, hint, reach, passes: false }, now);
+            }
             _ => self.retry(key, Retry::Unknown, code, now),
         }
     }

@@ -88,6 +88,7 @@ impl World {
                 },
                 // The org has trouble more often than a few attempts would last.
                 attempts_max: 20,
+                lock_wait: Duration::from_secs(1_000_000),
                 ..settings()
             },
             org,
@@ -205,12 +206,15 @@ impl World {
         outbox.complete(request.id, answer, self.now);
     }
 
-    /// One row meets a lock or a code that nobody knows, or one part is refused as a whole.
+    /// A part meets locks or a full org, one row a code that nobody knows, or one part is refused as a whole.
     fn save_in_part(&mut self, call: &Call, fate: u32) -> Answer {
         let mut answers = self.org.save(call);
         let part = self.random.usize(0..answers.len());
         match (&mut answers[part], fate) {
-            (Ok(results), 5) => results[0] = refused("UNABLE_TO_LOCK_ROW", "", &[]),
+            (Ok(results), 5) => {
+                let code = self.random.choice(["UNABLE_TO_LOCK_ROW", "STORAGE_LIMIT_EXCEEDED"]).unwrap();
+                results.fill(refused(code, "", &[]));
+            }
             (Ok(results), 6) => results[0] = refused("SOMETHING_NEW", "", &[]),
             (answer, _) => *answer = Err(failure(Disposition::Isolate, "no_code")),
         }

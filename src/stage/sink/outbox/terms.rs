@@ -148,10 +148,12 @@ pub enum Effect {
     /// A record without value was passed.
     Tombstone,
     Retried(Retry),
-    /// A row is halted for this code. Told again whenever it is tried in vain.
+    /// A row is held for this code. Told again whenever it is tried in vain.
     Held {
         code: String,
         hint: &'static str,
+        /// It ends by itself.
+        passes: bool,
     },
     /// To be written to the topic of jobs, each record to its partition; then [`super::Outbox::job_recorded`] is called.
     RecordJob {

@@ -31,6 +31,7 @@ pub(super) fn settings() -> Settings {
         batch_rows_max: 5,
         requests_in_flight_max: 4,
         attempts_max: 4,
+        lock_wait: Duration::from_secs(60),
         backoff_min: Duration::from_millis(10),
         backoff_max: Duration::from_millis(100),
         batch_wait: Duration::from_millis(10),
@@ -79,6 +80,11 @@ pub(super) fn refused(disposition: Disposition, code: &str) -> RowResult {
 
 pub(super) fn failure(disposition: Disposition, code: &str) -> Failure {
     Failure { disposition, code: code.to_owned(), fields: Vec::new() }
+}
+
+/// Rows that are held, whatever for.
+pub(super) fn held(outbox: &Outbox) -> usize {
+    outbox.held().values().sum()
 }
 
 /// Answers the calls that prepare the first save: statuses and lookups, of which none is found.
