@@ -317,7 +317,7 @@ impl Default for Sink {
             bulk_patience: 4,
             rows_pending_max: 200_000,
             attempts_max: 8,
-            lock_wait: Duration::from_secs(3_600),
+            lock_wait: Duration::from_hours(1),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
         }

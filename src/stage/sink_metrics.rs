@@ -78,6 +78,9 @@ const END_TO_END_SECONDS: &[f64] = &[
 /// Label of a record of the upserts topic that is no upsert.
 const NO_OBJECT: &str = "none";
 
+/// Codes that are known to hold rows; others have a series from their first row on.
+const HELD_BY: [&str; 3] = ["STORAGE_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW", "statuses_forbidden"];
+
 /// Clones count into the same metrics.
 #[derive(Clone)]
 pub struct SinkMetrics {
@@ -213,6 +216,9 @@ impl SinkMetrics {
     }
 
     fn start_at_zero(&self) {
+        for code in HELD_BY {
+            self.held_by_reason.with_label_values(&[code]).set(0);
+        }
         for outcome in OutcomeKind::ALL {
             for object in Object::ALL {
                 self.rows.with_label_values(&[object.api_name(), outcome.name()]);

@@ -249,10 +249,11 @@ impl Exported {
     }
 
     fn sink(&self) -> Option<Sink> {
+        let held = self.sums("rollbook_sink_held_by_reason_rows", "reason").into_iter();
         Some(Sink {
             pending_rows: self.find("rollbook_sink_pending_rows")?,
             held_rows: self.sum("rollbook_sink_held_rows"),
-            held_by_reason: self.sums("rollbook_sink_held_by_reason_rows", "reason"),
+            held_by_reason: held.filter(|(_, rows)| *rows > 0).collect(),
             in_flight_requests: self.sum("rollbook_sink_in_flight_requests"),
             window_requests: self.sum("rollbook_sink_window_requests"),
             bulk_jobs: self.sum("rollbook_sink_bulk_jobs"),

@@ -89,8 +89,7 @@ impl Sink<'_> {
         self.metrics.held_rows.set(rows(held.values().sum()));
         for code in self.told.codes.extract_if(.., |code| !held.contains_key(code.as_str())) {
             info!(code, "no rows are held for this any more");
-            // The series may not be there: what held rows for less than a second was not reported.
-            let _not_there = self.metrics.held_by_reason.remove_label_values(&[&code]);
+            self.metrics.held_by_reason.with_label_values(&[&code]).set(0);
         }
         for (code, number) in held {
             self.metrics.held_by_reason.with_label_values(&[&*code]).set(rows(number));

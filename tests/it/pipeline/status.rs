@@ -101,7 +101,7 @@ fn a_ready_instance_says_so_in_stable_names() {
     ];
     assert_eq!(names(&status), expected);
     assert_eq!(names(&status["fold"]), ["partitions", "restore_records", "last_commit_at", "pending_commits"]);
-    let sink = ["pending_rows", "held_rows", "in_flight_requests", "window_requests", "bulk_jobs"];
+    let sink = ["pending_rows", "held_rows", "held_by_reason", "in_flight_requests", "window_requests", "bulk_jobs"];
     assert_eq!(names(&status["sink"]), sink);
     assert_eq!(names(&status["salesforce"]), ["calls", "forecast", "lanes_stopped"]);
     assert_eq!(names(&status["salesforce"]["calls"]), ["used", "limit", "share", "reserve", "told_at"]);

@@ -31,7 +31,7 @@ pub(super) fn settings() -> Settings {
         batch_rows_max: 5,
         requests_in_flight_max: 4,
         attempts_max: 4,
-        lock_wait: Duration::from_secs(60),
+        lock_wait: Duration::from_mins(1),
         backoff_min: Duration::from_millis(10),
         backoff_max: Duration::from_millis(100),
         batch_wait: Duration::from_millis(10),
