@@ -78,6 +78,11 @@ const END_TO_END_SECONDS: &[f64] = &[
 /// Label of a record of the upserts topic that is no upsert.
 const NO_OBJECT: &str = "none";
 
+fn held_by_reason() -> Result<IntGaugeVec, prometheus::Error> {
+    let help = "The rows that are held, by the code that holds them.";
+    IntGaugeVec::new(Opts::new("rollbook_sink_held_by_reason_rows", help), &["reason"])
+}
+
 /// Codes that are known to hold rows; others have a series from their first row on.
 const HELD_BY: [&str; 3] = ["STORAGE_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW", "statuses_forbidden"];
 
@@ -181,10 +186,7 @@ impl SinkMetrics {
                 "rollbook_sink_held_rows",
                 "Rows that are held until something is mended or passes.",
             )?,
-            held_by_reason: IntGaugeVec::new(
-                Opts::new("rollbook_sink_held_by_reason_rows", "The rows that are held, by the code that holds them."),
-                &["reason"],
-            )?,
+            held_by_reason: held_by_reason()?,
             window_requests: IntGauge::new(
                 "rollbook_sink_window_requests",
                 "Calls that may be under way at once: grows by one per round, halves at trouble (AIMD).",
