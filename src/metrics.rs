@@ -125,6 +125,7 @@ pub struct Metrics {
     dead_letters: IntCounterVec,
     upserts: IntCounterVec,
     aggregates_changed: IntCounterVec,
+    saturated: IntCounterVec,
     lags: Lags,
     commits: IntCounterVec,
     waiting: IntGaugeVec,
@@ -188,6 +189,7 @@ impl Metrics {
                 "Rows derived of a changed aggregate, by whether they differ from the last one written.",
                 &["object", "outcome"],
             ),
+            saturated: add.counters("saturated_rows_total", "Rows written of a piece with a full set.", &["object"]),
             lags: Lags::new(&add),
             commits: add.counters("commits_total", "Transactions of the fold, by result.", &["result"]),
             waiting: add.gauges("waiting", "1 while the process waits for a dependency.", &["dependency"]),
@@ -252,6 +254,7 @@ impl Metrics {
         self.dead_letter(Stage::Fold, RECORD_TOO_LARGE);
         for object in objects {
             self.upserts.with_label_values(&[object]);
+            self.saturated.with_label_values(&[object]);
             for outcome in RowOutcome::ALL {
                 self.aggregates_changed.with_label_values(&[object, outcome.name()]);
             }
@@ -289,6 +292,11 @@ impl Metrics {
     /// Rows derived of a changed aggregate: one that differs from the last one is written, the others need no call.
     pub fn aggregates_changed(&self, object: Object, outcome: RowOutcome) -> IntCounter {
         self.aggregates_changed.with_label_values(&[object.api_name(), outcome.name()])
+    }
+
+    /// Rows written of a piece of which a set is full: its counts stop there.
+    pub fn saturated(&self, object: Object) -> IntCounter {
+        self.saturated.with_label_values(&[object.api_name()])
     }
 
     pub fn commits(&self, result: CommitResult) -> IntCounter {

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use crate::avro::{self, Embedded, ReadError, Reader};
-use crate::lattice::{Latest, Register, Stamp};
+use crate::lattice::{KEYS_MAX, Latest, Register, Stamp};
 
 use super::connection::Connection;
 use super::entry::{EntryPiece, ReactionSets};
@@ -27,6 +27,8 @@ pub(super) fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError>
     for set in piece.intervals_mut() {
         *set = read_intervals(from, 0)?;
     }
+    // Those of before may have more than there are now.
+    piece.close_gaps();
     piece.plays = read_ids(from)?;
     let mut reactions = ReactionSets::default();
     for ids in reactions.all_mut() {
@@ -39,13 +41,17 @@ pub(super) fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError>
         for times in connection.sets_mut() {
             *times = read_times(from, 0)?;
         }
-        piece.connections.at(&id, |id| *id).join(&connection);
+        if let Some(ours) = piece.connections.at_within(&id, KEYS_MAX, |id| *id) {
+            ours.join(&connection);
+        }
         Ok(())
     })?;
     from.array(|from| {
         let id = from.text()?;
         let poll = read_poll(from)?;
-        piece.polls.at(id, |id| id.into()).join(poll);
+        if let Some(ours) = piece.polls.at_within(id, KEYS_MAX, |id| id.into()) {
+            ours.join(poll);
+        }
         Ok(())
     })?;
     piece.engagement_row_hash = from.long()?.cast_unsigned();

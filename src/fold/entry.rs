@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use crate::event::{Act, Event, Millis, Reaction, View, email_holds};
 use crate::lattice::heap::{block, block_of, recount};
-use crate::lattice::{Domain, IdSet, IntervalSet, Keyed, Latest, Put, Register, Stamp, ids};
+use crate::lattice::{Domain, IdSet, IntervalSet, KEYS_MAX, Keyed, Latest, Put, Register, STRETCHES_MAX, Stamp, ids};
 
 use super::connection::{Connection, Pairing, paired};
 use super::poll::PollPiece;
@@ -92,18 +92,19 @@ impl EntryPiece {
         }
         put.changed |= match &event.act {
             Act::Registration(_) | Act::Visit { .. } => false,
-            Act::Join { connection } => self.connection(connection.as_deref()).joins.insert(stamp.at),
-            Act::Leave { connection } => self.connection(connection.as_deref()).leaves.insert(stamp.at),
-            Act::Presence { connection, start, end } => {
-                let connection = self.connection(connection.as_deref());
-                let joined = connection.joins.insert(*start);
-                end.is_some_and(|end| connection.leaves.insert(end)) || joined
-            }
+            Act::Join { connection } => self.connection(connection.as_deref(), |it| it.joins.insert(stamp.at)),
+            Act::Leave { connection } => self.connection(connection.as_deref(), |it| it.leaves.insert(stamp.at)),
+            Act::Presence { connection, start, end } => self.connection(connection.as_deref(), |it| {
+                let joined = it.joins.insert(*start);
+                end.is_some_and(|end| it.leaves.insert(end)) || joined
+            }),
             Act::Device { connection, device, on } => {
-                self.connection(connection.as_deref()).switch(*device, *on).insert(stamp.at)
+                self.connection(connection.as_deref(), |it| it.switch(*device, *on).insert(stamp.at))
             }
             Act::Poll(poll) => {
-                put |= self.polls.at(&*poll.poll_id, |id| id.into()).apply(stamp, poll);
+                if let Some(ours) = self.polls.at_within(&*poll.poll_id, KEYS_MAX, |id| id.into()) {
+                    put |= ours.apply(stamp, poll);
+                }
                 false
             }
             Act::Reaction(reaction) => self.reactions.sets_mut().insert(stamp, reaction),
@@ -141,6 +142,49 @@ impl EntryPiece {
         [high, good, fair, low, no, &mut self.recorded, &mut self.playhead]
     }
 
+    pub(super) fn close_gaps(&mut self) {
+        self.intervals_mut().into_iter().for_each(|set| set.close_gaps(STRETCHES_MAX));
+    }
+
+    /// Whether one of its sets is full, so that what is derived of it may be too little, or of times too much.
+    pub fn saturated(&self) -> bool {
+        self.plays.full()
+            || self.reactions.any().is_some_and(|sets| sets.all().iter().any(|ids| ids.full()))
+            || self.polls.len() >= KEYS_MAX
+            || self.connections.len() >= KEYS_MAX
+            || self.connections.iter().any(|(_, connection)| connection.sets().iter().any(|times| times.full()))
+            || self.intervals().iter().any(|set| set.full())
+    }
+
+    /// Gives up half of what takes most of it: for a piece that no record has room for in spite of all bounds. Outside the
+    /// laws of the joins. False where there is nothing to give up.
+    pub fn shed(&mut self) -> bool {
+        let (polls, connections) = (self.heap_of_polls(), self.connections.heap(|_, it| it.heap()));
+        if polls > connections && self.polls.len() > 1 {
+            self.polls.keep(self.polls.len() / 2);
+            return true;
+        }
+        if self.connections.len() > 1 {
+            self.connections.keep(self.connections.len() / 2);
+            return true;
+        }
+        let longest = self.intervals_mut().into_iter().max_by_key(|set| set.iter().len());
+        longest.is_some_and(|set| {
+            let kept = set.iter().len() / 2;
+            set.close_gaps(kept.max(1));
+            kept > 0
+        })
+    }
+
+    fn heap_of_polls(&self) -> usize {
+        let text = |register: &Register<String>| register.heap(|text| block(text.capacity()));
+        let poll = |poll: &PollPiece| {
+            let texts = [&poll.answer, &poll.poll_type, &poll.question];
+            texts.map(text).iter().sum::<usize>() + poll.position.heap(|_| 0)
+        };
+        self.polls.heap(|id, it| block(id.len()) + poll(it))
+    }
+
     /// Whether an event said one of the texts, or the channel's number.
     pub(super) fn says_something(&self) -> bool {
         let texts = [&self.entry_name, &self.channel_name, &self.email, &self.user];
@@ -155,10 +199,6 @@ impl EntryPiece {
 
     fn heap(&self) -> usize {
         let text = |register: &Register<String>| register.heap(|text| block(text.capacity()));
-        let poll = |poll: &PollPiece| {
-            let texts = [&poll.answer, &poll.poll_type, &poll.question];
-            texts.map(text).iter().sum::<usize>() + poll.position.heap(|_| 0)
-        };
         let texts = [&self.entry_name, &self.channel_name, &self.email, &self.user].map(text);
         texts.iter().sum::<usize>()
             + self.channel_id.heap(|_| 0)
@@ -166,7 +206,7 @@ impl EntryPiece {
             + self.plays.heap()
             + self.reactions.any().map_or(0, ReactionSets::heap)
             + self.connections.heap(|_, connection| connection.heap())
-            + self.polls.heap(|id, it| block(id.len()) + poll(it))
+            + self.heap_of_polls()
     }
 
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
@@ -180,10 +220,11 @@ impl EntryPiece {
         put
     }
 
-    fn connection(&mut self, id: Option<&str>) -> &mut Connection {
+    /// Changes a connection. False where nothing has changed, or there are so many that this one is not kept.
+    fn connection(&mut self, id: Option<&str>, change: impl FnOnce(&mut Connection) -> bool) -> bool {
         // 0 stands for "none".
         let id = id.map_or(0, |id| ids::hash(Domain::Connection, &[id]).max(1));
-        self.connections.at(&id, |id| *id)
+        self.connections.at_within(&id, KEYS_MAX, |id| *id).is_some_and(change)
     }
 
     fn view(&mut self, view: &View<'_>) -> bool {
@@ -191,8 +232,10 @@ impl EntryPiece {
             view.play_id.as_deref().is_some_and(|play| self.plays.insert(ids::hash(Domain::Play, &[play])));
         let time = if view.live { self.live.at(view) } else { &mut self.recorded };
         changed |= view.end.is_some_and(|end| time.insert(view.start, end));
+        time.close_gaps(STRETCHES_MAX);
         if let (false, Some((from, to))) = (view.live, view.playhead) {
             changed |= self.playhead.insert(from.max(0), to);
+            self.playhead.close_gaps(STRETCHES_MAX);
         }
         changed
     }
@@ -211,14 +254,15 @@ impl EntryPiece {
         put.changed |= self.playhead.join(&other.playhead);
         put.changed |= self.plays.join(&other.plays);
         put.changed |= self.reactions.join(other.reactions);
-        put.changed |= self.connections.join(other.connections, |ours, theirs| ours.join(&theirs));
+        put.changed |= self.connections.join_within(other.connections, KEYS_MAX, |ours, theirs| ours.join(&theirs));
         let mut conflict = false;
-        put.changed |= self.polls.join(other.polls, |ours, theirs| {
+        put.changed |= self.polls.join_within(other.polls, KEYS_MAX, |ours, theirs| {
             let poll = ours.join(theirs);
             conflict |= poll.conflict;
             poll.changed
         });
         put.conflict |= conflict;
+        self.close_gaps();
         for (ours, theirs) in [
             (&mut self.engagement_row_hash, other.engagement_row_hash),
             (&mut self.polls_row_hash, other.polls_row_hash),

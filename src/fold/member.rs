@@ -8,7 +8,7 @@
 
 use crate::event::{Act, Event, Millis, RegistrationAction, VisitPhase};
 use crate::lattice::heap::recount;
-use crate::lattice::{Keyed, Latest, Name};
+use crate::lattice::{KEYS_MAX, Keyed, Latest, Name};
 
 /// Kinds of facts. Those after `Unblocked` serve other ladders than `kaltura`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +119,20 @@ impl MemberPiece {
         self.facts.is_empty() && self.presences.is_empty() && self.row_hash == 0
     }
 
+    /// See [`EntryPiece::saturated`](super::EntryPiece::saturated).
+    pub fn saturated(&self) -> bool {
+        self.presences.len() >= KEYS_MAX
+    }
+
+    /// See [`EntryPiece::shed`](super::EntryPiece::shed).
+    pub fn shed(&mut self) -> bool {
+        let kept = self.presences.len() / 2;
+        if kept > 0 {
+            self.presences.keep(kept);
+        }
+        kept > 0
+    }
+
     /// See [`EntryPiece::count_memory`](super::EntryPiece::count_memory).
     pub fn count_memory(&mut self) -> isize {
         let now = self.facts.heap(|_, _| 0) + self.presences.heap(|entry, _| Name::heap(entry.len()));
@@ -135,12 +149,12 @@ impl MemberPiece {
     }
 
     fn presence(&mut self, entry: &Name, at: Millis) -> bool {
-        self.presences.at(entry, Name::clone).join(at)
+        self.presences.at_within(entry, KEYS_MAX, Name::clone).is_some_and(|latest| latest.join(at))
     }
 
     pub fn join(&mut self, other: Self) -> bool {
         let mut changed = self.facts.join(other.facts, |ours, theirs| ours.join(theirs.0));
-        changed |= self.presences.join(other.presences, |ours, theirs| ours.join(theirs.0));
+        changed |= self.presences.join_within(other.presences, KEYS_MAX, |ours, theirs| ours.join(theirs.0));
         if self.row_hash == 0 {
             self.row_hash = other.row_hash;
         }

@@ -8,7 +8,7 @@
 
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::event::Millis;
-use crate::lattice::{IdSet, IntervalSet, Latest, Register, TimeSet};
+use crate::lattice::{IdSet, IntervalSet, KEYS_MAX, Latest, Register, TimeSet};
 
 use super::connection::Connection;
 use super::earlier;
@@ -88,7 +88,10 @@ fn read_member(from: &mut Reader<'_>) -> Result<MemberPiece, ReadError> {
     })?;
     from.array(|from| {
         let entry = from.text()?;
-        piece.presences.at(entry, |id| id.into()).join(from.long()?);
+        let at = from.long()?;
+        if let Some(latest) = piece.presences.at_within(entry, KEYS_MAX, |id| id.into()) {
+            latest.join(at);
+        }
         Ok(())
     })?;
     piece.row_hash = from.long()?.cast_unsigned();
@@ -161,6 +164,8 @@ fn read_entry<'a>(from: &mut Reader<'a>) -> Result<EntryPiece, ReadError> {
     for (set, base) in piece.intervals_mut().into_iter().zip(bases(base)) {
         *set = read_intervals(from, base)?;
     }
+    // Those of before may have more than there are now.
+    piece.close_gaps();
     piece.plays = read_ids(from)?;
     let mut reactions = ReactionSets::default();
     from.option(|from| {
@@ -176,7 +181,9 @@ fn read_entry<'a>(from: &mut Reader<'a>) -> Result<EntryPiece, ReadError> {
         for times in connection.sets_mut() {
             *times = read_times(from, base)?;
         }
-        piece.connections.at(&id, |id| *id).join(&connection);
+        if let Some(ours) = piece.connections.at_within(&id, KEYS_MAX, |id| *id) {
+            ours.join(&connection);
+        }
         Ok(())
     })?;
     from.array(|from: &mut Reader<'a>| {
@@ -187,7 +194,9 @@ fn read_entry<'a>(from: &mut Reader<'a>) -> Result<EntryPiece, ReadError> {
             read_text(from, &mut stamps, text)?;
         }
         read_number(from, &mut stamps, &mut poll.position)?;
-        piece.polls.at(id, |id| id.into()).join(poll);
+        if let Some(ours) = piece.polls.at_within(id, KEYS_MAX, |id| id.into()) {
+            ours.join(poll);
+        }
         Ok(())
     })?;
     piece.engagement_row_hash = read_hash(from)?;

@@ -8,6 +8,7 @@ use std::io::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::KEYS_MAX;
 use super::few::Few;
 
 /// What a hash is of. Part of what is hashed: an event's identity never equals a message id that happens to read so.
@@ -74,31 +75,75 @@ impl Default for IdSet {
 }
 
 impl IdSet {
-    /// Returns whether the id is new.
+    /// Returns whether the id is new, and among the smallest.
     pub fn insert(&mut self, id: u64) -> bool {
+        self.insert_within(id, KEYS_MAX)
+    }
+
+    #[inline]
+    pub(super) fn insert_within(&mut self, id: u64, max: usize) -> bool {
         match &mut self.0 {
-            Repr::Tree(ids) => ids.insert(id),
+            Repr::Tree(ids) if ids.len() < max => ids.insert(id),
+            Repr::Tree(ids) => {
+                let new = ids.last().is_none_or(|last| id < *last) && ids.insert(id);
+                if new {
+                    ids.pop_last();
+                }
+                new
+            }
             Repr::List(ids) => match ids.as_slice().binary_search(&id) {
                 Ok(_) => false,
+                Err(place) if place >= max => false,
                 Err(place) if ids.as_slice().len() < LIST_MAX => {
                     ids.insert(place, id);
+                    if ids.as_slice().len() > max {
+                        ids.change(|ids| ids.truncate(max));
+                    }
                     true
                 }
                 Err(_) => {
-                    *self = self.iter().chain([id]).collect();
+                    *self = Self::smallest(self.iter().chain([id]), max);
                     true
                 }
             },
         }
     }
 
-    /// Union. Returns whether an id was new.
+    /// The smallest of the union. Returns whether one of them was new.
     pub fn join(&mut self, other: &Self) -> bool {
-        let grows = other.iter().any(|id| !self.contains(id));
+        self.join_within(other, KEYS_MAX)
+    }
+
+    pub(super) fn join_within(&mut self, other: &Self, max: usize) -> bool {
+        let full = self.len() >= max;
+        let largest = if full { self.last() } else { None };
+        let grows = other.iter().any(|id| largest.is_none_or(|largest| id < largest) && !self.contains(id));
         if grows {
-            *self = self.iter().chain(other.iter()).collect();
+            *self = Self::smallest(self.iter().chain(other.iter()), max);
         }
         grows
+    }
+
+    pub(super) fn smallest(ids: impl IntoIterator<Item = u64>, max: usize) -> Self {
+        let mut ids: Vec<u64> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.truncate(max);
+        ids.shrink_to_fit();
+        let large = ids.len() > LIST_MAX;
+        Self(if large { Repr::Tree(Box::new(ids.into_iter().collect())) } else { Repr::List(ids.into()) })
+    }
+
+    /// Whether it keeps no more: there may have been others.
+    pub fn full(&self) -> bool {
+        self.len() >= KEYS_MAX
+    }
+
+    fn last(&self) -> Option<u64> {
+        match &self.0 {
+            Repr::List(ids) => ids.as_slice().last().copied(),
+            Repr::Tree(ids) => ids.last().copied(),
+        }
     }
 
     fn contains(&self, id: u64) -> bool {
@@ -152,12 +197,7 @@ impl Eq for IdSet {}
 
 impl FromIterator<u64> for IdSet {
     fn from_iter<I: IntoIterator<Item = u64>>(ids: I) -> Self {
-        let mut ids: Vec<u64> = ids.into_iter().collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.shrink_to_fit();
-        let large = ids.len() > LIST_MAX;
-        Self(if large { Repr::Tree(Box::new(ids.into_iter().collect())) } else { Repr::List(ids.into()) })
+        Self::smallest(ids, KEYS_MAX)
     }
 }
 
@@ -194,6 +234,27 @@ mod tests {
         let (mut even, odd): (IdSet, IdSet) = ((0..many).step_by(2).collect(), (1..many).step_by(2).collect());
         assert!(even.join(&odd) && !even.join(&odd) && even == one_by_one);
         assert_eq!(std::mem::size_of::<IdSet>(), 24);
+    }
+
+    #[test]
+    fn a_set_keeps_the_smallest_whatever_its_form() {
+        for max in [1, 7, LIST_MAX, LIST_MAX + 1, 2 * LIST_MAX] {
+            let many = 3 * LIST_MAX as u64;
+            let mut one_by_one = IdSet::default();
+            for number in 0..many {
+                let before = one_by_one.clone();
+                let said = one_by_one.insert_within(number * 7 % many, max);
+                assert_eq!(said, one_by_one != before, "{number} of {max}");
+            }
+            assert!(one_by_one.iter().eq(0..max as u64), "{max}");
+            assert!(!one_by_one.join_within(&(0..many).collect(), max), "{max}");
+        }
+    }
+
+    #[test]
+    fn what_has_more_than_there_may_be_is_cut_where_it_is_read() {
+        let many: IdSet = (0..KEYS_MAX as u64 + 5).rev().collect();
+        assert!(many.full() && many.iter().eq(0..KEYS_MAX as u64));
     }
 
     #[test]

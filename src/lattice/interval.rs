@@ -2,7 +2,12 @@
 //!
 //! Invariant: the intervals are ascending, none is empty, and no two touch. A list of intervals as they came would be
 //! simpler, but it grows with every record and depends on how a stretch was cut into pieces.
+//!
+//! A set of very many intervals closes its smallest gaps ([`IntervalSet::close_gaps`]). This alone is outside the laws of the
+//! joins: which gaps are the smallest depends on what has come. Nobody views in fifty thousand stretches; a script that does
+//! gets a few seconds too many.
 
+use super::STRETCHES_MAX;
 use super::few::Few;
 
 /// A set of half-open intervals `[start, end)`, in milliseconds.
@@ -44,6 +49,44 @@ impl IntervalSet {
         }
         self.0.change(|intervals| drop(intervals.splice(from..to, [merged])));
         true
+    }
+
+    /// Closes the smallest gaps where there are more than so many intervals, some at once, since it takes a while.
+    #[inline]
+    pub fn close_gaps(&mut self, max: usize) {
+        if self.iter().len() > max {
+            self.close_smallest(kept_of(max));
+        }
+    }
+
+    /// Whether gaps have been closed, or soon will be.
+    pub fn full(&self) -> bool {
+        self.iter().len() >= kept_of(STRETCHES_MAX)
+    }
+
+    fn close_smallest(&mut self, kept: usize) {
+        let intervals = self.0.as_slice();
+        let mut gaps: Vec<(u64, usize)> = intervals
+            .windows(2)
+            .enumerate()
+            .filter_map(|(place, pair)| Some((pair.first()?.1.abs_diff(pair.last()?.0), place)))
+            .collect();
+        gaps.sort_unstable();
+        gaps.truncate(intervals.len().saturating_sub(kept));
+        let mut closed: Vec<usize> = gaps.into_iter().map(|(_, place)| place).collect();
+        closed.sort_unstable();
+        let mut closed = closed.into_iter().peekable();
+        let mut rest: Vec<(i64, i64)> = Vec::with_capacity(kept);
+        let mut open: Option<i64> = None;
+        for (place, (start, end)) in intervals.iter().copied().enumerate() {
+            let start = open.take().unwrap_or(start);
+            if closed.next_if_eq(&place).is_some() {
+                open = Some(start);
+            } else {
+                rest.push((start, end));
+            }
+        }
+        self.0 = rest.into();
     }
 
     /// Bytes of the heap.
@@ -118,6 +161,11 @@ impl IntervalSet {
     }
 }
 
+/// A sixteenth of the gaps is closed at once.
+fn kept_of(max: usize) -> usize {
+    (max - max / 16).max(1)
+}
+
 impl FromIterator<(i64, i64)> for IntervalSet {
     fn from_iter<I: IntoIterator<Item = (i64, i64)>>(intervals: I) -> Self {
         let mut set = Self::default();
@@ -163,6 +211,22 @@ mod tests {
         assert!(some.insert(9, 11));
         assert!(some.insert(25, 41));
         assert_eq!(some, set(&[(0, 11), (20, 50)]));
+    }
+
+    #[test]
+    fn of_too_many_intervals_the_smallest_gaps_close() {
+        let mut some = set(&[(0, 1), (5, 6), (7, 8), (20, 21), (23, 24)]);
+        some.close_gaps(5);
+        assert_eq!(some.iter().len(), 5);
+        some.close_gaps(4);
+        assert_eq!(some, set(&[(0, 1), (5, 8), (20, 21), (23, 24)]));
+        some.close_gaps(1);
+        assert_eq!(some, set(&[(0, 24)]));
+        let mut many: IntervalSet = (0..1_000).map(|step| (step * 10, step * 10 + 1 + step % 9)).collect();
+        let all = many.clone();
+        many.close_gaps(160);
+        assert_eq!(many.iter().len(), 150);
+        assert!(all.without(&many).is_empty(), "no point is lost");
     }
 
     #[test]

@@ -32,6 +32,24 @@ impl<K: Ord, V: Default> Keyed<K, V> {
         self.place(key).ok().and_then(|place| self.0.get(place)).map(|(_, value)| value)
     }
 
+    /// The key's value; an identity where there was none. None: the map is full of smaller keys. `own` makes the key that
+    /// is then kept.
+    pub fn at_within<Q: Ord + ?Sized>(&mut self, key: &Q, max: usize, own: impl FnOnce(&Q) -> K) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let place = match self.place(key) {
+            Ok(place) => place,
+            Err(place) if place >= max => return None,
+            Err(place) => {
+                self.insert(place, (own(key), V::default()));
+                self.keep(max);
+                place
+            }
+        };
+        self.0.get_mut(place).map(|(_, value)| value)
+    }
+
     /// The key's value; an identity where there was none. `own` makes the key that is then kept.
     pub fn at<Q: Ord + ?Sized>(&mut self, key: &Q, own: impl FnOnce(&Q) -> K) -> &mut V
     where
@@ -98,17 +116,32 @@ impl<K: Ord, V: Default> Keyed<K, V> {
         self.0 = items.into_boxed_slice();
     }
 
+    /// Forgets all but the smallest keys.
+    pub fn keep(&mut self, max: usize) {
+        if self.len() > max {
+            self.change(|items| items.truncate(max));
+        }
+    }
+
     /// Joins the values key by key. Returns whether a key was new or a value changed.
-    pub fn join(&mut self, other: Self, mut join: impl FnMut(&mut V, V) -> bool) -> bool {
+    pub fn join(&mut self, other: Self, join: impl FnMut(&mut V, V) -> bool) -> bool {
+        self.join_within(other, usize::MAX, join)
+    }
+
+    /// The same, of the smallest keys. Those of the other come in order, so that none that is taken is given up for one that
+    /// follows.
+    pub fn join_within(&mut self, other: Self, max: usize, mut join: impl FnMut(&mut V, V) -> bool) -> bool {
         let mut changed = false;
         for (key, value) in other.0 {
             match self.place(&key) {
+                Err(place) if place >= max => {}
                 Ok(place) => {
                     let (_, ours) = self.0.get_mut(place).expect("just found there");
                     changed |= join(ours, value);
                 }
                 Err(place) => {
                     self.insert(place, (key, value));
+                    self.keep(max);
                     changed = true;
                 }
             }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-use super::{Earliest, IdSet, IntervalSet, Latest, Register, Stamp, TimeSet};
+use super::{Earliest, IdSet, IntervalSet, Keyed, Latest, Register, Stamp, TimeSet};
 
 /// The join as a function of two values, so that one check serves them all.
 fn check<T: Clone + Default + PartialEq + Debug>(
@@ -28,6 +28,10 @@ fn check<T: Clone + Default + PartialEq + Debug>(
 
 fn numbers() -> impl Strategy<Value = Vec<i64>> {
     proptest::collection::vec(prop_oneof![0_i64..12, any::<i64>()], 0..8)
+}
+
+fn pairs() -> impl Strategy<Value = Vec<(u8, i64)>> {
+    proptest::collection::vec((0_u8..8, 0_i64..4), 0..8)
 }
 
 fn ids(numbers: &[i64]) -> IdSet {
@@ -57,6 +61,51 @@ proptest! {
         check(IdSet::join, (&ids(&a), &ids(&b), &ids(&c)))?;
         let times = |numbers: &[i64]| numbers.iter().copied().collect::<TimeSet>();
         check(TimeSet::join, (&times(&a), &times(&b), &times(&c)))?;
+    }
+
+    /// With a bound that a few elements reach: the smallest of a union are the smallest of the smallest of its parts.
+    #[test]
+    fn full_sets_obey_the_laws(a in numbers(), b in numbers(), c in numbers()) {
+        const MAX: usize = 3;
+        let few = |numbers: &[i64]| IdSet::smallest(ids(numbers).iter(), MAX);
+        check(|a: &mut IdSet, b| a.join_within(b, MAX), (&few(&a), &few(&b), &few(&c)))?;
+        let first = |numbers: &[i64]| {
+            let mut times = TimeSet::default();
+            for at in numbers {
+                times.insert_within(*at, MAX);
+            }
+            times
+        };
+        check(|a: &mut TimeSet, b| a.join_within(b, MAX), (&first(&a), &first(&b), &first(&c)))?;
+        let (mut one_by_one, mut all) = (first(&a), a.clone());
+        for at in &b {
+            let before = one_by_one.clone();
+            prop_assert_eq!(one_by_one.insert_within(*at, MAX), one_by_one != before);
+        }
+        all.extend(&b);
+        all.sort_unstable();
+        all.dedup();
+        all.truncate(MAX);
+        prop_assert!(one_by_one.iter().eq(all), "those that are the first of all");
+    }
+
+    #[test]
+    fn full_maps_obey_the_laws(a in pairs(), b in pairs(), c in pairs()) {
+        const MAX: usize = 3;
+        let map = |pairs: &[(u8, i64)]| {
+            let mut map = Keyed::<u8, Latest>::default();
+            for (key, at) in pairs {
+                map.at_within(key, MAX, |key| *key).map(|latest| latest.join(*at));
+            }
+            map
+        };
+        let join = |a: &mut Keyed<u8, Latest>, b: &Keyed<u8, Latest>| {
+            a.join_within(b.clone(), MAX, |ours, theirs| ours.join(theirs.0))
+        };
+        check(join, (&map(&a), &map(&b), &map(&c)))?;
+        let mut one_by_one = map(&a);
+        join(&mut one_by_one, &map(&b));
+        prop_assert_eq!(one_by_one, map(&[a, b].concat()), "joined or put one by one");
     }
 
     #[test]

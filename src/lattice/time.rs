@@ -1,5 +1,6 @@
 //! Latest time, earliest time, set of times.
 
+use super::KEYS_MAX;
 use super::few::Few;
 use crate::event::Millis;
 
@@ -41,29 +42,48 @@ impl Earliest {
     }
 }
 
-/// A set of times. Invariant: ascending, each time once.
+/// A set of times, of which it keeps the first. Invariant: ascending, each time once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeSet(Few<Millis>);
 
 impl TimeSet {
-    /// Returns whether the time is new.
+    /// Returns whether the time is new, and among the first.
     pub fn insert(&mut self, at: Millis) -> bool {
+        self.insert_within(at, KEYS_MAX)
+    }
+
+    #[inline]
+    pub(super) fn insert_within(&mut self, at: Millis, max: usize) -> bool {
         match self.0.as_slice().binary_search(&at) {
             Ok(_) => false,
+            Err(place) if place >= max => false,
             Err(place) => {
                 self.0.insert(place, at);
+                if self.0.as_slice().len() > max {
+                    self.0.change(|times| times.truncate(max));
+                }
                 true
             }
         }
     }
 
-    /// Union. Returns whether a time was new.
+    /// The first of the union. Returns whether one of them was new.
     pub fn join(&mut self, other: &Self) -> bool {
+        self.join_within(other, KEYS_MAX)
+    }
+
+    /// Those of the other come in order, so that none that is taken is given up for one that follows.
+    pub(super) fn join_within(&mut self, other: &Self, max: usize) -> bool {
         let mut grew = false;
         for at in other.iter() {
-            grew |= self.insert(at);
+            grew |= self.insert_within(at, max);
         }
         grew
+    }
+
+    /// Whether it keeps no more: there may have been others.
+    pub fn full(&self) -> bool {
+        self.0.as_slice().len() >= KEYS_MAX
     }
 
     /// The first time at `from` or after it.
@@ -88,6 +108,7 @@ impl FromIterator<Millis> for TimeSet {
         let mut times: Vec<Millis> = times.into_iter().collect();
         times.sort_unstable();
         times.dedup();
+        times.truncate(KEYS_MAX);
         times.shrink_to_fit();
         Self(times.into())
     }

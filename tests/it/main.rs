@@ -13,6 +13,7 @@ mod emulator;
 mod evolution;
 mod examples;
 mod fencing;
+mod floods;
 mod fold_stage;
 mod frozen;
 mod golden;

@@ -27,6 +27,9 @@ const STALE_BYTES_PER_COMMIT: usize = 16 << 20;
 /// Members of a partition that are derived again in a commit, whatever memory they need: it comes to an end.
 const STALE_MEMBERS_MIN: usize = 8;
 
+/// Largest piece: its topic takes 10 MiB.
+const PIECE_BYTES_MAX: usize = 9 << 20;
+
 /// Members that are read ahead of their turn; so many fit into a core's own cache.
 const MEMBERS_AHEAD: usize = 32;
 
@@ -149,8 +152,15 @@ impl Changes<'_> {
         if !sent && !changed {
             return None;
         }
-        self.state(subject, None, |out| aggregate.member.write(out));
-        Some(aggregate.member.count_memory())
+        let member = &mut aggregate.member;
+        if sent && member.saturated() {
+            self.tally.saturated(Object::CampaignMember);
+        }
+        let mut bytes_max = PIECE_BYTES_MAX;
+        while !self.state(subject, None, bytes_max, |out| member.write(out)) {
+            bytes_max = if member.shed() { bytes_max } else { usize::MAX };
+        }
+        Some(member.count_memory())
     }
 
     /// See [`Self::member`].
@@ -167,7 +177,15 @@ impl Changes<'_> {
         if !engagement_sent && !polls_sent && !changed {
             return None;
         }
-        self.state(subject, Some(entry_id), |out| piece.write(out));
+        for (object, sent) in [(Object::Engagement, engagement_sent), (Object::Polls, polls_sent)] {
+            if sent && piece.saturated() {
+                self.tally.saturated(object);
+            }
+        }
+        let mut bytes_max = PIECE_BYTES_MAX;
+        while !self.state(subject, Some(entry_id), bytes_max, |out| piece.write(out)) {
+            bytes_max = if piece.shed() { bytes_max } else { usize::MAX };
+        }
         Some(piece.count_memory())
     }
 
@@ -214,13 +232,22 @@ impl Changes<'_> {
         last_sent
     }
 
-    fn state(&mut self, subject: &Subject<'_>, entry_id: Option<&str>, value: impl FnOnce(&mut Writer)) {
+    /// False where no record has room for the piece. Its sets are bounded by their counts; texts and ids of a length that
+    /// nobody means well with may still be too much together.
+    fn state(
+        &mut self,
+        subject: &Subject<'_>,
+        entry_id: Option<&str>,
+        bytes_max: usize,
+        value: impl FnOnce(&mut Writer),
+    ) -> bool {
         let value = |out: &mut Writer| {
+            let start = out.0.len();
             value(out);
-            Some(())
+            (out.0.len() - start <= bytes_max).then_some(())
         };
         let key = |out: &mut Writer| write_piece_key(out, subject.member, entry_id);
-        self.records.write((Topic::State, subject.partition), value, key).expect("the value is there");
+        self.records.write((Topic::State, subject.partition), value, key).is_some()
     }
 
     fn refusal(&mut self, subject: &Subject<'_>, refusal: &RowRefusal) {

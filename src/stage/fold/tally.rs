@@ -23,6 +23,7 @@ pub struct Tally {
     pub samples: Samples,
     pub dead_letters: BTreeMap<&'static str, u64>,
     pub rows: BTreeMap<(Object, RowOutcome), u64>,
+    pub saturated: BTreeMap<Object, u64>,
     /// The same identity seen with other content.
     pub conflicts: u64,
 }
@@ -68,6 +69,11 @@ impl Tally {
         self.dead_letter(RECORD_TOO_LARGE);
     }
 
+    /// A row was written of a piece of which a set is full.
+    pub fn saturated(&mut self, object: Object) {
+        *self.saturated.entry(object).or_default() += 1;
+    }
+
     pub fn row(&mut self, object: Object, outcome: RowOutcome) {
         *self.rows.entry((object, outcome)).or_default() += 1;
     }
@@ -89,6 +95,9 @@ impl Tally {
             if *outcome == RowOutcome::Written {
                 metrics.upserts(*object).inc_by(*count);
             }
+        }
+        for (object, count) in &self.saturated {
+            metrics.saturated(*object).inc_by(*count);
         }
         metrics.identity_conflicts.inc_by(self.conflicts);
         tell_ignored(self.samples, metrics);

@@ -1,0 +1,179 @@
+//! A person's script: more in one entry than a piece keeps. The state stays small, and no order makes another one.
+
+use std::borrow::Cow;
+
+use rollbook::config::Topics;
+use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, SalesforceId, View};
+use rollbook::fold::{Aggregate, Catalogue, decode_piece};
+use rollbook::kafka::topics::Topic;
+use rollbook::kafka::transaction::Records;
+use rollbook::lattice::{KEYS_MAX, Name, STRETCHES_MAX};
+use rollbook::metrics::Metrics;
+use rollbook::stage::fold::commit::{Again, Changes};
+use rollbook::stage::fold::tally::Tally;
+use rollbook::store::Store;
+use rollbook::upsert::{Lane, Object, ReadUpsert, Value};
+
+const NOON: Millis = 1_780_000_000_000;
+const MANY: usize = KEYS_MAX + 4_000;
+const ENTRY: &str = "1_entry";
+
+fn member() -> MemberKey {
+    let id = |text| SalesforceId::parse(text).expect("an id");
+    MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") }
+}
+
+fn event(number: usize, kind: EventKind, act: Act<'static>) -> Event<'static> {
+    Event {
+        member: member(),
+        kind,
+        source: Cow::Borrowed("script"),
+        event_id: Cow::Owned(format!("event-{number}")),
+        occurred_at: NOON + Millis::try_from(number).expect("few"),
+        entry_id: Some(Name::from(ENTRY)),
+        entry_name: None,
+        channel_id: None,
+        channel_name: None,
+        email: None,
+        user: None,
+        act,
+    }
+}
+
+fn clap(number: usize) -> Event<'static> {
+    event(number, EventKind::Reaction, Act::Reaction(Reaction::Clap))
+}
+
+fn join(number: usize) -> Event<'static> {
+    event(number, EventKind::Attendance, Act::Join { connection: Some(format!("tab-{number}").into()) })
+}
+
+/// All on one connection.
+fn leave(number: usize) -> Event<'static> {
+    event(number, EventKind::Attendance, Act::Leave { connection: None })
+}
+
+fn poll(number: usize) -> Event<'static> {
+    let (poll_id, answer) = (format!("poll-{number}").into(), "yes".into());
+    let answer = PollAnswer { poll_id, poll_type: None, question: None, answer, position: None };
+    event(number, EventKind::Poll, Act::Poll(answer))
+}
+
+fn view(number: usize) -> Event<'static> {
+    let start = NOON + 10 * Millis::try_from(number).expect("few");
+    // Gaps of one to nine milliseconds.
+    let end = Some(start + 1 + Millis::try_from(number % 9).expect("few"));
+    let view = View {
+        live: true,
+        play_id: None,
+        start,
+        end,
+        playhead: None,
+        in_focus: true,
+        full_screen: true,
+        sound_on: true,
+    };
+    event(number, EventKind::View, Act::View(view))
+}
+
+fn fold(events: impl Iterator<Item = Event<'static>>) -> Aggregate {
+    let mut aggregate = Aggregate::default();
+    for event in events {
+        aggregate.apply(&event);
+    }
+    aggregate
+}
+
+fn bytes(aggregate: &Aggregate) -> Vec<u8> {
+    aggregate.entry(ENTRY).expect("events name it").encode()
+}
+
+#[test]
+fn a_full_piece_depends_on_no_order_and_takes_no_more() {
+    for (make, bytes_max) in
+        [(clap as fn(usize) -> Event<'static>, 200_000), (join, 400_000), (leave, 200_000), (poll, 1_500_000)]
+    {
+        let whole = fold((0..MANY).map(make));
+        let expected = bytes(&whole);
+        assert!(expected.len() < bytes_max, "{} bytes", expected.len());
+        assert!(whole.entry(ENTRY).expect("it is there").saturated());
+        assert!(bytes(&fold((0..MANY).rev().map(make))) == expected, "the other way round");
+        let (mut even, odd) = (fold((0..MANY).step_by(2).map(make)), fold((1..MANY).step_by(2).map(make)));
+        even.join(odd);
+        assert!(bytes(&even) == expected, "two halves");
+        let mut again = whole.clone();
+        assert!((0..MANY).step_by(7).all(|number| !again.apply(&make(number)).changed()), "none of them is news");
+        let mut read = Aggregate::default();
+        read.join_piece(Some(ENTRY), decode_piece(&expected).expect("a piece"));
+        assert!(bytes(&read) == expected, "read back");
+    }
+}
+
+#[test]
+fn of_more_stretches_than_there_may_be_the_smallest_gaps_close() {
+    let viewed = fold((0..STRETCHES_MAX + 2_000).map(view));
+    let piece = viewed.entry(ENTRY).expect("events name it");
+    let stretches = piece.live.high.iter().len();
+    assert!(stretches <= STRETCHES_MAX && stretches > STRETCHES_MAX / 2, "{stretches}");
+    assert!(piece.saturated());
+    let viewed: usize = (0..STRETCHES_MAX + 2_000).map(|number| 1 + number % 9).sum();
+    let counted = usize::try_from(piece.live.high.length()).expect("few");
+    // Each gap that closes adds a millisecond here, or two.
+    assert!((viewed..viewed + viewed / 20).contains(&counted), "{counted} of {viewed}");
+}
+
+/// What a commit writes of these events.
+fn committed(events: &[Event<'static>]) -> (Records, Tally) {
+    let (mut store, topics) = (Store::default(), Topics::default());
+    for event in events {
+        store.partition(0).fold(event, NOON, Lane::Live);
+    }
+    let (mut tally, mut records, catalogue) = (Tally::default(), Records::default(), Catalogue::default());
+    let mut changes = Changes {
+        topics: &topics,
+        catalogue: &catalogue,
+        tally: &mut tally,
+        records: &mut records,
+        now: NOON,
+        commit: 1,
+        again: Again::default(),
+    };
+    changes.collect(&mut store).expect("nothing is on disk");
+    (records, tally)
+}
+
+#[test]
+fn the_count_of_a_full_set_stops_and_the_row_is_counted_as_saturated() {
+    let claps: Vec<_> = (0..MANY).map(clap).collect();
+    let (records, tally) = committed(&claps);
+    let rows = records.iter().filter(|(topic, _)| *topic == Topic::Upserts);
+    let rows: Vec<_> = rows.map(|(_, row)| ReadUpsert::decode(row.value.expect("a row")).expect("an upsert")).collect();
+    let claps = rows.iter().flat_map(|row| &row.fields).find(|(name, _)| name == "clap_clicked_count__c");
+    assert_eq!(claps.map(|(_, count)| count.clone()), Some(Value::Integer(20_000)));
+    let metrics = Metrics::new();
+    tally.add_to(&metrics);
+    assert_eq!(Object::ALL.map(|object| metrics.saturated(object).get()), [0, 1, 0]);
+}
+
+#[test]
+fn a_piece_that_no_record_has_room_for_gives_up_half_of_it() {
+    // Each of the longest texts that are accepted.
+    let long = "x".repeat(32_000);
+    let polls: Vec<_> = (0..200)
+        .map(|number| {
+            let poll_id = format!("{number}{long}").into();
+            let texts = (Some(long.clone().into()), Some(long.clone().into()), long.clone().into());
+            let (poll_type, question, answer) = texts;
+            event(
+                number,
+                EventKind::Poll,
+                Act::Poll(PollAnswer { poll_id, poll_type, question, answer, position: None }),
+            )
+        })
+        .collect();
+    let (records, _) = committed(&polls);
+    let states = records.iter().filter(|(topic, _)| *topic == Topic::State);
+    let sizes: Vec<usize> = states.map(|(_, state)| state.value.map_or(0, <[u8]>::len)).collect();
+    assert_eq!(sizes.len(), 2, "the member's and the entry's");
+    assert!(sizes.iter().all(|size| *size < 9 << 20) && sizes.iter().any(|size| *size > 4 << 20), "{sizes:?}");
+}
