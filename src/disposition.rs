@@ -88,10 +88,12 @@ pub enum Retry {
     PersonChanged,
     /// A Bulk job could not do it: by a composite call.
     Job,
+    /// A value of it is not taken: write the row without that.
+    WithoutFields,
 }
 
 impl Retry {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Lock,
         Self::LookUpAgain,
         Self::MemberExists,
@@ -103,6 +105,7 @@ impl Retry {
         Self::MemberMissing,
         Self::PersonChanged,
         Self::Job,
+        Self::WithoutFields,
     ];
 
     pub fn name(self) -> &'static str {
@@ -118,6 +121,7 @@ impl Retry {
             Self::MemberMissing => "member_missing",
             Self::PersonChanged => "person_changed",
             Self::Job => "job",
+            Self::WithoutFields => "without_fields",
         }
     }
 }
@@ -294,6 +298,23 @@ pub fn disposition(fault: &Fault<'_>) -> Disposition {
         Some((_, Rule::By(judge))) => judge(fault),
         None => by_status(fault),
     }
+}
+
+/// Codes by which Salesforce refuses what a row says in a field, where it names the field.
+const OF_VALUES: [&str; 8] = [
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+    "FIELD_INTEGRITY_EXCEPTION",
+    "INVALID_EMAIL_ADDRESS",
+    "INVALID_FIELD",
+    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+    "INVALID_TYPE_ON_FIELD_IN_RECORD",
+    "NUMBER_OUTSIDE_VALID_RANGE",
+    "STRING_TOO_LONG",
+];
+
+/// The code as it is listed, where it is one of a row's value.
+pub fn of_a_value(code: &str) -> Option<&'static str> {
+    OF_VALUES.into_iter().find(|listed| same(listed, code))
 }
 
 /// `INVALID_SESSION_ID`, `InvalidSessionId` and `INVALIDSESSIONID` are one code.

@@ -19,6 +19,7 @@ use crate::kafka::scan::Scanner;
 use crate::kafka::send::{Outgoing, Sender};
 use crate::kafka::topics::Topic;
 use crate::route;
+use crate::upsert::email_fits;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -70,6 +71,8 @@ struct Accepted {
     value: Vec<u8>,
     /// Sent all the same: the topic keeps what this version of the fold ignores.
     ignored: Option<Ignored>,
+    /// Its address is none that the org takes: the rows are written without it.
+    address_refused: bool,
 }
 
 /// A line that is not.
@@ -128,6 +131,8 @@ impl Checker {
             None => self.kind.ok_or_else(|| "the line names no kind; hint: add \"kind\", or say --kind".to_owned()),
         };
         let kind = kind.map_err(|why| refused("unknown_kind", why))?;
+        let address = event.get("email").and_then(Value::as_str).map(str::trim).filter(|address| !address.is_empty());
+        let address_refused = address.is_some_and(|address| !email_fits(address));
         let value = serde_json::to_vec(&event).expect("what was read as JSON can be written as JSON");
         let headers: &dyn Headers = &();
         let timestamp = Some(jiff::Timestamp::now().as_millisecond());
@@ -148,7 +153,7 @@ impl Checker {
                 }
             }
         };
-        Ok(Accepted { line, kind, key, value, ignored })
+        Ok(Accepted { line, kind, key, value, ignored, address_refused })
     }
 }
 
@@ -189,6 +194,7 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
     for line in accepted {
         *by_topic.entry(line.kind.topic().label()).or_default() += 1;
     }
+    let addresses_refused = accepted.iter().filter(|line| line.address_refused).map(|line| line.line);
     let ignored = accepted.iter().filter_map(|line| Some((line.line, line.ignored.as_ref()?)));
     if as_json {
         let refused = refused
@@ -198,6 +204,7 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
             "dry_run": dry_run,
             "accepted": by_topic,
             "not_acknowledged": failed,
+            "addresses_refused": addresses_refused.collect::<Value>(),
             "ignored": ignored.map(|(line, ignored)| ignored_json(line, ignored)).collect::<Value>(),
             "refused": refused.collect::<Value>(),
         }));
@@ -210,6 +217,9 @@ fn report(dry_run: bool, accepted: &[Accepted], refused: &[Refused], (failed, as
     for (line, ignored) in ignored {
         ignored_count += 1;
         say!("line {line} will be ignored: {}: {}", ignored.reason.code(), ignored.detail());
+    }
+    for line in addresses_refused {
+        eprintln!("line {line}: warning: `email` is no address that Salesforce takes; the rows are written without it");
     }
     let verb = if dry_run { "would send" } else { "sent" };
     for (topic, count) in by_topic {
@@ -258,6 +268,19 @@ mod tests {
         let ignored = ignored_json(7, &line.ignored.unwrap());
         assert_eq!((&ignored["field"], &ignored["symbol"]), (&json!("action"), &json!("REGISTERD")));
         assert_eq!((&ignored["nearest"], &ignored["line"]), (&json!("REGISTERED"), &json!(7)));
+    }
+
+    #[test]
+    fn an_address_that_salesforce_refuses_is_warned_of_and_sent() {
+        let line = |email: &str| {
+            let line = json!({
+                "kind": "registration", "event_id": "1", "source": "s", "occurred_at": "2026-01-01T00:00:00Z",
+                "campaign_id": "70103000000cnFX", "lead_id": "00Q0300000Aczgf", "action": "REGISTERED", "email": email,
+            });
+            check(&line.to_string()).unwrap().address_refused
+        };
+        assert!(line("ann@example,org"));
+        assert!(!line(" ann@example.org ") && !line(""));
     }
 
     #[test]

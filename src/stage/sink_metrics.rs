@@ -95,6 +95,7 @@ pub struct SinkMetrics {
     pub tombstones: IntCounter,
     pub retries: IntCounterVec,
     pub held: IntCounter,
+    pub fields_left_out: IntCounterVec,
     pub waiting: IntGaugeVec,
     pub bulk_jobs_ended: IntCounterVec,
     pub bulk_jobs: IntGauge,
@@ -122,6 +123,7 @@ impl SinkMetrics {
         registry.register(Box::new(metrics.tombstones.clone()))?;
         registry.register(Box::new(metrics.retries.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
+        registry.register(Box::new(metrics.fields_left_out.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.held_by_reason.clone()))?;
         registry.register(Box::new(metrics.bulk_jobs_ended.clone()))?;
@@ -147,17 +149,7 @@ impl SinkMetrics {
 
     fn new() -> Result<Self, prometheus::Error> {
         let counter = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
-        let duration = HistogramOpts::new(
-            "rollbook_sink_request_duration_seconds",
-            "Duration of calls to Salesforce, in seconds.",
-        )
-        // 5 ms to 3 minutes.
-        .buckets(exponential_buckets(0.005, 2.0, 16)?);
-        let latency = HistogramOpts::new(
-            "rollbook_end_to_end_latency_seconds",
-            "From the Kafka timestamp of the newest record of a row to Salesforce's confirmation, in seconds.",
-        )
-        .buckets(END_TO_END_SECONDS.to_vec());
+        let (duration, latency) = (request_duration()?, end_to_end_latency());
         Ok(Self {
             rows: counter(
                 "rollbook_sink_rows_total",
@@ -174,6 +166,11 @@ impl SinkMetrics {
             held: IntCounter::new(
                 "rollbook_sink_held_total",
                 "Attempts after which a row was halted: an unknown code, or one that a person must mend.",
+            )?,
+            fields_left_out: counter(
+                "rollbook_sink_fields_left_out_total",
+                "Values that rows were written without, since the org does not take them.",
+                &["object", "field", "code"],
             )?,
             waiting: IntGaugeVec::new(
                 Opts::new("rollbook_sink_waiting", "1 while no row is sent at all, by reason."),
@@ -248,4 +245,19 @@ impl SinkMetrics {
         let object = object.map_or(NO_OBJECT, Object::api_name);
         self.rows.with_label_values(&[object, outcome.name()]).inc();
     }
+}
+
+fn request_duration() -> Result<HistogramOpts, prometheus::Error> {
+    let opts =
+        HistogramOpts::new("rollbook_sink_request_duration_seconds", "Duration of calls to Salesforce, in seconds.");
+    // 5 ms to 3 minutes.
+    Ok(opts.buckets(exponential_buckets(0.005, 2.0, 16)?))
+}
+
+fn end_to_end_latency() -> HistogramOpts {
+    HistogramOpts::new(
+        "rollbook_end_to_end_latency_seconds",
+        "From the Kafka timestamp of the newest record of a row to Salesforce's confirmation, in seconds.",
+    )
+    .buckets(END_TO_END_SECONDS.to_vec())
 }

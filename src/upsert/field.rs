@@ -10,6 +10,9 @@ pub struct FieldDef {
     /// API name.
     pub name: &'static str,
     pub kind: FieldKind,
+    /// Its value comes from people or from a measurement: where the org does not take it, the row is written without it.
+    /// Without the others a row would be about nobody, or about nothing.
+    pub optional: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,24 +50,30 @@ pub fn fields(object: Object) -> &'static [FieldDef] {
     }
 }
 
+/// The field of this name, if a row may go without it. Salesforce compares names without regard to case.
+pub fn optional_field(object: Object, name: &str) -> Option<&'static FieldDef> {
+    fields(object).iter().find(|field| field.optional && field.name.eq_ignore_ascii_case(name))
+}
+
 const fn text(name: &'static str, length: usize) -> FieldDef {
-    FieldDef { name, kind: FieldKind::Text(length) }
+    FieldDef { name, kind: FieldKind::Text(length), optional: true }
 }
 
 const fn integer(name: &'static str) -> FieldDef {
-    FieldDef { name, kind: FieldKind::Integer }
+    FieldDef { name, kind: FieldKind::Integer, optional: true }
 }
 
 const fn decimal(name: &'static str) -> FieldDef {
-    FieldDef { name, kind: FieldKind::Decimal }
+    FieldDef { name, kind: FieldKind::Decimal, optional: true }
 }
 
-const LEAD: FieldDef = FieldDef { name: "Lead__c", kind: FieldKind::LeadLookup };
-const ENTRY_ID: FieldDef = text("entry_id__c", 11);
+const LEAD: FieldDef = FieldDef { name: "Lead__c", kind: FieldKind::LeadLookup, optional: false };
+const ENTRY_ID: FieldDef = FieldDef { optional: false, ..text("entry_id__c", 11) };
 const ENTRY_NAME: FieldDef = text("entry_name__c", 200);
-const EMAIL: FieldDef = FieldDef { name: "email__c", kind: FieldKind::Email };
+const EMAIL: FieldDef = FieldDef { name: "email__c", kind: FieldKind::Email, optional: true };
 
-pub(super) const CAMPAIGN_MEMBER: [FieldDef; 1] = [FieldDef { name: "Status", kind: FieldKind::Picklist }];
+pub(super) const CAMPAIGN_MEMBER: [FieldDef; 1] =
+    [FieldDef { name: "Status", kind: FieldKind::Picklist, optional: false }];
 
 pub(super) const ENGAGEMENT: [FieldDef; 30] = [
     LEAD,

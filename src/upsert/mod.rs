@@ -1,5 +1,6 @@
 //! Aggregate and catalogue to the rows that Salesforce should hold, and the record that carries a row to the sink.
 
+mod email;
 mod engagement;
 mod field;
 mod lane;
@@ -10,8 +11,9 @@ mod row;
 mod status;
 mod text;
 
+pub use email::email_fits;
 pub use engagement::write_engagement;
-pub use field::{EXTERNAL_ID_LENGTH, FieldDef, FieldKind, fields};
+pub use field::{EXTERNAL_ID_LENGTH, FieldDef, FieldKind, fields, optional_field};
 pub use lane::Lane;
 pub use member::{member_row, write_member};
 pub use polls::write_polls;

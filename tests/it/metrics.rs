@@ -27,6 +27,8 @@ const LABELS: &[&str] = &[
     "lane",
     "end",
     "cause",
+    "field",
+    "code",
 ];
 
 /// Base units, as the last part of a name (before `_total`).

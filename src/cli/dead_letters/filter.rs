@@ -34,6 +34,11 @@ impl Filter {
         self.reason.is_empty() && self.topic.is_none() && self.stage.is_none() && self.since.is_none()
     }
 
+    /// What of it concerns rows that were written.
+    pub(super) fn of_rows(&self) -> (Option<Millis>, &[String]) {
+        (self.since, &self.reason)
+    }
+
     pub(super) fn takes(&self, letter: &Letter) -> bool {
         (self.reason.is_empty() || self.reason.iter().any(|reason| reason == letter.reason()))
             && self.topic.as_deref().is_none_or(|topic| topic == letter.topic())

@@ -1,6 +1,7 @@
 //! `rollbook dead-letters`: what was refused, why, and sending it again once the reason is gone.
 
 mod filter;
+mod left_out;
 mod letter;
 mod redrive;
 
@@ -29,6 +30,9 @@ enum Action {
         /// List each letter, not their counts
         #[arg(long)]
         each: bool,
+        /// List rows that were written without some of their values, in place of letters
+        #[arg(long, conflicts_with_all = ["topic", "stage"])]
+        left_out: bool,
     },
     /// Show one letter in full; it may hold personal data
     Show {
@@ -42,7 +46,11 @@ enum Action {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     match &arguments.action {
-        Action::List { filter, each } => {
+        Action::List { filter, each, left_out: true } => {
+            left_out::list(&config, filter.of_rows(), *each, global.json)?;
+            Ok(Exit::Done)
+        }
+        Action::List { filter, each, left_out: false } => {
             let letters = letters(&config, |letter| filter.takes(letter))?;
             let list = if *each { list_each } else { list_counts };
             list(&letters, global.json);

@@ -149,11 +149,16 @@ fn email(field: &FieldDef, value: &Value) -> Result<Cell, Refusal> {
     }
 }
 
-/// One at sign, something before it, and a domain of letters, digits, dots and hyphens after it.
+/// As Salesforce documents it: the characters of the RFCs before the at sign, a period not the first of them, and a domain
+/// of labels of letters, digits and hyphens after it, no hyphen at an end of one.
 fn looks_like_email(address: &str) -> bool {
     let Some((local, domain)) = address.split_once('@') else { return false };
-    let local_fits = !local.is_empty() && local.chars().all(|c| !c.is_whitespace() && !"()<>,;:\\\"[]".contains(c));
-    let label_fits = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-');
+    let local_fits = !matches!(local.chars().next(), None | Some('.'))
+        && local.chars().all(|c| c.is_alphanumeric() || "!#$%&'*/=?^_+-`{|}~.".contains(c));
+    let label_fits = |label: &str| {
+        let hyphens = label.starts_with('-') || label.ends_with('-');
+        !label.is_empty() && !hyphens && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+    };
     local_fits && domain.contains('.') && domain.split('.').all(label_fits)
 }
 
@@ -193,10 +198,21 @@ mod tests {
 
     #[test]
     fn emails_are_checked_for_their_form() {
-        for good in ["a@b.example", "a.b+c@d-e.co"] {
+        for good in ["a@b.example", "a.b+c@d-e.co", "a..b.@c.example", "ü@exämple.org"] {
             assert!(check("Lead", "Email", &json!(good)).is_ok(), "{good}");
         }
-        for bad in ["a", "a@b", "a b@c.example", "a@b@c.example", "@c.example"] {
+        let bad = [
+            "a",
+            "a@b",
+            "a b@c.example",
+            "a@b@c.example",
+            "@c.example",
+            "a@b,org",
+            ".a@b.org",
+            "a@-b.org",
+            "a(b)@c.org",
+        ];
+        for bad in bad {
             assert_eq!(check("Lead", "Email", &json!(bad)).expect_err(bad).0, "INVALID_EMAIL_ADDRESS");
         }
     }

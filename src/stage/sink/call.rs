@@ -209,7 +209,8 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
                 | Retry::MemberExists
                 | Retry::MemberAbsent
                 | Retry::PersonChanged
-                | Retry::Job,
+                | Retry::Job
+                | Retry::WithoutFields,
             )
             | Disposition::Delivered
             | Disposition::Isolate

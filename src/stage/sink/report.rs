@@ -15,6 +15,7 @@ use crate::kafka::membership::Lag;
 use crate::kafka::topics::Topic;
 use crate::metrics::Dependency;
 use crate::outcome::OutcomeKind;
+use crate::upsert::Object;
 
 /// A forecast is told again when it has moved by this much.
 const FORECAST_MOVED_MS: Millis = 3_600_000;
@@ -33,6 +34,10 @@ impl Sink<'_> {
         self.metrics.row(settled.object, kind);
         if let Some(letter) = &settled.dead_letter {
             self.process.dead_letter(Stage::Sink, &letter.reason).inc();
+        }
+        for left_out in settled.outcome.iter().flat_map(|outcome| &outcome.left_out) {
+            let object = settled.object.map_or("", Object::api_name);
+            self.metrics.fields_left_out.with_label_values(&[object, &left_out.field, &left_out.code]).inc();
         }
         match (kind, settled.event_at) {
             (OutcomeKind::Created | OutcomeKind::Updated, Some(event_at)) => {

@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod doctor;
 mod jobs_topic;
+mod left_out;
 mod notes;
 mod people;
 mod refresh;

@@ -317,9 +317,11 @@ impl Outbox {
         Some(version.record(key, id))
     }
 
-    /// Notes with a row what is known now of those whom it names. The record id of a dependant's member, if that is known.
+    /// Notes with a row what is known now of those whom it names, and of its values. The record id of a dependant's member, if that is known.
     pub(super) fn prepare(&mut self, key: &Key) -> Option<SalesforceId> {
-        let member = self.queue.get(key)?.version.member;
+        let version = &self.queue.get(key)?.version;
+        let (member, omitted) = (version.member, self.omit(key, version));
+        self.queue.omit(key, omitted);
         let of_member = key.object == Object::CampaignMember;
         let tries = self.queue.tries(key)?;
         tries.became = self.memory.became(&member.person);

@@ -240,7 +240,8 @@ fn of_the_moment(disposition: Disposition) -> bool {
             | Retry::Adopt
             | Retry::MemberMissing
             | Retry::PersonChanged
-            | Retry::Job,
+            | Retry::Job
+            | Retry::WithoutFields,
         )
         | Disposition::Delivered
         | Disposition::DeadLetter { .. }

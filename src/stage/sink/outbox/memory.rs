@@ -11,7 +11,8 @@ use hashbrown::HashMap;
 use super::people::Became;
 use crate::event::{MemberKey, Millis, SalesforceId};
 
-/// Members of one generation, and people. An entry takes some 80 and 60 bytes, two generations are kept: at most 28 MB.
+/// Members of one generation, people, and values that were refused. An entry takes some 80, 60 and 40 bytes, two
+/// generations are kept: at most 36 MB.
 const GENERATION_MAX: usize = 100_000;
 
 /// Campaigns whose statuses are remembered: more than are ever active at once; nine labels each, some 5 MB.
@@ -94,6 +95,8 @@ pub struct Memory {
     /// People who are written as somebody else.
     people: Generations<SalesforceId, Became>,
     campaigns: BTreeMap<SalesforceId, (Statuses, Millis)>,
+    /// Values that the org did not take, by a hash of row, field and value, with Salesforce's code.
+    values: Generations<u64, &'static str>,
     /// Campaigns whose unknown members were there the last time that one was taken for new.
     populated: BTreeSet<SalesforceId>,
 }
@@ -125,6 +128,19 @@ impl Memory {
 
     pub fn remember_person(&mut self, person: SalesforceId, became: Became) {
         self.people.insert(person, became);
+    }
+
+    pub fn refuse_value(&mut self, value: u64, code: &'static str) {
+        self.values.insert(value, code);
+    }
+
+    pub fn refused_value(&self, value: u64) -> Option<&'static str> {
+        self.values.get(&value)
+    }
+
+    /// Whether any value was refused.
+    pub fn refuses_values(&self) -> bool {
+        !self.values.young.is_empty()
     }
 
     /// Whether to send a member as a new one. Of one that is not known this is a guess, which costs a refusal where it is

@@ -27,6 +27,9 @@ mod job_answers;
 #[cfg(test)]
 mod job_tests;
 mod jobs;
+mod left_out;
+#[cfg(test)]
+mod left_out_tests;
 #[cfg(test)]
 mod liveness;
 mod memory;

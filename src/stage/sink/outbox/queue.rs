@@ -10,6 +10,7 @@ use std::ops::Bound;
 
 use super::held::Cause;
 use super::jobs::JobNumber;
+use super::left_out::Omitted;
 use super::row::{Key, Priority, Tries, Version};
 use super::{Failure, RequestId};
 use crate::event::{MemberKey, Millis, SalesforceId};
@@ -147,6 +148,13 @@ impl Queue {
     /// somewhere.
     pub fn tries(&mut self, key: &Key) -> Option<&mut Tries> {
         self.rows.get_mut(key).map(|slot| &mut slot.version.tries)
+    }
+
+    /// Notes what a row is sent without.
+    pub fn omit(&mut self, key: &Key, omitted: Vec<Omitted>) {
+        if let Some(slot) = self.rows.get_mut(key) {
+            slot.version.omitted = omitted;
+        }
     }
 
     /// A row that was not known, at the end of its lane.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use super::Position;
+use super::left_out::Omitted;
 use super::people::Became;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
@@ -47,6 +48,8 @@ pub struct Version {
     /// Nobody waits for it.
     pub backfill: bool,
     pub tries: Tries,
+    /// What it was last sent without.
+    pub omitted: Vec<Omitted>,
 }
 
 /// What has been tried to write a row. A newer version inherits it: what stood against the row still does.
@@ -152,7 +155,20 @@ impl Version {
         let derived_at = source.timestamp.unwrap_or(upsert.event_at);
         let lane = upsert.lane.unwrap_or_else(|| Lane::of(upsert.event_at, derived_at));
         let backfill = lane == Lane::Backfill;
-        Ok((key, Self { source, upsert, member, status, plain, fits_csv, backfill, tries: Tries::default() }))
+        Ok((
+            key,
+            Self {
+                source,
+                upsert,
+                member,
+                status,
+                plain,
+                fits_csv,
+                backfill,
+                tries: Tries::default(),
+                omitted: Vec::new(),
+            },
+        ))
     }
 
     /// Takes the place of one that was not written: whoever waits for that one waits for this.
@@ -205,6 +221,7 @@ impl Version {
             at: now,
             upsert_partition: self.source.position.partition,
             upsert_offset: self.source.position.offset,
+            left_out: if sent > 0 { self.left_out() } else { Vec::new() },
         }
     }
 
@@ -229,6 +246,9 @@ impl Version {
         let upsert = self.source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
         let fields = upsert.map(|upsert| upsert.fields).unwrap_or_default();
         record.extend(fields.into_iter().map(|(name, value)| (name.into_owned(), value.to_json())));
+        for (field, _) in &self.omitted {
+            record.remove(*field);
+        }
         match (self.tries.became, record.get_mut(LEAD_FIELD)) {
             (Some(Became::Contact(_)), Some(lead)) => *lead = Json::Null,
             (Some(Became::Merged), Some(_)) => drop(record.remove(LEAD_FIELD)),

@@ -139,6 +139,9 @@ impl Outbox {
 
     /// The row is to blame, or its member, or the moment.
     pub(super) fn row_at_fault(&mut self, key: &Key, failure: Failure, now: Millis) {
+        if self.leave_out(key, &failure, now) {
+            return;
+        }
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
         let Some(member) = self.queue.get(key).map(|slot| slot.version.member) else { return };
@@ -165,7 +168,8 @@ impl Outbox {
                     | Retry::Unknown
                     | Retry::MemberMissing
                     | Retry::PersonChanged
-                    | Retry::Job => {}
+                    | Retry::Job
+                    | Retry::WithoutFields => {}
                 }
                 self.retry(key, retry, code, now);
             }
@@ -255,6 +259,9 @@ impl Outbox {
 
     /// The row at fault has been found.
     fn single_failed(&mut self, key: &Key, failure: &Failure, now: Millis) {
+        if self.leave_out(key, failure, now) {
+            return;
+        }
         let code = failure.code.as_str();
         let named = if code == "no_code" { "" } else { code };
         let row = Fault {
