@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Dependency, Metrics};
 use crate::status::Status;
 
 /// Where `rollbook status` asks.
@@ -37,6 +37,8 @@ pub const BEAT_INTERVAL_MAX: Duration = Duration::from_secs(90);
 pub struct Health {
     started: Instant,
     loops: Mutex<BTreeMap<String, Arc<Pulse>>>,
+    /// What no loop can work without, and why it cannot be had.
+    outages: Mutex<BTreeMap<Dependency, String>>,
 }
 
 /// One loop's own part of [`Health`]; it keeps the `Arc` and reports without a lock.
@@ -45,14 +47,14 @@ pub struct Pulse {
     /// Milliseconds since `started`.
     beat_at: AtomicU64,
     /// None: ready. Else why not.
-    waits_for: Mutex<Option<&'static str>>,
+    waits_for: Mutex<Option<String>>,
     /// Of all that is assigned it is known how much there is to read.
     knows_lag: AtomicBool,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { started: Instant::now(), loops: Mutex::default() }
+        Self { started: Instant::now(), loops: Mutex::default(), outages: Mutex::default() }
     }
 }
 
@@ -65,7 +67,7 @@ impl Health {
             Arc::new(Pulse {
                 started: self.started,
                 beat_at,
-                waits_for: Mutex::new(Some("starting")),
+                waits_for: Mutex::new(Some("starting".to_owned())),
                 knows_lag: AtomicBool::new(true),
             })
         });
@@ -79,6 +81,15 @@ impl Health {
 
     pub fn sink(&self) -> Arc<Pulse> {
         self.pulse("sink")
+    }
+
+    /// Something that every loop needs cannot be had, or is back.
+    pub fn outage(&self, dependency: Dependency, why: Option<String>) {
+        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => outages.insert(dependency, why),
+            None => outages.remove(&dependency),
+        };
     }
 
     /// Whether every loop has turned lately, seen from `now`, and the age of each beat in milliseconds.
@@ -99,9 +110,11 @@ impl Health {
     }
 
     /// The same, for the rest of the process.
-    pub fn waits(&self) -> (bool, Vec<(String, Option<&'static str>)>) {
+    pub fn waits(&self) -> (bool, Vec<(String, Option<String>)>) {
+        let outage = self.outages.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned();
         let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        let loops: Vec<_> = loops.iter().map(|(name, pulse)| (name.clone(), pulse.waits_for())).collect();
+        let waits_for = |pulse: &Pulse| outage.clone().or_else(|| pulse.waits_for());
+        let loops: Vec<_> = loops.iter().map(|(name, pulse)| (name.clone(), waits_for(pulse))).collect();
         let ready = !loops.is_empty() && loops.iter().all(|(_, waits_for)| waits_for.is_none());
         (ready, loops)
     }
@@ -113,9 +126,12 @@ impl Pulse {
         self.beat_at.store(millis(self.started.elapsed()), Ordering::Relaxed);
     }
 
-    /// Whether the loop does its work now; `why` says what it waits for, in a constant text.
-    pub fn ready(&self, ready: bool, why: &'static str) {
-        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = (!ready).then_some(why);
+    /// Whether the loop does its work now; `why` says what it waits for, in a text without data of people.
+    pub fn ready(&self, ready: bool, why: &str) {
+        let mut waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+        if waits_for.as_deref() != (!ready).then_some(why) {
+            *waits_for = (!ready).then(|| why.to_owned());
+        }
     }
 
     /// Whoever does not know what there is to read cannot say that all is well.
@@ -123,10 +139,11 @@ impl Pulse {
         self.knows_lag.store(known, Ordering::Relaxed);
     }
 
-    fn waits_for(&self) -> Option<&'static str> {
-        let waits_for = *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What the loop itself waits for.
+    pub fn waits_for(&self) -> Option<String> {
+        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let knows_lag = self.knows_lag.load(Ordering::Relaxed);
-        waits_for.or_else(|| (!knows_lag).then_some("the brokers have not told how much there is to read"))
+        waits_for.or_else(|| (!knows_lag).then(|| "the brokers have not told how much there is to read".to_owned()))
     }
 
     fn age(&self, now: Duration) -> u64 {
@@ -171,11 +188,12 @@ fn router(metrics: Arc<Metrics>, health: Arc<Health>) -> Router {
         .route("/livez", get(serve_live))
         .route("/readyz", get(serve_ready))
         .with_state(Arc::clone(&health));
-    let status_route = Router::new().route(STATUS_PATH, get(serve_status)).with_state((Arc::clone(&metrics), health));
-    Router::new().route("/metrics", get(serve_metrics)).with_state(metrics).merge(health_routes).merge(status_route)
+    let both = Router::new().route("/metrics", get(serve_metrics)).route(STATUS_PATH, get(serve_status));
+    both.with_state((metrics, health)).merge(health_routes)
 }
 
-async fn serve_metrics(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+async fn serve_metrics(State((metrics, health)): State<(Arc<Metrics>, Arc<Health>)>) -> impl IntoResponse {
+    metrics.ready.set(health.ready().0.into());
     ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.render())
 }
 
@@ -233,5 +251,17 @@ mod tests {
         let (ready, detail) = health.ready();
         assert!(!ready);
         assert_eq!(detail["sink"], json!({ "ready": false, "waits_for": "a token" }));
+    }
+
+    #[test]
+    fn an_outage_of_what_every_loop_needs_is_what_each_waits_for() {
+        let health = Health::default();
+        health.fold(0).ready(true, "");
+        health.outage(Dependency::Kafka, Some("Kafka does not answer".to_owned()));
+        let (ready, loops) = health.waits();
+        assert!(!ready);
+        assert_eq!(loops, [("fold-0".to_owned(), Some("Kafka does not answer".to_owned()))]);
+        health.outage(Dependency::Kafka, None);
+        assert!(health.ready().0);
     }
 }

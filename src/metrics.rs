@@ -150,6 +150,10 @@ pub struct Metrics {
     pub commit_pending: IntGauge,
     pub state_restored_records: IntCounter,
     pub rebalances: IntCounter,
+    /// Kafka clients that were made anew, as librdkafka had given them up or they did not get on.
+    pub clients_rebuilt: IntCounter,
+    /// 1 while every loop does its work; set when it is asked for.
+    pub ready: IntGauge,
     pub assigned_partitions: IntGauge,
     /// The same event identity with other content: a producer's fault.
     pub identity_conflicts: IntCounter,
@@ -221,6 +225,8 @@ impl Metrics {
             commit_pending: add.gauge("commit_pending", "Fold threads that have something to commit."),
             state_restored_records: add.counter("state_restored_records_total", "Changelog records read at restore."),
             rebalances: add.counter("rebalances_total", "Changes of the assignment."),
+            clients_rebuilt: add.counter("kafka_clients_rebuilt_total", "Kafka clients that were made anew."),
+            ready: add.gauge("ready", "1 while every loop of the instance does its work, as /readyz says."),
             assigned_partitions: add.gauge("assigned_partitions", "Partition numbers that this instance folds."),
             identity_conflicts: add.counter(
                 "identity_conflicts_total",
@@ -230,9 +236,7 @@ impl Metrics {
             ignored_samples: Mutex::default(),
             registry: registry.clone(),
         };
-        let build = add.gauges("build_info", "1; the version is a label.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        add.put(ProcessCollector::for_self());
+        add.process();
         metrics.start_at_zero(&inputs, &objects);
         metrics
     }
@@ -406,6 +410,13 @@ impl Registration<'_> {
         let metric = made.expect("names and labels are constants of this file");
         self.put(metric.clone());
         metric
+    }
+
+    /// What is told of every process.
+    fn process(&self) {
+        let build = self.gauges("build_info", "1; the version is a label.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        self.put(ProcessCollector::for_self());
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

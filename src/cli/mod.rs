@@ -32,6 +32,7 @@ use crate::config::{Config, Invalid};
 use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
+use crate::kafka::twins::Twin;
 use crate::stage::fold;
 use crate::store::DiskError;
 
@@ -142,7 +143,7 @@ impl Exit {
         let admin = error.chain().find_map(|cause| cause.downcast_ref::<AdminError>());
         let disk = error.chain().find_map(|cause| cause.downcast_ref::<DiskError>());
         let fold = error.chain().find_map(|cause| cause.downcast_ref::<fold::Error>());
-        let settings = error.chain().any(<dyn std::error::Error>::is::<Invalid>)
+        let settings = error.chain().any(|cause| cause.is::<Invalid>() || cause.is::<Twin>())
             || matches!(admin, Some(AdminError::Problems(_)))
             || disk.is_some_and(DiskError::of_settings)
             || fold.is_some_and(fold::Error::topics_are_wrong);

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use prometheus::IntGauge;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
@@ -14,9 +13,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::client_config;
 use super::scan::all_topics;
 use super::topics::{self, Found, Survey, Topic, TopicProblem};
+use super::{client_config, said};
 use crate::config::Config;
 
 /// One request to the broker.
@@ -52,6 +51,35 @@ pub enum AdminError {
     Problems(Vec<TopicProblem>),
 }
 
+impl AdminError {
+    /// Whether a broker was away, so that another try may succeed without a change.
+    pub fn temporary(&self) -> bool {
+        use RDKafkaErrorCode::{
+            AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, NetworkException, NotController,
+            OperationTimedOut, RequestTimedOut, Resolve,
+        };
+        let passes = |code: RDKafkaErrorCode| {
+            matches!(
+                code,
+                AllBrokersDown
+                    | BrokerTransportFailure
+                    | LeaderNotAvailable
+                    | NetworkException
+                    | NotController
+                    | OperationTimedOut
+                    | RequestTimedOut
+                    | Resolve
+            )
+        };
+        match self {
+            Self::Describe(source) | Self::Create(source) => source.rdkafka_error_code().is_some_and(passes),
+            Self::CreateOne { code, .. } => passes(*code),
+            Self::Unreachable { .. } => true,
+            Self::Client(_) | Self::Runtime(_) | Self::Stopped | Self::Problems(_) => false,
+        }
+    }
+}
+
 fn plural(problems: &[TopicProblem]) -> &'static str {
     if problems.len() == 1 { "" } else { "s" }
 }
@@ -65,8 +93,8 @@ fn listed(problems: &[TopicProblem]) -> String {
 pub enum Patience<'a> {
     /// Not at all: a person waits for the answer.
     Once,
-    /// Until it answers, or `stop` is true; `waiting` is 1 meanwhile.
-    Until { stop: &'a watch::Receiver<bool>, waiting: &'a IntGauge },
+    /// Until it answers, or `stop` is true. That it does not answer, the watch says.
+    Until { stop: &'a watch::Receiver<bool> },
 }
 
 pub struct Admin<'a> {
@@ -88,6 +116,21 @@ impl<'a> Admin<'a> {
     /// Creates absent topics if that is allowed, and refuses wrong ones. What a start does. Returns the number of
     /// partitions of the inputs.
     pub fn prepare(&self, patience: Patience) -> Result<i32, AdminError> {
+        loop {
+            match (self.prepare_once(patience), patience) {
+                // It went away in the middle of it.
+                (Err(error), Patience::Until { stop }) if error.temporary() => {
+                    if let Some(times) = said::again("the topics cannot be prepared yet") {
+                        warn!(error = &error as &dyn std::error::Error, times, "the topics cannot be prepared yet");
+                    }
+                    self.pause(BACKOFF_MIN, stop)?;
+                }
+                (prepared, _) => return prepared,
+            }
+        }
+    }
+
+    fn prepare_once(&self, patience: Patience) -> Result<i32, AdminError> {
         let mut survey = self.survey(patience)?;
         if self.config.topics.create {
             survey = self.create(survey)?.1;
@@ -184,18 +227,16 @@ impl<'a> Admin<'a> {
                 Ok(metadata) => break metadata,
                 Err(source) => source,
             };
-            let Patience::Until { stop, waiting } = patience else {
+            let Patience::Until { stop } = patience else {
                 let bootstrap = self.config.kafka.bootstrap.clone();
                 return Err(AdminError::Unreachable { bootstrap, source });
             };
-            waiting.set(1);
-            warn!(bootstrap = self.config.kafka.bootstrap, error = %source, ?backoff, "waiting for kafka");
+            if let Some(times) = said::again("the topics are waited for") {
+                warn!(bootstrap = self.config.kafka.bootstrap, error = %source, times, "the topics are waited for");
+            }
             self.pause(backoff, stop)?;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         };
-        if let Patience::Until { waiting, .. } = patience {
-            waiting.set(0);
-        }
         let count = |topic: Topic| {
             let name = topic.name(&self.config.topics);
             let found = metadata.topics().iter().find(|found| found.name() == name && found.error().is_none())?;

@@ -5,7 +5,8 @@
 //! state that the committed offsets answer for is missed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -16,10 +17,15 @@ use tracing::warn;
 use crate::config::Config;
 
 use super::clock::Clock;
-use super::{ToTheEnd, client_config};
+use super::stall::{STALLED_AFTER, Stall};
+use super::watch::Watch;
+use super::{ToTheEnd, client_config, let_go, said};
 
 /// One call for the ends of a partition.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A reader that goes is waited for so long; nothing hangs on it.
+const GOES_WITHIN: Duration = Duration::from_secs(1);
 
 /// A broker that has nothing new answers after so long, which is when the end is noticed. The default of half a second
 /// would be a part of every hand-over.
@@ -40,18 +46,21 @@ pub trait Log: Clock {
     fn assign(&self, assignment: &TopicPartitionList) -> KafkaResult<()>;
     /// Committed records, and an error at each end.
     fn poll(&self, wait: Duration) -> Option<KafkaResult<Self::Message<'_>>>;
+    /// Since when brokers have answered somebody without a break.
+    fn answering_since(&self) -> Option<Instant>;
 }
 
 /// The log by librdkafka.
 pub struct TopicLog {
-    /// Sees committed records only.
-    committed: BaseConsumer<ToTheEnd>,
+    /// Sees committed records only. None only while it is dropped.
+    committed: Option<BaseConsumer<ToTheEnd>>,
     /// Sees the log's end whatever is committed.
     log: BaseConsumer<ToTheEnd>,
+    watch: Arc<Watch>,
 }
 
 impl TopicLog {
-    pub fn new(config: &Config) -> KafkaResult<Self> {
+    pub fn new(config: &Config, watch: &Arc<Watch>) -> KafkaResult<Self> {
         let mut client = client_config(config);
         // `assign` needs a group id; nothing is ever committed to it.
         client.set("group.id", format!("{}-changelog", config.application));
@@ -62,7 +71,20 @@ impl TopicLog {
         client.set("fetch.wait.max.ms", END_NOTICED_WITHIN_MS);
         let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
         let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
-        Ok(Self { committed, log })
+        Ok(Self { committed: Some(committed), log, watch: Arc::clone(watch) })
+    }
+
+    fn committed(&self) -> &BaseConsumer<ToTheEnd> {
+        self.committed.as_ref().expect("it is dropped last")
+    }
+}
+
+impl Drop for TopicLog {
+    /// librdkafka may not come to the end of it.
+    fn drop(&mut self) {
+        if let Some(committed) = self.committed.take() {
+            let_go(committed, GOES_WITHIN);
+        }
     }
 }
 
@@ -82,15 +104,19 @@ impl Log for TopicLog {
     }
 
     fn stable_end(&self, topic: &str, partition: i32) -> KafkaResult<i64> {
-        self.committed.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).map(|(_, end)| end)
+        self.committed().fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).map(|(_, end)| end)
     }
 
     fn assign(&self, assignment: &TopicPartitionList) -> KafkaResult<()> {
-        self.committed.assign(assignment)
+        self.committed().assign(assignment)
     }
 
     fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.committed.poll(wait)
+        self.committed().poll(wait)
+    }
+
+    fn answering_since(&self) -> Option<Instant> {
+        self.watch.answering_since()
     }
 }
 
@@ -100,6 +126,7 @@ pub struct Changelog<L> {
     log: L,
     partitions: BTreeMap<i32, Progress>,
     beyond_end: bool,
+    stall: Stall,
 }
 
 /// How far one partition has been read.
@@ -137,13 +164,16 @@ impl<L: Log> Changelog<L> {
         let start = |(partition, next_offset): (&i32, &i64)| {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };
-        Self { topic: topic.to_owned(), log, partitions: from.iter().map(start).collect(), beyond_end: false }
+        let stall = Stall::new(log.now());
+        Self { topic: topic.to_owned(), log, partitions: from.iter().map(start).collect(), beyond_end: false, stall }
     }
 
     /// Reads every partition of a topic from its beginning. None, after the pause: the topic cannot be described yet.
     pub fn open_whole(log: L, topic: &str, pause: Duration) -> Option<Self> {
         let partitions = log.partitions(topic).unwrap_or_else(|error| {
-            warn!(error = %error, topic, "the topic's partitions are waited for");
+            if let Some(times) = said::again("the topic's partitions are waited for") {
+                warn!(error = %error, topic, times, "the topic's partitions are waited for");
+            }
             0
         });
         if partitions == 0 {
@@ -182,15 +212,38 @@ impl<L: Log> Changelog<L> {
     /// at the next call.
     pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
         if let Err(error) = self.advance_phases() {
-            warn!(error = %error, topic = %self.topic, "the changelog's end is waited for");
+            if let Some(times) = said::again("the changelog's end is waited for") {
+                warn!(error = %error, topic = %self.topic, times, "the changelog's end is waited for");
+            }
             self.log.sleep(for_at_most);
             return Ok(());
         }
         self.poll(for_at_most, &mut each)
     }
 
+    /// Whether the reading does not get on although Kafka answers. Who has read to the end is not asked.
+    pub fn stalled(&self) -> bool {
+        !self.finished() && self.stall.stalled(self.log.now(), self.log.answering_since(), STALLED_AFTER)
+    }
+
+    pub fn now(&self) -> Instant {
+        self.log.now()
+    }
+
+    pub fn pause(&self, pause: Duration) {
+        self.log.sleep(pause);
+    }
+
+    /// Goes on with another client.
+    pub fn reopen(&mut self, log: L) -> Result<(), KafkaError> {
+        self.stall.moved(log.now());
+        self.log = log;
+        self.assign()
+    }
+
     /// From now on finished means: read to the log's end as it is now.
     pub fn to_the_end_again(&mut self) {
+        self.stall.moved(self.log.now());
         for progress in self.partitions.values_mut() {
             progress.phase = Phase::Start;
         }
@@ -199,10 +252,14 @@ impl<L: Log> Changelog<L> {
     fn poll(&mut self, for_at_most: Duration, each: &mut impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
         let following = self.finished();
         let deadline = self.log.now() + for_at_most;
+        let mut read = 0_u64;
         loop {
             // librdkafka waits for whole milliseconds, and rdkafka would spin through what is left of one.
             let left = deadline.saturating_duration_since(self.log.now()).as_millis();
             if left == 0 || self.finished() != following {
+                if read > 0 {
+                    self.stall.moved(self.log.now());
+                }
                 return Ok(());
             }
             match self.log.poll(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX))) {
@@ -211,6 +268,7 @@ impl<L: Log> Changelog<L> {
                     if let Some(progress) = self.partitions.get_mut(&message.partition()) {
                         progress.next_offset = message.offset() + 1;
                     }
+                    read += 1;
                     each(change(&message));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -219,10 +277,15 @@ impl<L: Log> Changelog<L> {
                         && matches!(progress.phase, Phase::Reading { .. })
                     {
                         progress.phase = Phase::Finished;
+                        self.stall.moved(self.log.now());
                     }
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
-                Some(Err(error)) => warn!(error = %error, topic = %self.topic, "the changelog is waited for"),
+                Some(Err(error)) => {
+                    if let Some(times) = said::again("the changelog is waited for") {
+                        warn!(error = %error, topic = %self.topic, times, "the changelog is waited for");
+                    }
+                }
             }
         }
     }
@@ -242,6 +305,7 @@ impl<L: Log> Changelog<L> {
                 if stable >= end {
                     progress.phase = Phase::Reading { end };
                     started = true;
+                    self.stall.moved(self.log.now());
                 }
             }
         }

@@ -2,8 +2,8 @@
 //! a broker can be made to answer at the worst moment; on librdkafka it is these calls and nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaResult;
@@ -17,10 +17,15 @@ use super::membership::{Lag, Membership, Rebalance, TopicPartition, leave};
 use super::positions::{Ends, log_ends, strangers};
 use super::topic_ids::{Described, describe};
 use super::transaction::{Commits, Committer, Epoch};
-use crate::config::Config;
+use super::vigil::Listed;
+use super::watch::Watch;
+use super::{MemberName, ToTheEnd, let_go};
+use crate::config::{Config, GroupProtocol};
 
 /// A call that waits for a broker waits so long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that leaves is waited for so long; who does not come to the end of it is missed by the group.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 pub trait Member: Clock {
     type Message<'m>: Message
@@ -62,18 +67,53 @@ pub trait Member: Clock {
     fn changelog(&self, config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<Self::Log>>;
     /// To be called before it is dropped.
     fn leave(&self);
+    /// Whether it knows what it has, if only that this is nothing.
+    fn arrived(&self) -> bool;
+    /// What the group says of it.
+    fn listed(&self) -> Listed;
+    /// Who else has its name.
+    fn others(&self) -> String;
+    /// Since when brokers have answered somebody without a break.
+    fn answering_since(&self) -> Option<Instant>;
+    /// Whether no outage is or was a moment ago.
+    fn undisturbed(&self) -> bool;
 }
 
 /// A member by librdkafka.
 pub struct GroupMember {
-    consumer: Arc<BaseConsumer<Membership>>,
+    /// None only while it is dropped.
+    consumer: Option<Arc<BaseConsumer<Membership>>>,
     /// Asks for ends of logs. A question on the consumer's own connection waits behind its fetches, half a second each.
-    ends: BaseConsumer,
+    ends: BaseConsumer<ToTheEnd>,
+    place: Place,
+}
+
+/// Of which group it is a member, and by what name.
+pub struct Place {
+    pub group: String,
+    pub name: MemberName,
+    pub protocol: GroupProtocol,
+    pub watch: Arc<Watch>,
 }
 
 impl GroupMember {
-    pub fn new(consumer: BaseConsumer<Membership>, config: &Config) -> KafkaResult<Self> {
-        Ok(Self { consumer: Arc::new(consumer), ends: client_config(config).create()? })
+    pub fn new(consumer: BaseConsumer<Membership>, config: &Config, place: Place) -> KafkaResult<Self> {
+        let ends = client_config(config).create_with_context(ToTheEnd)?;
+        Ok(Self { consumer: Some(Arc::new(consumer)), ends, place })
+    }
+
+    fn consumer(&self) -> &Arc<BaseConsumer<Membership>> {
+        self.consumer.as_ref().expect("it is dropped last")
+    }
+}
+
+impl Drop for GroupMember {
+    /// librdkafka may not come to the end of it.
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            leave(&consumer);
+            let_go(consumer, LEAVES_WITHIN);
+        }
     }
 }
 
@@ -86,68 +126,68 @@ impl Member for GroupMember {
     type Epoch = GroupEpoch;
 
     fn next_rebalance(&self) -> Option<Rebalance> {
-        self.consumer.context().next_rebalance()
+        self.consumer().context().next_rebalance()
     }
 
     fn rebalance_pending(&self) -> bool {
-        self.consumer.context().rebalance_pending()
+        self.consumer().context().rebalance_pending()
     }
 
     fn take_lags(&self) -> Vec<Lag> {
-        self.consumer.context().take_lags()
+        self.consumer().context().take_lags()
     }
 
     fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.consumer.poll(wait)
+        self.consumer().poll(wait)
     }
 
     fn assignment(&self) -> KafkaResult<TopicPartitionList> {
-        self.consumer.assignment()
+        self.consumer().assignment()
     }
 
     fn assignment_lost(&self) -> bool {
-        self.consumer.assignment_lost()
+        self.consumer().assignment_lost()
     }
 
     fn assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        self.consumer.assign(partitions)
+        self.consumer().assign(partitions)
     }
 
     fn unassign(&self) -> KafkaResult<()> {
-        self.consumer.unassign()
+        self.consumer().unassign()
     }
 
     fn incremental_assign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        self.consumer.incremental_assign(partitions)
+        self.consumer().incremental_assign(partitions)
     }
 
     fn incremental_unassign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        self.consumer.incremental_unassign(partitions)
+        self.consumer().incremental_unassign(partitions)
     }
 
     fn pause(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        self.consumer.pause(partitions)
+        self.consumer().pause(partitions)
     }
 
     fn resume(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        self.consumer.resume(partitions)
+        self.consumer().resume(partitions)
     }
 
     fn seek(&self, topic: &str, partition: i32, offset: i64) -> KafkaResult<()> {
-        self.consumer.seek(topic, partition, Offset::Offset(offset), CALL_TIMEOUT)
+        self.consumer().seek(topic, partition, Offset::Offset(offset), CALL_TIMEOUT)
     }
 
     fn committed_offsets(&self, partitions: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
-        self.consumer.committed_offsets(partitions, CALL_TIMEOUT)
+        self.consumer().committed_offsets(partitions, CALL_TIMEOUT)
     }
 
     fn epoch(&self, renewable: bool) -> GroupEpoch {
-        let group = self.consumer.group_metadata().expect("the consumer has a group id");
-        GroupEpoch { group, member: renewable.then(|| Arc::clone(&self.consumer)) }
+        let group = self.consumer().group_metadata().expect("the consumer has a group id");
+        GroupEpoch { group, member: renewable.then(|| Arc::downgrade(self.consumer())) }
     }
 
     fn cluster_id(&self) -> Option<String> {
-        self.consumer.client().fetch_cluster_id(CALL_TIMEOUT)
+        self.consumer().client().fetch_cluster_id(CALL_TIMEOUT)
     }
 
     fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>> {
@@ -168,11 +208,35 @@ impl Member for GroupMember {
     }
 
     fn changelog(&self, config: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<TopicLog>> {
-        Ok(Changelog::open(TopicLog::new(config)?, topic, from))
+        Ok(Changelog::open(TopicLog::new(config, &self.place.watch)?, topic, from))
     }
 
     fn leave(&self) {
-        leave(&self.consumer);
+        leave(self.consumer());
+    }
+
+    fn arrived(&self) -> bool {
+        self.consumer().context().arrived()
+    }
+
+    fn listed(&self) -> Listed {
+        match self.place.protocol {
+            GroupProtocol::Classic => self.place.watch.listed(&self.place.group, &self.place.name),
+            // Such groups are described by a request that this client does not know.
+            GroupProtocol::Consumer => Listed::Unknown,
+        }
+    }
+
+    fn others(&self) -> String {
+        self.place.watch.others(&self.place.group, &self.place.name)
+    }
+
+    fn answering_since(&self) -> Option<Instant> {
+        self.place.watch.answering_since()
+    }
+
+    fn undisturbed(&self) -> bool {
+        self.place.watch.undisturbed()
     }
 }
 
@@ -180,7 +244,8 @@ impl Member for GroupMember {
 pub struct GroupEpoch {
     pub group: ConsumerGroupMetadata,
     /// None: the classic protocol, where a generation that is over has taken the partitions with it.
-    pub member: Option<Arc<BaseConsumer<Membership>>>,
+    /// A transaction that comes to no end must not keep the member in its group.
+    pub member: Option<Weak<BaseConsumer<Membership>>>,
 }
 
 impl Epoch for GroupEpoch {
@@ -188,7 +253,7 @@ impl Epoch for GroupEpoch {
     /// answered. What the loop has been told to give up it gives up after the commit in flight, so that they all are
     /// still this member's.
     fn renew(&mut self) -> bool {
-        let Some(member) = &self.member else { return false };
+        let Some(member) = self.member.as_ref().and_then(Weak::upgrade) else { return false };
         self.group = member.group_metadata().expect("the consumer has a group id");
         !member.assignment_lost()
     }

@@ -9,10 +9,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Partition;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use tracing::warn;
+
+use super::said;
 
 /// A topic's partition.
 pub type TopicPartition = (String, i32);
@@ -39,6 +42,7 @@ pub struct Membership {
     rebalances: Mutex<VecDeque<Rebalance>>,
     lags: Mutex<Vec<Lag>>,
     leaving: AtomicBool,
+    arrived: AtomicBool,
 }
 
 /// What a list of librdkafka's names.
@@ -73,6 +77,11 @@ impl Membership {
         !self.rebalances.lock().expect("no holder of the lock panics").is_empty()
     }
 
+    /// Whether the member knew what it has, as of the last statistics.
+    pub fn arrived(&self) -> bool {
+        self.arrived.load(Ordering::Acquire)
+    }
+
     /// Lags as of the last statistics; empty if they were taken already.
     pub fn take_lags(&self) -> Vec<Lag> {
         std::mem::take(&mut *self.lags.lock().expect("no holder of the lock panics"))
@@ -100,8 +109,18 @@ fn behind(stats: &Partition) -> Option<i64> {
     (stats.ls_offset >= 0 && read >= 0).then(|| (stats.ls_offset - read).max(0))
 }
 
+/// Whether librdkafka says of its member that it has arrived in the group.
+pub fn arrived(statistics: &Statistics) -> bool {
+    statistics.cgrp.as_ref().is_some_and(|group| group.state == "up" && group.join_state == "steady")
+}
+
 impl ClientContext for Membership {
+    fn error(&self, error: KafkaError, reason: &str) {
+        said::error(&error, reason);
+    }
+
     fn stats(&self, statistics: Statistics) {
+        self.arrived.store(arrived(&statistics), Ordering::Release);
         *self.lags.lock().expect("no holder of the lock panics") = lags(&statistics);
     }
 }

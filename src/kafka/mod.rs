@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod changelog;
 pub mod clock;
+pub mod commit;
 pub mod member;
 pub mod membership;
 pub mod notes;
@@ -10,20 +11,26 @@ pub mod positions;
 pub mod producer;
 mod records;
 pub mod registry;
+pub mod said;
 pub mod scan;
 pub mod send;
 pub mod sizes;
+pub mod stall;
 pub mod topic_ids;
 pub mod topics;
 pub mod transaction;
+pub mod twins;
 pub mod unread;
+pub mod vigil;
+pub mod watch;
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::Producer;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientConfig, ClientContext};
 use secrecy::ExposeSecret;
 use tracing::warn;
@@ -31,7 +38,6 @@ use tracing::warn;
 use crate::config::{Config, GroupProtocol};
 
 use membership::Membership;
-use producer::{Deliveries, TopicProducer};
 
 /// A member that died is replaced after this long, unless `kafka.properties` says otherwise.
 const SESSION_TIMEOUT_MS: &str = "10000";
@@ -40,8 +46,8 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 const TRANSACTION_TIMEOUT_MS: &str = "20000";
 /// Dead letters carry the value that was too large for its topic's default.
 pub const MESSAGE_BYTES_MAX: &str = "10485760";
-/// One try to reach the transaction coordinator.
-const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker that is back is found within this, not within librdkafka's ten seconds; an instance has a dozen clients.
+const RECONNECT_MS_MAX: &str = "2000";
 
 const METADATA_INTERVAL: &str = "topic.metadata.refresh.interval.ms";
 const METADATA_INTERVAL_MS: &str = "10000";
@@ -54,14 +60,13 @@ const RECEIVE_BYTES: &str = "receive.message.max.bytes";
 /// What is around the records of an answer.
 const RECEIVE_BYTES_BESIDE: u64 = 512;
 
-/// Context of a consumer that reads to the ends: librdkafka reports every end as an error, which it is not.
+/// Context of a client that has nothing of its own to hear. librdkafka reports every end of a partition as an error,
+/// which it is not.
 struct ToTheEnd;
 
 impl ClientContext for ToTheEnd {
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            warn!(%error, reason, "kafka reports an error");
-        }
+        said::error(&error, reason);
     }
 }
 
@@ -70,6 +75,7 @@ impl ConsumerContext for ToTheEnd {}
 /// Connection and security settings, the same for every client of the process.
 pub fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
+    client.set("reconnect.backoff.max.ms", RECONNECT_MS_MAX);
     for (name, value) in &config.kafka.properties {
         client.set(name, value.expose_secret());
     }
@@ -93,21 +99,59 @@ pub fn set_session_timeout(client: &mut ClientConfig) {
     }
 }
 
+/// After how long a silent member is missed. By the consumer protocol the broker decides; what matters here is how long a
+/// member may take to hear of its group, which is a few heartbeats.
+pub fn session_timeout(config: &Config) -> Duration {
+    if config.fold.group_protocol == GroupProtocol::Consumer {
+        return Duration::from_secs(10);
+    }
+    let set = config.kafka.properties.get("session.timeout.ms").map(|value| value.expose_secret().to_owned());
+    let millis = set.as_deref().unwrap_or(SESSION_TIMEOUT_MS).parse().unwrap_or(10_000);
+    Duration::from_millis(millis)
+}
+
+/// What tells a member of a group apart from all others: which instance it is of, and which of its members.
+#[derive(Clone, Debug)]
+pub struct MemberName {
+    pub instance: String,
+    /// Within the instance: `fold-0`, `sink`.
+    pub member: String,
+}
+
+impl MemberName {
+    /// The client id of the member, by which the group's description shows who it is and where.
+    pub fn client_id(&self, config: &Config) -> String {
+        format!("{}-{}-{}@{}", config.application, self.instance, self.member, host())
+    }
+
+    /// What client ids of members of this name begin with, wherever they run.
+    pub fn client_ids(&self, config: &Config) -> String {
+        format!("{}-{}-{}@", config.application, self.instance, self.member)
+    }
+}
+
+/// The machine's name, for people; a text for any that has none.
+fn host() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    named.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown-host".to_owned())
+}
+
 /// The group of a stage.
 pub fn group(config: &Config, stage: &str) -> String {
     format!("{}-{stage}", config.application)
 }
 
-/// A member of a consumer group that commits nothing by itself. `member` tells the members of one instance apart.
-pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult<BaseConsumer<Membership>> {
+/// A member of a consumer group that commits nothing by itself.
+pub fn group_consumer(config: &Config, group: &str, name: &MemberName) -> KafkaResult<BaseConsumer<Membership>> {
     let mut client = client_config(config);
+    client.set("client.id", name.client_id(config));
     client.set("group.id", self::group(config, group));
     match config.fold.group_protocol {
         GroupProtocol::Classic => {
             client.set("partition.assignment.strategy", "range");
             set_session_timeout(&mut client);
             if let Some(instance) = &config.kafka.instance {
-                client.set("group.instance.id", format!("{instance}-{member}"));
+                client.set("group.instance.id", format!("{instance}-{}", name.member));
             }
         }
         // No static member: the group refuses one that comes back before the broker misses it, and librdkafka takes
@@ -132,12 +176,8 @@ pub fn group_consumer(config: &Config, group: &str, member: &str) -> KafkaResult
     BaseConsumer::from_config_and_context(&client, Membership::default())
 }
 
-/// A producer with its transactions initialised: whatever a predecessor of the same id left open is aborted.
-pub fn transactional_producer(
-    config: &Config,
-    transactional_id: &str,
-    stop: impl Fn() -> bool,
-) -> KafkaResult<Option<TopicProducer>> {
+/// Settings of a transactional producer.
+pub fn transactional_client(config: &Config, transactional_id: &str) -> ClientConfig {
     let mut client = client_config(config);
     client.set("transactional.id", transactional_id);
     client.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
@@ -148,17 +188,22 @@ pub fn transactional_producer(
     client.set("queue.buffering.max.messages", "1000000");
     // A transaction counts by itself what was not delivered, and nobody asks about what was.
     client.set("delivery.report.only.error", "true");
-    let producer: TopicProducer = client.create_with_context(Deliveries::default())?;
-    while !stop() {
-        match producer.init_transactions(INIT_TIMEOUT) {
-            Ok(()) => return Ok(Some(producer)),
-            Err(rdkafka::error::KafkaError::Transaction(error)) if error.is_retriable() => {
-                warn!(error = %error, "the transaction coordinator is waited for");
-            }
-            Err(error) => return Err(error),
-        }
+    client
+}
+
+/// Drops a client on a thread of its own, and waits for that so long at most, if at all: the end of a client that librdkafka
+/// has given up may never come.
+pub fn let_go<T: Send + 'static>(client: T, within: Duration) {
+    let (ended, end) = mpsc::channel();
+    let going = thread::Builder::new().name("kafka-goes".to_owned()).spawn(move || {
+        drop(client);
+        // Nobody may wait any more.
+        let _ = ended.send(());
+    });
+    // A thread that cannot be started has dropped the client here.
+    if going.is_ok() && !within.is_zero() && end.recv_timeout(within).is_err() {
+        warn!("a Kafka client does not come to its end; it is left behind");
     }
-    Ok(None)
 }
 
 #[cfg(test)]

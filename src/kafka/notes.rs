@@ -5,20 +5,21 @@
 //! it in what was read. Tools read and write once, and say whether that worked.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message, Offset};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::changelog::{Changelog, TopicLog};
-use super::client_config;
 use super::scan::{Next, ScanError, Scanner};
 use super::send::{Outgoing, SendError, Sender};
+use super::watch::Watch;
+use super::{client_config, let_go, said};
 use crate::config::Config;
 use crate::note::Note;
 
@@ -40,21 +41,18 @@ type Known = Option<Arc<NoteBook>>;
 pub struct Notes {
     topic: String,
     known: watch::Receiver<Known>,
-    producer: Arc<ThreadedProducer<Reports>>,
+    producer: Arc<Mutex<ThreadedProducer<Reports>>>,
+    config: Arc<Config>,
 }
 
 impl Notes {
     /// The notes, and what must be run on a thread of its own for them to be known.
-    pub fn open(config: &Config) -> KafkaResult<(Self, Follower)> {
-        let mut client = client_config(config);
-        client
-            .set("enable.idempotence", "true")
-            // A broker that is away is waited for.
-            .set("message.timeout.ms", "0");
-        let producer = Arc::new(ThreadedProducer::from_config_and_context(&client, Reports)?);
+    pub fn open(config: &Arc<Config>, watch: &Arc<Watch>) -> KafkaResult<(Self, Follower)> {
+        let producer = Arc::new(Mutex::new(producer(config)?));
         let (told, known) = watch::channel(None);
-        let topic = config.topics.notes.clone();
-        Ok((Self { topic, known, producer }, Follower { config: config.clone(), told }))
+        let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
+        let follower = Follower { config: Arc::clone(&config), watch: Arc::clone(watch), told };
+        Ok((Self { topic, known, producer, config }, follower))
     }
 
     /// Every note, as of now. None: the topic has not been read to its end yet, so that nothing is known.
@@ -72,13 +70,29 @@ impl Notes {
         let value = note.map(Note::encode);
         let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(&self.topic).partition(PARTITION).key(key);
         record.payload = value.as_deref();
-        self.producer.send(record).map_err(|(error, _)| error)
+        let mut ours = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that librdkafka has given up takes nothing more; what it had is put again by whoever misses it.
+        if ours.client().fatal_error().is_some() {
+            let given_up = std::mem::replace(&mut *ours, producer(&self.config)?);
+            let_go(given_up, Duration::ZERO);
+        }
+        ours.send(record).map_err(|(error, _)| error)
     }
+}
+
+fn producer(config: &Config) -> KafkaResult<ThreadedProducer<Reports>> {
+    let mut client = client_config(config);
+    client
+        .set("enable.idempotence", "true")
+        // A broker that is away is waited for.
+        .set("message.timeout.ms", "0");
+    ThreadedProducer::from_config_and_context(&client, Reports)
 }
 
 /// Reads the topic for all of them.
 pub struct Follower {
-    config: Config,
+    config: Arc<Config>,
+    watch: Arc<Watch>,
     told: watch::Sender<Known>,
 }
 
@@ -94,8 +108,9 @@ impl Follower {
                 apply(&mut book, change.key, change.value);
                 changed = true;
             });
-            if let Err(error) = read {
-                warn!(%error, "the notes cannot be read; reading them anew");
+            if read.is_err() || changelog.stalled() {
+                let error = read.err().map_or_else(|| "it does not get on".to_owned(), |error| error.to_string());
+                warn!(error, "the notes cannot be read; reading them anew");
                 std::thread::sleep(PAUSE);
                 let Some(anew) = self.open(stopped) else { return };
                 (changelog, book) = (anew, NoteBook::new());
@@ -114,7 +129,7 @@ impl Follower {
     fn open(&self, stopped: impl Fn() -> bool) -> Option<Changelog<TopicLog>> {
         let mut told = false;
         while !stopped() {
-            match TopicLog::new(&self.config) {
+            match TopicLog::new(&self.config, &self.watch) {
                 Ok(log) => {
                     if let Some(changelog) = Changelog::open_whole(log, &self.config.topics.notes, PAUSE) {
                         return Some(changelog);
@@ -185,7 +200,11 @@ fn apply(book: &mut NoteBook, key: &[u8], value: Option<&[u8]>) {
 /// What was put and cannot be written is said; whoever put it misses it in what is known.
 struct Reports;
 
-impl ClientContext for Reports {}
+impl ClientContext for Reports {
+    fn error(&self, error: KafkaError, reason: &str) {
+        said::error(&error, reason);
+    }
+}
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = ();

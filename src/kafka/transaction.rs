@@ -8,29 +8,24 @@
 //! was away for longer than the transaction's timeout fences its producer when it is back. Who may write is decided
 //! by the group, which refuses the offsets of a former member whatever producer they come from.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::error::{KafkaError, KafkaResult};
-use tracing::warn;
+use rdkafka::error::KafkaError;
 
-use super::producer::{Failure, Refused, TransactionalProducer, retriable};
-use super::sizes::{Sizes, Substitutes, TooLarge};
+use super::commit::commit;
+use super::producer::TransactionalProducer;
+use super::sizes::{Substitutes, TooLarge};
+use super::stall::Course;
 use crate::config::Topics;
 
 pub use super::records::{Outgoing, Records};
 
-/// Pause before an aborted transaction is sent again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// The same where only the member's epoch was over; the next one comes with an answer that is under way.
-const EPOCH_PAUSE: Duration = Duration::from_millis(10);
 /// How often a long wait says that it is alive.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Producers that one transaction may wear out. More is no outage: somebody else uses the transactional id.
-const PRODUCERS_MAX: u32 = 5;
 
 /// One transaction.
 pub struct Transaction<E> {
@@ -57,8 +52,19 @@ pub enum Committed {
     },
     /// The group gave the partitions to somebody else; nothing was written.
     MembershipLost,
-    /// The producer can no longer be used.
-    Fatal(KafkaError),
+    /// Other clients may do it, whoever makes them: nothing was written, as far as is known here.
+    Over(Over),
+}
+
+/// Why a transaction is not carried on.
+#[derive(Debug)]
+pub enum Over {
+    /// It does not get on although Kafka answers.
+    Stalled,
+    /// One producer after the other was refused.
+    WornOut(KafkaError),
+    /// Nobody was to wait for it.
+    GivenUp,
 }
 
 /// Carries out transactions, one at a time, while whoever made them goes on.
@@ -71,37 +77,46 @@ pub trait Commits {
     /// The result, if it is there.
     fn try_result(&mut self) -> Option<Committed>;
     /// Waits for the transaction in flight, if there is one. A broker that is away makes this long: `alive` is
-    /// called now and then.
-    fn wait(&mut self, alive: impl FnMut()) -> Option<Committed>;
+    /// called now and then, and says whether to go on with it.
+    fn wait(&mut self, alive: impl FnMut() -> bool) -> Option<Committed>;
+    /// The right without which the transaction in flight is not carried out.
+    fn missing_right(&self) -> Option<String>;
     /// Empty records with the room of earlier ones.
     fn take_spare(&mut self) -> Records;
 }
 
-/// Handle of a committing thread.
+/// Since when brokers have answered somebody without a break; None: they do not.
+pub type Answering = Arc<dyn Fn() -> Option<Instant> + Send + Sync>;
+
+/// Handle of a committing thread. A thread that does not come back from a call is left behind, and with it the handle.
 pub struct Committer<E> {
     transactions: SyncSender<Transaction<E>>,
     results: Receiver<(Committed, Records)>,
     in_flight: bool,
     /// The room of the last transaction's records.
     spare: Records,
+    course: Arc<Course>,
+    answering: Answering,
 }
 
 impl<E: Epoch + Send + 'static> Committer<E> {
-    /// The producer has a transactional id and has initialised its transactions. `renew` makes another one of the
-    /// same id; None: the shutdown came first.
+    /// `make` makes a producer with a transactional id and initialised transactions, as often as one is needed; None:
+    /// nobody waits any more. The first is made at once, so that what a predecessor left open is aborted.
     pub fn start<P: TransactionalProducer<Epoch = E> + Send + 'static>(
-        producer: P,
-        renew: impl Fn() -> KafkaResult<Option<P>> + Send + 'static,
+        make: impl Fn(&Course) -> Option<P> + Send + 'static,
         (topics, substitutes): (Topics, Box<Substitutes>),
         name: &str,
+        answering: Answering,
     ) -> std::io::Result<Self> {
         let (transactions, inbox) = sync_channel::<Transaction<E>>(1);
         let (outbox, results) = sync_channel(1);
+        let course = Arc::new(Course::new(Instant::now()));
+        let ours = Arc::clone(&course);
         thread::Builder::new().name(format!("{name}-commit")).spawn(move || {
-            let mut producer = producer;
+            let Some(mut producer) = make(&ours) else { return };
             for transaction in inbox {
                 let mut transaction = transaction;
-                let committed = commit(&mut producer, &renew, (&topics, &*substitutes), &mut transaction);
+                let committed = commit(&mut producer, &make, (&topics, &*substitutes), &mut transaction, &ours);
                 // The loop closes the consumer when it has the result: nothing else may hold it then.
                 let Transaction { mut records, next_offsets: _, epoch } = transaction;
                 drop(epoch);
@@ -111,13 +126,33 @@ impl<E: Epoch + Send + 'static> Committer<E> {
                 }
             }
         })?;
-        Ok(Self { transactions, results, in_flight: false, spare: Records::default() })
+        Ok(Self { transactions, results, in_flight: false, spare: Records::default(), course, answering })
     }
 
     fn ended(&mut self, (committed, room): (Committed, Records)) -> Committed {
         self.in_flight = false;
         self.spare = room;
         committed
+    }
+
+    /// The transaction in flight is given up if it does not get on.
+    fn overdue(&mut self) -> Option<Committed> {
+        if self.in_flight && self.course.stalled(Instant::now(), (self.answering)()) {
+            return Some(self.over(Over::Stalled));
+        }
+        None
+    }
+
+    fn over(&mut self, why: Over) -> Committed {
+        self.in_flight = false;
+        self.course.give_up();
+        Committed::Over(why)
+    }
+}
+
+impl<E> Drop for Committer<E> {
+    fn drop(&mut self) {
+        self.course.give_up();
     }
 }
 
@@ -131,16 +166,16 @@ impl<E: Epoch + Send + 'static> Commits for Committer<E> {
     fn send(&mut self, transaction: Transaction<E>) {
         debug_assert!(!self.in_flight, "one transaction at a time");
         self.in_flight = true;
-        self.transactions.send(transaction).expect("the committing thread lives as long as its handle");
+        self.course.moved(Instant::now());
+        // A thread that has ended was given up, which its result says.
+        let _ = self.transactions.send(transaction);
     }
 
     fn try_result(&mut self) -> Option<Committed> {
         match self.results.try_recv() {
             Ok(result) => Some(self.ended(result)),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => {
-                unreachable!("the committing thread lives as long as its handle")
-            }
+            Err(TryRecvError::Empty) => self.overdue(),
+            Err(TryRecvError::Disconnected) => self.in_flight.then(|| self.over(Over::GivenUp)),
         }
     }
 
@@ -148,133 +183,44 @@ impl<E: Epoch + Send + 'static> Commits for Committer<E> {
         std::mem::take(&mut self.spare)
     }
 
-    fn wait(&mut self, mut alive: impl FnMut()) -> Option<Committed> {
+    fn missing_right(&self) -> Option<String> {
+        self.course.missing_right()
+    }
+
+    fn wait(&mut self, mut alive: impl FnMut() -> bool) -> Option<Committed> {
         while self.in_flight {
-            alive();
+            if !alive() {
+                return Some(self.over(Over::GivenUp));
+            }
             match self.results.recv_timeout(ALIVE_INTERVAL) {
                 Ok(result) => return Some(self.ended(result)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    unreachable!("the committing thread lives as long as its handle")
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(overdue) = self.overdue() {
+                        return Some(overdue);
+                    }
                 }
+                Err(RecvTimeoutError::Disconnected) => return Some(self.over(Over::GivenUp)),
             }
         }
         None
     }
 }
 
-/// Until it is done, or cannot be.
-pub(crate) fn commit<P: TransactionalProducer>(
-    producer: &mut P,
-    renew: impl Fn() -> KafkaResult<Option<P>>,
-    (topics, substitutes): (&Topics, &Substitutes),
-    transaction: &mut Transaction<P::Epoch>,
-) -> Committed {
-    let started = producer.now();
-    let (mut aborts, mut producers) = (0, 1);
-    let mut sizes = Sizes::default();
-    loop {
-        let Err(refused) = attempt(producer, topics, transaction, &sizes.apart) else {
-            let took = producer.now().saturating_duration_since(started);
-            return Committed::Done { took, aborts, too_large: sizes.too_large };
-        };
-        warn!(error = %refused.error, aborts, "transaction failed, aborting it");
-        let Refused { failure, error } = match refused.failure {
-            Failure::Repeat | Failure::Again | Failure::EpochOver | Failure::MembershipLost | Failure::TooLarge => {
-                match retriable(producer, || producer.abort()) {
-                    Ok(()) => refused,
-                    Err(refused) if refused.failure == Failure::Fenced => refused,
-                    Err(Refused { error, .. }) => return Committed::Fatal(error),
-                }
-            }
-            Failure::Fenced | Failure::Fatal => refused,
-        };
-        match failure {
-            Failure::Repeat | Failure::Again => producer.sleep(RETRY_PAUSE),
-            Failure::TooLarge => {
-                let records = (topics, &mut transaction.records);
-                producer.sleep(sizes.mend(records, &producer.too_large(), |topic, record| {
-                    substitutes(topic, record, producer.wall_clock())
-                }));
-            }
-            Failure::EpochOver if transaction.epoch.renew() => producer.sleep(EPOCH_PAUSE),
-            Failure::EpochOver | Failure::MembershipLost => return Committed::MembershipLost,
-            Failure::Fenced if producers < PRODUCERS_MAX => match renew() {
-                // Its start aborted what the old one left, or waited for its commit. Crash-like in the second case:
-                // the same records are written once more, which changes no state; dead letters are there twice.
-                Ok(Some(renewed)) => {
-                    *producer = renewed;
-                    producers += 1;
-                    producer.sleep(RETRY_PAUSE);
-                }
-                Ok(None) => return Committed::MembershipLost,
-                Err(error) => return Committed::Fatal(error),
-            },
-            Failure::Fenced | Failure::Fatal => return Committed::Fatal(error),
-        }
-        aborts += 1;
-    }
-}
-
-fn attempt<P: TransactionalProducer>(
-    producer: &P,
-    topics: &Topics,
-    transaction: &Transaction<P::Epoch>,
-    apart: &BTreeSet<usize>,
-) -> Result<(), Refused> {
-    write(producer, topics, transaction, apart).map_err(|refused| {
-        let sized = matches!(refused.failure, Failure::Repeat | Failure::Again);
-        // What says so of the records may come behind another error, which is then its consequence.
-        if sized && !producer.too_large().is_empty() {
-            Refused { failure: Failure::TooLarge, ..refused }
-        } else {
-            refused
-        }
-    })
-}
-
-fn write<P: TransactionalProducer>(
-    producer: &P,
-    topics: &Topics,
-    transaction: &Transaction<P::Epoch>,
-    apart: &BTreeSet<usize>,
-) -> Result<(), Refused> {
-    retriable(producer, || producer.begin())?;
-    for (place, (topic, record)) in transaction.records.iter().enumerate() {
-        if apart.contains(&place) {
-            producer.deliver()?;
-            producer.produce(topic.name(topics), record, place)?;
-            producer.deliver()?;
-        } else {
-            producer.produce(topic.name(topics), record, place)?;
-        }
-    }
-    // The records stand in the log before the offsets are pending: whoever fetches these offsets as stable finds
-    // every state that they answer for below the end of the changelog.
-    producer.deliver()?;
-    // Crash here: the transaction times out or is aborted by its successor; the events are folded again, which is
-    // harmless, since the join is idempotent.
-    retriable(producer, || producer.send_offsets(&transaction.next_offsets, &transaction.epoch))?;
-    // Crash here: as above; pending offsets go with the transaction.
-    retriable(producer, || producer.commit())
-    // Crash here: everything is written; the successor starts from these offsets.
-}
-
 #[cfg(test)]
 mod tests {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::mocking::MockCluster;
-    use rdkafka::producer::{DefaultProducerContext, Producer};
+    use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use rdkafka::{ClientConfig, Message};
 
     use super::*;
     use crate::kafka::member::GroupEpoch;
-    use crate::kafka::producer::{Deliveries, TopicProducer};
+    use crate::kafka::producer::TransactionProducer;
     use crate::kafka::sizes::Substitute;
     use crate::kafka::topics::Topic;
 
-    const WITHIN: Duration = Duration::from_secs(20);
+    const WITHIN: Duration = Duration::from_mins(1);
 
     fn cluster() -> (MockCluster<'static, DefaultProducerContext>, ClientConfig) {
         let cluster = MockCluster::new(1).unwrap();
@@ -286,12 +232,14 @@ mod tests {
         (cluster, client)
     }
 
-    fn producer(client: &ClientConfig) -> TopicProducer {
+    fn make(client: &ClientConfig) -> impl Fn(&Course) -> Option<TransactionProducer> + Send + 'static {
         let mut client = client.clone();
         client.set("transactional.id", "one").set("delivery.report.only.error", "true");
-        let producer: TopicProducer = client.create_with_context(Deliveries::default()).unwrap();
-        producer.init_transactions(WITHIN).unwrap();
-        producer
+        move |course| TransactionProducer::make_of(&client, "one", course)
+    }
+
+    fn producer(client: &ClientConfig) -> TransactionProducer {
+        make(client)(&Course::new(Instant::now())).unwrap()
     }
 
     fn record() -> Outgoing<'static> {
@@ -312,18 +260,23 @@ mod tests {
         })
     }
 
-    fn committed(client: &ClientConfig, transaction: Transaction<GroupEpoch>) -> Committed {
-        let renew = client.clone();
-        let topics = (topics(), substitutes());
-        let renew = move || Ok(Some(producer(&renew)));
-        let mut committer = Committer::start(producer(client), renew, topics, "test").unwrap();
-        committer.send(transaction);
-        let mut turns = 0;
-        let committed = committer.wait(|| {
-            turns += 1;
-            assert!(turns < 60, "the transaction ends");
+    fn committer(client: &ClientConfig, answering: Answering) -> Committer<GroupEpoch> {
+        Committer::start(make(client), (topics(), substitutes()), "test", answering).unwrap()
+    }
+
+    fn ended(committer: &mut Committer<GroupEpoch>) -> Committed {
+        let started = Instant::now();
+        let ended = committer.wait(|| {
+            assert!(started.elapsed() < WITHIN, "the transaction ends");
+            true
         });
-        committed.expect("one was sent")
+        ended.expect("one was sent")
+    }
+
+    fn committed(client: &ClientConfig, transaction: Transaction<GroupEpoch>) -> Committed {
+        let mut committer = committer(client, Arc::new(|| None));
+        committer.send(transaction);
+        ended(&mut committer)
     }
 
     fn transaction(client: &ClientConfig) -> Transaction<GroupEpoch> {
@@ -338,12 +291,12 @@ mod tests {
     fn an_abort_ends_though_nobody_has_served_the_delivery_reports() {
         let (_cluster, client) = cluster();
         let producer = producer(&client);
-        producer.begin_transaction().unwrap();
+        producer.begin().unwrap();
         for place in 0..100 {
-            TransactionalProducer::produce(&producer, "state", record(), place).unwrap();
+            producer.produce("state", record(), place).unwrap();
         }
         let (ended, end) = sync_channel(1);
-        thread::spawn(move || ended.send(TransactionalProducer::abort(&producer).is_ok()));
+        thread::spawn(move || ended.send(producer.abort().is_ok()));
         assert!(end.recv_timeout(WITHIN).expect("the abort ends"));
     }
 
@@ -396,5 +349,39 @@ mod tests {
         let Committed::Done { aborts: 3.., too_large, .. } = &committed else { panic!("{committed:?}") };
         assert!(too_large.is_empty());
         assert_eq!(values(&client, "state"), ["value"]);
+    }
+
+    /// Brokers answer, as somebody else finds, and the calls of the transaction come to no end.
+    #[test]
+    fn a_transaction_that_does_not_get_on_while_kafka_answers_is_given_up() {
+        let (cluster, client) = cluster();
+        let begun = Instant::now();
+        let mut committer = committer(&client, Arc::new(move || Some(begun)));
+        let first = transaction(&client);
+        committer.send(transaction(&client));
+        assert!(matches!(ended(&mut committer), Committed::Done { .. }));
+        cluster.broker_down(-1).unwrap();
+        committer.send(first);
+        let over = ended(&mut committer);
+        assert!(matches!(over, Committed::Over(Over::Stalled)), "{over:?}");
+        assert!(!committer.in_flight());
+    }
+
+    #[test]
+    fn a_right_that_is_taken_away_is_waited_for_and_named() {
+        let (cluster, client) = cluster();
+        let mut committer = committer(&client, Arc::new(|| None));
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[denied, denied]);
+        committer.send(transaction(&client));
+        let mut missing = None;
+        let course = Arc::clone(&committer.course);
+        let committed = committer.wait(|| {
+            missing = missing.take().or_else(|| course.missing_right());
+            true
+        });
+        assert!(matches!(committed, Some(Committed::Done { aborts: 1.., .. })), "{committed:?}");
+        assert_eq!(missing.as_deref(), Some("WRITE on topic `state`"));
+        assert_eq!(committer.missing_right(), None);
     }
 }

@@ -18,6 +18,7 @@ use crate::config::Topics;
 use crate::event::{DecodedSession, Decoder, Millis, Record, Session, SessionKey};
 use crate::fold::Catalogue;
 use crate::kafka::changelog::{Change, Changelog, Log};
+use crate::kafka::said;
 
 use super::Shutdown;
 
@@ -25,6 +26,9 @@ use super::Shutdown;
 const READ_FOR: Duration = Duration::from_millis(200);
 /// The same while the topic is followed, before a follower that wants to catch up is noticed.
 const FOLLOW_FOR: Duration = Duration::from_millis(20);
+
+/// A follower whose client has come to a stand misses statements; it looks whether it has so often.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// A change of the catalogue. None: nothing is known any more.
 #[derive(Clone, Debug)]
@@ -89,12 +93,14 @@ pub struct CatalogueReader<L> {
     catalogue: Catalogue,
     followers: Vec<Sender<Word>>,
     requests: (Sender<Request>, Receiver<Request>),
+    /// Makes another client.
+    log: Box<dyn Fn() -> KafkaResult<L> + Send>,
 }
 
 impl<L: Log> CatalogueReader<L> {
     /// Reads the whole topic. None: the shutdown came first.
     pub fn load(
-        log: impl Fn() -> KafkaResult<L>,
+        log: impl Fn() -> KafkaResult<L> + Send + 'static,
         topics: &Topics,
         shutdown: &Shutdown,
     ) -> Result<Option<Self>, KafkaError> {
@@ -112,14 +118,16 @@ impl<L: Log> CatalogueReader<L> {
             if shutdown.requested() {
                 return Ok(None);
             }
-            changelog.read(READ_FOR, |change| {
+            let read = changelog.read(READ_FOR, |change| {
                 if let Some(change) = read_change(&decoder, &change) {
                     apply(&mut catalogue, change);
                 }
-            })?;
+            });
+            mend(&mut changelog, &read, &log);
         }
         info!(sessions = catalogue.len(), "session catalogue read");
-        Ok(Some(Self { changelog, decoder, catalogue, followers: Vec::new(), requests: channel() }))
+        let log = Box::new(log);
+        Ok(Some(Self { changelog, decoder, catalogue, followers: Vec::new(), requests: channel(), log }))
     }
 
     /// The catalogue as it was read, and whoever hears every later change. Only before `run`.
@@ -133,12 +141,16 @@ impl<L: Log> CatalogueReader<L> {
 
     /// Follows the topic until the shutdown.
     pub fn run(self, shutdown: &Shutdown) {
-        let Self { mut changelog, decoder, followers, requests: (_, requests), .. } = self;
+        let Self { mut changelog, decoder, followers, requests: (_, requests), log, .. } = self;
         let mut waiting = Vec::new();
+        let mut looked = changelog.now();
         while !shutdown.requested() {
             let before = waiting.len();
             waiting.extend(requests.try_iter());
-            if waiting.len() > before {
+            // A client that has come to a stand is noticed by what it does not come to the end of.
+            let look = changelog.finished() && changelog.now().saturating_duration_since(looked) >= LOOK_EVERY;
+            if waiting.len() > before || look {
+                looked = changelog.now();
                 changelog.to_the_end_again();
             }
             let read = changelog.read(FOLLOW_FOR, |change| {
@@ -148,14 +160,33 @@ impl<L: Log> CatalogueReader<L> {
                     let _ = follower.send(Word::Change(Box::new(change.clone())));
                 }
             });
-            if let Err(error) = read {
-                warn!(error = %error, "the session catalogue cannot be read; trying again");
-            } else if changelog.finished() {
+            mend(&mut changelog, &read, &log);
+            if changelog.finished() {
                 for Request { follower, ticket } in waiting.drain(..) {
                     let _ = followers.get(follower).map(|follower| follower.send(Word::CaughtUp(ticket)));
                 }
             }
         }
+    }
+}
+
+/// What cannot go on, or does not, goes on with another client.
+fn mend<L: Log>(changelog: &mut Changelog<L>, read: &KafkaResult<()>, log: &impl Fn() -> KafkaResult<L>) {
+    let stalled = changelog.stalled();
+    if read.is_ok() && !stalled {
+        return;
+    }
+    if let Err(error) = read {
+        warn!(%error, "the session catalogue's client has ended");
+    }
+    let mended = log().and_then(|log| changelog.reopen(log));
+    if let Err(error) = mended {
+        changelog.pause(READ_FOR);
+        if let Some(times) = said::again("the session catalogue cannot be read") {
+            warn!(error = %error, times, "the session catalogue cannot be read; trying again");
+        }
+    } else {
+        warn!("the session catalogue is read by another client; the last one did not get on");
     }
 }
 

@@ -20,7 +20,8 @@ pub use crate::dead_letter::Stage;
 use crate::http::Health;
 use crate::kafka::admin::{Admin, AdminError, Patience};
 use crate::kafka::notes::{self, Notes};
-use crate::metrics::{Dependency, Metrics};
+use crate::kafka::watch::Watch;
+use crate::metrics::Metrics;
 
 use sink_metrics::SinkMetrics;
 
@@ -41,10 +42,28 @@ pub struct Shared {
     pub config: Arc<Config>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    /// Whether Kafka answers.
+    pub watch: Arc<Watch>,
     /// Requested from outside, or by a stage that failed.
     pub shutdown: Shutdown,
     /// What instances remember and tell each other.
     pub notes: Notes,
+}
+
+impl Shared {
+    /// From now on Kafka is watched. With what must be run on a thread of its own for the notes to be known.
+    pub fn start(
+        config: Config,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Result<(Self, notes::Follower), StageError> {
+        let (config, shutdown) = (Arc::new(config), Shutdown::default());
+        let ends = shutdown.clone();
+        let watched = (Arc::clone(&metrics), Arc::clone(&health));
+        let watch = Watch::start(&config, watched, move || ends.requested()).map_err(StageError::Watch)?;
+        let (notes, follower) = Notes::open(&config, &watch)?;
+        Ok((Self { config, metrics, health, watch, shutdown, notes }, follower))
+    }
 }
 
 /// Why the stages ended.
@@ -62,16 +81,17 @@ pub enum StageError {
     Metrics(#[from] prometheus::Error),
     #[error("the notes have no Kafka client")]
     Notes(#[from] KafkaError),
+    #[error("the thread that watches over Kafka cannot be started")]
+    Watch(#[source] std::io::Error),
     #[error("a stage panicked; hint: this is a bug, please report it with the log")]
     Panicked,
 }
 
 /// Runs the stages until told to stop, or until one of them fails, which stops the others.
 pub async fn run(config: Config, stages: &[Stage], process: Process) -> Result<(), StageError> {
-    let shutdown = Shutdown::default();
     let Process { metrics, health, stop } = process;
-    let (notes, follower) = Notes::open(&config)?;
-    let shared = Shared { config: Arc::new(config), metrics, health, shutdown: shutdown.clone(), notes };
+    let (shared, follower) = Shared::start(config, metrics, health)?;
+    let shutdown = shared.shutdown.clone();
     let forward = tokio::spawn(request_when_told(stop, shutdown.clone()));
     let ended = run_until_shutdown(&shared, stages, follower).await;
     shutdown.request();
@@ -87,9 +107,8 @@ async fn request_when_told(mut stop: watch::Receiver<bool>, shutdown: Shutdown) 
 
 /// Number of partitions of the inputs. Waits for a broker that is down.
 fn prepare_topics(shared: &Shared) -> Result<i32, AdminError> {
-    let waiting = &shared.metrics.waiting(Dependency::Kafka);
     let stop = &shared.shutdown.watch();
-    Admin::new(&shared.config)?.prepare(Patience::Until { stop, waiting })
+    Admin::new(&shared.config)?.prepare(Patience::Until { stop })
 }
 
 async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Follower) -> Result<(), StageError> {

@@ -138,8 +138,7 @@ impl Status {
         let asked_at = Timestamp::from_second(asked_at.as_second()).unwrap_or(asked_at);
         let exported = Exported(metrics.registry().gather());
         let (ready, loops) = health.waits();
-        let loops: Vec<Loop> =
-            loops.into_iter().map(|(name, why)| Loop { name, waits_for: why.map(str::to_owned) }).collect();
+        let loops: Vec<Loop> = loops.into_iter().map(|(name, waits_for)| Loop { name, waits_for }).collect();
         let folds = loops.iter().any(|it| it.name.starts_with(Stage::Fold.name()));
         let sink = exported.sink();
         let letters = exported.sums("rollbook_dead_letters_total", "stage");

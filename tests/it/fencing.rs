@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::Producer;
+use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use rollbook::config::Config;
 use rollbook::kafka::member::GroupEpoch;
 use rollbook::kafka::membership::{Membership, Rebalance, leave};
-use rollbook::kafka::producer::TopicProducer;
+use rollbook::kafka::producer::TransactionProducer;
+use rollbook::kafka::stall::Course;
 use rollbook::kafka::transaction::{Commits, Committed, Committer, Records, Transaction};
-use rollbook::kafka::{group_consumer, transactional_producer};
+use rollbook::kafka::{MemberName, group_consumer, transactional_client};
 
 use crate::harness::{self, Names, PARTITIONS};
 
@@ -33,7 +34,8 @@ fn consumer_the_group_refuses_the_transaction_of_a_former_owner() {
     two.owns(1, &[&one]);
     let moved = two.first();
 
-    let producer = transactional_producer(&config, &names.prefix, || false).expect("it starts").expect("it starts");
+    let producer: BaseProducer = transactional_client(&config, &names.prefix).create().expect("its settings are right");
+    producer.init_transactions(WITHIN).expect("the broker has transactions");
     let of_before = commit(&producer, &names, moved, &before);
     assert_eq!(of_before, Err(RDKafkaErrorCode::IllegalGeneration), "its epoch is over");
     let now = two.consumer.group_metadata().expect("it has a group");
@@ -60,20 +62,21 @@ fn consumer_an_epoch_that_is_over_is_replaced_by_that_of_now() {
     one.owns(1, &[&two]);
     two.owns(1, &[&one]);
 
-    let producer = transactional_producer(&config, &names.prefix, || false).expect("it starts").expect("it starts");
-    let topics = config.topics.clone();
-    let mut committer = Committer::start(producer, || Ok(None), (topics, Box::new(|_, _, _| None)), "epoch")
-        .expect("a thread can be started");
+    let (settings, id) = (config.clone(), names.prefix.clone());
+    let make = move |course: &Course| TransactionProducer::make(&settings, &id, course);
+    let answering = Arc::new(|| None);
+    let committer = Committer::start(make, (config.topics.clone(), Box::new(|_, _, _| None)), "epoch", answering);
+    let mut committer = committer.expect("a thread can be started");
     let mut commits = |partition, group: Option<ConsumerGroupMetadata>, member| {
         let (records, next_offsets) = (Records::default(), offset(&names, partition));
         let group = group.expect("it has a group");
         committer.send(Transaction { records, next_offsets, epoch: GroupEpoch { group, member } });
-        committer.wait(|| ()).expect("it was sent")
+        committer.wait(|| true).expect("it was sent")
     };
     // A broker may refuse the former epoch here, too; Kafka 4.3.1 does not.
-    let kept = commits(one.first(), first, Some(Arc::clone(&one.consumer)));
+    let kept = commits(one.first(), first, Some(Arc::downgrade(&one.consumer)));
     assert!(matches!(kept, Committed::Done { .. }), "{kept:?}");
-    let owner = commits(two.first(), second, Some(Arc::clone(&two.consumer)));
+    let owner = commits(two.first(), second, Some(Arc::downgrade(&two.consumer)));
     assert!(matches!(owner, Committed::Done { aborts: 1, .. }), "the owner is asked for its epoch: {owner:?}");
     let nobody = commits(two.first(), third, None);
     assert!(matches!(nobody, Committed::MembershipLost), "{nobody:?}");
@@ -85,7 +88,8 @@ struct Member {
 
 impl Member {
     fn join(config: &Config, name: &str) -> Self {
-        let consumer = group_consumer(config, "fold", name).expect("its settings are right");
+        let name = MemberName { instance: name.to_owned(), member: "fold-0".to_owned() };
+        let consumer = group_consumer(config, "fold", &name).expect("its settings are right");
         consumer.subscribe(&[&config.topics.views]).expect("it can subscribe");
         Self { consumer: Arc::new(consumer) }
     }
@@ -131,7 +135,7 @@ impl Drop for Member {
 }
 
 fn commit(
-    producer: &TopicProducer,
+    producer: &BaseProducer,
     names: &Names,
     partition: i32,
     group: &ConsumerGroupMetadata,

@@ -243,7 +243,8 @@ fn a_refused_record_is_a_dead_letter_with_everything_it_came_with() {
 fn a_consumer_with_a_rebalance_that_nobody_took_can_be_closed() {
     let names = harness::names("fold-close");
     harness::create(&harness::kafka().client(), &[&names.topics.views], PARTITIONS, &[]);
-    let consumer = kafka::group_consumer(&config(&names, ""), "fold", "one").expect("the settings are right");
+    let name = kafka::MemberName { instance: "one".to_owned(), member: "fold-0".to_owned() };
+    let consumer = kafka::group_consumer(&config(&names, ""), "fold", &name).expect("the settings are right");
     consumer.subscribe(&[&names.topics.views]).expect("subscribed");
     harness::until("an assignment", WITHIN, || {
         consumer.poll(Duration::from_millis(50));

@@ -38,6 +38,7 @@ const UNITS: &[&str] = &["seconds", "bytes", "ratio", "records", "rows", "reques
 const COUNTED: &[&str] = &[
     "rollbook_build_info",
     "rollbook_waiting",
+    "rollbook_ready",
     "rollbook_state_restoring",
     "rollbook_state_disk_failing",
     "rollbook_state_entries",

@@ -14,6 +14,8 @@ use tracing::{info, warn};
 
 use crate::kafka::member::Member;
 use crate::kafka::membership::TopicPartition;
+use crate::kafka::said;
+use crate::kafka::stall::Stall;
 use crate::store::{DiskError, RestoreError};
 
 use super::inputs::input_of;
@@ -23,6 +25,8 @@ use super::{Error, attempt};
 
 /// Pause between two tries; a member whose epoch moves on is refused at once.
 const OFFSETS_PAUSE: Duration = Duration::from_millis(20);
+/// While brokers answer the question for offsets takes less: twice the longest that a transaction may stay open.
+const OFFSETS_WITHIN: Duration = Duration::from_secs(40);
 /// States read back before the loop looks at anything else.
 const RESTORE_FOR: Duration = Duration::from_millis(200);
 /// The same where other partitions are folded meanwhile.
@@ -90,18 +94,28 @@ impl<M: Member> Worker<M> {
         for (topic, partition) in partitions {
             wanted.add_partition(topic, *partition);
         }
+        let asked = Stall::new(self.parts.member.now());
         let offsets = loop {
             // The answer as a whole may be right and that about one partition an error: no offset is not offset 0.
             let answer = self.parts.member.committed_offsets(wanted.clone());
             let failed = |offsets: &TopicPartitionList| offsets.elements().iter().find_map(|it| it.error().err());
             match answer.and_then(|offsets| failed(&offsets).map_or(Ok(offsets), Err)) {
                 Ok(offsets) => break offsets,
-                Err(error) => warn!(error = %error, "committed offsets are waited for"),
+                Err(error) => {
+                    if let Some(times) = said::again("committed offsets are waited for") {
+                        warn!(error = %error, times, "committed offsets are waited for");
+                    }
+                }
             }
             self.parts.member.sleep(OFFSETS_PAUSE);
             self.parts.health.beat();
             if self.parts.shutdown.requested() {
                 return Ok(None);
+            }
+            // A predecessor's transaction may be open for as long as brokers let it.
+            let member = &self.parts.member;
+            if asked.stalled(member.now(), member.answering_since(), OFFSETS_WITHIN) {
+                return Err(Error::Stalled { waited_for: "ask for committed offsets" });
             }
         };
         self.take_over(&offsets);
@@ -163,6 +177,9 @@ impl<M: Member> Worker<M> {
             }
         });
         attempt("read states back", read)?;
+        if changelog.stalled() {
+            return Err(Error::Stalled { waited_for: "read states back" });
+        }
         if changelog.known_beyond_end() {
             self.start_over(&DiskError::Foreign)?;
             return Ok(false);

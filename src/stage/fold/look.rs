@@ -35,6 +35,10 @@ impl<M: Member> Worker<M> {
         if !due || self.lost || self.taking_over || self.restoring.is_some() || self.parts.member.rebalance_pending() {
             return Ok(());
         }
+        // An outage has nothing to compare with, and each question would wait for it.
+        if self.parts.member.answering_since().is_none() {
+            return Ok(());
+        }
         self.positions.looked = Some(self.parts.member.now());
         match self.compare() {
             Ok(false) => Ok(()),

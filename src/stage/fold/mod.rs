@@ -18,6 +18,7 @@ mod lane_tests;
 mod look;
 mod positions;
 mod progress;
+mod rebuild;
 mod record;
 mod saving;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use worker::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rdkafka::error::KafkaError;
 
 use crate::kafka::registry::RegistrySetupError;
+use crate::kafka::twins::Twin;
 use crate::store::{DiskError, RestoreError};
 
 /// Why a fold thread stops.
@@ -42,10 +44,14 @@ use crate::store::{DiskError, RestoreError};
 pub enum Error {
     #[error("kafka refused to {attempted}")]
     Kafka { attempted: &'static str, source: KafkaError },
-    #[error(
-        "a transaction cannot be committed; hint: if another instance has the same `kafka.instance`, give each its own"
-    )]
-    Transaction(#[source] KafkaError),
+    #[error("one transactional producer after the other was refused")]
+    WornOut(#[source] KafkaError),
+    #[error("to {waited_for} does not get on although Kafka answers")]
+    Stalled { waited_for: &'static str },
+    #[error("the member stands outside of its consumer group although Kafka answers")]
+    Outside,
+    #[error("this instance is thrown out of the consumer group again and again")]
+    Twin(#[source] Twin),
     #[error(
         "the states of partition {partition} are gone: the group's offsets say that they were born, and `{topic}` holds nothing of it\n  \
          hint: going on would write small numbers over large ones; see `Rebuilding the state` in deploy/runbook.md"

@@ -8,19 +8,25 @@ use tracing::warn;
 
 use crate::fold::Catalogue;
 use crate::kafka::changelog::TopicLog;
-use crate::kafka::member::GroupMember;
+use crate::kafka::member::{GroupMember, Place};
+use crate::kafka::producer::TransactionProducer;
 use crate::kafka::registry::Registry;
+use crate::kafka::stall::Course;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Committer;
-use crate::kafka::{group_consumer, transactional_producer};
+use crate::kafka::{MemberName, group, group_consumer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueReader, Follower};
 use crate::store::Disk;
 use crate::store::disk::random_name;
 
+use super::rebuild::Join;
 use super::too_large::substitute;
 use super::worker::{Worker, WorkerParts};
 use super::{Error, attempt};
+
+/// The fold's group, within the application.
+const GROUP: &str = "fold";
 
 /// The end of a fold thread.
 pub type Ended = oneshot::Receiver<Result<(), Error>>;
@@ -28,14 +34,14 @@ pub type Ended = oneshot::Receiver<Result<(), Error>>;
 /// Reads the catalogue and starts the threads. Blocks while Kafka is waited for; an empty list: the shutdown came
 /// first.
 pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle) -> Result<Vec<Ended>, Error> {
-    let read = CatalogueReader::load(|| TopicLog::new(&shared.config), &shared.config.topics, &shared.shutdown);
+    let (config, watch) = (Arc::clone(&shared.config), Arc::clone(&shared.watch));
+    let log = move || TopicLog::new(&config, &watch);
+    let read = CatalogueReader::load(log, &shared.config.topics, &shared.shutdown);
     let Some(mut catalogue) = attempt("read the session catalogue", read)? else { return Ok(Vec::new()) };
     let mut workers = Vec::new();
     for thread in 0..shared.config.fold.threads {
         let name = format!("fold-{thread}");
-        let Some(worker) = worker(shared, &name, partitions, runtime, catalogue.follow())? else {
-            return Ok(Vec::new());
-        };
+        let worker = worker(shared, &name, partitions, runtime, catalogue.follow())?;
         workers.push((name, worker));
     }
     let shutdown = shared.shutdown.clone();
@@ -56,7 +62,7 @@ fn worker(
     partitions: i32,
     runtime: &tokio::runtime::Handle,
     (catalogue, catalogue_follower): (Catalogue, Follower),
-) -> Result<Option<Worker<GroupMember>>, Error> {
+) -> Result<Worker<GroupMember>, Error> {
     let config = &shared.config;
     let disk = config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application, partitions)).transpose()?;
     // A broker keeps a transactional id for days: a new one at every start would pile up there, and leave the
@@ -69,23 +75,16 @@ fn worker(
         }),
         (None, None) => random_name(),
     };
-    let transactional_id = format!("{}-{instance}-{name}", config.application);
-    let producer = {
-        let (config, shutdown) = (Arc::clone(config), shared.shutdown.clone());
-        move || transactional_producer(&config, &transactional_id, || shutdown.requested())
-    };
-    let Some(first) = attempt("start transactions", producer())? else { return Ok(None) };
-    let committer = Committer::start(first, producer, (config.topics.clone(), Box::new(substitute)), name)
-        .map_err(|source| Error::Thread { name: name.to_owned(), source })?;
-    let consumer = attempt("join the fold's group", group_consumer(config, "fold", name))?;
-    let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
-    attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
     let registry = config.registry.as_ref().map(Registry::new).transpose()?;
-    Ok(Some(Worker::new(WorkerParts {
+    let join = join(shared, name, &instance);
+    let (member, committer) = join()?;
+    Ok(Worker::new(WorkerParts {
         name: name.to_owned(),
+        instance,
+        join,
         config: Arc::clone(config),
         partitions,
-        member: Arc::new(attempt("make a client", GroupMember::new(consumer, config))?),
+        member: Arc::new(member),
         committer,
         disk,
         registry: registry.map(|registry| (registry, runtime.clone())),
@@ -95,7 +94,37 @@ fn worker(
         metrics: Arc::clone(&shared.metrics),
         health: shared.health.pulse(name),
         shutdown: shared.shutdown.clone(),
-    })))
+    }))
+}
+
+/// How a thread joins its group, for the first time and again.
+fn join(shared: &Shared, name: &str, instance: &str) -> Join<GroupMember> {
+    let (config, watch, name) = (Arc::clone(&shared.config), Arc::clone(&shared.watch), name.to_owned());
+    let member = MemberName { instance: instance.to_owned(), member: name.clone() };
+    let transactional_id = format!("{}-{instance}-{name}", config.application);
+    Box::new(move || {
+        let make = {
+            let (config, transactional_id) = (Arc::clone(&config), transactional_id.clone());
+            move |course: &Course| TransactionProducer::make(&config, &transactional_id, course)
+        };
+        let answering = {
+            let watch = Arc::clone(&watch);
+            Arc::new(move || watch.answering_since())
+        };
+        let committer = Committer::start(make, (config.topics.clone(), Box::new(substitute)), &name, answering)
+            .map_err(|source| Error::Thread { name: name.clone(), source })?;
+        let consumer = attempt("join the fold's group", group_consumer(&config, GROUP, &member))?;
+        let topics: Vec<&str> = Topic::CONSUMED.into_iter().map(|input| input.name(&config.topics)).collect();
+        attempt("subscribe to the inputs", rdkafka::consumer::Consumer::subscribe(&consumer, &topics))?;
+        let place = Place {
+            group: group(&config, GROUP),
+            name: member.clone(),
+            protocol: config.fold.group_protocol,
+            watch: Arc::clone(&watch),
+        };
+        let member = attempt("make a client", GroupMember::new(consumer, &config, place))?;
+        Ok((member, committer))
+    })
 }
 
 fn spawn(name: String, work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<Ended, Error> {

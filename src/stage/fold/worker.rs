@@ -17,7 +17,9 @@ use crate::kafka::member::Member;
 use crate::kafka::membership::Rebalance;
 use crate::kafka::notes::Notes;
 use crate::kafka::registry::Registry;
-use crate::kafka::transaction::{Commits, Committed, Records, Transaction};
+use crate::kafka::transaction::{Commits, Committed, Over, Records, Transaction};
+use crate::kafka::twins::Mending;
+use crate::kafka::{said, session_timeout};
 use crate::metrics::{CommitResult, Metrics, Share};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange, Follower};
@@ -27,6 +29,7 @@ use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
 use super::inputs::{NextOffsets, input_of};
 use super::positions::Positions;
 use super::progress::RestoreProgress;
+use super::rebuild::Join;
 use super::record::Progress;
 use super::saving::Saving;
 use super::statements::Statements;
@@ -56,6 +59,10 @@ const UNKNOWN_KEPT: Duration = Duration::from_secs(5);
 /// What a fold thread is made of.
 pub struct WorkerParts<M: Member> {
     pub name: String,
+    /// Of the instance that it is a thread of.
+    pub instance: String,
+    /// Makes the next member and committer, should these come to an end.
+    pub join: Join<M>,
     pub config: Arc<Config>,
     /// Among which members are divided: those of `rollbook.resolved`.
     pub partitions: i32,
@@ -99,7 +106,7 @@ pub struct Worker<M: Member> {
     pub(super) statements: Statements,
     pub(super) saving: Saving,
     /// Counts of the commit in flight.
-    committing: Tally,
+    pub(super) committing: Tally,
     last_commit: Instant,
     /// When the ids that the registry did not have were last forgotten.
     unknown_forgotten: Instant,
@@ -116,6 +123,7 @@ pub struct Worker<M: Member> {
     /// Nothing is read since then: the commit in flight is waited for.
     pub(super) held: Option<Instant>,
     pub(super) progress: RestoreProgress,
+    pub(super) mending: Mending,
 }
 
 impl<M: Member> Worker<M> {
@@ -124,6 +132,7 @@ impl<M: Member> Worker<M> {
         let positions = Positions::new(&parts.metrics);
         let restoring_share = Share::of(&parts.metrics.state_restoring);
         let commit_share = Share::of(&parts.metrics.commit_pending);
+        let session_timeout = session_timeout(&parts.config);
         Self {
             decoder: Decoder::new(parts.config.fold.value_bytes_max),
             parts,
@@ -151,46 +160,56 @@ impl<M: Member> Worker<M> {
             taking_over: false,
             held: None,
             progress: RestoreProgress::default(),
+            mending: Mending::new(session_timeout, now),
         }
     }
 
-    /// Until the shutdown. What was folded is committed before it returns.
+    /// Until the shutdown. What was folded is committed before it returns, if Kafka answers.
     pub fn run(mut self) -> Result<(), Error> {
         self.report_sessions();
         while !self.parts.shutdown.requested() {
-            self.parts.health.beat();
-            while let Some(rebalance) = self.parts.member.next_rebalance() {
-                self.rebalance(rebalance)?;
+            if let Err(error) = self.turn() {
+                self.mend(error).or_else(|error| self.after_shutdown(error))?;
             }
-            self.catalogue_changes();
-            if let Some(result) = self.parts.committer.try_result() {
-                self.committed(result)?;
-            }
-            if self.saving.failing() {
-                self.mend_disk()?;
-                continue;
-            }
-            let mut idle = true;
-            if self.restoring.is_some() {
-                idle = self.restore()?;
-            }
-            if self.restoring.is_none() || self.incremental() {
-                idle = if self.commit_is_awaited()? { false } else { self.fold_some()? };
-            }
-            if self.commit_due(idle) {
-                self.commit()?;
-            }
-            self.make_room()?;
-            self.look()?;
-            if self.since(self.unknown_forgotten) >= UNKNOWN_KEPT {
-                self.unknown_forgotten = self.parts.member.now();
-                self.decoder.forget_unknown();
-            }
-            self.report();
         }
         self.saving.hurry();
-        self.flush()?;
+        self.flush().or_else(|error| self.after_shutdown(error))?;
         info!(thread = %self.parts.name, "fold stopped");
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), Error> {
+        self.parts.health.beat();
+        while let Some(rebalance) = self.parts.member.next_rebalance() {
+            self.mending.vigil.heard(self.parts.member.now());
+            self.rebalance(rebalance)?;
+            self.mending.vigil.heard(self.parts.member.now());
+        }
+        self.watch_over()?;
+        self.catalogue_changes();
+        if let Some(result) = self.parts.committer.try_result() {
+            self.committed(result)?;
+        }
+        if self.saving.failing() {
+            return self.mend_disk();
+        }
+        let mut idle = true;
+        if self.restoring.is_some() {
+            idle = self.restore()?;
+        }
+        if self.restoring.is_none() || self.incremental() {
+            idle = if self.commit_is_awaited()? { false } else { self.fold_some()? };
+        }
+        if self.commit_due(idle) {
+            self.commit()?;
+        }
+        self.make_room()?;
+        self.look()?;
+        if self.since(self.unknown_forgotten) >= UNKNOWN_KEPT {
+            self.unknown_forgotten = self.parts.member.now();
+            self.decoder.forget_unknown();
+        }
+        self.report();
         Ok(())
     }
 
@@ -355,7 +374,7 @@ impl<M: Member> Worker<M> {
         Ok(())
     }
 
-    fn committed(&mut self, result: Committed) -> Result<(), Error> {
+    pub(super) fn committed(&mut self, result: Committed) -> Result<(), Error> {
         let mut tally = std::mem::take(&mut self.committing);
         match result {
             Committed::Done { took, aborts, too_large } => {
@@ -371,6 +390,7 @@ impl<M: Member> Worker<M> {
                 self.statements.done();
                 self.saving.committed();
                 self.save_snapshots();
+                self.mending.well();
                 Ok(())
             }
             Committed::MembershipLost => {
@@ -378,7 +398,10 @@ impl<M: Member> Worker<M> {
                 self.lose();
                 Ok(())
             }
-            Committed::Fatal(source) => Err(Error::Transaction(source)),
+            Committed::Over(Over::Stalled | Over::GivenUp) => {
+                Err(Error::Stalled { waited_for: "commit a transaction" })
+            }
+            Committed::Over(Over::WornOut(source)) => Err(Error::WornOut(source)),
         }
     }
 
@@ -390,14 +413,6 @@ impl<M: Member> Worker<M> {
             self.wait_for_commit()?;
         }
         Ok(())
-    }
-
-    pub(super) fn wait_for_commit(&mut self) -> Result<(), Error> {
-        let WorkerParts { committer, health, .. } = &mut self.parts;
-        match committer.wait(|| health.beat()) {
-            Some(result) => self.committed(result),
-            None => Ok(()),
-        }
     }
 
     /// Crash-like: whoever owns the partitions now folds the events again; what was folded here and not written is
@@ -495,7 +510,9 @@ pub(super) fn may_pass(error: KafkaError) -> Result<(), Error> {
     {
         return attempt("take it as a member of the consumer group", Err(error));
     }
-    warn!(error = %error, "kafka is waited for");
+    if let Some(times) = said::again(&error.to_string()) {
+        warn!(error = %error, times, "kafka is waited for");
+    }
     Ok(())
 }
 

@@ -4,14 +4,14 @@
 //! out of its group, and its rows are sent a second time by somebody else. So back-pressure pauses the partitions.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -20,13 +20,22 @@ use tracing::{debug, info, warn};
 use super::outbox::{Position, Source};
 use crate::config::Config;
 use crate::kafka::membership::Lag;
-use crate::kafka::{self, membership};
+use crate::kafka::twins::{Mending, Twin};
+use crate::kafka::vigil::Verdict;
+use crate::kafka::watch::Watch;
+use crate::kafka::{self, MemberName, let_go, membership, said};
+use crate::metrics::Metrics;
+use crate::stage::Shared;
+use crate::store::disk::random_name;
 
 /// How long a poll waits, hence how long a command does.
 const POLL_MAX: Duration = Duration::from_millis(50);
 
 /// How long committed offsets are waited for.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+
+/// A consumer that leaves is waited for so long; who does not come to the end of it is missed by the group.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Records between this thread and the loop, some 25 MB. When they are full the partitions are paused, and a consumer that
 /// goes on fetches anew: half a second without a record, in which calls go that are not full. So it is to be rare.
@@ -43,8 +52,8 @@ pub enum Control {
     Revoked { partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
     /// Whether the group takes a commit of this member.
     Confirmed(bool),
-    /// The consumer cannot go on.
-    Failed(KafkaError),
+    /// Another process has the name of this member, and has come to stay.
+    Twin(Twin),
 }
 
 /// What the loop tells the thread.
@@ -69,47 +78,39 @@ struct Context {
     topic: String,
     control: mpsc::UnboundedSender<Control>,
     /// Rebalances that took partitions away: records read before the last one are not handed on.
-    revocations: AtomicU64,
+    revocations: Arc<AtomicU64>,
+    /// What this consumer was assigned.
+    assigned: Mutex<Vec<i32>>,
+    /// Whether librdkafka says that the member has arrived in its group.
+    arrived: AtomicBool,
     closing: AtomicBool,
     reply_wait: Duration,
 }
 
 /// Subscribes and starts the thread. `handover_wait` bounds how long a rebalance waits for requests in flight.
-pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
+pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
+    let config = &shared.config;
     let (control_tx, control) = mpsc::unbounded_channel();
     let (records_tx, records) = mpsc::channel(CHANNEL_RECORDS);
     let (commands, commands_rx) = std_mpsc::channel();
-    let topic = config.topics.upserts.clone();
-    let mut client = kafka::client_config(config);
-    kafka::set_session_timeout(&mut client);
-    client
-        .set("group.id", group(config))
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("isolation.level", "read_committed")
-        .set("partition.assignment.strategy", "range")
-        .set("statistics.interval.ms", "250")
-        // librdkafka's default of a second stalls a consumer that has been paused.
-        .set("fetch.queue.backoff.ms", "10");
-    if let Some(instance) = &config.kafka.instance {
-        client.set("group.instance.id", format!("{}-sink-{instance}", config.application));
-    }
-    let context = Context {
-        topic: topic.clone(),
+    let instance = config.kafka.instance.clone().unwrap_or_else(random_name);
+    let joining = Joining {
+        config: Arc::clone(config),
         control: control_tx,
-        revocations: AtomicU64::new(0),
-        closing: AtomicBool::new(false),
+        revocations: Arc::default(),
         // The loop answers within its own bound; this one is for a loop that has ended.
         reply_wait: handover_wait + Duration::from_secs(5),
+        name: MemberName { instance, member: "sink".to_owned() },
     };
-    let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
-    consumer.subscribe(&[&topic])?;
     let reader = Reader {
-        consumer,
+        consumer: joining.join()?,
+        joining,
+        watch: Arc::clone(&shared.watch),
+        metrics: Arc::clone(&shared.metrics),
+        mending: Mending::new(kafka::session_timeout(config), Instant::now()),
         records: records_tx,
         commands: commands_rx,
-        topic: Arc::from(topic),
+        topic: Arc::from(config.topics.upserts.clone()),
         held: VecDeque::new(),
         held_at: 0,
         paused: false,
@@ -121,13 +122,60 @@ pub fn start(config: &Config, handover_wait: Duration) -> KafkaResult<Handle> {
     Ok(Handle { records, control, commands, thread })
 }
 
+/// How the thread joins its group, for the first time and again.
+struct Joining {
+    config: Arc<Config>,
+    control: mpsc::UnboundedSender<Control>,
+    revocations: Arc<AtomicU64>,
+    reply_wait: Duration,
+    name: MemberName,
+}
+
+impl Joining {
+    fn join(&self) -> KafkaResult<BaseConsumer<Context>> {
+        let config = &self.config;
+        let mut client = kafka::client_config(config);
+        kafka::set_session_timeout(&mut client);
+        client
+            .set("client.id", self.name.client_id(config))
+            .set("group.id", group(config))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "range")
+            .set("statistics.interval.ms", "250")
+            // librdkafka's default of a second stalls a consumer that has been paused.
+            .set("fetch.queue.backoff.ms", "10");
+        if let Some(instance) = &config.kafka.instance {
+            client.set("group.instance.id", format!("{}-sink-{instance}", config.application));
+        }
+        let context = Context {
+            topic: config.topics.upserts.clone(),
+            control: self.control.clone(),
+            revocations: Arc::clone(&self.revocations),
+            assigned: Mutex::default(),
+            arrived: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            reply_wait: self.reply_wait,
+        };
+        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
+        consumer.subscribe(&[&config.topics.upserts])?;
+        Ok(consumer)
+    }
+}
+
 /// The sink's group.
 pub fn group(config: &Config) -> String {
     format!("{}-sink", config.application)
 }
 
-struct Reader {
+pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
+    joining: Joining,
+    watch: Arc<Watch>,
+    metrics: Arc<Metrics>,
+    mending: Mending,
     records: mpsc::Sender<Source>,
     commands: std_mpsc::Receiver<Command>,
     topic: Arc<str>,
@@ -145,38 +193,108 @@ impl Reader {
                 Ok(Command::Commit(offsets)) => self.commit(&offsets, CommitMode::Async),
                 Ok(Command::Confirm) => {
                     let ours = self.confirm();
-                    let _loop_gone = self.consumer.context().control.send(Control::Confirmed(ours));
+                    let _loop_gone = self.joining.control.send(Control::Confirmed(ours));
                 }
                 Ok(Command::Stop(offsets)) => {
                     self.consumer.context().closing.store(true, Ordering::Release);
                     self.commit(&offsets, CommitMode::Sync);
-                    return;
+                    return let_go(self.consumer, LEAVES_WITHIN);
                 }
                 // The loop is gone without a word: leave the group, commit nothing.
                 Err(std_mpsc::TryRecvError::Disconnected) => {
                     self.consumer.context().closing.store(true, Ordering::Release);
-                    return;
+                    return let_go(self.consumer, LEAVES_WITHIN);
                 }
                 Err(std_mpsc::TryRecvError::Empty) => {}
             }
             self.hand_on();
-            let source = match self.consumer.poll(POLL_MAX) {
-                None => continue,
-                Some(Ok(message)) => source(&self.topic, &message),
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    let _loop_gone = self
-                        .consumer
-                        .context()
-                        .control
-                        .send(Control::Failed(KafkaError::MessageConsumptionFatal(code)));
-                    return;
-                }
+            let (source, over) = match self.consumer.poll(POLL_MAX) {
+                None => (None, None),
+                Some(Ok(message)) => (Some(source(&self.topic, &message)), None),
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => (None, Some(error)),
                 Some(Err(error)) => {
-                    warn!(%error, "reading upserts");
-                    continue;
+                    if let Some(times) = said::again(&format!("reading upserts: {error}")) {
+                        warn!(%error, times, "reading upserts");
+                    }
+                    (None, None)
                 }
             };
-            self.take(source);
+            if let Some(source) = source {
+                self.take(source);
+            }
+            if (over.is_some() || self.stands_outside()) && !self.join_again(over.as_ref()) {
+                return let_go(self.consumer, LEAVES_WITHIN);
+            }
+        }
+    }
+
+    /// Whether the group has forgotten the member, or the member the group.
+    fn stands_outside(&mut self) -> bool {
+        let context = self.consumer.context();
+        let arrived = context.arrived.load(Ordering::Acquire);
+        let owns = !lock(&context.assigned).is_empty();
+        let (now, answering) = (Instant::now(), self.watch.answering_since());
+        if self.mending.vigil.look(now, (arrived, owns), answering) == Verdict::Well {
+            if owns {
+                self.mending.well();
+            }
+            return false;
+        }
+        let listed = self.watch.listed(&group(&self.joining.config), &self.joining.name);
+        self.mending.vigil.answered(listed, arrived, Instant::now(), answering)
+    }
+
+    /// Goes on with another consumer; what this one had is given up as in a rebalance, without a commit. False where the
+    /// thread shall end.
+    fn join_again(&mut self, over: Option<&KafkaError>) -> bool {
+        let cause = over.map_or_else(|| "it stands outside of its group".to_owned(), ToString::to_string);
+        warn!(cause, "the sink's consumer is made anew; rows without an outcome are read again");
+        self.metrics.clients_rebuilt.inc();
+        let fenced = over.and_then(KafkaError::rdkafka_error_code) == Some(RDKafkaErrorCode::FencedInstanceId);
+        if fenced && self.mending.fences.fenced(Instant::now(), self.watch.undisturbed()) {
+            let other = self.watch.others(&group(&self.joining.config), &self.joining.name);
+            let twin = Twin { instance: self.joining.name.instance.clone(), other };
+            let _loop_gone = self.joining.control.send(Control::Twin(twin));
+        }
+        let context = Arc::clone(self.consumer.context());
+        context.closing.store(true, Ordering::Release);
+        self.joining.revocations.fetch_add(1, Ordering::AcqRel);
+        self.held.clear();
+        self.paused = false;
+        let partitions = std::mem::take(&mut *lock(&context.assigned));
+        let (reply, offsets) = std_mpsc::sync_channel(1);
+        if self.joining.control.send(Control::Revoked { partitions, reply }).is_ok() {
+            // What is in flight ends first; its offsets are nobody's to commit.
+            let _committed_by_nobody = offsets.recv_timeout(self.joining.reply_wait);
+        }
+        loop {
+            let pause = self.mending.next_pause(fenced);
+            if !self.pause(pause) {
+                return false;
+            }
+            match self.joining.join() {
+                Ok(consumer) => {
+                    let_go(std::mem::replace(&mut self.consumer, consumer), LEAVES_WITHIN);
+                    self.mending.vigil.heard(Instant::now());
+                    return true;
+                }
+                Err(error) => warn!(%error, "the sink's consumer cannot be made; trying again"),
+            }
+        }
+    }
+
+    /// Between two consumers nothing can be committed, and nothing is ours. False where the thread shall end.
+    fn pause(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        loop {
+            match self.commands.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Command::Commit(_)) => {}
+                Ok(Command::Confirm) => {
+                    let _loop_gone = self.joining.control.send(Control::Confirmed(false));
+                }
+                Err(std_mpsc::RecvTimeoutError::Timeout) => return true,
+                Ok(Command::Stop(_)) | Err(std_mpsc::RecvTimeoutError::Disconnected) => return false,
+            }
         }
     }
 
@@ -283,8 +401,17 @@ fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
     }
 }
 
+fn lock(assigned: &Mutex<Vec<i32>>) -> MutexGuard<'_, Vec<i32>> {
+    assigned.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        said::error(&error, reason);
+    }
+
     fn stats(&self, statistics: Statistics) {
+        self.arrived.store(membership::arrived(&statistics), Ordering::Release);
         let _loop_gone = self.control.send(Control::Lags(membership::lags(&statistics)));
     }
 }
@@ -292,18 +419,19 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
+            // Nobody listens to a consumer that is given up.
+            _ if self.closing.load(Ordering::Acquire) => {}
             Rebalance::Assign(assigned) => {
                 let partitions = partitions(assigned);
+                lock(&self.assigned).clone_from(&partitions);
                 info!(?partitions, "sink assigned");
                 let _loop_gone = self.control.send(Control::Assigned(partitions));
             }
             Rebalance::Revoke(revoked) => {
                 let partitions = partitions(revoked);
                 info!(?partitions, "sink revoked");
+                lock(&self.assigned).clear();
                 self.revocations.fetch_add(1, Ordering::AcqRel);
-                if self.closing.load(Ordering::Acquire) {
-                    return;
-                }
                 let (reply, offsets) = std_mpsc::sync_channel(1);
                 if self.control.send(Control::Revoked { partitions, reply }).is_ok()
                     && let Ok(offsets) = offsets.recv_timeout(self.reply_wait)

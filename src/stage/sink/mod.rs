@@ -33,7 +33,7 @@ use tracing::{info, warn};
 use self::access::{Access, Login, Shut};
 use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
-use self::recorder::{Recorded, Recorder};
+use self::recorder::{Recorded, Recorder, Report};
 use self::repeated::Repeated;
 use self::standstill::Standstill;
 use self::takeover::TakenOver;
@@ -43,6 +43,7 @@ use crate::event::Millis;
 use crate::http::Pulse;
 use crate::kafka::notes::NoteBook;
 use crate::kafka::topics::Topic;
+use crate::kafka::twins::Twin;
 use crate::metrics::Metrics;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
@@ -65,12 +66,8 @@ pub enum Error {
     Client(#[source] salesforce::Error),
     #[error("could not start the Kafka clients of the sink")]
     Kafka(#[source] KafkaError),
-    #[error("could not read `{topic}`")]
-    Read {
-        topic: String,
-        #[source]
-        source: KafkaError,
-    },
+    #[error("this instance is thrown out of the sink's consumer group again and again")]
+    Twin(#[source] Twin),
     #[error("could not write outcomes or dead letters")]
     Record(#[source] KafkaError),
     #[error("Salesforce takes no rows: `{code}`; hint: {hint}")]
@@ -83,7 +80,7 @@ pub enum Error {
 enum Input {
     Record(Box<outbox::Source>),
     Control(Control),
-    Recorded(Recorded),
+    Recorded(Report),
     TakenOver(TakenOver),
     Answered(Box<Answered>),
     LoggedIn(Login),
@@ -131,7 +128,7 @@ struct Sink<'a> {
     control: mpsc::UnboundedReceiver<Control>,
     commands: std_mpsc::Sender<Command>,
     recorder: Recorder,
-    recorded: mpsc::UnboundedReceiver<Recorded>,
+    recorded: mpsc::UnboundedReceiver<Report>,
     /// Outcomes that the producer has no room for yet.
     unsent: VecDeque<Box<Settled>>,
     shutdown: watch::Receiver<bool>,
@@ -156,8 +153,8 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let salesforce = config.require_salesforce()?;
     let client = Client::new(salesforce).map_err(Error::Client)?;
     let handover_wait = salesforce.request_timeout + RECORD_WAIT;
-    let (recorder, reports) = Recorder::new(config).map_err(Error::Kafka)?;
-    let handle = consumer::start(config, handover_wait).map_err(Error::Kafka)?;
+    let (recorder, reports) = Recorder::new(config, &shared.metrics, &shared.watch).map_err(Error::Kafka)?;
+    let handle = consumer::start(shared, handover_wait).map_err(Error::Kafka)?;
     let settling = client.clone();
     let mut sink = Sink {
         config,
@@ -265,9 +262,7 @@ impl Sink<'_> {
             Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),
             Input::Control(Control::Lags(lags)) => self.lags(&lags),
             Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
-            Input::Control(Control::Failed(source)) => {
-                return Err(Error::Read { topic: self.config.topics.upserts.clone(), source });
-            }
+            Input::Control(Control::Twin(twin)) => return Err(Error::Twin(twin)),
             Input::Recorded(recorded) => self.take_recorded(recorded)?,
             Input::Answered(answered) => self.answered(*answered),
             Input::LoggedIn(login) => self.access.take(login),
@@ -294,14 +289,15 @@ impl Sink<'_> {
         self.outbox.has_room(self.config.sink.rows_pending_max)
     }
 
-    fn take_recorded(&mut self, first: Recorded) -> Result<(), Error> {
+    fn take_recorded(&mut self, first: Report) -> Result<(), Error> {
         let mut next = Some(first);
         for _ in 0..=BURST {
-            match next {
+            let Some(report) = next else { return Ok(()) };
+            match self.recorder.reported(report) {
                 Some(Recorded::Safe(position)) => self.outbox.recorded(position),
                 Some(Recorded::Job(number)) => self.outbox.job_recorded(number),
                 Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
-                None => return Ok(()),
+                None => {}
             }
             next = self.recorded.try_recv().ok();
         }
@@ -360,7 +356,8 @@ impl Sink<'_> {
         {
             self.call(request);
         }
-        self.take_effects(now)?;
+        self.take_effects(now);
+        self.recorder.mend();
         if Instant::now() >= self.next_commit {
             self.next_commit = Instant::now() + COMMIT_INTERVAL;
             self.commit()?;
@@ -384,19 +381,15 @@ impl Sink<'_> {
         });
     }
 
-    fn take_effects(&mut self, now: Millis) -> Result<(), Error> {
+    fn take_effects(&mut self, now: Millis) {
         for effect in self.outbox.take_effects() {
             match effect {
                 Effect::Tombstone => self.metrics.tombstones.inc(),
                 Effect::Retried(retry) => self.metrics.retries.with_label_values(&[retry.name()]).inc(),
                 Effect::Held { code, hint, passes } => self.tell_held(&code, hint, passes),
                 // Crash here: the job stays empty, as its upload waits for the record.
-                Effect::RecordJob { number, records } => {
-                    self.recorder.record_job(number, &records).map_err(Error::Record)?;
-                }
-                Effect::ForgetJob { job, partitions } => {
-                    self.recorder.forget_job(job, &partitions).map_err(Error::Record)?;
-                }
+                Effect::RecordJob { number, records } => self.recorder.record_job(number, &records),
+                Effect::ForgetJob { job, partitions } => self.recorder.forget_job(job, &partitions),
                 Effect::JobEnded { fate, code } => self.tell_job(fate, &code),
                 Effect::Settled(settled) => {
                     self.count(&settled, now);
@@ -406,12 +399,11 @@ impl Sink<'_> {
         }
         while let Some(settled) = self.unsent.pop_front() {
             // Crash here: Salesforce has the row, nobody has its outcome; the row is sent again, which changes nothing.
-            if !self.recorder.record(&settled).map_err(Error::Record)? {
+            if !self.recorder.record(&settled) {
                 self.unsent.push_front(settled);
                 break;
             }
         }
-        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Error> {

@@ -1,20 +1,36 @@
 //! Writes outcomes, dead letters and records of jobs, and says when they are safe.
+//!
+//! What is not acknowledged yet is kept: a producer that librdkafka gives up, or that does not get on although Kafka
+//! answers, is replaced, and all of it is sent once more, in its order. An outcome may stand there twice then, which is
+//! allowed; a row without one would hold its partition for ever.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::outbox::{Position, Settled};
 use crate::bulk_job::BulkJob;
 use crate::config::{Config, Topics};
 use crate::dead_letter::DeadLetter;
 use crate::event::SalesforceId;
-use crate::kafka;
+use crate::kafka::stall::{STALLED_AFTER, Stall};
+use crate::kafka::watch::Watch;
+use crate::kafka::{self, let_go, said};
+use crate::metrics::Metrics;
+
+/// Half of librdkafka's default queue of 100,000 records.
+const QUEUE_RECORDS_MAX: usize = 50_000;
+/// Pause before another producer is made, and before what was refused is sent once more.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Who waits, for the watch.
+const WHO: &str = "sink-records";
 
 /// What became of the records of one upsert.
 #[derive(Debug)]
@@ -25,22 +41,53 @@ pub enum Recorded {
     Failed(KafkaError),
 }
 
+/// What a producer tells of a record.
+#[derive(Debug)]
+pub struct Report {
+    /// Which producer.
+    producer: u64,
+    ticket: usize,
+    result: Result<(), (KafkaError, String)>,
+}
+
 pub struct Recorder {
-    producer: ThreadedProducer<Context>,
-    outcomes: String,
-    dead_letters: String,
-    bulk_jobs: String,
+    config: Config,
+    metrics: Arc<Metrics>,
+    watch: Arc<Watch>,
+    /// None while another one is to be made.
+    producer: Option<ThreadedProducer<Context>>,
+    producers: u64,
+    /// When what failed is tried again.
+    again_at: Option<Instant>,
+    reports: mpsc::UnboundedSender<Report>,
+    /// What is not safe yet, in the order of sending.
+    tickets: BTreeMap<usize, Ticket>,
+    next_ticket: usize,
+    /// Records of all tickets.
+    records: usize,
+    stall: Stall,
 }
 
 struct Context {
-    reports: mpsc::UnboundedSender<Recorded>,
+    producer: u64,
+    reports: mpsc::UnboundedSender<Report>,
 }
 
-/// Shared by the records of one upsert or one job.
+/// The records of one upsert or one job.
 struct Ticket {
     /// None: nobody asks.
     told: Option<Told>,
-    records_left: AtomicUsize,
+    records: Vec<Record>,
+    left: usize,
+}
+
+struct Record {
+    topic: String,
+    /// None: by the key, as Java's default partitioner does.
+    partition: Option<i32>,
+    key: Vec<u8>,
+    /// None: a tombstone.
+    value: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy)]
@@ -50,9 +97,31 @@ enum Told {
 }
 
 impl Recorder {
-    pub fn new(config: &Config) -> KafkaResult<(Self, mpsc::UnboundedReceiver<Recorded>)> {
+    pub fn new(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        watch: &Arc<Watch>,
+    ) -> KafkaResult<(Self, mpsc::UnboundedReceiver<Report>)> {
         let (reports, receiver) = mpsc::unbounded_channel();
-        let mut client = kafka::client_config(config);
+        let mut recorder = Self {
+            config: config.clone(),
+            metrics: Arc::clone(metrics),
+            watch: Arc::clone(watch),
+            producer: None,
+            producers: 0,
+            again_at: None,
+            reports,
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            records: 0,
+            stall: Stall::new(Instant::now()),
+        };
+        recorder.producer = Some(recorder.make()?);
+        Ok((recorder, receiver))
+    }
+
+    fn make(&mut self) -> KafkaResult<ThreadedProducer<Context>> {
+        let mut client = kafka::client_config(&self.config);
         client
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -63,94 +132,186 @@ impl Recorder {
             // A broker that is away is waited for: nothing is committed meanwhile.
             .set("message.timeout.ms", "0")
             .set("linger.ms", "5");
-        let producer = ThreadedProducer::from_config_and_context(&client, Context { reports })?;
-        let Topics { outcomes, dead_letters, bulk_jobs, .. } = &config.topics;
-        let recorder = Self {
-            producer,
-            outcomes: outcomes.clone(),
-            dead_letters: dead_letters.clone(),
-            bulk_jobs: bulk_jobs.clone(),
-        };
-        Ok((recorder, receiver))
+        self.producers += 1;
+        let context = Context { producer: self.producers, reports: self.reports.clone() };
+        ThreadedProducer::from_config_and_context(&client, context)
     }
 
     /// Queues the records of an upsert. False where the queue has no room now.
-    pub fn record(&self, settled: &Settled) -> KafkaResult<bool> {
+    pub fn record(&mut self, settled: &Settled) -> bool {
         // Room for both or for none: half an upsert's records would be written again.
-        let queued = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
-        if queued >= QUEUE_RECORDS_MAX {
-            return Ok(false);
+        if self.records >= QUEUE_RECORDS_MAX {
+            return false;
         }
-        let count = usize::from(settled.outcome.is_some()) + usize::from(settled.dead_letter.is_some());
-        let ticket = Ticket::new(Some(Told::Row(settled.position)), count);
+        let Topics { outcomes, dead_letters, .. } = &self.config.topics;
+        let mut records = Vec::new();
         if let Some(dead_letter) = &settled.dead_letter {
             let key = dead_letter.key.clone().unwrap_or_default();
-            self.send(&self.dead_letters, &key, &DeadLetter::encode(dead_letter), &ticket)?;
+            records.push(Record::of(dead_letters, key, DeadLetter::encode(dead_letter)));
         }
         if let Some(outcome) = &settled.outcome {
-            self.send(&self.outcomes, outcome.key().as_bytes(), &outcome.encode(), &ticket)?;
+            records.push(Record::of(outcomes, outcome.key().into_bytes(), outcome.encode()));
         }
-        Ok(true)
+        self.send(Some(Told::Row(settled.position)), records);
+        true
     }
 
     /// Queues the records of a job, each for the partition whose rows it names.
-    pub fn record_job(&self, number: u64, records: &[(i32, BulkJob)]) -> KafkaResult<()> {
-        let ticket = Ticket::new(Some(Told::Job(number)), records.len());
-        for (partition, job) in records {
-            let (key, value) = (job.job.as_str(), job.encode());
-            let record = BaseRecord::with_opaque_to(&self.bulk_jobs, Arc::clone(&ticket)).partition(*partition);
-            self.producer.send(record.key(key).payload(&value)).map_err(|(error, _)| error)?;
-        }
-        Ok(())
+    pub fn record_job(&mut self, number: u64, records: &[(i32, BulkJob)]) {
+        let record = |(partition, job): &(i32, BulkJob)| Record {
+            partition: Some(*partition),
+            ..Record::of(&self.config.topics.bulk_jobs, job.job.as_str().into(), job.encode())
+        };
+        let records = records.iter().map(record).collect();
+        self.send(Some(Told::Job(number)), records);
     }
 
     /// Queues the tombstones of a job that is done with.
-    pub fn forget_job(&self, job: SalesforceId, partitions: &[i32]) -> KafkaResult<()> {
-        let ticket = Ticket::new(None, partitions.len());
-        for partition in partitions {
-            let record: BaseRecord<'_, str, [u8], Arc<Ticket>> =
-                BaseRecord::with_opaque_to(&self.bulk_jobs, Arc::clone(&ticket)).partition(*partition);
-            self.producer.send(record.key(job.as_str())).map_err(|(error, _)| error)?;
+    pub fn forget_job(&mut self, job: SalesforceId, partitions: &[i32]) {
+        let tombstone = |partition: &i32| Record {
+            topic: self.config.topics.bulk_jobs.clone(),
+            partition: Some(*partition),
+            key: job.as_str().into(),
+            value: None,
+        };
+        let records = partitions.iter().map(tombstone).collect();
+        self.send(None, records);
+    }
+
+    fn send(&mut self, told: Option<Told>, records: Vec<Record>) {
+        if self.tickets.is_empty() {
+            self.stall.moved(Instant::now());
         }
-        Ok(())
+        self.records += records.len();
+        let (number, left) = (self.next_ticket, records.len());
+        self.next_ticket += 1;
+        self.tickets.insert(number, Ticket { told, records, left });
+        self.queue(number);
     }
 
-    fn send(&self, topic: &str, key: &[u8], value: &[u8], ticket: &Arc<Ticket>) -> KafkaResult<()> {
-        let record = BaseRecord::with_opaque_to(topic, Arc::clone(ticket)).key(key).payload(value);
-        self.producer.send(record).map_err(|(error, _)| error)
+    /// Hands a ticket's records to the producer. What it does not take goes with the next one.
+    fn queue(&mut self, number: usize) {
+        let (Some(producer), Some(ticket)) = (&self.producer, self.tickets.get(&number)) else { return };
+        let sent = ticket.records.iter().try_for_each(|record| {
+            let mut sent = BaseRecord::with_opaque_to(&record.topic, number).key(&record.key);
+            sent.partition = record.partition;
+            sent.payload = record.value.as_ref();
+            producer.send(sent).map_err(|(error, _)| error)
+        });
+        if let Err(error) = sent {
+            self.fail(&error);
+        }
+    }
+
+    /// What follows from a report for whoever waits.
+    pub fn reported(&mut self, report: Report) -> Option<Recorded> {
+        if report.producer != self.producers {
+            // What an earlier one comes to, the present one was given again.
+            return None;
+        }
+        match report.result {
+            Ok(()) => self.safe(report.ticket),
+            // The end of a producer throws away what it could not write.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) => {
+                None
+            }
+            // No producer could write it.
+            Err((error @ KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
+                Some(Recorded::Failed(error))
+            }
+            Err((error, topic)) => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+                    self.watch.waits(WHO, Some(format!("Kafka denies WRITE on topic `{topic}`")));
+                }
+                self.fail(&error);
+                None
+            }
+        }
+    }
+
+    fn safe(&mut self, number: usize) -> Option<Recorded> {
+        self.stall.moved(Instant::now());
+        let ticket = self.tickets.get_mut(&number)?;
+        ticket.left -= 1;
+        // Another record of the same is still on its way.
+        if ticket.left > 0 {
+            return None;
+        }
+        let ticket = self.tickets.remove(&number)?;
+        self.records -= ticket.records.len();
+        if self.again_at.is_none() {
+            self.watch.waits(WHO, None);
+        }
+        match ticket.told? {
+            Told::Row(position) => Some(Recorded::Safe(position)),
+            Told::Job(number) => Some(Recorded::Job(number)),
+        }
+    }
+
+    fn fail(&mut self, error: &KafkaError) {
+        if let Some(times) = said::again("outcomes and dead letters cannot be written now") {
+            warn!(%error, times, "outcomes and dead letters cannot be written now; they are sent once more");
+        }
+        self.again_at.get_or_insert(Instant::now() + PAUSE);
+    }
+
+    /// Goes on with another producer where this one does not get on. To be called now and then.
+    pub fn mend(&mut self) {
+        let now = Instant::now();
+        if self.tickets.is_empty() {
+            self.stall.moved(now);
+        }
+        let stalled = self.stall.stalled(now, self.watch.answering_since(), STALLED_AFTER);
+        if !stalled && self.again_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if let Some(given_up) = self.producer.take() {
+            let_go(given_up, Duration::ZERO);
+        }
+        self.metrics.clients_rebuilt.inc();
+        self.stall.moved(now);
+        match self.make() {
+            Ok(producer) => {
+                self.producer = Some(producer);
+                self.again_at = None;
+            }
+            Err(error) => {
+                self.again_at = None;
+                return self.fail(&error);
+            }
+        }
+        let tickets: Vec<usize> = self.tickets.keys().copied().collect();
+        warn!(records = self.records, stalled, "outcomes and dead letters are sent once more, by another producer");
+        for number in tickets {
+            if let Some(ticket) = self.tickets.get_mut(&number) {
+                ticket.left = ticket.records.len();
+            }
+            self.queue(number);
+        }
     }
 }
 
-/// Half of librdkafka's default queue of 100,000 records.
-const QUEUE_RECORDS_MAX: usize = 50_000;
-
-impl Ticket {
-    fn new(told: Option<Told>, records: usize) -> Arc<Self> {
-        Arc::new(Self { told, records_left: AtomicUsize::new(records) })
+impl Record {
+    fn of(topic: &str, key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { topic: topic.to_owned(), partition: None, key, value: Some(value) }
     }
 }
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        said::error(&error, reason);
+    }
+}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Arc<Ticket>;
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
-        let recorded = match result {
-            // Another record of the same is still on its way.
-            Ok(_) if ticket.records_left.fetch_sub(1, Ordering::AcqRel) > 1 => return,
-            Ok(_) => match ticket.told {
-                Some(Told::Row(position)) => Recorded::Safe(position),
-                Some(Told::Job(number)) => Recorded::Job(number),
-                None => return,
-            },
-            // The end of the process throws away what it could not write; nothing of it was committed.
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) => {
-                return;
-            }
-            Err((error, _)) => Recorded::Failed(error.clone()),
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((error, record)) => Err((error.clone(), record.topic().to_owned())),
         };
         // No receiver: the loop has ended.
-        let _loop_gone = self.reports.send(recorded);
+        let _loop_gone = self.reports.send(Report { producer: self.producer, ticket, result });
     }
 }

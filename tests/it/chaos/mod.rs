@@ -15,6 +15,7 @@
 
 mod feeder;
 mod org;
+mod outages;
 mod plan;
 mod site;
 mod storm;
@@ -24,7 +25,7 @@ use std::thread;
 use std::time::Instant;
 
 use self::feeder::Feeder;
-use self::plan::{Outage, Step, Victim};
+use self::plan::{Outage, Step};
 use self::site::Site;
 use self::storm::Storm;
 use self::verdict::Verdict;
@@ -102,14 +103,8 @@ fn survive(seed: u64, kills: usize, protocol: String) {
     verdict.no_job_is_left();
     let conserved = verdict.everything_is_conserved();
     assert!(conserved.jobs > 0, "seed {seed}: some backlogs went as jobs");
-    assert!(
-        site.fenced <= site.kills.get(&Victim::Broker).copied().unwrap_or(0),
-        "only a broker that dies is a reason"
-    );
-    let (kills, fenced, took) = (site.kills, site.fenced, started.elapsed());
-    println!(
-        "seed {seed}: {kills:?}, fenced by mistake {fenced}, {conserved:?}; fed and killed in {fed:.1?}, {took:.1?} in all"
-    );
+    let (kills, took) = (site.kills, started.elapsed());
+    println!("seed {seed}: {kills:?}, {conserved:?}; fed and killed in {fed:.1?}, {took:.1?} in all");
 }
 
 /// Lets trouble come, waits for the moment, kills, and starts again.

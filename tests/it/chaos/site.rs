@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
@@ -9,7 +10,7 @@ use rollbook::demo::conference::People;
 
 use super::org::{ChaosOrg, Trouble};
 use super::plan::Victim;
-use crate::harness::{self, Names, Node, Rollbook, Settings};
+use crate::harness::{self, Gate, Names, Node, Rollbook, Settings};
 
 /// The log is compacted within the run, so that a restore meets what compaction leaves; and a broker that was killed
 /// need not wait long until it is taken for dead, before which it may not come back.
@@ -26,12 +27,14 @@ pub struct Site {
     pub org: ChaosOrg,
     /// How often each was killed.
     pub kills: BTreeMap<Victim, usize>,
-    /// How often a stage ended by itself, as it should, because the group took it for another, and was started again.
-    pub fenced: usize,
     /// None: somebody else's.
     broker: Option<Node>,
     bootstrap: String,
     group_protocol: String,
+    /// Whether instances have names.
+    named: bool,
+    /// Before the broker, where it has one.
+    pub gate: Option<Gate>,
     folder: PathBuf,
     stages: BTreeMap<Victim, Rollbook>,
 }
@@ -46,9 +49,31 @@ impl Site {
             node
         });
         let bootstrap = broker.as_ref().map_or_else(|| harness::kafka().bootstrap().to_owned(), Node::bootstrap);
+        Self::of(names, folder, bootstrap, broker, (group_protocol, true))
+    }
+
+    /// With a broker of its own that is reached by a gate, whatever the environment says.
+    pub fn open_behind_a_gate((group_protocol, named): (String, bool)) -> Self {
+        let names = harness::names("outages");
+        let folder = harness::folder().join(&names.prefix);
+        let gate = Gate::open_to(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let node = Node::format_behind(&gate, &folder.join("kafka"), SETTINGS);
+        let mut node = node.unwrap_or_else(|why| panic!("{why}"));
+        node.start().and_then(|()| node.await_answer()).unwrap_or_else(|why| panic!("{why}"));
+        let site = Self::of(names, folder, node.bootstrap(), Some(node), (group_protocol, named));
+        Self { gate: Some(gate), ..site }
+    }
+
+    fn of(
+        names: Names,
+        folder: PathBuf,
+        bootstrap: String,
+        broker: Option<Node>,
+        (group_protocol, named): (String, bool),
+    ) -> Self {
         let org = ChaosOrg::new(&folder);
-        let (kills, stages) = (BTreeMap::new(), BTreeMap::new());
-        let site = Self { names, org, kills, fenced: 0, broker, bootstrap, group_protocol, folder, stages };
+        let (kills, stages, gate) = (BTreeMap::new(), BTreeMap::new(), None);
+        let site = Self { names, org, kills, broker, bootstrap, group_protocol, named, gate, folder, stages };
         site.names.create_inputs(&site.client());
         site
     }
@@ -100,7 +125,7 @@ impl Site {
         self.second_fold(false);
         self.end(Victim::Fold);
         self.end(Victim::Sink);
-        let states = harness::folder().join("rollbook").join(&self.names.prefix);
+        let states = harness::folder().join("states/rollbook").join(&self.names.prefix);
         fs::remove_dir_all(&states).expect("the folds had states there");
         self.start_stage(Victim::Fold);
         self.start_stage(Victim::Sink);
@@ -127,28 +152,27 @@ impl Site {
         self.await_ready(&[Victim::Org]);
     }
 
-    /// Whatever keeps processes running starts one again that was fenced by mistake.
     #[track_caller]
     fn await_stage(&mut self, victim: Victim) {
-        loop {
-            let stage = self.stages.get_mut(&victim).expect("it was started");
-            match stage.ready_or_why_not() {
-                Ok(()) => return,
-                Err(_)
-                    if self.owns_the_broker()
-                        && self.stages.get_mut(&victim).is_some_and(Rollbook::ended_as_fenced) =>
-                {
-                    self.fenced += 1;
-                    self.start_stage(victim);
-                }
-                Err(why) => {
-                    panic!(
-                        "{victim:?} is not ready: {why}\n{}",
-                        self.stages.get(&victim).map_or_else(String::new, |it| it.process.log_tail())
-                    );
-                }
+        let stage = self.stages.get_mut(&victim).expect("it was started");
+        if let Err(why) = stage.ready_or_why_not() {
+            panic!("{victim:?} is not ready: {why}\n{}", stage.process.log_tail());
+        }
+    }
+
+    /// No outage is a reason for a process to end.
+    #[track_caller]
+    pub fn all_alive(&mut self) {
+        for (victim, stage) in &mut self.stages {
+            if let Some(status) = stage.process.exited() {
+                panic!("{victim:?} ended by itself: {status}\n{}", stage.process.log_tail());
             }
         }
+    }
+
+    /// What a stage exports.
+    pub fn metrics(&self, stage: Victim) -> Result<String, String> {
+        Ok(self.stages.get(&stage).ok_or("it was not started")?.get("/metrics")?.body)
     }
 
     pub fn trouble(&self, trouble: &[Trouble]) {
@@ -162,9 +186,7 @@ impl Site {
         match victim {
             Victim::Fold | Victim::SecondFold | Victim::Sink => {
                 let mut stage = self.stages.remove(&victim).expect("it was started");
-                if self.broker.is_some() && stage.ended_as_fenced() {
-                    self.fenced += 1;
-                } else if let Some(status) = stage.process.exited() {
+                if let Some(status) = stage.process.exited() {
                     panic!("{victim:?} ended by itself: {status}\n{}", stage.process.log_tail());
                 }
                 stage.process.kill();
@@ -174,7 +196,7 @@ impl Site {
         }
     }
 
-    fn broker_mut(&mut self) -> &mut Node {
+    pub fn broker_mut(&mut self) -> &mut Node {
         self.broker.as_mut().expect("a broker of somebody else's is left alone")
     }
 
@@ -196,7 +218,7 @@ impl Site {
         let settings = Settings {
             names: &self.names,
             bootstrap: &self.bootstrap,
-            instance,
+            instance: if self.named { instance } else { "" },
             group_protocol: &self.group_protocol,
             // A broker that is back is noticed soon.
             properties: "\"reconnect.backoff.max.ms\" = \"500\"\n",

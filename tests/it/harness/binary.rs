@@ -71,13 +71,6 @@ impl Rollbook {
         ready.flatten()
     }
 
-    /// Whether it has ended because the group takes another member for the one of its name. A broker that dies between
-    /// the answers to a member's two requests to join may say so to the only one there is.
-    pub fn ended_as_fenced(&mut self) -> bool {
-        self.process.exited().is_some()
-            && self.process.log().contains("(Fatal) Message consumption error: FencedInstanceId")
-    }
-
     /// Of the metrics and health port.
     pub fn url(&self) -> &str {
         &self.base

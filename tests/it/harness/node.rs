@@ -1,7 +1,7 @@
 //! One KRaft node of Apache Kafka on this machine. It can be killed, and comes back on the same ports with its data.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::gate::Gate;
 use super::kafka::{PLAIN, SCRAM, SaslSsl, plain_client};
 use super::process::{self, Process};
 use super::tls::{self, Certificates};
@@ -32,6 +33,8 @@ pub struct Node {
     data: PathBuf,
     ports: Ports,
     certificates: Certificates,
+    /// Where it is reached, if not straight.
+    gate: Option<SocketAddr>,
     process: Option<Process>,
 }
 
@@ -46,8 +49,24 @@ impl Node {
     pub fn format(folder: &Path, more: &str) -> Result<Self, String> {
         process::tool("java")?;
         let libs = place::once("kafka", POM, fetch)?;
-        let certificates = tls::certificates(&folder.join("tls"));
         let ports = Ports { plain: kept_port(), secure: kept_port(), controller: kept_port() };
+        Self::format_on(folder, ports, libs, more)
+    }
+
+    /// The same, reached by the gate alone, which is opened to it.
+    pub fn format_behind(gate: &Gate, folder: &Path, more: &str) -> Result<Self, String> {
+        process::tool("java")?;
+        let libs = place::once("kafka", POM, fetch)?;
+        let ports = Ports { plain: kept_port(), secure: kept_port(), controller: kept_port() };
+        gate.lead_to(SocketAddr::from(([127, 0, 0, 1], ports.plain)));
+        let advertised = format!("advertised.listeners=PLAINTEXT://{}\n", gate.address());
+        let mut node = Self::format_on(folder, ports, libs, &(advertised + more))?;
+        node.gate = Some(gate.address());
+        Ok(node)
+    }
+
+    fn format_on(folder: &Path, ports: Ports, libs: PathBuf, more: &str) -> Result<Self, String> {
+        let certificates = tls::certificates(&folder.join("tls"));
         let (data, settings) = (folder.join("data"), folder.join("server.properties"));
         let properties = properties(&ports, &certificates, &data) + more;
         fs::write(&settings, properties).map_err(|error| format!("{}: {error}", settings.display()))?;
@@ -55,7 +74,7 @@ impl Node {
         format.args(["format", "--standalone", "--cluster-id", "cm9sbGJvb2stdGVzdHMtMQ", "--config"]).arg(&settings);
         format.args(["--add-scram", &format!("SCRAM-SHA-256=[name={},password={}]", SCRAM.name, SCRAM.password)]);
         process::run("kafka-format", &mut format, FORMAT_WITHIN)?;
-        Ok(Self { libs, settings, data, ports, certificates, process: None })
+        Ok(Self { libs, settings, data, ports, certificates, gate: None, process: None })
     }
 
     /// Starts it, or starts it again; does not wait.
@@ -76,6 +95,19 @@ impl Node {
         self.process = None;
     }
 
+    /// Keeps it from answering anybody, its connections open; `thaw` ends it.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it was started").signal(signal);
+    }
+
     /// None: it was not started.
     #[allow(dead_code, reason = "the benchmark against peers keeps its CPU time apart; the tests do not ask")]
     pub fn process_id(&self) -> Option<u32> {
@@ -83,7 +115,7 @@ impl Node {
     }
 
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.plain)
+        self.gate.map_or_else(|| format!("127.0.0.1:{}", self.ports.plain), |gate| gate.to_string())
     }
 
     pub fn secure(&self) -> SaslSsl {

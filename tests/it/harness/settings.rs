@@ -8,7 +8,7 @@ use super::topics::Names;
 pub struct Settings<'a> {
     pub names: &'a Names,
     pub bootstrap: &'a str,
-    /// Its name, for as long as the installation lives.
+    /// Its name, for as long as the installation lives; empty: none.
     pub instance: &'a str,
     pub group_protocol: &'a str,
     /// More lines of `[kafka.properties]`.
@@ -21,12 +21,12 @@ impl Settings<'_> {
     /// Ends within `[sink]`, so that lines of this section may follow.
     pub fn text(&self) -> String {
         let Self { names, bootstrap, instance, group_protocol, properties, port } = self;
+        let instance = if instance.is_empty() { String::new() } else { format!("instance = \"{instance}\"\n") };
         format!(
             "application = \"{prefix}\"
 [kafka]
 bootstrap = \"{bootstrap}\"
-instance = \"{instance}\"
-[kafka.properties]
+{instance}[kafka.properties]
 # an instance that is gone for good is missed soon
 \"session.timeout.ms\" = \"6000\"
 \"heartbeat.interval.ms\" = \"500\"

@@ -51,19 +51,26 @@ fn a_frozen_instance_that_wakes_up_sends_none_of_its_old_rows() {
 }
 
 #[test]
-fn the_second_instance_of_a_name_takes_the_place_of_the_first() {
+fn of_two_instances_of_one_name_one_ends_and_says_where_the_other_is() {
     let world = World::new("name");
     let conference = world.conference(12, 40);
     let half = conference.records.len() / 2;
     world.send(&conference.records[..half]);
-    let mut first = world.start("one").ready();
-    let _second = world.start("one").ready();
+    let mut twins = [world.start("one").ready(), world.start("one")];
     world.send(&conference.records[half..]);
-    let status = first.process.wait(WITHIN).unwrap_or_else(|why| panic!("the first one goes on: {why}"));
-    assert!(!status.success(), "{}", first.process.log_tail());
-    // Whichever of its two memberships is fenced first: the transaction's or the group's.
-    let said = ["kafka.instance", "group.instance.id"].iter().any(|reason| first.process.log().contains(reason));
-    assert!(said, "it says why: {}", first.process.log_tail());
+    // Each is thrown out and joins again, as after an outage, until one has been thrown out too often.
+    let ended = harness::until("one of them to end", WITHIN, || {
+        let ended = twins.iter_mut().position(|twin| twin.process.exited().is_some());
+        ended.ok_or_else(|| "both go on".to_owned())
+    });
+    let code = twins[ended].process.exited().and_then(|status| status.code());
+    let log = twins[ended].process.log();
+    assert_eq!(code, Some(78), "{log}");
+    let client_id = format!("`{}-one-", world.names.prefix);
+    for needed in ["`one` is the name of another process, too", client_id.as_str(), "hint: give each"] {
+        assert!(log.contains(needed), "no word of {needed}: {}", twins[ended].process.log_tail());
+    }
+    twins[1 - ended].await_ready();
     world.settle();
     world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
 }

@@ -1,9 +1,11 @@
 //! The notes as stages and tools see them, on a real broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollbook::kafka::notes::{self, Notes};
 use rollbook::kafka::topics::{Survey, Topic, absent};
+use rollbook::kafka::watch::Watch;
 use rollbook::note::Note;
 use tokio::sync::watch;
 
@@ -25,7 +27,9 @@ fn what_a_stage_and_a_tool_note_is_known_to_all_and_after_a_restart() {
 
     let follow = || {
         let (stop, stopped) = watch::channel(false);
-        let (notes, follower) = Notes::open(&config).unwrap();
+        let (ends, config) = (stopped.clone(), Arc::new(config.clone()));
+        let kafka = Watch::start(&config, (Arc::default(), Arc::default()), move || *ends.borrow()).unwrap();
+        let (notes, follower) = Notes::open(&config, &kafka).unwrap();
         (notes, stop, std::thread::spawn(move || follower.run(&stopped)))
     };
     let (stage, stop, thread) = follow();

@@ -17,7 +17,6 @@ use rollbook::dead_letter::DeadLetter;
 use rollbook::emulator::{Emulator, Fault, FaultAction};
 use rollbook::event::MemberKey;
 use rollbook::http::Health;
-use rollbook::kafka::notes::Notes;
 use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::stage::sink_metrics::SinkMetrics;
@@ -115,17 +114,10 @@ impl Stream {
     }
 
     pub(super) fn run_with(&self, config: Config) -> Running {
-        let shutdown = Shutdown::default();
-        let (notes, follower) = Notes::open(&config).expect("a client");
-        let stop = shutdown.watch();
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
+        let (shared, follower) = Shared::start(config, metrics, health).expect("clients can be made");
+        let stop = shared.shutdown.watch();
         std::thread::spawn(move || follower.run(&stop));
-        let shared = Shared {
-            config: Arc::new(config),
-            metrics: Arc::new(Metrics::new()),
-            health: Arc::new(Health::default()),
-            shutdown,
-            notes,
-        };
         let (stop, metrics) = (shared.shutdown.clone(), self.metrics.clone());
         let (health, process) = (Arc::clone(&shared.health), Arc::clone(&shared.metrics));
         let task = tokio::spawn(async move { sink::run(&shared, &metrics).await });

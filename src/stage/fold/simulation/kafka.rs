@@ -29,7 +29,7 @@ pub struct Broker {
     pub group: Group,
     /// The same by the consumer protocol; one of both is used.
     pub consumers: ConsumerGroup,
-    /// Nobody gets an answer until then.
+    /// Nobody gets an answer until then, from when it was away last on.
     pub away_until: Duration,
     /// Nothing goes wrong any more.
     pub calm: bool,
@@ -98,6 +98,11 @@ impl Kafka {
 
     pub fn away(&self) -> bool {
         self.turns.now() < self.broker().away_until
+    }
+
+    /// Since when brokers have answered without a break.
+    pub fn answering_since(&self) -> Option<Instant> {
+        (!self.away()).then(|| self.turns.instant_at(self.broker().away_until))
     }
 
     pub fn mishap(&self, percent: u8) -> bool {
@@ -190,6 +195,10 @@ impl Log for SimulatedLog {
             reading.positions.insert(element.partition(), (offset, false));
         }
         Ok(())
+    }
+
+    fn answering_since(&self) -> Option<Instant> {
+        self.kafka.answering_since()
     }
 
     fn poll(&self, wait: Duration) -> Option<KafkaResult<OwnedMessage>> {

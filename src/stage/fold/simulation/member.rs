@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
@@ -17,6 +17,7 @@ use crate::kafka::membership::{Lag, Rebalance, TopicPartition, listed};
 use crate::kafka::positions::Ends;
 use crate::kafka::topic_ids::Described;
 use crate::kafka::transaction::Epoch;
+use crate::kafka::vigil::Listed;
 
 use super::consumer_group::Told;
 use super::group::Standing;
@@ -48,6 +49,8 @@ struct Client {
     lost: bool,
     /// Nothing comes any more.
     fatal: bool,
+    /// The group is heard no more.
+    deaf: bool,
 }
 
 pub struct SimulatedMember {
@@ -99,6 +102,9 @@ impl SimulatedMember {
     fn hear(&self) {
         // The group has been told by now whether it was silent for too long.
         self.kafka.turns.change_process(self.process, |process| process.silent_since = None);
+        if self.client().deaf {
+            return;
+        }
         if self.protocol == GroupProtocol::Consumer {
             return self.hear_as_consumer();
         }
@@ -168,6 +174,23 @@ impl SimulatedMember {
         if client.member.is_some_and(gone) && self.kafka.turns.chance(50) {
             client.lose();
         }
+    }
+
+    /// As a member that lost its session and never joins again, without an error.
+    fn go_deaf(&self) {
+        let client = &mut *self.client();
+        if client.deaf {
+            return;
+        }
+        client.deaf = true;
+        if let Some(member) = client.member {
+            let now = self.kafka.turns.now();
+            let mut broker = self.kafka.broker();
+            broker.group.leave(member, now);
+            broker.consumers.leave(member);
+        }
+        client.lose();
+        client.revoke();
     }
 
     fn next(&self) -> Option<OwnedMessage> {
@@ -253,7 +276,13 @@ impl Member for SimulatedMember {
             // Said once; whoever does not listen waits for ever.
             seen(Seen::FatalError);
             self.client().fatal = true;
-            return Some(Err(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId)));
+            let code = [RDKafkaErrorCode::FencedInstanceId, RDKafkaErrorCode::Fatal];
+            let code = code[self.kafka.turns.random(|rng| rng.usize(..code.len()))];
+            return Some(Err(KafkaError::MessageConsumptionFatal(code)));
+        }
+        if !self.kafka.broker().calm && self.kafka.turns.random(|rng| rng.u16(..2_000)) == 0 {
+            seen(Seen::DeafMember);
+            self.go_deaf();
         }
         self.hear();
         if let Some(message) = self.next() {
@@ -424,5 +453,35 @@ impl Member for SimulatedMember {
             broker.group.leave(member, now);
             broker.consumers.leave(member);
         }
+    }
+
+    fn arrived(&self) -> bool {
+        let client = self.client();
+        client.phase == Phase::Settled && !client.deaf
+    }
+
+    fn listed(&self) -> Listed {
+        if self.kafka.question().is_err() {
+            return Listed::Unknown;
+        }
+        match (self.protocol, self.client().member.map(|member| self.kafka.broker().group.standing(member))) {
+            (GroupProtocol::Consumer, _) => Listed::Unknown,
+            (GroupProtocol::Classic, None | Some(Standing::Gone)) => Listed::Stranger,
+            (GroupProtocol::Classic, Some(Standing::JoinAgain)) => Listed::Joining,
+            (GroupProtocol::Classic, Some(Standing::Member { .. })) => Listed::Member,
+        }
+    }
+
+    fn others(&self) -> String {
+        "nobody".to_owned()
+    }
+
+    fn answering_since(&self) -> Option<Instant> {
+        self.kafka.answering_since()
+    }
+
+    /// Whoever is thrown out here has no twin.
+    fn undisturbed(&self) -> bool {
+        false
     }
 }

@@ -23,8 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
-
 use crate::config::{Config, GroupProtocol};
 use crate::http::Health;
 use crate::kafka::positions::Cause;
@@ -34,7 +32,7 @@ use crate::stage::Shutdown;
 use crate::stage::catalogue::CatalogueReader;
 use crate::store::{BIRTH_KEY, Disk};
 
-use super::Error;
+use super::rebuild::Join;
 use super::worker::{Worker, WorkerParts};
 use feed::{PARTITIONS, Sent};
 use kafka::{Kafka, SimulatedLog};
@@ -308,7 +306,8 @@ struct Process {
 
 impl Process {
     fn run(self) {
-        let log = || Ok(SimulatedLog::new(&self.kafka));
+        let kafka = self.kafka.clone();
+        let log = move || Ok(SimulatedLog::new(&kafka));
         let read = CatalogueReader::load(log, &self.config.topics, &self.shutdown).expect("it never fails for good");
         let Some(mut reader) = read else { return };
         let (catalogue, catalogue_follower) = reader.follow();
@@ -319,14 +318,16 @@ impl Process {
             .folder
             .as_deref()
             .map(|folder| Disk::open(folder, "fold", PARTITIONS).expect("nobody else has the disk"));
-        let member =
-            SimulatedMember::new(&self.kafka, self.number, self.config.fold.group_protocol, self.folder.clone());
+        let join = self.join();
+        let (member, committer) = join().expect("it joins");
         let metrics = Arc::new(Metrics::new());
         let worker = Worker::new(WorkerParts {
             name: self.id.clone(),
             partitions: PARTITIONS,
+            instance: self.id.clone(),
+            join,
             member: Arc::new(member),
-            committer: SimulatedCommitter::start(&self.kafka, self.number, &self.id, &self.config.topics),
+            committer,
             registry: None,
             disk,
             catalogue,
@@ -344,13 +345,20 @@ impl Process {
         seen_often(Seen::Evicted, metrics.state_evicted.get());
         seen_often(Seen::Held, metrics.fold_holds.get());
         seen_often(Seen::WarmDisk, metrics.state_loaded.get());
-        // An exit that says why; the place is started again.
-        let said_why = |error: &Error| {
-            matches!(error, Error::Transaction(_) | Error::Kafka { source: KafkaError::MessageConsumptionFatal(_), .. })
-        };
-        if let Err(error) = ended.or_else(|error| if said_why(&error) { Ok(()) } else { Err(error) }) {
+        seen_often(Seen::Rebuilt, metrics.clients_rebuilt.get());
+        // Whatever happens to its clients, a process does not end by itself.
+        if let Err(error) = ended {
             panic!("{error:?}");
         }
+    }
+
+    fn join(&self) -> Join<SimulatedMember> {
+        let (kafka, config, process) = (self.kafka.clone(), Arc::clone(&self.config), self.number);
+        let (id, folder) = (self.id.clone(), self.folder.clone());
+        Box::new(move || {
+            let committer = SimulatedCommitter::start(&kafka, process, &id, &config.topics);
+            Ok((SimulatedMember::new(&kafka, process, config.fold.group_protocol, folder.clone()), committer))
+        })
     }
 }
 

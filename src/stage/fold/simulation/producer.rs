@@ -8,9 +8,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Topics;
+use crate::kafka::commit::commit;
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::producer::{Failure, Refused, TransactionalProducer};
-use crate::kafka::transaction::{Commits, Committed, Outgoing, Records, Transaction, commit};
+use crate::kafka::stall::Course;
+use crate::kafka::transaction::{Commits, Committed, Outgoing, Over, Records, Transaction};
 
 use super::kafka::{Broker, Kafka, Simulated};
 use super::log::{Entry, ProducerError};
@@ -72,6 +74,15 @@ impl SimulatedProducer {
         Ok(())
     }
 
+    /// As a call of librdkafka that comes to no end, though brokers answer everybody else. When it does after all, nobody
+    /// waits for it any more, and another producer may be at work.
+    fn get_stuck(&self, course: &Course) {
+        while !course.given_up() {
+            self.kafka.call();
+            self.kafka.turns.sleep(Duration::from_millis(50));
+        }
+    }
+
     fn key(&self) -> (&str, u32) {
         (&self.id, self.epoch)
     }
@@ -104,7 +115,7 @@ impl From<RDKafkaErrorCode> for Answer {
 }
 
 fn refused(failure: Failure, code: RDKafkaErrorCode) -> Refused {
-    Refused { failure, error: KafkaError::MessageProduction(code) }
+    Refused { failure, error: KafkaError::MessageProduction(code), worn: false, about: None }
 }
 
 impl Simulated for SimulatedProducer {
@@ -134,7 +145,7 @@ impl TransactionalProducer for SimulatedProducer {
         Ok(())
     }
 
-    fn deliver(&self) -> Result<(), Refused> {
+    fn deliver(&self, _: &Course) -> Result<(), Refused> {
         let queue = std::mem::take(&mut *self.queue.borrow_mut());
         for batch in queue.chunks(4) {
             if self.kafka.mishap(2) {
@@ -197,13 +208,38 @@ pub struct SimulatedCommitter {
     /// None while it commits.
     producer: Option<SimulatedProducer>,
     ended: Ended,
+    course: Arc<Course>,
+    /// The transaction in flight was given up.
+    over: bool,
 }
 
 impl SimulatedCommitter {
     pub fn start(kafka: &Kafka, process: usize, id: &str, topics: &Topics) -> Self {
         let producer = Some(SimulatedProducer::start(kafka, id));
-        let (id, topics) = (id.to_owned(), topics.clone());
-        Self { kafka: kafka.clone(), process, id, topics, producer, ended: Ended::default() }
+        let (id, topics, kafka) = (id.to_owned(), topics.clone(), kafka.clone());
+        let course = Arc::new(Course::new(kafka.turns.instant()));
+        Self { kafka, process, id, topics, producer, ended: Ended::default(), course, over: false }
+    }
+
+    fn give_up(&mut self, why: Over) -> Committed {
+        self.over = true;
+        self.course.give_up();
+        Committed::Over(why)
+    }
+
+    fn overdue(&mut self) -> Option<Committed> {
+        let now = self.kafka.turns.instant();
+        if self.in_flight() && self.course.stalled(now, self.kafka.answering_since()) {
+            seen(Seen::Stalled);
+            return Some(self.give_up(Over::Stalled));
+        }
+        None
+    }
+}
+
+impl Drop for SimulatedCommitter {
+    fn drop(&mut self) {
+        self.course.give_up();
     }
 }
 
@@ -211,29 +247,42 @@ impl Commits for SimulatedCommitter {
     type Epoch = SimulatedEpoch;
 
     fn in_flight(&self) -> bool {
-        self.producer.is_none()
+        self.producer.is_none() && !self.over
     }
 
     fn send(&mut self, mut transaction: Transaction<SimulatedEpoch>) {
         let mut producer = self.producer.take().expect("one transaction at a time");
         let (kafka, id, topics, ended) =
             (self.kafka.clone(), self.id.clone(), self.topics.clone(), Arc::clone(&self.ended));
+        let course = Arc::clone(&self.course);
+        course.moved(kafka.turns.instant());
         self.kafka.turns.spawn(self.process, move || {
-            let renew = || Ok(Some(SimulatedProducer::start(&kafka, &id)));
-            let committed = commit(&mut producer, renew, (&topics, &|_, _, _| None), &mut transaction);
+            if kafka.mishap(6) {
+                seen(Seen::StuckTransaction);
+                producer.get_stuck(&course);
+            }
+            let renew = |_: &Course| Some(SimulatedProducer::start(&kafka, &id));
+            let committed = commit(&mut producer, renew, (&topics, &|_, _, _| None), &mut transaction, &course);
             *ended.lock().expect("no holder of the lock panics") = Some((committed, producer));
         });
     }
 
     fn try_result(&mut self) -> Option<Committed> {
-        let (committed, producer) = self.ended.lock().expect("no holder of the lock panics").take()?;
+        let ended = self.ended.lock().expect("no holder of the lock panics").take();
+        let Some((committed, producer)) = ended else { return self.overdue() };
         self.producer = Some(producer);
         Some(committed)
     }
 
-    fn wait(&mut self, mut alive: impl FnMut()) -> Option<Committed> {
+    fn missing_right(&self) -> Option<String> {
+        self.course.missing_right()
+    }
+
+    fn wait(&mut self, mut alive: impl FnMut() -> bool) -> Option<Committed> {
         while self.in_flight() {
-            alive();
+            if !alive() {
+                return Some(self.give_up(Over::GivenUp));
+            }
             if let Some(committed) = self.try_result() {
                 return Some(committed);
             }

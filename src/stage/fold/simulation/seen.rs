@@ -12,6 +12,10 @@ pub enum Seen {
     ProducerFenced,
     AnswerLost,
     FatalError,
+    DeafMember,
+    StuckTransaction,
+    Stalled,
+    Rebuilt,
     WarmDisk,
     TornDisk,
     Evicted,
@@ -21,7 +25,7 @@ pub enum Seen {
     Held,
 }
 
-const ALL: [Seen; 15] = [
+const ALL: [Seen; 19] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -30,6 +34,10 @@ const ALL: [Seen; 15] = [
     Seen::ProducerFenced,
     Seen::AnswerLost,
     Seen::FatalError,
+    Seen::DeafMember,
+    Seen::StuckTransaction,
+    Seen::Stalled,
+    Seen::Rebuilt,
     Seen::WarmDisk,
     Seen::TornDisk,
     Seen::Evicted,

@@ -82,6 +82,10 @@ impl Turns {
         self.began + self.now()
     }
 
+    pub fn instant_at(&self, at: Duration) -> Instant {
+        self.began + at
+    }
+
     pub fn now(&self) -> Duration {
         self.inner().now
     }
