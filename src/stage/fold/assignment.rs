@@ -19,8 +19,9 @@ use crate::kafka::stall::Stall;
 use crate::store::{DiskError, RestoreError};
 
 use super::inputs::input_of;
+use super::poll::may_pass;
 use super::progress::RestoreProgress;
-use super::worker::{Worker, may_pass};
+use super::worker::Worker;
 use super::{Error, attempt};
 
 /// Pause between two tries; a member whose epoch moves on is refused at once.

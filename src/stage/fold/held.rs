@@ -8,7 +8,8 @@ use rdkafka::Message;
 use crate::kafka::member::Member;
 use crate::kafka::transaction::Commits;
 
-use super::worker::{POLL_FOR_IN_FLIGHT, Worker, may_pass};
+use super::poll::may_pass;
+use super::worker::{POLL_FOR_IN_FLIGHT, Worker};
 use super::{Error, attempt};
 
 /// Re-keyed events and dead letters between two commits. They stand in memory up to three times, as pieces do; with states

@@ -16,6 +16,7 @@ mod inputs;
 #[cfg(test)]
 mod lane_tests;
 mod look;
+mod poll;
 mod positions;
 mod progress;
 mod rebuild;

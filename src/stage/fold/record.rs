@@ -23,8 +23,9 @@ use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{input_of, kind_of};
+use super::poll::may_pass;
 use super::too_large::reason_header;
-use super::worker::{Worker, may_pass};
+use super::worker::Worker;
 use super::{Error, attempt};
 
 /// Pause between two questions to a registry that does not answer.

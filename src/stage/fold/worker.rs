@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::Message;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -17,16 +15,18 @@ use crate::kafka::member::Member;
 use crate::kafka::membership::Rebalance;
 use crate::kafka::notes::Notes;
 use crate::kafka::registry::Registry;
+use crate::kafka::session_timeout;
 use crate::kafka::transaction::{Commits, Committed, Over, Records, Transaction};
 use crate::kafka::twins::Mending;
-use crate::kafka::{said, session_timeout};
 use crate::metrics::{CommitResult, Metrics, Share};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{self, CatalogueChange, Follower};
 use crate::store::{Disk, Store};
 
+use super::Error;
 use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
 use super::inputs::{NextOffsets, input_of};
+use super::poll::poll_batch;
 use super::positions::Positions;
 use super::progress::RestoreProgress;
 use super::rebuild::Join;
@@ -34,7 +34,6 @@ use super::record::Progress;
 use super::saving::Saving;
 use super::statements::Statements;
 use super::tally::Tally;
-use super::{Error, attempt};
 
 /// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
 pub const BATCH_RECORDS: usize = 64;
@@ -43,8 +42,6 @@ pub const BATCHES_PER_TURN: usize = 80;
 /// Of the budget of states, for each piece of a commit. Its state and row are some 600 bytes, and stand in memory up to
 /// three times: in this commit, in the one in flight, and in librdkafka's queue.
 const COMMIT_PIECE_BYTES: usize = 2_048;
-/// Bytes of records that are decoded and read ahead together, beside the last one of them.
-const BATCH_BYTES: usize = 4 << 20;
 /// Longest wait for a record; bounds the answer to a shutdown and to a change of the catalogue.
 const POLL_FOR: Duration = Duration::from_millis(50);
 /// The same while a commit is in flight, so that its end is noticed soon.
@@ -473,47 +470,6 @@ impl<M: Member> Drop for Worker<M> {
     fn drop(&mut self) {
         self.parts.member.leave();
     }
-}
-
-/// Takes what is ready, up to a bound, and waits for the first of it only. True where nothing is left.
-fn poll_batch<'m, M: Member>(
-    member: &'m M,
-    mut wait: Duration,
-    batch: &mut Vec<M::Message<'m>>,
-) -> Result<bool, Error> {
-    let mut bytes = 0;
-    while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-        match member.poll(wait) {
-            None => return Ok(true),
-            Some(Ok(message)) => {
-                bytes += message.payload().map_or(0, <[u8]>::len);
-                batch.push(message);
-            }
-            Some(Err(error)) => {
-                may_pass(error)?;
-                return Ok(false);
-            }
-        }
-        wait = Duration::ZERO;
-    }
-    Ok(false)
-}
-
-/// An error of a poll, which is said once, whatever the poll was for: after a fatal one nothing comes any more, and a group
-/// that refuses the settings does so for ever.
-pub(super) fn may_pass(error: KafkaError) -> Result<(), Error> {
-    if let KafkaError::MessageConsumptionFatal(_) = error {
-        return attempt("go on as a member of the consumer group", Err(error));
-    }
-    if let Some(RDKafkaErrorCode::InvalidSessionTimeout | RDKafkaErrorCode::InconsistentGroupProtocol) =
-        error.rdkafka_error_code()
-    {
-        return attempt("take it as a member of the consumer group", Err(error));
-    }
-    if let Some(times) = said::again(&error.to_string()) {
-        warn!(error = %error, times, "kafka is waited for");
-    }
-    Ok(())
 }
 
 fn seconds(at: Millis) -> f64 {
