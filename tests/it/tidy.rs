@@ -164,6 +164,24 @@ fn the_core_is_pure() {
     none(&problems);
 }
 
+/// The outbox decides, its shell moves things. It knows the settings, and the limits and forms of Salesforce, and no client.
+#[test]
+fn the_outbox_is_pure() {
+    const KNOWN: [&str; 2] = ["crate::config", "crate::salesforce"];
+    let outbox = files(&root().join("src/stage/sink/outbox"), ".rs");
+    assert!(outbox.len() > 15, "the walk finds it");
+    let mut problems = Vec::new();
+    for file in outbox.iter().filter(|file| !file.path.contains("simulat") && !file.path.contains("tests.rs")) {
+        let text = KNOWN.iter().fold(file.text.clone(), |text, known| text.replace(known, ""));
+        problems.extend(impurities(&file.path, &text));
+        let client = |line: &&str| {
+            ["salesforce::Client", "salesforce::Error", "async ", ".await"].iter().any(|it| line.contains(it))
+        };
+        problems.extend(file.text.lines().filter(client).map(|line| format!("{}: {line}", file.path)));
+    }
+    none(&problems);
+}
+
 #[test]
 fn every_room_is_of_the_core_or_of_the_shell() {
     let map = include_str!("../../src/lib.rs");

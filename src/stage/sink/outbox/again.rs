@@ -26,6 +26,12 @@ impl Outbox {
         }
     }
 
+    pub(super) fn isolate_halves(&mut self, keys: &[Key], now: Millis) {
+        let (left, right) = keys.split_at(keys.len() / 2);
+        self.isolate(left, now);
+        self.isolate(right, now);
+    }
+
     /// Sends a row again after a backoff, unless it has had its attempts.
     pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
         if retry == Retry::Lock {

@@ -6,22 +6,10 @@ use super::memory::{Member, Statuses};
 use super::people::of_another;
 use super::row::Key;
 use super::{Failure, FoundPerson, Outbox, RequestId};
-use crate::disposition::{Disposition, Retry, Wait};
+use crate::disposition::{Disposition, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
 
 impl Outbox {
-    /// A query that fails for whatever reason is asked again: no row is at fault.
-    pub(super) fn hold_query(&mut self, disposition: Disposition, now: Millis) {
-        match disposition {
-            Disposition::Wait(_) | Disposition::Halt { .. } => {}
-            Disposition::Delivered
-            | Disposition::Retry(_)
-            | Disposition::Isolate
-            | Disposition::DeadLetter { .. }
-            | Disposition::Hold { .. } => self.begin_outage(Wait::Outage, now),
-        }
-    }
-
     pub(super) fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
         // A lock on one campaign is no reason to hold up the others: its rows come back one by one.
         if let Disposition::Retry(retry) = failure.disposition {
@@ -29,7 +17,7 @@ impl Outbox {
                 self.retry(&key, retry, &failure.code, now);
             }
         } else {
-            self.hold_query(failure.disposition, now);
+            self.statuses_wait(campaign, failure, now);
         }
     }
 
@@ -51,6 +39,7 @@ impl Outbox {
     }
 
     pub(super) fn members_found(&mut self, asked: &[MemberKey], found: &[(MemberKey, SalesforceId)], now: Millis) {
+        self.questions.members_told();
         for member in asked {
             let record = found.iter().find(|(key, _)| key == member).map(|(_, record)| *record);
             self.memory.remember(*member, record.map_or(Member::Absent, Member::Present));

@@ -51,6 +51,9 @@ mod simulation;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod trouble;
+#[cfg(test)]
+mod trouble_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -79,6 +82,7 @@ use pace::Pace;
 use people::Doubt;
 use queue::Queue;
 use row::Version;
+use trouble::{Outage, Proof, Stuck};
 
 /// So many times the pending rows may be done and wait for one that is not: 16 bytes each.
 const OPEN_ROWS_FACTOR: usize = 20;
@@ -149,19 +153,18 @@ enum AskedFor {
 }
 
 /// What was asked and is not answered. What is to be asked is what rows wait for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Questions {
     members: BTreeSet<MemberKey>,
     statuses: BTreeSet<SalesforceId>,
     /// Campaigns that were found to lack some: each is asked for by itself.
     lacking: BTreeSet<SalesforceId>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Outage {
-    wait: Wait,
-    failures: u32,
-    until: Millis,
+    /// Campaigns whose statuses could not be read.
+    stuck: BTreeMap<SalesforceId, Stuck>,
+    many_stuck: Stuck,
+    members_stuck: Stuck,
+    /// Members that are looked up at once.
+    members_max: usize,
 }
 
 #[derive(Debug)]
@@ -194,6 +197,7 @@ pub struct Outbox {
     leaving: BTreeSet<i32>,
     effects: Vec<Effect>,
     outage: Option<Outage>,
+    proof: Proof,
     halted: Option<Halted>,
     /// Source of request ids, of the order of timers and of jitter.
     counter: u64,
@@ -229,6 +233,7 @@ impl Outbox {
             leaving: BTreeSet::new(),
             effects: Vec::new(),
             outage: None,
+            proof: Proof::default(),
             halted: None,
             counter: 0,
         }

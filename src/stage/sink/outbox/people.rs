@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::{Reason, hint};
+use super::held::Obstacle;
 use super::memory::Member;
 use super::plan::member_row;
 use super::queue::Place;
 use super::row::{Key, Version};
+use super::trouble::STUCK;
 use super::{AskedFor, Call, Failure, Outbox, Request, RequestId};
-use crate::disposition::Retry;
+use crate::disposition::{Reach, Retry, Wait};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
 use crate::upsert::Object;
@@ -132,16 +134,24 @@ impl Outbox {
     /// The question failed. Where the integration user may not see what it asks for, there is no answer to wait for.
     pub(super) fn parents_unknown(&mut self, id: RequestId, doubts: Vec<Doubt>, failure: &Failure, now: Millis) {
         let hidden = matches!(failure.code.as_str(), "INVALID_FIELD" | "INVALID_TYPE");
-        if !hidden {
-            self.wait_or_halt(failure, now);
-            self.hold_query(failure.disposition, now);
+        let mut stuck = BTreeSet::new();
+        for Doubt { key, .. } in &doubts {
+            if !hidden && self.queue.in_request(key, id) && self.suspect(key, Wait::Outage) {
+                stuck.insert(key.clone());
+            }
         }
+        if !hidden && stuck.is_empty() {
+            self.question_waits(failure, now);
+        }
+        let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false };
         for Doubt { key, failure } in doubts {
             if !self.queue.in_request(&key, id) {
                 continue;
             }
             if hidden {
                 self.row_at_fault(&key, failure, now);
+            } else if stuck.contains(&key) {
+                self.hold(&key, obstacle, now);
             } else {
                 self.doubt(&key, failure, now);
             }

@@ -1,12 +1,13 @@
 //! Which call is made next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::hint;
 use super::held::Obstacle;
 use super::memory::{Member, Statuses};
 use super::queue::Place;
 use super::row::{Key, Priority, Version};
+use super::trouble::Stuck;
 use super::{AskedFor, Call, InFlight, Outbox, Questions, Request, millis};
 use crate::disposition::{Reach, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
@@ -49,11 +50,18 @@ impl Outbox {
         if self.halted.is_some() {
             return None;
         }
+        if self.queue.is_empty() {
+            // Nothing is left that would show its end.
+            self.outage = None;
+        }
         if let Some(outage) = self.outage
             && (now < outage.until || calls > 0)
         {
             // One request at a time asks whether the org is back.
             return None;
+        }
+        if let Some(request) = self.ask_whether_it_answers(now) {
+            return Some(request);
         }
         self.wake_due(now);
         self.release(now);
@@ -210,7 +218,7 @@ impl Outbox {
 
     fn ask_members(&mut self, now: Millis) -> Option<Request> {
         let wanted = self.queue.lack_members().filter(|member| !self.questions.members.contains(member));
-        let members: Vec<MemberKey> = wanted.take(KEYS_MAX).collect();
+        let members: Vec<MemberKey> = wanted.take(self.questions.members_max).collect();
         if members.is_empty() {
             return None;
         }
@@ -307,7 +315,29 @@ impl Outbox {
     }
 }
 
+impl Default for Questions {
+    fn default() -> Self {
+        Self {
+            members: BTreeSet::new(),
+            statuses: BTreeSet::new(),
+            lacking: BTreeSet::new(),
+            stuck: BTreeMap::new(),
+            many_stuck: Stuck::default(),
+            members_stuck: Stuck::default(),
+            members_max: KEYS_MAX,
+        }
+    }
+}
+
 impl Questions {
+    /// Members were looked up: more may be the next time.
+    pub fn members_told(&mut self) {
+        if self.members_max >= KEYS_MAX {
+            self.members_stuck = Stuck::default();
+        }
+        self.members_max = self.members_max.saturating_mul(2).min(KEYS_MAX);
+    }
+
     /// Whatever the answer is: where it tells nothing, rows go on waiting and it is asked again.
     pub fn answered(&mut self, call: &AskedFor) {
         match call {

@@ -140,6 +140,10 @@ impl Queue {
         self.rows.contains_key(key)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub fn slots(&self) -> impl Iterator<Item = (&Key, &Slot)> {
         self.rows.iter()
     }

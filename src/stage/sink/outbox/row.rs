@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::Position;
 use super::left_out::Omitted;
 use super::people::Became;
+use super::trouble::Stuck;
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
@@ -70,6 +71,10 @@ pub struct Tries {
     pub locks: u32,
     pub locked_at: Option<Millis>,
     pub locked_for: Millis,
+    /// How often its request failed in a way that is waited for.
+    pub stuck: Stuck,
+    /// It breaks requests, and goes without company.
+    pub alone: bool,
     /// A job could not do it.
     pub by_call: bool,
     /// Last sent as a new member, with its parents.
@@ -178,7 +183,8 @@ impl Version {
 
     /// How often the company that it comes back in is halved.
     pub fn halvings(&self) -> u32 {
-        self.tries.failures + self.tries.locks.min(LOCK_HALVINGS)
+        let refusals = self.tries.failures + self.tries.locks.min(LOCK_HALVINGS);
+        if self.tries.alone { u32::MAX } else { refusals }
     }
 
     pub fn class(&self, key: &Key) -> Class {

@@ -4,9 +4,8 @@ use super::end::{Reason, hint};
 use super::held::Obstacle;
 use super::memory::Member;
 use super::pace::Sample;
-use super::queue::Place;
 use super::row::Key;
-use super::{Answer, AskedFor, Failure, Halted, InFlight, Outage, Outbox, RequestId, RowResult, Settled, millis};
+use super::{Answer, AskedFor, Failure, Halted, InFlight, Outbox, RequestId, RowResult, Settled};
 use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
 use crate::event::{Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
@@ -21,9 +20,7 @@ impl Outbox {
         if !matches!(request.call, AskedFor::Job(_)) {
             self.pace.answered(&Sample { at_once: self.calls_in_flight() + 1, ..sample(&request, &answer, now) });
         }
-        if !matches!(answer, Answer::Failed(_)) {
-            self.outage = None;
-        }
+        self.heard(id, &answer);
         match (request.call, answer) {
             (AskedFor::Job(number), Answer::Failed(failure)) => self.job_failed(number, &failure, now),
             (AskedFor::Job(number), Answer::Job(answer)) => self.job_answered(number, answer, now),
@@ -38,6 +35,7 @@ impl Outbox {
             (AskedFor::People, Answer::People(found)) => self.people_found(id, request.keys, &found, now),
             (AskedFor::Parents(doubts), Answer::Parents(found)) => self.parents_found(id, doubts, found, now),
             (AskedFor::Statuses(campaign), Answer::Statuses { statuses, complete }) => {
+                self.questions.stuck.remove(&campaign);
                 self.memory.remember_statuses(campaign, statuses, complete, now);
                 self.wake_campaign(&campaign, now);
             }
@@ -92,7 +90,6 @@ impl Outbox {
     }
 
     fn part_failed(&mut self, keys: Vec<Key>, failure: &Failure, now: Millis) {
-        self.wait_or_halt(failure, now);
         // One member that was refused fails all that rode with it or its neighbours. They are judged when they are
         // sent with a record id, or end with their member.
         let rode = |key: &Key| self.queue.get(key).is_some_and(|slot| slot.version.tries.rode);
@@ -100,9 +97,7 @@ impl Outbox {
         for key in &riders {
             self.send_again(key, now);
         }
-        if !others.is_empty() {
-            self.save_failed(&others, false, failure, now);
-        }
+        self.save_failed(&others, false, failure, now);
     }
 
     pub(super) fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
@@ -174,10 +169,7 @@ impl Outbox {
                 self.retry(key, retry, code, now);
             }
             Disposition::Isolate | Disposition::Delivered => self.retry(key, Retry::Unknown, code, now),
-            Disposition::Wait(wait) => {
-                self.begin_outage(wait, now);
-                self.send_again(key, now);
-            }
+            Disposition::Wait(wait) => self.row_waits(key, (wait, code), now),
             Disposition::DeadLetter { reason } => {
                 let detail = "Salesforce refused the row";
                 self.dead_letter(key, Reason { code: reason, detail, hint: hint(reason), fields }, now);
@@ -193,46 +185,25 @@ impl Outbox {
     /// Nobody knows what became of a request without an answer. Its rows are sent again: they are upserts by external
     /// id, so a second time changes nothing.
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
-        let disposition = failure.disposition;
-        // The answer told the usage all the same, and no row was in it.
-        if !matches!(request.call, AskedFor::Limits | AskedFor::Parents(_)) {
-            self.wait_or_halt(failure, now);
-        }
         let keys: Vec<Key> = request.keys.into_iter().filter(|key| self.queue.in_request(key, id)).collect();
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
-            AskedFor::Limits | AskedFor::Job(_) => {}
+            AskedFor::Limits => self.limits_failed(id, failure, now),
+            AskedFor::Job(_) => {}
             AskedFor::Parents(doubts) => self.parents_unknown(id, doubts, failure, now),
-            AskedFor::People => {
-                self.hold_query(disposition, now);
-                for key in &keys {
-                    if !self.drop_leaving(key) {
-                        self.queue.put(key, Place::Adoption);
-                    }
-                }
-            }
-            AskedFor::Members(_) | AskedFor::ManyStatuses(_) => self.hold_query(disposition, now),
+            AskedFor::People => self.people_wait(&keys, failure, now),
+            AskedFor::Members(asked) => self.members_wait(&asked, failure, now),
+            AskedFor::ManyStatuses(asked) => self.many_statuses_wait(asked, failure, now),
             AskedFor::Statuses(campaign) => self.statuses_failed(campaign, failure, now),
-        }
-    }
-
-    pub(super) fn wait_or_halt(&mut self, failure: &Failure, now: Millis) {
-        match failure.disposition {
-            Disposition::Wait(wait) => self.begin_outage(wait, now),
-            Disposition::Halt { hint } => self.halt(&failure.code, hint),
-            Disposition::Delivered
-            | Disposition::Retry(_)
-            | Disposition::Isolate
-            | Disposition::DeadLetter { .. }
-            | Disposition::Hold { .. } => {}
         }
     }
 
     fn save_failed(&mut self, keys: &[Key], isolated: bool, failure: &Failure, now: Millis) {
         let code = failure.code.as_str();
         match failure.disposition {
-            Disposition::Wait(_) | Disposition::Halt { .. } if isolated => self.isolate(keys, now),
-            Disposition::Wait(_) | Disposition::Halt { .. } => {
+            Disposition::Wait(wait) => self.save_waits(keys, isolated, (wait, code), now),
+            Disposition::Halt { hint } => {
+                self.halt(code, hint);
                 for key in keys {
                     self.send_again(key, now);
                 }
@@ -245,15 +216,11 @@ impl Outbox {
             Disposition::Isolate
             | Disposition::DeadLetter { .. }
             | Disposition::Hold { .. }
-            | Disposition::Delivered => {
-                if let [key] = keys {
-                    self.single_failed(key, failure, now);
-                } else {
-                    let (left, right) = keys.split_at(keys.len() / 2);
-                    self.isolate(left, now);
-                    self.isolate(right, now);
-                }
-            }
+            | Disposition::Delivered => match keys {
+                [] => {}
+                [key] => self.single_failed(key, failure, now),
+                _ => self.isolate_halves(keys, now),
+            },
         }
     }
 
@@ -285,21 +252,7 @@ impl Outbox {
         }
     }
 
-    pub(super) fn begin_outage(&mut self, wait: Wait, now: Millis) {
-        // Requests that were in flight when it began say nothing new.
-        if self.outage.is_some_and(|outage| now < outage.until) {
-            return;
-        }
-        let failures = self.outage.map_or(0, |outage| outage.failures) + 1;
-        let pause = match wait {
-            Wait::Outage | Wait::Session | Wait::Concurrency | Wait::Login | Wait::Org => self.backoff(failures),
-            // A budget of 24 hours does not come back in a moment.
-            Wait::Quota => millis(self.settings.backoff_max),
-        };
-        self.outage = Some(Outage { wait, failures, until: now + pause });
-    }
-
-    fn halt(&mut self, code: &str, hint: &'static str) {
+    pub(super) fn halt(&mut self, code: &str, hint: &'static str) {
         self.halted.get_or_insert(Halted { code: code.to_owned(), hint });
     }
 }

@@ -35,6 +35,8 @@ struct World {
     job_records: BTreeMap<(i32, SalesforceId), BulkJob>,
     jobs_done: usize,
     settings: Settings,
+    /// A row that breaks every request that it is in, while there are faults.
+    poisoned: Option<String>,
     org: Org,
     now: Millis,
 }
@@ -66,7 +68,10 @@ impl World {
             let record = org.record();
             org.members.insert(member(1, person), OrgMember { record, external_id: None, version: None });
         }
+        let poisoned =
+            (random.u32(0..4) == 0).then(|| member(random.u32(1..=CAMPAIGNS), random.u32(1..=PEOPLE)).to_string());
         Self {
+            poisoned,
             random,
             log,
             read: vec![0; 2],
@@ -184,6 +189,10 @@ impl World {
             }
         }
         let wait = |wait, code| Answer::Failed(failure(Disposition::Wait(wait), code));
+        let poisoned = self.poisoned.as_ref().is_some_and(|row| external_ids(&request).contains(row));
+        if faults && save && poisoned {
+            return outbox.complete(request.id, wait(Wait::Outage, "UNKNOWN_EXCEPTION"), self.now);
+        }
         let answer = match fate {
             0 => wait(Wait::Outage, "transport"),
             1 if save => {
@@ -216,6 +225,9 @@ impl World {
                 results.fill(refused(code, "", &[]));
             }
             (Ok(results), 6) => results[0] = refused("SOMETHING_NEW", "", &[]),
+            (answer, _) if self.random.bool() => {
+                *answer = Err(failure(Disposition::Wait(Wait::Outage), "UNKNOWN_EXCEPTION"));
+            }
             (answer, _) => *answer = Err(failure(Disposition::Isolate, "no_code")),
         }
         Answer::Saved(answers)
@@ -385,6 +397,7 @@ impl World {
             match self.dead.get(position).map(String::as_str) {
                 Some("contact_taken") => assert!(converted, "{position:?}"),
                 Some("person_deleted") => assert!(deleted, "{position:?}"),
+                Some("UNKNOWN_EXCEPTION") => assert_eq!(Some(&row.external_id), self.poisoned.as_ref()),
                 // The member of a dependant was deleted, perhaps twice.
                 Some(code) => assert!(["member_missing", "INVALID_CROSS_REFERENCE_KEY"].contains(&code), "{code}"),
                 None => {}

@@ -1,0 +1,277 @@
+//! What stands against everybody, and what only looks like it.
+//!
+//! An outage is waited for: one request at a time asks whether the org is back, with a growing pause. But a request that one
+//! of its own rows breaks looks the same, "unknown exception", again and again for the same rows; to wait for that holds
+//! its campaign, and with one campaign the whole sink, for ever. So what fails so a few times while other calls succeed is
+//! the fault of what it is about: it is taken apart until the row is found. Where nothing else is under way that could
+//! succeed, the usage of the day is asked for, to see whether the org answers at all.
+
+use super::held::Obstacle;
+use super::queue::Place;
+use super::row::Key;
+use super::{Answer, AskedFor, Call, Failure, Outbox, Request, RequestId, RowResult, millis};
+use crate::disposition::{Disposition, Reach, Retry, Wait};
+use crate::event::{MemberKey, Millis, SalesforceId};
+
+/// So many times is believed that it is the org.
+const STUCK_MAX: u32 = 3;
+
+/// Every so many failures it is asked whether the org answers at all.
+const ASK_TURN: u32 = 4;
+
+/// What a person can do about it.
+pub(super) const STUCK: &str =
+    "Salesforce fails whenever it gets this, and takes other calls: look for its cause in the org";
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outage {
+    pub wait: Wait,
+    pub failures: u32,
+    pub until: Millis,
+    /// What failed was a save: answers to questions do not end it.
+    of_saves: bool,
+    /// At which failure it was last asked whether the org answers.
+    asked_at: u32,
+}
+
+/// What shows that the org is there: the newest call that it has answered, and the newest that has written a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Proof {
+    answered: RequestId,
+    wrote: RequestId,
+}
+
+/// How often something has failed in a way that is waited for, and which calls came after the first time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stuck {
+    times: u32,
+    since: RequestId,
+}
+
+impl Stuck {
+    /// Once more. `newest` is the number of the newest call.
+    fn again(&mut self, newest: RequestId) {
+        if self.times == 0 {
+            self.since = newest;
+        }
+        self.times = self.times.saturating_add(1);
+    }
+
+    /// Whether it is no outage, as a call of this number shows that came after it.
+    fn beside(self, proof: RequestId) -> bool {
+        self.times >= STUCK_MAX && proof > self.since
+    }
+}
+
+impl Outbox {
+    /// What an answer says of the org.
+    pub(super) fn heard(&mut self, id: RequestId, answer: &Answer) {
+        let (answered, wrote, ends) = match answer {
+            Answer::Failed(_) => return,
+            Answer::Saved(parts) => {
+                let waits = |failure: &Failure| matches!(failure.disposition, Disposition::Wait(_));
+                let rows = || parts.iter().flatten().flatten();
+                let refused = rows().any(|row| matches!(row, RowResult::Refused(failure) if waits(failure)));
+                let failed = parts.iter().filter_map(|part| part.as_ref().err()).any(waits);
+                let wrote = rows().any(|row| matches!(row, RowResult::Saved { .. }));
+                (parts.iter().any(Result::is_ok), wrote, !refused && !failed)
+            }
+            Answer::Limits(_) => (true, false, self.outage.is_some_and(|outage| outage.wait == Wait::Quota)),
+            Answer::Members(_)
+            | Answer::People(_)
+            | Answer::Parents(_)
+            | Answer::Statuses { .. }
+            | Answer::CompleteStatuses(_)
+            | Answer::Job(_) => (true, false, self.outage.is_some_and(|outage| !outage.of_saves)),
+        };
+        if answered {
+            self.proof.answered = self.proof.answered.max(id);
+        }
+        if wrote {
+            self.proof.wrote = self.proof.wrote.max(id);
+        }
+        if ends {
+            self.outage = None;
+        }
+    }
+
+    pub(super) fn begin_outage(&mut self, wait: Wait, now: Millis) {
+        // Requests that were in flight when it began say nothing new.
+        if self.outage.is_some_and(|outage| now < outage.until) {
+            return;
+        }
+        let failures = self.outage.map_or(0, |outage| outage.failures) + 1;
+        let pause = match wait {
+            Wait::Outage | Wait::Session | Wait::Concurrency | Wait::Login | Wait::Org => self.backoff(failures),
+            // A budget of 24 hours does not come back in a moment.
+            Wait::Quota => millis(self.settings.backoff_max),
+        };
+        let (of_saves, asked_at) = self.outage.map_or((false, 0), |outage| (outage.of_saves, outage.asked_at));
+        self.outage = Some(Outage { wait, failures, until: now + pause, of_saves, asked_at });
+    }
+
+    fn saves_wait(&mut self, wait: Wait, now: Millis) {
+        self.begin_outage(wait, now);
+        if let Some(outage) = &mut self.outage {
+            outage.of_saves = true;
+        }
+    }
+
+    /// Where the outage goes on: whether the org answers at all.
+    pub(super) fn ask_whether_it_answers(&mut self, now: Millis) -> Option<Request> {
+        let outage = self.outage.as_mut()?;
+        let due = outage.wait == Wait::Outage && outage.failures % ASK_TURN == ASK_TURN - 1;
+        if !due || outage.asked_at == outage.failures {
+            return None;
+        }
+        outage.asked_at = outage.failures;
+        Some(self.start(Vec::new(), AskedFor::Limits, Call::Limits, now))
+    }
+
+    /// The usage could not be told. A refusal is an answer, too.
+    pub(super) fn limits_failed(&mut self, id: RequestId, failure: &Failure, now: Millis) {
+        match failure.disposition {
+            Disposition::Wait(wait) if self.outage.is_some() => self.begin_outage(wait, now),
+            Disposition::Wait(_) => {}
+            Disposition::Delivered
+            | Disposition::Retry(_)
+            | Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. }
+            | Disposition::Halt { .. } => self.proof.answered = self.proof.answered.max(id),
+        }
+    }
+
+    /// A save of these rows failed as if the org were away.
+    pub(super) fn save_waits(&mut self, keys: &[Key], isolated: bool, (wait, code): (Wait, &str), now: Millis) {
+        let (suspects, others): (Vec<Key>, Vec<Key>) = keys.iter().cloned().partition(|key| self.suspect(key, wait));
+        let wrote = suspects.iter().all(|key| self.wrote_since(key));
+        if suspects.is_empty() || !wrote {
+            self.saves_wait(wait, now);
+        }
+        if isolated {
+            self.isolate(&others, now);
+        } else {
+            for key in &others {
+                self.send_again(key, now);
+            }
+        }
+        match suspects.as_slice() {
+            [] => {}
+            [key] if wrote => {
+                // It breaks whatever request it is in.
+                if let Some(tries) = self.queue.tries(key) {
+                    tries.alone = true;
+                }
+                self.retry(key, Retry::Unknown, code, now);
+            }
+            // Nothing was written since: it may be that nothing can be.
+            [key] => self.hold(key, Obstacle { code, hint: STUCK, reach: Reach::Row, passes: false }, now),
+            _ => self.isolate_halves(&suspects, now),
+        }
+    }
+
+    /// A row was refused as if the org were away.
+    pub(super) fn row_waits(&mut self, key: &Key, (wait, code): (Wait, &str), now: Millis) {
+        self.suspect(key, wait);
+        if self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.wrote)) {
+            return self.retry(key, Retry::Unknown, code, now);
+        }
+        self.saves_wait(wait, now);
+        self.send_again(key, now);
+    }
+
+    /// Counts one more failure of a row's request. Whether that is likely to be the row's fault.
+    pub(super) fn suspect(&mut self, key: &Key, wait: Wait) -> bool {
+        let (newest, proof) = (self.counter, self.proof);
+        let Some(tries) = self.queue.tries(key) else { return false };
+        tries.stuck.again(newest);
+        wait == Wait::Outage && tries.stuck.beside(proof.answered)
+    }
+
+    fn wrote_since(&self, key: &Key) -> bool {
+        self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.wrote))
+    }
+
+    /// The statuses of a campaign could not be read. Its rows are held where those of others can.
+    pub(super) fn statuses_wait(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
+        let stuck = self.questions.stuck.entry(campaign).or_default();
+        stuck.again(self.counter);
+        if !stuck.beside(self.proof.answered) {
+            return self.question_waits(failure, now);
+        }
+        self.questions.stuck.remove(&campaign);
+        let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Campaign, passes: false };
+        for key in self.queue.of_statuses(&campaign) {
+            self.hold(&key, obstacle, now);
+        }
+    }
+
+    /// The statuses of many campaigns could not be read: each is asked for by itself.
+    pub(super) fn many_statuses_wait(&mut self, asked: Vec<SalesforceId>, failure: &Failure, now: Millis) {
+        self.questions.many_stuck.again(self.counter);
+        if self.questions.many_stuck.beside(self.proof.answered) {
+            self.questions.many_stuck = Stuck::default();
+            self.questions.lacking.extend(asked);
+        } else {
+            self.question_waits(failure, now);
+        }
+    }
+
+    /// Members could not be looked up: fewer are, until the one is found that cannot.
+    pub(super) fn members_wait(&mut self, asked: &[MemberKey], failure: &Failure, now: Millis) {
+        self.questions.members_stuck.again(self.counter);
+        if !self.questions.members_stuck.beside(self.proof.answered) {
+            return self.question_waits(failure, now);
+        }
+        let [member] = asked else {
+            self.questions.members_max = (asked.len() / 2).max(1);
+            return;
+        };
+        self.questions.members_stuck = Stuck::default();
+        let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false };
+        for key in self.queue.of_member(member) {
+            self.hold(&key, obstacle, now);
+        }
+    }
+
+    /// It could not be asked whose members these are.
+    pub(super) fn people_wait(&mut self, keys: &[Key], failure: &Failure, now: Millis) {
+        let suspects = keys.iter().filter(|key| self.suspect(key, Wait::Outage)).count();
+        if suspects == 0 {
+            self.question_waits(failure, now);
+        }
+        for key in keys {
+            let stuck = self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.answered));
+            if stuck {
+                self.hold(key, Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false }, now);
+            } else if !self.drop_leaving(key) {
+                self.queue.put(key, Place::Adoption);
+            }
+        }
+    }
+
+    /// A query that fails for whatever reason is asked again: no row is at fault.
+    pub(super) fn question_waits(&mut self, failure: &Failure, now: Millis) {
+        match failure.disposition {
+            Disposition::Wait(_) | Disposition::Halt { .. } => self.wait_or_halt(failure, now),
+            Disposition::Delivered
+            | Disposition::Retry(_)
+            | Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. } => self.begin_outage(Wait::Outage, now),
+        }
+    }
+
+    pub(super) fn wait_or_halt(&mut self, failure: &Failure, now: Millis) {
+        match failure.disposition {
+            Disposition::Wait(wait) => self.begin_outage(wait, now),
+            Disposition::Halt { hint } => self.halt(&failure.code, hint),
+            Disposition::Delivered
+            | Disposition::Retry(_)
+            | Disposition::Isolate
+            | Disposition::DeadLetter { .. }
+            | Disposition::Hold { .. } => {}
+        }
+    }
+}
