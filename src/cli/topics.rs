@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Exit, Global, print_json};
 use crate::kafka::admin::{Admin, AdminError, Patience};
+use crate::kafka::retention;
 use crate::kafka::topics::Topic;
 
 #[derive(Debug, Args)]
@@ -30,6 +31,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         (created, survey) = admin.create(survey)?;
     }
     let problems = admin.problems(&survey);
+    if let Some(note) = retention::note(&config.topics, &survey) {
+        eprintln!("note: {note}");
+    }
     if global.json {
         let created: Vec<&str> = created.iter().map(|topic| topic.name(&config.topics)).collect();
         print_json(&json!({ "created": created, "problems": problems }));

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::retention;
 use super::scan::all_topics;
 use super::topics::{self, Found, Survey, Topic, TopicProblem};
 use super::{client_config, said};
@@ -137,6 +138,9 @@ impl<'a> Admin<'a> {
         }
         let problems = self.problems(&survey);
         if problems.is_empty() {
+            if let Some(note) = retention::note(&self.config.topics, &survey) {
+                info!("{note}");
+            }
             Ok(topics::partitions(&self.config.topics, &survey))
         } else {
             Err(AdminError::Problems(problems))
@@ -163,7 +167,14 @@ impl<'a> Admin<'a> {
                 resource.and_then(|resource| resource.get(key)).and_then(|entry| entry.value.clone())
             };
             let message_bytes_max = setting("max.message.bytes").and_then(|value| value.parse().ok());
-            let found = Found { partitions: *partitions, cleanup_policy: setting("cleanup.policy"), message_bytes_max };
+            let retention = |key: &str| setting(key).and_then(|value| value.parse().ok());
+            let found = Found {
+                partitions: *partitions,
+                cleanup_policy: setting("cleanup.policy"),
+                message_bytes_max,
+                retention_ms: retention("retention.ms"),
+                retention_bytes: retention("retention.bytes"),
+            };
             (*topic, found)
         };
         Ok(counts.iter().map(found).collect())

@@ -11,6 +11,7 @@ pub mod positions;
 pub mod producer;
 mod records;
 pub mod registry;
+pub mod retention;
 pub mod said;
 pub mod scan;
 pub mod send;

@@ -231,13 +231,16 @@ impl Topic {
 }
 
 /// What the broker says about a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     pub partitions: i32,
     /// None: the broker does not tell.
     pub cleanup_policy: Option<String>,
     /// None: the broker does not tell.
     pub message_bytes_max: Option<u64>,
+    /// How long, and up to what size, records are kept; -1: for ever.
+    pub retention_ms: Option<i64>,
+    pub retention_bytes: Option<i64>,
 }
 
 /// The topics that exist.
@@ -353,7 +356,10 @@ mod tests {
             .into_iter()
             .map(|(topic, partitions)| {
                 let cleanup_policy = Some(topic.cleanup().policy().to_owned());
-                (topic, Found { partitions, cleanup_policy, message_bytes_max: Some(RECORD_BYTES_MAX) })
+                (
+                    topic,
+                    Found { partitions, cleanup_policy, message_bytes_max: Some(RECORD_BYTES_MAX), ..Found::default() },
+                )
             })
             .collect()
     }
@@ -372,7 +378,7 @@ mod tests {
 
     #[test]
     fn existing_inputs_decide_the_partitions_of_what_is_created() {
-        let views = Found { partitions: 12, cleanup_policy: None, message_bytes_max: None };
+        let views = Found { partitions: 12, ..Found::default() };
         let survey = Survey::from([(Topic::Views, views)]);
         let absent: BTreeMap<_, _> = absent(&Topics::default(), &survey).into_iter().collect();
         for topic in [Topic::Polls, Topic::Resolved, Topic::State, Topic::Upserts, Topic::BulkJobs] {

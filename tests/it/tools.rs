@@ -210,12 +210,14 @@ fn created_topics_pass_the_check_and_absent_ones_do_not() {
 fn wrong_topics_are_refused_all_at_once_with_the_command_that_mends_each() {
     let setup = Setup::new("wrong-topics");
     let client = kafka().client();
-    harness::create(&client, &[&setup.topics.views], 3, &[("cleanup.policy", "compact")]);
+    let of_views = [("cleanup.policy", "compact"), ("retention.ms", "259200000")];
+    harness::create(&client, &[&setup.topics.views], 3, &of_views);
     harness::create(&client, &[&setup.topics.upserts], 2, &[("cleanup.policy", "compact")]);
     harness::create(&client, &[&setup.topics.state], 3, &[("cleanup.policy", "delete")]);
     harness::create(&client, &[&setup.topics.dead_letters], 1, &[("max.message.bytes", "1000")]);
     let (code, stdout, stderr) = setup.run(&["topics", "create"]);
     assert_eq!((code, stdout.lines().count()), (78, Topic::ALL.len() - 4), "the absent ones are created: {stdout}");
+    assert!(stderr.contains(&format!("do not keep theirs: {} for 3 days", setup.topics.views)), "{stderr}");
     for remedy in [
         format!("--entity-name {} --add-config cleanup.policy=delete", setup.topics.views),
         format!("`Partitions of Rollbook's own topics` in deploy/runbook.md; {}", setup.topics.upserts),

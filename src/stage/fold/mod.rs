@@ -21,6 +21,7 @@ mod positions;
 mod progress;
 mod rebuild;
 mod record;
+mod report;
 mod saving;
 #[cfg(test)]
 mod simulation;

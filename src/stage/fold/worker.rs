@@ -31,6 +31,7 @@ use super::positions::Positions;
 use super::progress::RestoreProgress;
 use super::rebuild::Join;
 use super::record::Progress;
+use super::report::Shares;
 use super::saving::Saving;
 use super::statements::Statements;
 use super::tally::Tally;
@@ -107,14 +108,10 @@ pub struct Worker<M: Member> {
     last_commit: Instant,
     /// When the ids that the registry did not have were last forgotten.
     unknown_forgotten: Instant,
-    /// Pieces of this thread in the metric, which is the sum over threads.
-    reported_pieces: i64,
-    reported_memory: i64,
     pub(super) reported_assigned: i64,
     /// 1 while states are read back, or wait to be.
     pub(super) restoring_share: Share,
-    /// 1 while something was read that is not committed.
-    commit_share: Share,
+    pub(super) shares: Shares,
     /// Partitions are taken over and the disk is waited for.
     pub(super) taking_over: bool,
     /// Nothing is read since then: the commit in flight is waited for.
@@ -128,7 +125,7 @@ impl<M: Member> Worker<M> {
         let now = parts.member.now();
         let positions = Positions::new(&parts.metrics);
         let restoring_share = Share::of(&parts.metrics.state_restoring);
-        let commit_share = Share::of(&parts.metrics.commit_pending);
+        let shares = Shares::of(&parts.metrics);
         let session_timeout = session_timeout(&parts.config);
         Self {
             decoder: Decoder::new(parts.config.fold.value_bytes_max),
@@ -149,11 +146,9 @@ impl<M: Member> Worker<M> {
             committing: Tally::default(),
             last_commit: now,
             unknown_forgotten: now,
-            reported_pieces: 0,
-            reported_memory: 0,
             reported_assigned: 0,
             restoring_share,
-            commit_share,
+            shares,
             taking_over: false,
             held: None,
             progress: RestoreProgress::default(),
@@ -318,7 +313,7 @@ impl<M: Member> Worker<M> {
         }
     }
 
-    fn anything_to_commit(&self) -> bool {
+    pub(super) fn anything_to_commit(&self) -> bool {
         self.next_offsets.moved() || !self.records.is_empty() || self.store.stale_members() > 0
     }
 
@@ -438,31 +433,6 @@ impl<M: Member> Worker<M> {
         self.records.clear();
         self.next_offsets.clear();
         self.tally = Tally::default();
-    }
-
-    /// Every thread has the whole catalogue, so whichever reports last is right.
-    fn report_sessions(&self) {
-        self.parts.metrics.catalogue_sessions.set(i64::try_from(self.parts.catalogue.len()).unwrap_or(i64::MAX));
-    }
-
-    fn report(&mut self) {
-        let metrics = &self.parts.metrics;
-        for lag in self.parts.member.take_lags() {
-            let input = input_of(&lag.topic, &self.parts.config.topics);
-            // Statistics may still tell of what went to somebody else.
-            if let Some(input) = input.filter(|input| self.next_offsets.has(*input, lag.partition)) {
-                metrics.set_lag(input, lag.partition, lag.records);
-            }
-        }
-        let pieces = i64::try_from(self.store.pieces()).unwrap_or(i64::MAX);
-        metrics.state_entries.add(pieces - self.reported_pieces);
-        self.reported_pieces = pieces;
-        let memory = i64::try_from(self.store.memory()).unwrap_or(i64::MAX);
-        metrics.state_memory.add(memory - self.reported_memory);
-        self.reported_memory = memory;
-        self.restoring_share.set(i64::from(self.taking_over || self.restoring.is_some()));
-        self.commit_share.set(i64::from(self.parts.committer.in_flight() || self.anything_to_commit()));
-        self.parts.health.knows_lag(metrics.lags_known(|topic, it| self.next_offsets.has(topic, it)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -75,6 +76,32 @@ impl Node {
         format.args(["--add-scram", &format!("SCRAM-SHA-256=[name={},password={}]", SCRAM.name, SCRAM.password)]);
         process::run("kafka-format", &mut format, FORMAT_WITHIN)?;
         Ok(Self { libs, settings, data, ports, certificates, gate: None, process: None })
+    }
+
+    /// A folder for `PATH` with those of Kafka's commands that the runbook names.
+    #[allow(dead_code, reason = "the benchmark against peers has no use for them")]
+    pub fn tools() -> Result<PathBuf, String> {
+        let libs = place::once("kafka", POM, fetch)?;
+        let folder = place::run().join("kafka-tools");
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for (name, class) in [
+            ("kafka-topics.sh", "TopicCommand"),
+            ("kafka-get-offsets.sh", "GetOffsetShell"),
+            ("kafka-consumer-groups.sh", "consumer.group.ConsumerGroupCommand"),
+        ] {
+            let class_path = libs.join("*");
+            let class_path = class_path.display();
+            let jvm = JVM.join(" ");
+            let script = format!(
+                "#!/bin/sh\nexec java {jvm} {} -cp '{class_path}' org.apache.kafka.tools.{class} \"$@\"\n",
+                LOG[0]
+            );
+            let file = folder.join(name);
+            fs::write(&file, script).map_err(|error| format!("{}: {error}", file.display()))?;
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&file, executable).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        Ok(folder)
     }
 
     /// Starts it, or starts it again; does not wait.

@@ -15,6 +15,7 @@ mod login;
 mod outages;
 mod payload;
 mod positions;
+mod rebuild;
 mod redrive;
 mod rows_refused;
 mod secrets;

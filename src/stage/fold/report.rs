@@ -1,0 +1,54 @@
+//! What a fold thread tells of itself at every turn.
+
+use crate::kafka::member::Member;
+use crate::kafka::transaction::Commits;
+use crate::metrics::{Metrics, Share};
+
+use super::inputs::input_of;
+use super::worker::Worker;
+
+/// What this thread adds to gauges that are sums over threads.
+pub(super) struct Shares {
+    pieces: Share,
+    memory: Share,
+    /// 1 while something was read, or is derived again, that is not committed.
+    commits: Share,
+}
+
+impl Shares {
+    pub fn of(metrics: &Metrics) -> Self {
+        Self {
+            pieces: Share::of(&metrics.state_entries),
+            memory: Share::of(&metrics.state_memory),
+            commits: Share::of(&metrics.commit_pending),
+        }
+    }
+}
+
+impl<M: Member> Worker<M> {
+    /// Every thread has the whole catalogue, so whichever reports last is right.
+    pub(super) fn report_sessions(&self) {
+        self.parts.metrics.catalogue_sessions.set(gauge(self.parts.catalogue.len()));
+    }
+
+    pub(super) fn report(&mut self) {
+        let metrics = &self.parts.metrics;
+        for lag in self.parts.member.take_lags() {
+            let input = input_of(&lag.topic, &self.parts.config.topics);
+            // Statistics may still tell of what went to somebody else.
+            if let Some(input) = input.filter(|input| self.next_offsets.has(*input, lag.partition)) {
+                metrics.set_lag(input, lag.partition, lag.records);
+            }
+        }
+        self.parts.health.knows_lag(metrics.lags_known(|topic, it| self.next_offsets.has(topic, it)));
+        let committing = self.parts.committer.in_flight() || self.anything_to_commit();
+        self.shares.pieces.set(gauge(self.store.pieces()));
+        self.shares.memory.set(gauge(self.store.memory()));
+        self.shares.commits.set(i64::from(committing));
+        self.restoring_share.set(i64::from(self.taking_over || self.restoring.is_some()));
+    }
+}
+
+fn gauge(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
