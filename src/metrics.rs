@@ -181,11 +181,7 @@ impl Metrics {
                 "Records by what became of them; exactly one outcome each.",
                 &["topic", "outcome"],
             ),
-            records_ignored: add.counters(
-                "records_ignored_total",
-                "Records that change nothing, by reason.",
-                &["reason"],
-            ),
+            records_ignored: add.counters("records_ignored_total", "Ignored records, by reason.", &["reason"]),
             dead_letters: add.counters("dead_letters_total", "Dead letters written, by reason.", &["stage", "reason"]),
             upserts: add.counters("upserts_total", "Upserts written for the sink.", &["object"]),
             aggregates_changed: add.counters(
