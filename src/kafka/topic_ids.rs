@@ -18,6 +18,7 @@ use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataBroker;
 
 /// How a broker of before topic ids says that it has none.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -37,6 +38,11 @@ pub fn describe<C: ClientContext>(
     topics: &[&str],
     timeout: Duration,
 ) -> KafkaResult<BTreeMap<String, Described>> {
+    // Any broker knows the topics. By itself librdkafka asks the controller, which a cluster may be without for a while,
+    // and its mock always.
+    let Some(topic) = topics.first() else { return Ok(BTreeMap::new()) };
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    let broker = metadata.brokers().first().map(MetadataBroker::id);
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(*topic).ok()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let rk = client.native_ptr();
@@ -52,6 +58,9 @@ pub fn describe<C: ClientContext>(
             free: sys::rd_kafka_AdminOptions_destroy,
         };
         sys::rd_kafka_AdminOptions_set_request_timeout(options.pointer, millis(timeout), ptr::null_mut(), 0);
+        if let Some(broker) = broker {
+            sys::rd_kafka_AdminOptions_set_broker(options.pointer, broker, ptr::null_mut(), 0);
+        }
         let queue = Owned { pointer: sys::rd_kafka_queue_new(rk), free: sys::rd_kafka_queue_destroy };
         sys::rd_kafka_DescribeTopics(rk, collection.pointer, options.pointer, queue.pointer);
         let event = sys::rd_kafka_queue_poll(queue.pointer, millis(timeout + QUEUE_MARGIN));
@@ -129,8 +138,20 @@ impl<T> Drop for Owned<T> {
 mod tests {
     use rdkafka::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
 
     use super::*;
+
+    #[test]
+    fn a_cluster_without_a_controller_tells_its_topics_too() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("views", 3, 1).unwrap();
+        let mut client = ClientConfig::new();
+        let consumer: BaseConsumer = client.set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
+        let described = describe(consumer.client(), &["views", "polls"], Duration::from_secs(10)).unwrap();
+        assert_eq!(described.keys().collect::<Vec<_>>(), ["views"]);
+        assert_eq!(described["views"].partitions, 3);
+    }
 
     #[test]
     fn a_broker_that_is_away_is_an_error_in_time() {

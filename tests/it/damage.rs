@@ -8,6 +8,8 @@ use rollbook::avro::Writer;
 use rollbook::event::{MemberKey, SalesforceId};
 use rollbook::store::{Disk, DiskError, Identity, Marker, Shelf};
 
+use crate::harness;
+
 const NOON: i64 = 1_780_000_000_000;
 const PARTITIONS: i32 = 3;
 const MEMBERS: u32 = 1_500;
@@ -114,7 +116,7 @@ fn damaged_files_are_never_taken_for_states() {
     let (mut whole, mut torn) = (0, 0);
     for seed in 0..24 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let folder = tempfile::tempdir().unwrap();
+        let folder = harness::private_folder();
         let histories = fill(&mut rng, folder.path());
         let files = files(folder.path());
         let file = &files[rng.usize(..files.len())];
@@ -133,7 +135,7 @@ fn damaged_files_are_never_taken_for_states() {
 #[test]
 fn a_keyspace_whose_list_of_files_is_gone_is_not_taken_for_an_empty_one() {
     for gone in ["current", "keyspaces"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = harness::private_folder();
         fill(&mut fastrand::Rng::with_seed(7), folder.path());
         for keyspace in fs::read_dir(folder.path().join("it/0/states/keyspaces")).unwrap().flatten() {
             match gone {
@@ -150,7 +152,7 @@ fn a_keyspace_whose_list_of_files_is_gone_is_not_taken_for_an_empty_one() {
 
 #[test]
 fn what_is_reached_again_is_what_was_left_or_an_error() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = harness::private_folder();
     let mut disk = Disk::open(folder.path(), "it", 6).unwrap();
     let (shelf, marker) = disk.shelf(0, &identity(), NOON).unwrap();
     assert_eq!(marker, None);

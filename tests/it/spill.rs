@@ -11,8 +11,6 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rollbook::avro::Writer;
@@ -26,18 +24,14 @@ use rollbook::stage::fold::tally::Tally;
 use rollbook::store::{Disk, Identity, Marker, Store};
 use rollbook::upsert::{Lane, ReadUpsert, Value};
 
+use crate::harness;
+
 const PARTITION: i32 = 3;
 const NOON: i64 = 1_780_000_000_000;
 const MEMBERS: u32 = 40;
 
 type Changelog = Vec<(Vec<u8>, Vec<u8>)>;
 type Rows = BTreeMap<Vec<u8>, Vec<(String, Value)>>;
-
-/// As states are kept: nobody else may look into it.
-fn private_folder() -> tempfile::TempDir {
-    let private = fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().permissions(private).tempdir().unwrap()
-}
 
 fn identity() -> Identity {
     Identity { cluster: "cluster".to_owned(), topic: "rollbook.state".to_owned() }
@@ -210,7 +204,7 @@ fn members() -> impl Iterator<Item = MemberKey> {
 
 /// One history. Returns how many members came from disk, and how many went there.
 fn live_through(seed: u64) -> (u64, usize) {
-    let folder = private_folder();
+    let folder = harness::private_folder();
     let mut rng = fastrand::Rng::with_seed(seed);
     let decoder = Decoder::new(1 << 20);
     let texts: Vec<(EventKind, String)> = (0..400).map(|number| event(&mut rng, number)).collect();
@@ -286,7 +280,7 @@ fn what_goes_to_disk_and_comes_back_is_what_it_was() {
 fn memory_stays_below_its_bound_while_a_campaign_is_derived_again_and_again() {
     const CROWD: u32 = 4_000;
     const MEMORY_MAX: usize = 400_000;
-    let folder = private_folder();
+    let folder = harness::private_folder();
     let decoder = Decoder::new(1 << 20);
     let mut run = Run::new(folder.path());
     run.again.memory_max = MEMORY_MAX;
@@ -336,7 +330,7 @@ fn memory_stays_below_its_bound_while_a_campaign_is_derived_again_and_again() {
 
 #[test]
 fn folders_in_use_have_names_of_their_own_and_keep_them() {
-    let dir = private_folder();
+    let dir = harness::private_folder();
     let open = || Disk::open(dir.path(), "rollbook", 1).unwrap();
     let (one, two) = (open(), open());
     let names = [one.name().unwrap(), two.name().unwrap()];

@@ -44,7 +44,7 @@ pub use clients::{node, python};
 pub use gate::Gate;
 pub use kafka::{PLAIN, SCRAM, kafka, plain_client, sasl_ssl};
 pub use node::{Node, free_port, kept_port};
-pub use place::run as folder;
+pub use place::{private as private_folder, run as folder};
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
 pub use settings::Settings;

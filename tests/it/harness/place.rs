@@ -4,9 +4,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::{LazyLock, Mutex, PoisonError};
+
+use tempfile::TempDir;
 
 /// Kept between runs.
 pub fn cache() -> PathBuf {
@@ -24,6 +27,15 @@ pub fn run() -> &'static Path {
         run
     });
     &RUN
+}
+
+/// A folder for states as they are kept: nobody else may look into it. Gone with what is returned.
+pub fn private() -> TempDir {
+    let private = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new()
+        .permissions(private)
+        .tempdir()
+        .expect("the system's folder for temporary files is writable")
 }
 
 /// Places are filled one at a time: several tests want the same one.
