@@ -18,6 +18,7 @@ mod fold_stage;
 mod frozen;
 mod golden;
 mod harness;
+mod judged;
 mod kafka_broker;
 mod memory;
 mod metrics;

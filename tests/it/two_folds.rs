@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use rollbook::demo::conference::{self, CAMPAIGNS, Conference, Feed, People, generate, people_wanted};
+use rollbook::demo::reference::judge::{self, Judgement, judge};
 use rollbook::demo::reference::{Fields, Rows, Statement, differences, expected, standing};
 use rollbook::event::{
     Act, Decoded, Decoder, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, Record,
@@ -90,14 +91,18 @@ fn same(expected: &Rows, actual: &Rows, seed: u64) {
     assert!(found.is_empty(), "seed {seed}: {} differences: {first:#?}", found.len());
 }
 
-/// What the decoder makes of the records: every accepted one, the repeated ones too.
+/// What the decoder makes of the records: every one that the reference's own judge accepts, and no other; the repeated ones
+/// too.
 fn decoded<'r>(decoder: &Decoder, records: &'r [conference::Record]) -> Vec<Event<'r>> {
     let events = records.iter().filter_map(|sent| {
         let Feed::Events(kind) = sent.feed else { return None };
         let (key, value) = (sent.key.as_deref(), sent.value.as_deref());
         let timestamp = sent.timestamp.or(Some(AFTERWARDS));
         let record = Record { kind: Some(kind), key, value, timestamp, headers: &sent.headers };
-        match decoder.decode(&record).expect("no registry is needed") {
+        let decided = decoder.decode(&record).expect("no registry is needed");
+        let judged = judge(&judge::Record { kind, value, timestamp, headers: &sent.headers });
+        assert_eq!(matches!(decided, Decoded::Event(_)), judged == Judgement::Accepted, "{judged:?}");
+        match decided {
             Decoded::Event(event) => Some(event),
             Decoded::Ignored(_) | Decoded::Refused(_) => None,
         }

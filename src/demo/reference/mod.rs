@@ -10,6 +10,7 @@
 
 mod compare;
 mod engagement;
+pub mod judge;
 mod measure;
 mod newest;
 mod polls;
