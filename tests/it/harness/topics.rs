@@ -148,11 +148,13 @@ pub struct Writer(BaseProducer<Deliveries>);
 impl Writer {
     #[track_caller]
     pub fn new(client: &ClientConfig) -> Self {
-        let mut settings = ClientConfig::new();
-        settings.set("linger.ms", "5").set("message.max.bytes", "4000000");
-        settings.extend(client.config_map().iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        settings.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
-        let client = settings;
+        let mut client = client.clone();
+        client.set("partitioner", "murmur2_random").set("enable.idempotence", "true");
+        for (name, default) in [("linger.ms", "5"), ("message.max.bytes", "4000000")] {
+            if client.get(name).is_none() {
+                client.set(name, default);
+            }
+        }
         Self(client.create_with_context(Deliveries::default()).expect("the client's settings are right"))
     }
 
