@@ -296,7 +296,6 @@ impl Sink<'_> {
             match self.recorder.reported(report) {
                 Some(Recorded::Safe(position)) => self.outbox.recorded(position),
                 Some(Recorded::Job(number)) => self.outbox.job_recorded(number),
-                Some(Recorded::Failed(error)) => return Err(Error::Record(error)),
                 None => {}
             }
             next = self.recorded.try_recv().ok();

@@ -38,7 +38,6 @@ pub enum Recorded {
     Safe(Position),
     /// A job is recorded in all its partitions.
     Job(u64),
-    Failed(KafkaError),
 }
 
 /// What a producer tells of a record.
@@ -146,7 +145,7 @@ impl Recorder {
         let Topics { outcomes, dead_letters, .. } = &self.config.topics;
         let mut records = Vec::new();
         if let Some(dead_letter) = &settled.dead_letter {
-            let key = dead_letter.key.clone().unwrap_or_default();
+            let key = dead_letter.record_key().unwrap_or_default().to_vec();
             records.push(Record::of(dead_letters, key, DeadLetter::encode(dead_letter)));
         }
         if let Some(outcome) = &settled.outcome {
@@ -192,15 +191,44 @@ impl Recorder {
     /// Hands a ticket's records to the producer. What it does not take goes with the next one.
     fn queue(&mut self, number: usize) {
         let (Some(producer), Some(ticket)) = (&self.producer, self.tickets.get(&number)) else { return };
-        let sent = ticket.records.iter().try_for_each(|record| {
+        let refused = ticket.records.iter().find_map(|record| {
             let mut sent = BaseRecord::with_opaque_to(&record.topic, number).key(&record.key);
             sent.partition = record.partition;
             sent.payload = record.value.as_ref();
-            producer.send(sent).map_err(|(error, _)| error)
+            producer.send(sent).err().map(|(error, _)| (error, record.topic.clone()))
         });
-        if let Err(error) = sent {
-            self.fail(&error);
+        if let Some((error, topic)) = refused {
+            self.refused(number, &error, &topic);
         }
+    }
+
+    /// A record is not taken: it is sent once more, changed where that helps, and the reason is named.
+    fn refused(&mut self, number: usize, error: &KafkaError, topic: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                self.watch.waits(WHO, Some(format!("Kafka denies WRITE on topic `{topic}`")));
+            }
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) if !self.shrink(number) => {
+                let reason = format!("topic `{topic}` takes no record of this size; hint: rollbook topics check");
+                self.watch.waits(WHO, Some(reason));
+            }
+            _ => {}
+        }
+        self.fail(error);
+    }
+
+    /// Cuts the records in a ticket's letters. False where there are none that hold more than the beginning.
+    fn shrink(&mut self, number: usize) -> bool {
+        let Some(ticket) = self.tickets.get_mut(&number) else { return false };
+        let mut shrunk = false;
+        for record in &mut ticket.records {
+            let letter = record.value.as_deref().and_then(|value| DeadLetter::decode(value).ok());
+            if let Some(letter) = letter.filter(|letter| letter.cut.is_none()) {
+                record.value = Some(letter.beginning().encode());
+                shrunk = true;
+            }
+        }
+        shrunk
     }
 
     /// What follows from a report for whoever waits.
@@ -215,15 +243,8 @@ impl Recorder {
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) => {
                 None
             }
-            // No producer could write it.
-            Err((error @ KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
-                Some(Recorded::Failed(error))
-            }
             Err((error, topic)) => {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
-                    self.watch.waits(WHO, Some(format!("Kafka denies WRITE on topic `{topic}`")));
-                }
-                self.fail(&error);
+                self.refused(report.ticket, &error, &topic);
                 None
             }
         }
@@ -313,5 +334,80 @@ impl ProducerContext for Context {
         };
         // No receiver: the loop has ended.
         let _loop_gone = self.reports.send(Report { producer: self.producer, ticket, result });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{ClientConfig, TopicPartitionList};
+
+    use super::*;
+    use crate::dead_letter::Stage;
+
+    const WITHIN: Duration = Duration::from_mins(1);
+
+    fn letter(value: &[u8]) -> DeadLetter {
+        DeadLetter {
+            stage: Stage::Sink,
+            reason: "undecodable".to_owned(),
+            detail: String::new(),
+            hint: String::new(),
+            topic: "rollbook.upserts".to_owned(),
+            partition: 0,
+            offset: 7,
+            timestamp: None,
+            key: Some(b"key".to_vec()),
+            value: Some(value.to_vec()),
+            headers: Vec::new(),
+            object: None,
+            external_id: None,
+            fields: Vec::new(),
+            attempts: 1,
+            at: 0,
+            cut: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_its_topic_does_not_take_is_written_with_the_beginning_of_its_record() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("rollbook.dead-letters", 1, 1).unwrap();
+        let text = format!("[kafka]\nbootstrap = \"{}\"\n", cluster.bootstrap_servers());
+        let config = Config::parse(&text, Path::new("."), &|_| None).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let watch = Watch::start(&Arc::new(config.clone()), (Arc::default(), Arc::default()), || true).unwrap();
+        let (mut recorder, mut reports) = Recorder::new(&config, &metrics, &watch).unwrap();
+        let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+        let position = Position { partition: 0, offset: 7 };
+        let dead_letter = Some(letter(&vec![b'x'; 200_000]));
+        let settled = Settled { position, object: None, outcome: None, dead_letter, event_at: None };
+        assert!(recorder.record(&settled));
+        let deadline = Instant::now() + WITHIN;
+        let safe = loop {
+            assert!(Instant::now() < deadline, "it is written");
+            let report = tokio::time::timeout(Duration::from_millis(100), reports.recv()).await;
+            if let Ok(Some(report)) = report
+                && let Some(recorded) = recorder.reported(report)
+            {
+                break recorded;
+            }
+            recorder.mend();
+        };
+        assert!(matches!(safe, Recorded::Safe(at) if at == position), "{safe:?}");
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "reader");
+        let consumer: BaseConsumer = client.create().unwrap();
+        let mut partition = TopicPartitionList::new();
+        partition.add_partition_offset("rollbook.dead-letters", 0, rdkafka::Offset::Beginning).unwrap();
+        consumer.assign(&partition).unwrap();
+        let read = std::iter::repeat_with(|| consumer.poll(WITHIN)).flatten().find_map(Result::ok).unwrap();
+        let written = DeadLetter::decode(read.payload().unwrap()).unwrap();
+        assert!(written.cut.is_some_and(|cut| cut.value_bytes == 200_000), "the letter of the whole was refused");
     }
 }
