@@ -8,6 +8,7 @@
 //! A registry of its own, not the crate's global one: tests run several processes' worth of stages in one.
 
 mod lags;
+mod rows;
 
 use std::sync::Mutex;
 
@@ -26,6 +27,7 @@ use crate::status::ignored::Samples;
 use crate::upsert::Object;
 
 use lags::Lags;
+use rows::Rows;
 
 /// Buckets of everything that talks to Kafka: 1 ms to 30 s.
 const KAFKA_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -124,8 +126,7 @@ pub struct Metrics {
     records_ignored: IntCounterVec,
     dead_letters: IntCounterVec,
     upserts: IntCounterVec,
-    aggregates_changed: IntCounterVec,
-    saturated: IntCounterVec,
+    rows: Rows,
     lags: Lags,
     commits: IntCounterVec,
     waiting: IntGaugeVec,
@@ -184,12 +185,7 @@ impl Metrics {
             records_ignored: add.counters("records_ignored_total", "Ignored records, by reason.", &["reason"]),
             dead_letters: add.counters("dead_letters_total", "Dead letters written, by reason.", &["stage", "reason"]),
             upserts: add.counters("upserts_total", "Upserts written for the sink.", &["object"]),
-            aggregates_changed: add.counters(
-                "aggregates_changed_total",
-                "Rows derived of a changed aggregate, by whether they differ from the last one written.",
-                &["object", "outcome"],
-            ),
-            saturated: add.counters("saturated_rows_total", "Rows written of a piece with a full set.", &["object"]),
+            rows: Rows::new(&add),
             lags: Lags::new(&add),
             commits: add.counters("commits_total", "Transactions of the fold, by result.", &["result"]),
             waiting: add.gauges("waiting", "1 while the process waits for a dependency.", &["dependency"]),
@@ -254,9 +250,9 @@ impl Metrics {
         self.dead_letter(Stage::Fold, RECORD_TOO_LARGE);
         for object in objects {
             self.upserts.with_label_values(&[object]);
-            self.saturated.with_label_values(&[object]);
+            self.rows.saturated.with_label_values(&[object]);
             for outcome in RowOutcome::ALL {
-                self.aggregates_changed.with_label_values(&[object, outcome.name()]);
+                self.rows.changed.with_label_values(&[object, outcome.name()]);
             }
         }
         for result in CommitResult::ALL {
@@ -291,12 +287,12 @@ impl Metrics {
 
     /// Rows derived of a changed aggregate: one that differs from the last one is written, the others need no call.
     pub fn aggregates_changed(&self, object: Object, outcome: RowOutcome) -> IntCounter {
-        self.aggregates_changed.with_label_values(&[object.api_name(), outcome.name()])
+        self.rows.changed.with_label_values(&[object.api_name(), outcome.name()])
     }
 
     /// Rows written of a piece of which a set is full: its counts stop there.
     pub fn saturated(&self, object: Object) -> IntCounter {
-        self.saturated.with_label_values(&[object.api_name()])
+        self.rows.saturated.with_label_values(&[object.api_name()])
     }
 
     pub fn commits(&self, result: CommitResult) -> IntCounter {
@@ -311,6 +307,11 @@ impl Metrics {
     /// What is known now of a partition that is assigned here.
     pub fn set_lag(&self, topic: Topic, partition: i32, records: i64) {
         self.lags.set(topic, partition, records);
+    }
+
+    /// Whether the next record of a partition that is read does not come.
+    pub fn set_stalled(&self, topic: Topic, partition: i32, stalled: bool) {
+        self.lags.set_stalled(topic, partition, stalled);
     }
 
     /// Nobody can say how much there is to read: not yet, or no longer.

@@ -77,6 +77,8 @@ pub trait Member: Clock {
     fn answering_since(&self) -> Option<Instant>;
     /// Whether no outage is or was a moment ago.
     fn undisturbed(&self) -> bool;
+    /// It waits for records that do not come, or no longer does.
+    fn waits_for_records(&self, why: Option<String>);
 }
 
 /// A member by librdkafka.
@@ -237,6 +239,10 @@ impl Member for GroupMember {
 
     fn undisturbed(&self) -> bool {
         self.place.watch.undisturbed()
+    }
+
+    fn waits_for_records(&self, why: Option<String>) {
+        self.place.watch.waits(&format!("{}-records", self.place.name.member), why);
     }
 }
 

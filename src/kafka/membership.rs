@@ -34,6 +34,8 @@ pub struct Lag {
     pub topic: String,
     pub partition: i32,
     pub records: i64,
+    /// The offset that is to be fetched next, where there is something to fetch and nothing is on its way to be read.
+    pub waits_at: Option<i64>,
 }
 
 /// Context of a group consumer.
@@ -96,7 +98,8 @@ pub fn lags(statistics: &Statistics) -> Vec<Lag> {
     known
         .filter_map(|(topic, stats)| {
             let records = behind(stats)?;
-            Some(Lag { topic: topic.clone(), partition: stats.partition, records })
+            let waits_at = (records > 0 && stats.fetchq_cnt == 0).then_some(stats.next_offset);
+            Some(Lag { topic: topic.clone(), partition: stats.partition, records, waits_at })
         })
         .collect()
 }

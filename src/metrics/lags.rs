@@ -12,6 +12,7 @@ use crate::kafka::topics::Topic;
 pub(super) struct Lags {
     pub records: IntGaugeVec,
     known: IntGaugeVec,
+    stalled: IntGaugeVec,
     /// Assigned partitions of which nobody has told.
     unknown: Mutex<BTreeSet<(Topic, i32)>>,
 }
@@ -24,15 +25,23 @@ impl Lags {
         Self {
             records: add.gauges("consumer_lag_records", records, &labels),
             known: add.gauges("consumer_lag_known", known, &labels),
+            stalled: add.gauges("consumer_stalled", "1 while the next record of a partition does not come.", &labels),
             unknown: Mutex::default(),
         }
     }
 
     pub fn set(&self, topic: Topic, partition: i32, records: i64) {
         self.unknown().remove(&(topic, partition));
+        let labels = [topic.label(), &partition.to_string()];
         for (gauge, value) in [(&self.records, records), (&self.known, 1)] {
-            gauge.with_label_values(&[topic.label(), &partition.to_string()]).set(value);
+            gauge.with_label_values(&labels).set(value);
         }
+        // It exists from here on.
+        self.stalled.with_label_values(&labels);
+    }
+
+    pub fn set_stalled(&self, topic: Topic, partition: i32, stalled: bool) {
+        self.stalled.with_label_values(&[topic.label(), &partition.to_string()]).set(stalled.into());
     }
 
     pub fn set_unknown(&self, topic: Topic, partition: i32) {
@@ -47,7 +56,7 @@ impl Lags {
 
     pub fn forget(&self, topic: Topic, partition: i32) {
         self.unknown().remove(&(topic, partition));
-        for gauge in [&self.records, &self.known] {
+        for gauge in [&self.records, &self.known, &self.stalled] {
             // An absent series is what is wanted, so its error is none.
             let _ = gauge.remove_label_values(&[topic.label(), &partition.to_string()]);
         }

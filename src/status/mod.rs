@@ -202,7 +202,12 @@ impl Exported {
     fn waiting(&self) -> Vec<String> {
         let waiting = self.sums("rollbook_waiting", "dependency");
         let name = |dependency: Dependency| dependency.name();
-        Dependency::ALL.map(name).into_iter().filter(|it| waiting.get(*it) > Some(&0)).map(str::to_owned).collect()
+        let dependencies = Dependency::ALL.map(name).into_iter().filter(|it| waiting.get(*it) > Some(&0));
+        let stalled = self.series("rollbook_consumer_stalled").filter(|(_, stalled)| *stalled > 0);
+        let records = stalled.map(|(metric, _)| {
+            format!("the next record of {}/{}", label_of(metric, "topic"), label_of(metric, "partition"))
+        });
+        dependencies.map(str::to_owned).chain(records).collect()
     }
 
     fn lag(&self) -> Vec<Lag> {
@@ -320,6 +325,8 @@ mod tests {
         metrics.dead_letter(Stage::Fold, "undecodable").inc_by(2);
         metrics.dead_letter(Stage::Fold, "no_value").inc();
         metrics.waiting(Dependency::Salesforce).set(1);
+        metrics.set_stalled(Topic::Views, 1, true);
+        metrics.set_stalled(Topic::Views, 0, false);
         metrics.positions.open_gaps(Topic::Views, Cause::BelowLogStart).set(2);
         metrics.positions.held.set(1);
         metrics.assigned_partitions.set(4);
@@ -346,7 +353,10 @@ mod tests {
         let views = Lag { records: Some(12), worst_partition: Some(1), worst_records: 8, ..Lag::none("views") };
         let unacknowledged = BTreeMap::from([("views below_log_start".to_owned(), 2)]);
         assert_eq!(status.gaps, Gaps { unacknowledged, held_partitions: 1, strangers: 0 });
-        assert_eq!((status.lag, status.waiting), (vec![views], vec!["salesforce".to_owned()]));
+        assert_eq!(
+            (status.lag, status.waiting),
+            (vec![views], vec!["salesforce".to_owned(), "the next record of views/1".to_owned()])
+        );
         assert_eq!(status.dead_letters, BTreeMap::from([("fold".to_owned(), 3), ("sink".to_owned(), 0)]));
         let last_commit_at = Timestamp::from_second(1_700_000_000).ok();
         assert_eq!(status.fold, Some(Fold { partitions: 4, restore_records: 77, last_commit_at, pending_commits: 1 }));

@@ -40,6 +40,7 @@ const COUNTED: &[&str] = &[
     "rollbook_waiting",
     "rollbook_ready",
     "rollbook_state_restoring",
+    "rollbook_consumer_stalled",
     "rollbook_state_disk_failing",
     "rollbook_state_entries",
     "rollbook_assigned_partitions",

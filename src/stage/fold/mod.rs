@@ -8,6 +8,7 @@
 
 mod assignment;
 pub mod commit;
+mod fetches;
 mod gap;
 mod headers;
 mod held;

@@ -73,7 +73,7 @@ impl Positions {
         self.held.remove(&(input, partition));
     }
 
-    fn waits(&self, input: Topic, partition: i32) -> bool {
+    pub(super) fn waits(&self, input: Topic, partition: i32) -> bool {
         self.taken.contains_key(&(input, partition)) || self.held.contains_key(&(input, partition))
     }
 

@@ -32,14 +32,19 @@ impl<M: Member> Worker<M> {
     }
 
     pub(super) fn report(&mut self) {
-        let metrics = &self.parts.metrics;
-        for lag in self.parts.member.take_lags() {
+        let lags = self.parts.member.take_lags();
+        if !lags.is_empty() || self.assigned.is_empty() {
+            self.parts.member.waits_for_records(self.fetches.reason(&self.next_offsets));
+        }
+        for lag in lags {
             let input = input_of(&lag.topic, &self.parts.config.topics);
             // Statistics may still tell of what went to somebody else.
             if let Some(input) = input.filter(|input| self.next_offsets.has(*input, lag.partition)) {
-                metrics.set_lag(input, lag.partition, lag.records);
+                self.parts.metrics.set_lag(input, lag.partition, lag.records);
+                self.look_at_fetch(input, &lag);
             }
         }
+        let metrics = &self.parts.metrics;
         self.parts.health.knows_lag(metrics.lags_known(|topic, it| self.next_offsets.has(topic, it)));
         let committing = self.parts.committer.in_flight() || self.anything_to_commit();
         self.shares.pieces.set(gauge(self.store.pieces()));

@@ -25,6 +25,7 @@ use crate::store::{Disk, Store};
 
 use super::Error;
 use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
+use super::fetches::Fetches;
 use super::inputs::{NextOffsets, input_of};
 use super::poll::poll_batch;
 use super::positions::Positions;
@@ -114,6 +115,7 @@ pub struct Worker<M: Member> {
     pub(super) shares: Shares,
     /// Partitions are taken over and the disk is waited for.
     pub(super) taking_over: bool,
+    pub(super) fetches: Fetches,
     /// Nothing is read since then: the commit in flight is waited for.
     pub(super) held: Option<Instant>,
     pub(super) progress: RestoreProgress,
@@ -150,6 +152,7 @@ impl<M: Member> Worker<M> {
             restoring_share,
             shares,
             taking_over: false,
+            fetches: Fetches::default(),
             held: None,
             progress: RestoreProgress::default(),
             mending: Mending::new(session_timeout, now),

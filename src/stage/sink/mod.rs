@@ -68,8 +68,6 @@ pub enum Error {
     Kafka(#[source] KafkaError),
     #[error("this instance is thrown out of the sink's consumer group again and again")]
     Twin(#[source] Twin),
-    #[error("could not write outcomes or dead letters")]
-    Record(#[source] KafkaError),
     #[error("Salesforce takes no rows: `{code}`; hint: {hint}")]
     Halted { code: String, hint: &'static str },
     #[error("the thread or a task of the sink ended by itself")]

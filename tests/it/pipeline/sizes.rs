@@ -6,7 +6,7 @@ use rollbook::route;
 use serde_json::{Value, json};
 
 use super::payload::record;
-use super::world::{WITHIN, World, metric};
+use super::world::{Connection, WITHIN, World, metric};
 use crate::harness::{self, PARTITIONS, Record};
 
 /// Bytes that no codec makes smaller.
@@ -93,20 +93,49 @@ fn a_record_that_unpacks_to_more_than_a_letter_holds_is_kept_by_its_beginning_an
     drop(rollbook);
 }
 
-#[test]
-fn a_batch_of_a_megabyte_that_unpacks_to_a_hundred_is_read() {
-    const EVENTS: usize = 700;
-    let world = World::new("batch");
-    let _rollbook = world.start("one").ready();
-    let member = member(&world);
+/// 105 MB in one batch, which is a few kilobytes on the wire.
+const EVENTS: usize = 700;
+
+fn write_batch(world: &World) {
+    let member = member(world);
     let mut client = world.client();
     client.set("compression.type", "zstd").set("message.max.bytes", "200000000");
     // All of them in one batch.
     client.set("batch.size", "200000000").set("linger.ms", "60000");
     let padding = "x".repeat(150_000);
     let clap =
-        |number| record(&world, EventKind::Reaction, member, &format!("{number}"), &json!({ "padding": padding }));
+        |number| record(world, EventKind::Reaction, member, &format!("{number}"), &json!({ "padding": padding }));
     let claps: Vec<Record> = (0..EVENTS).map(clap).collect();
     harness::write(&client, &claps);
+}
+
+#[test]
+fn a_batch_of_a_megabyte_that_unpacks_to_a_hundred_is_read() {
+    let world = World::new("batch");
+    let _rollbook = world.start("one").ready();
+    write_batch(&world);
     claps_become(&world, 700.0);
+}
+
+#[test]
+fn a_batch_that_cannot_be_unpacked_is_waited_for_visibly() {
+    // As librdkafka has it by itself: too little for this batch.
+    let properties = vec![("receive.message.max.bytes", "100000000".to_owned())];
+    let kafka = Connection { bootstrap: harness::kafka().bootstrap().to_owned(), properties };
+    let world = World::with("stalled", kafka, "");
+    let rollbook = world.start("one").ready();
+    write_batch(&world);
+    harness::until("the partition to be seen standing still", WITHIN, || {
+        match metric(&rollbook.metrics(), "rollbook_consumer_stalled", &["topic=\"reactions\""]) {
+            0 => Err(rollbook.process.log_tail()),
+            _ => Ok(()),
+        }
+    });
+    assert_eq!(metric(&rollbook.metrics(), "rollbook_consumer_stalled", &[]), 1, "the others are well");
+    harness::until("it to be waited for", WITHIN, || {
+        match metric(&rollbook.metrics(), "rollbook_waiting", &["dependency=\"kafka\""]) {
+            0 => Err("nothing is waited for".to_owned()),
+            _ => Ok(()),
+        }
+    });
 }

@@ -484,4 +484,9 @@ impl Member for SimulatedMember {
     fn undisturbed(&self) -> bool {
         false
     }
+
+    /// The simulated log gives whatever stands in it.
+    fn waits_for_records(&self, why: Option<String>) {
+        assert_eq!(why, None, "a partition stands still");
+    }
 }

@@ -1,0 +1,122 @@
+//! Partitions whose next record does not come, though it stands in the log.
+//!
+//! librdkafka says nothing of some reasons and repeats others for ever, and a partition that stands still with a handful of
+//! records behind it looks like one that is nearly done. So the place itself is watched: where it does not move, and
+//! nothing that was fetched waits to be read, the partition is waited for, however little is behind it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::kafka::member::Member;
+use crate::kafka::membership::Lag;
+use crate::kafka::topics::Topic;
+
+use super::inputs::NextOffsets;
+use super::worker::Worker;
+
+/// Far longer than any fetch of a broker that is well.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// How often the log says so.
+const SAID_EVERY: Duration = Duration::from_mins(1);
+
+/// Where each partition waits, and since when.
+#[derive(Default)]
+pub(super) struct Fetches(BTreeMap<(Topic, i32), Waits>);
+
+struct Waits {
+    at: i64,
+    since: Instant,
+    said: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Well,
+    /// `say`: it is time to say so.
+    Stalled {
+        say: bool,
+    },
+    /// It was stalled.
+    Moves,
+}
+
+impl Fetches {
+    /// What is waited for, of the partitions that are read here. The others are forgotten.
+    pub fn reason(&mut self, read: &NextOffsets) -> Option<String> {
+        self.0.retain(|(input, partition), _| read.has(*input, *partition));
+        let mut stalled = self.0.iter().filter(|(_, waits)| waits.said.is_some());
+        let ((input, partition), _) = stalled.next()?;
+        let others = match stalled.count() {
+            0 => String::new(),
+            others => format!(", and of {others} more"),
+        };
+        Some(format!("the next record of {}/{partition}{others} does not come", input.label()))
+    }
+
+    fn look(&mut self, partition: (Topic, i32), waits_at: Option<i64>, now: Instant) -> Look {
+        let known = self.0.remove(&partition);
+        let was_stalled = known.as_ref().is_some_and(|waits| waits.said.is_some());
+        let Some(at) = waits_at else { return if was_stalled { Look::Moves } else { Look::Well } };
+        let mut waits = known.filter(|waits| waits.at == at).unwrap_or(Waits { at, since: now, said: None });
+        let stalled = now.saturating_duration_since(waits.since) >= STALLED_AFTER;
+        let say = stalled && waits.said.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY);
+        if say {
+            waits.said = Some(now);
+        }
+        self.0.insert(partition, waits);
+        match (stalled, was_stalled) {
+            (true, _) => Look::Stalled { say },
+            (false, true) => Look::Moves,
+            (false, false) => Look::Well,
+        }
+    }
+}
+
+impl<M: Member> Worker<M> {
+    /// Takes a look at a partition that is read.
+    pub(super) fn look_at_fetch(&mut self, input: Topic, lag: &Lag) {
+        let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
+        let waits_at = lag.waits_at.filter(|_| !paused);
+        let look = self.fetches.look((input, lag.partition), waits_at, self.parts.member.now());
+        let stalled = matches!(look, Look::Stalled { .. });
+        self.parts.metrics.set_stalled(input, lag.partition, stalled);
+        let (topic, partition, records) = (input.name(&self.parts.config.topics), lag.partition, lag.records);
+        match look {
+            Look::Stalled { say: true } => warn!(
+                topic,
+                partition,
+                offset = waits_at,
+                records,
+                "the next record does not come and is waited for; hint: RollbookPartitionStalled in deploy/runbook.md"
+            ),
+            Look::Moves => info!(topic, partition, "records come again"),
+            Look::Stalled { say: false } | Look::Well => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_stands_still_with_one_record_behind_it_is_stalled() {
+        let (mut fetches, start) = (Fetches::default(), Instant::now());
+        let mut look = |second: u64, waits_at| {
+            let now = start + Duration::from_secs(second);
+            fetches.look((Topic::Views, 1), waits_at, now)
+        };
+        assert_eq!(look(0, Some(7)), Look::Well);
+        assert_eq!(look(19, Some(7)), Look::Well);
+        assert_eq!(look(19, Some(8)), Look::Well, "it moves");
+        assert_eq!(look(38, Some(8)), Look::Well);
+        assert_eq!(look(39, Some(8)), Look::Stalled { say: true });
+        assert_eq!(look(60, Some(8)), Look::Stalled { say: false });
+        assert_eq!(look(99, Some(8)), Look::Stalled { say: true }, "after a minute");
+        assert_eq!(look(100, None), Look::Moves);
+        assert_eq!(look(200, Some(9)), Look::Well);
+        assert_eq!(look(300, None), Look::Well, "nothing is left to fetch");
+    }
+}
