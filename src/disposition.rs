@@ -46,8 +46,6 @@ pub enum Disposition {
     DeadLetter { reason: &'static str },
     /// A person must look before this row can go on: hold it, try it now and then, count no attempt.
     Hold { hint: &'static str, reach: Reach },
-    /// Every row would fail for the same reason: stop, keep the offsets, call a person.
-    Halt { hint: &'static str },
 }
 
 /// Whom what holds a row holds as well: those wait together, and a few of them are tried for all.
@@ -158,13 +156,15 @@ impl Wait {
     }
 }
 
-const LOGIN: &str =
-    "the login or the API access is refused: check the external client app and its user, then `rollbook doctor`";
 const SCHEMA: &str = "the org lacks a field or object, or hides it: `rollbook doctor` says which";
 const PERMISSION: &str = "the integration user lacks a permission: `sf org assign permset --name Rollbook_Integration`";
 const SECURITY: &str = "a transaction security policy of the org blocks the integration user";
 const STORAGE: &str = "the org's data storage is full: make room or buy more; existing records are still updated";
 const UNKNOWN: &str = "this version does not know the code: mend its cause in Salesforce, or upgrade Rollbook";
+
+/// One object is not as it was shipped, or not to be seen: its rows wait for that, those of others go on.
+const NO_SCHEMA: Disposition = Disposition::Hold { hint: SCHEMA, reach: Reach::Object };
+const NO_PERMISSION: Disposition = Disposition::Hold { hint: PERMISSION, reach: Reach::Object };
 
 /// What a code means.
 enum Rule {
@@ -185,10 +185,8 @@ const TABLE: &[(&str, Rule)] = {
     const BUSY: Disposition = Disposition::Retry(Retry::Busy);
     const OUTAGE: Disposition = Disposition::Wait(Wait::Outage);
     const QUOTA: Disposition = Disposition::Wait(Wait::Quota);
-    const NO_LOGIN: Disposition = Disposition::Halt { hint: LOGIN };
-    const NO_SCHEMA: Disposition = Disposition::Halt { hint: SCHEMA };
-    const NO_PERMISSION: Disposition = Disposition::Halt { hint: PERMISSION };
-    const BLOCKED: Disposition = Disposition::Halt { hint: SECURITY };
+    const NO_LOGIN: Disposition = Disposition::Wait(Wait::Login);
+    const BLOCKED: Disposition = Disposition::Hold { hint: SECURITY, reach: Reach::Org };
     const FULL: Disposition = Disposition::Hold { hint: STORAGE, reach: Reach::Org };
     /// Of the row's own data, or of what it refers to. A request that is refused for it holds such a row.
     const fn data(code: &'static str) -> (&'static str, Rule) {
@@ -262,7 +260,7 @@ const TABLE: &[(&str, Rule)] = {
         ("TXN_SECURITY_NO_ACCESS", Is(BLOCKED)),
         ("TXN_SECURITY_RUNTIME_EXCEPTION", Is(BLOCKED)),
         // -- the mapping ------------------------------------------------------------------------------------------
-        ("INVALID_FIELD", Is(NO_SCHEMA)),
+        ("INVALID_FIELD", By(invalid_field)),
         ("INVALID_FIELD_FOR_INSERT_UPDATE", By(refused_field)),
         ("INVALID_TYPE", Is(NO_SCHEMA)),
         ("INVALID_ENTITY_FOR_UPSERT", Is(NO_SCHEMA)),
@@ -337,16 +335,16 @@ fn by_status(fault: &Fault<'_>) -> Disposition {
         (Scope::Request, 401) => Disposition::Wait(Wait::Session),
         // 3xx, 407: a maintenance page or a proxy in between, which never saw the rows.
         (Scope::Request, 300..=399 | 407 | 408 | 420 | 429 | 500..=599) => Disposition::Wait(Wait::Outage),
-        (Scope::Request, 403) => Disposition::Halt { hint: PERMISSION },
+        (Scope::Request, 403) => NO_PERMISSION,
         // 410: a retired API version; 404: a wrong host or path.
-        (Scope::Request, 404 | 405 | 410 | 415) => Disposition::Halt { hint: SCHEMA },
+        (Scope::Request, 404 | 405 | 410 | 415) => NO_SCHEMA,
         (Scope::Request, _) => Disposition::Isolate,
     }
 }
 
 fn session(fault: &Fault<'_>) -> Disposition {
     if fault.message.contains("not valid for use") {
-        Disposition::Halt { hint: LOGIN }
+        Disposition::Wait(Wait::Login)
     } else {
         Disposition::Wait(Wait::Session)
     }
@@ -372,8 +370,16 @@ fn required_field(fault: &Fault<'_>) -> Disposition {
     }
 }
 
+/// A row whose value cannot be read says which field it is in; a field that is hidden, or not there, is named in words.
+fn invalid_field(fault: &Fault<'_>) -> Disposition {
+    match (fault.scope, fault.fields) {
+        (Scope::Row, [_, ..]) => Disposition::DeadLetter { reason: "INVALID_FIELD" },
+        (Scope::Row | Scope::Request, _) => NO_SCHEMA,
+    }
+}
+
 fn refused_field(fault: &Fault<'_>) -> Disposition {
-    if names_parent(fault) { Disposition::Retry(Retry::MemberExists) } else { Disposition::Halt { hint: SCHEMA } }
+    if names_parent(fault) { Disposition::Retry(Retry::MemberExists) } else { NO_SCHEMA }
 }
 
 /// `DUPLICATE_VALUE` means three things, told apart by the text alone.

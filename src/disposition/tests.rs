@@ -31,7 +31,7 @@ fn the_calls_of_the_day_too_many_at_once_and_a_refused_login_are_told_apart() {
     assert_eq!(limit("In words of another release.", Some(true)), day);
     assert_eq!(limit("In words of another release.", Some(false)), at_once);
     assert_eq!(limit("In words of another release.", None), day, "the longer wait is the safer one");
-    assert!(matches!(request(403, "API_DISABLED_FOR_ORG"), Disposition::Halt { .. }));
+    assert!(matches!(request(403, "API_DISABLED_FOR_ORG"), Disposition::Wait(Wait::Login)));
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn full_storage_and_a_record_that_is_not_shared_stop_their_row_alone() {
     assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), Disposition::Hold { hint: STORAGE, reach: Reach::Org });
     let code = "INSUFFICIENT_ACCESS_OR_READONLY";
     assert_eq!(row(code, ""), Disposition::DeadLetter { reason: code });
-    assert_eq!(request(403, code), Disposition::Halt { hint: PERMISSION });
+    assert_eq!(request(403, code), NO_PERMISSION);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_refused_parent_tells_whether_the_member_is_there_and_any_other_refused_fiel
         })
     };
     assert_eq!(refused("CampaignId"), Disposition::Retry(Retry::MemberExists));
-    assert_eq!(refused("plays__c"), Disposition::Halt { hint: SCHEMA });
+    assert_eq!(refused("plays__c"), NO_SCHEMA);
     assert_eq!(
         row("REQUIRED_FIELD_MISSING", "Required fields are missing: [CampaignId]"),
         Disposition::Retry(Retry::MemberAbsent)
@@ -111,7 +111,6 @@ fn outcome(disposition: Disposition) -> &'static str {
         Disposition::Wait(_) => "wait",
         Disposition::DeadLetter { .. } => "dead letter",
         Disposition::Hold { .. } => "hold",
-        Disposition::Halt { .. } => "halt",
     }
 }
 

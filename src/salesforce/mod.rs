@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 pub use auth::{LoginError, OauthCode};
 pub use collections::ROWS_MAX;
 pub use composite::{Collection, Target};
-pub(crate) use words::{safe_code, safe_fields};
+pub(crate) use words::{fields_of, safe_code};
 
 use crate::config;
 use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
@@ -97,9 +97,7 @@ pub enum Error {
 impl Error {
     /// What to do about a request that ended in this error.
     pub fn disposition(&self) -> Disposition {
-        const SETTINGS: &str = "check the salesforce section of the configuration";
         match self {
-            Self::Http(_) | Self::CaFile { .. } => Disposition::Halt { hint: SETTINGS },
             // Somebody mends it: the app, the user, the file of the secret, which is read again.
             Self::Login(
                 LoginError::Refused { .. }
@@ -117,7 +115,10 @@ impl Error {
                 | LoginError::BrokenOff,
             )
             | Self::Transport(_)
-            | Self::Body { .. } => Disposition::Wait(Wait::Outage),
+            | Self::Body { .. }
+            // Only of a client that is not made yet.
+            | Self::Http(_)
+            | Self::CaFile { .. } => Disposition::Wait(Wait::Outage),
             Self::OtherOrg { .. } => Disposition::Wait(Wait::Org),
             Self::Refused { disposition, .. } => *disposition,
         }
@@ -321,7 +322,8 @@ fn refused(status: u16, faults: Option<Vec<RequestFault>>, exhausted: Option<boo
         fields: &fault.fields,
         exhausted,
     });
-    Error::Refused { status, code: safe_code(fault.code), fields: safe_fields(fault.fields), disposition }
+    let fields = fields_of(fault.fields, &fault.message);
+    Error::Refused { status, code: safe_code(fault.code), fields, disposition }
 }
 
 #[cfg(test)]

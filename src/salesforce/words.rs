@@ -64,10 +64,19 @@ pub(crate) fn safe_code(code: String) -> String {
 }
 
 /// The same for names of fields, which an Apex trigger or a proxy may fill with anything.
-pub(crate) fn safe_fields(mut fields: Vec<String>) -> Vec<String> {
+fn safe_fields(mut fields: Vec<String>) -> Vec<String> {
     let named = |field: &str| field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
     fields.retain(|field| field.len() <= 160 && named(field));
     fields
+}
+
+/// The fields that a refusal names: in a list, or in its words alone, as those that are hidden or not there.
+pub(crate) fn fields_of(fields: Vec<String>, message: &str) -> Vec<String> {
+    let quoted = message.split_once("No such column '").and_then(|(_, rest)| rest.split_once('\''));
+    match quoted {
+        Some((field, _)) if fields.is_empty() => safe_fields(vec![field.to_owned()]),
+        _ => safe_fields(fields),
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +104,16 @@ mod tests {
             assert_eq!(said(reason), format!(": {reason}"));
         }
         assert_eq!(said(""), "");
+    }
+
+    #[test]
+    fn a_hidden_field_is_named_in_words() {
+        let message = "No such column 'poll_10_answer__c' on sobject of type Kaltura_User_Polls__c";
+        let none = || Vec::<String>::new();
+        assert_eq!(fields_of(none(), message), ["poll_10_answer__c"]);
+        assert_eq!(fields_of(vec!["Email".to_owned()], message), ["Email"]);
+        assert_eq!(fields_of(none(), "No such column 'ann@example.com' on sobject of type Lead"), none());
+        assert_eq!(fields_of(none(), "other words"), none());
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl SinkMetrics {
             retries: counter("rollbook_sink_retries_total", "Rows sent again, by reason.", &["reason"])?,
             held: IntCounter::new(
                 "rollbook_sink_held_total",
-                "Attempts after which a row was halted: an unknown code, or one that a person must mend.",
+                "Attempts after which a row was held: an unknown code, or one that a person must mend.",
             )?,
             fields_left_out: counter(
                 "rollbook_sink_fields_left_out_total",

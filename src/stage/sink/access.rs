@@ -233,7 +233,8 @@ impl Access {
 }
 
 fn refused(error: &Error) -> bool {
-    error.disposition() == Disposition::Wait(Wait::Login)
+    // A call may be refused for the app or its user, with a token that was given: its pauses grow where calls are made.
+    matches!(error, Error::Login(_)) && error.disposition() == Disposition::Wait(Wait::Login)
 }
 
 /// Tells of every try; ends with a token. After a pause, for a token that takes the place of the one that there is.

@@ -10,7 +10,7 @@ use crate::salesforce::bulk::RowEnd;
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
-use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, safe_code, safe_fields};
+use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, fields_of, safe_code};
 use crate::stage::sink_metrics::{Api, CallStatus};
 
 use super::outbox::{
@@ -135,7 +135,11 @@ fn row_result(result: SaveResult) -> RowResult {
         fields: &fault.fields,
         exhausted: None,
     });
-    RowResult::Refused(Failure { disposition, code: safe_code(fault.code), fields: safe_fields(fault.fields) })
+    RowResult::Refused(Failure {
+        disposition,
+        code: safe_code(fault.code),
+        fields: fields_of(fault.fields, &fault.message),
+    })
 }
 
 fn unknown(code: &str) -> Failure {
@@ -197,7 +201,6 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
             }
             // A right, or something that a person has to look at: the rows wait for that.
             Disposition::Hold { .. }
-            | Disposition::Halt { .. }
             | Disposition::DeadLetter {
                 reason:
                     "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" | "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",

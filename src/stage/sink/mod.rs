@@ -68,8 +68,6 @@ pub enum Error {
     Kafka(#[source] KafkaError),
     #[error("this instance is thrown out of the sink's consumer group again and again")]
     Twin(#[source] Twin),
-    #[error("Salesforce takes no rows: `{code}`; hint: {hint}")]
-    Halted { code: String, hint: &'static str },
     #[error("the thread or a task of the sink ended by itself")]
     Ended,
 }
@@ -362,10 +360,7 @@ impl Sink<'_> {
         }
         self.hand_over();
         self.report();
-        match self.outbox.halted() {
-            Some(halted) => Err(Error::Halted { code: halted.code.clone(), hint: halted.hint }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn call(&mut self, request: Request) {

@@ -212,7 +212,7 @@ async fn what_a_job_does_not_allow_is_refused_and_holds_up_nothing_else() {
     assert_eq!(refused(org.client.create_job(OBJECT).await).2, Disposition::Isolate);
     let disabled = FaultAction::refuse(403, "API_DISABLED_FOR_ORG", "no");
     org.emulator.add_fault(Fault::next("jobs/ingest", disabled));
-    assert!(matches!(refused(org.client.create_job(OBJECT).await).2, Disposition::Halt { .. }));
+    assert_eq!(refused(org.client.create_job(OBJECT).await).2, Disposition::Wait(Wait::Login));
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ fn changed(file: &str, from: &str, to: &str) -> Schema {
     Schema::load_dir(copy.path()).expect("a good tree")
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(super) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").flatten() {
         let target = to.join(entry.file_name());

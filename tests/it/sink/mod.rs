@@ -9,6 +9,7 @@ mod bulk_client;
 mod calls;
 mod client;
 mod doctor;
+mod hidden;
 mod jobs_topic;
 mod left_out;
 mod notes;

@@ -220,9 +220,10 @@ fn the_reserve_is_left_alone_and_rows_wait_until_the_usage_falls() {
     assert_eq!((outbox.waiting(), outbox.wake_at(0)), (Some(Wait::Quota), Some(1_000)));
     let request = outbox.next_request(1_000).unwrap();
     assert_eq!(request.call, Call::Limits);
-    let forbidden = failure(Disposition::Halt { hint: "no right to see limits" }, "INSUFFICIENT_ACCESS");
+    let forbidden =
+        failure(Disposition::Hold { hint: "no right to see limits", reach: Reach::Object }, "INSUFFICIENT_ACCESS");
     outbox.complete(request.id, Answer::Failed(forbidden), 1_000);
-    assert_eq!(outbox.halted(), None, "the header of the refusal tells as much");
+    assert_eq!(held(&outbox), 0, "the header of the refusal tells as much");
     assert!(outbox.next_request(1_500).is_none(), "asked now and then only");
     let request = outbox.next_request(2_000).unwrap();
     outbox.complete(request.id, Answer::Limits(Usage { used: 10, limit: 10_000 }), 2_000);

@@ -7,7 +7,7 @@ use super::jobs::{Job, JobNumber, Step};
 use super::row::Key;
 use super::{Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, RowResult, Settings, millis};
 use crate::bulk_job::{BulkJob, BulkJobRow, key_of};
-use crate::disposition::{Disposition, Retry, same};
+use crate::disposition::{Disposition, Reach, Retry, same};
 use crate::event::{Millis, SalesforceId};
 use crate::salesforce::bulk::{JobInfo, JobState, ResultKind};
 
@@ -52,8 +52,8 @@ impl Outbox {
     /// Nothing of this stops the sink: what is wrong with more than the job, composite calls meet as well.
     pub(super) fn job_failed(&mut self, number: JobNumber, failure: &Failure, now: Millis) {
         let waits = matches!(failure.disposition, Disposition::Wait(_));
-        if waits {
-            self.wait_or_halt(failure, now);
+        if let Disposition::Wait(wait) = failure.disposition {
+            self.begin_outage(wait, now);
         }
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         job.calling = false;
@@ -232,7 +232,7 @@ fn of_the_moment(disposition: Disposition) -> bool {
         Disposition::Retry(Retry::Lock | Retry::Automation | Retry::Busy | Retry::Unknown)
         | Disposition::Isolate
         | Disposition::Wait(_)
-        | Disposition::Halt { .. } => true,
+        | Disposition::Hold { reach: Reach::Object, .. } => true,
         Disposition::Retry(
             Retry::LookUpAgain
             | Retry::MemberExists

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::hidden::of_object;
 use super::row::{Key, Version};
 use super::{Effect, Failure, Outbox};
 use crate::disposition::{Retry, of_a_value};
@@ -23,7 +24,8 @@ impl Outbox {
     /// Sends the row again without the fields that it was refused for, where it may go without all of them. Each time at
     /// least one field more is left out, so this ends.
     pub(super) fn leave_out(&mut self, key: &Key, failure: &Failure, now: Millis) -> bool {
-        let Some(code) = of_a_value(&failure.code) else { return false };
+        // A field that is hidden is not refused for its value.
+        let Some(code) = of_a_value(&failure.code).filter(|_| !of_object(failure.disposition)) else { return false };
         let named: Option<Vec<&FieldDef>> =
             failure.fields.iter().map(|name| optional_field(key.object, name)).collect();
         let Some(named) = named.filter(|named| !named.is_empty()) else { return false };

@@ -16,7 +16,7 @@ impl Outbox {
             let tries = slot.version.tries;
             assert!(self.reason(key, now).is_some(), "{key:?} is stranded at {now}: {:?}, {tries:?}", slot.spot());
         }
-        let comes = self.wake_at(now).is_some() || !self.in_flight.is_empty() || self.halted.is_some();
+        let comes = self.wake_at(now).is_some() || !self.in_flight.is_empty();
         assert!(comes || self.queue.slots().next().is_none(), "rows wait, and nothing is to come");
     }
 
@@ -29,7 +29,6 @@ impl Outbox {
             Spot::Held(cause, _) if self.holds.get(cause)?.at() > now => Some("that its cause is gone"),
             // The member's row never waits for a member.
             Spot::Member(member, _) => self.reason(&member_row(member), now).map(|_| "its member's row"),
-            _ if self.halted.is_some() => Some("everything is halted"),
             _ if self.outage.is_some_and(|outage| now < outage.until) => Some("an outage"),
             _ if !self.budget.allows(Priority::Live) => Some("the calls of the day"),
             _ if self.calls_in_flight() > 0 => Some("other calls"),

@@ -23,6 +23,9 @@ mod end;
 mod held;
 #[cfg(test)]
 mod held_tests;
+mod hidden;
+#[cfg(test)]
+mod hidden_tests;
 mod job_answers;
 #[cfg(test)]
 mod job_tests;
@@ -65,7 +68,7 @@ pub use memory::Statuses;
 pub use people::Parent;
 pub use row::{Class, Key, Priority, Source};
 pub use terms::{
-    Answer, Call, Effect, Failure, FoundPerson, Halted, JobAnswer, JobCall, JobFate, JobRow, Part, Position, Request,
+    Answer, Call, Effect, Failure, FoundPerson, JobAnswer, JobCall, JobFate, JobRow, Part, Position, Request,
     RequestId, RowResult, Settled,
 };
 
@@ -198,7 +201,6 @@ pub struct Outbox {
     effects: Vec<Effect>,
     outage: Option<Outage>,
     proof: Proof,
-    halted: Option<Halted>,
     /// Source of request ids, of the order of timers and of jitter.
     counter: u64,
 }
@@ -234,7 +236,6 @@ impl Outbox {
             effects: Vec::new(),
             outage: None,
             proof: Proof::default(),
-            halted: None,
             counter: 0,
         }
     }
@@ -372,11 +373,6 @@ impl Outbox {
     pub fn waiting(&self) -> Option<Wait> {
         let spent = !self.budget.allows(Priority::Live) && self.pending() > 0;
         self.outage.map(|outage| outage.wait).or_else(|| spent.then_some(Wait::Quota))
-    }
-
-    /// Set once: nothing more is sent.
-    pub fn halted(&self) -> Option<&Halted> {
-        self.halted.as_ref()
     }
 
     fn next_number(&mut self) -> u64 {

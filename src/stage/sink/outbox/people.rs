@@ -14,7 +14,7 @@ use super::queue::Place;
 use super::row::{Key, Version};
 use super::trouble::STUCK;
 use super::{AskedFor, Call, Failure, Outbox, Request, RequestId};
-use crate::disposition::{Reach, Retry, Wait};
+use crate::disposition::{Disposition, Reach, Retry, Wait};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
 use crate::upsert::Object;
@@ -133,7 +133,7 @@ impl Outbox {
 
     /// The question failed. Where the integration user may not see what it asks for, there is no answer to wait for.
     pub(super) fn parents_unknown(&mut self, id: RequestId, doubts: Vec<Doubt>, failure: &Failure, now: Millis) {
-        let hidden = matches!(failure.code.as_str(), "INVALID_FIELD" | "INVALID_TYPE");
+        let hidden = matches!(failure.disposition, Disposition::Hold { .. });
         let mut stuck = BTreeSet::new();
         for Doubt { key, .. } in &doubts {
             if !hidden && self.queue.in_request(key, id) && self.suspect(key, Wait::Outage) {

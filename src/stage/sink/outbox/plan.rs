@@ -47,9 +47,6 @@ impl Outbox {
     /// The call to make now, if any. Asked again until there is none.
     pub fn next_request(&mut self, now: Millis) -> Option<Request> {
         let calls = self.calls_in_flight();
-        if self.halted.is_some() {
-            return None;
-        }
         if self.queue.is_empty() {
             // Nothing is left that would show its end.
             self.outage = None;

@@ -156,9 +156,7 @@ impl Queue {
 
     /// Notes what a row is sent without.
     pub fn omit(&mut self, key: &Key, omitted: Vec<Omitted>) {
-        if let Some(slot) = self.rows.get_mut(key) {
-            slot.version.omitted = omitted;
-        }
+        self.rows.entry(key.clone()).and_modify(|slot| slot.version.omitted = omitted);
     }
 
     /// A row that was not known, at the end of its lane.

@@ -2,10 +2,11 @@
 
 use super::end::{Reason, hint};
 use super::held::Obstacle;
+use super::hidden::of_object;
 use super::memory::Member;
 use super::pace::Sample;
 use super::row::Key;
-use super::{Answer, AskedFor, Failure, Halted, InFlight, Outbox, RequestId, RowResult, Settled};
+use super::{Answer, AskedFor, Failure, InFlight, Outbox, RequestId, RowResult, Settled};
 use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
 use crate::event::{Millis, SalesforceId};
 use crate::outcome::OutcomeKind;
@@ -137,6 +138,10 @@ impl Outbox {
         if self.leave_out(key, &failure, now) {
             return;
         }
+        if of_object(failure.disposition) {
+            self.hold_all(std::slice::from_ref(key), &failure, now);
+            return;
+        }
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
         let Some(member) = self.queue.get(key).map(|slot| slot.version.member) else { return };
@@ -175,16 +180,15 @@ impl Outbox {
                 self.dead_letter(key, Reason { code: reason, detail, hint: hint(reason), fields }, now);
             }
             Disposition::Hold { hint, reach } => self.hold(key, Obstacle { code, hint, reach, passes: false }, now),
-            Disposition::Halt { hint } => {
-                self.halt(code, hint);
-                self.send_again(key, now);
-            }
         }
     }
 
     /// Nobody knows what became of a request without an answer. Its rows are sent again: they are upserts by external
     /// id, so a second time changes nothing.
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
+        if self.hold_asking(id, &request, failure, now) {
+            return;
+        }
         let keys: Vec<Key> = request.keys.into_iter().filter(|key| self.queue.in_request(key, id)).collect();
         match request.call {
             AskedFor::Save { isolated, .. } => self.save_failed(&keys, isolated, failure, now),
@@ -199,15 +203,12 @@ impl Outbox {
     }
 
     fn save_failed(&mut self, keys: &[Key], isolated: bool, failure: &Failure, now: Millis) {
+        if self.hold_all(keys, failure, now) {
+            return;
+        }
         let code = failure.code.as_str();
         match failure.disposition {
             Disposition::Wait(wait) => self.save_waits(keys, isolated, (wait, code), now),
-            Disposition::Halt { hint } => {
-                self.halt(code, hint);
-                for key in keys {
-                    self.send_again(key, now);
-                }
-            }
             Disposition::Retry(retry) => {
                 for key in keys {
                     self.retry(key, retry, code, now);
@@ -250,10 +251,6 @@ impl Outbox {
             }
             _ => self.retry(key, Retry::Unknown, code, now),
         }
-    }
-
-    pub(super) fn halt(&mut self, code: &str, hint: &'static str) {
-        self.halted.get_or_insert(Halted { code: code.to_owned(), hint });
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::simulated_org::Org;
 use super::tests::{failure, id};
 use super::*;
-use crate::disposition::Disposition;
+use crate::disposition::{Disposition, Reach};
 use crate::salesforce::bulk::{JobInfo, JobState, ResultKind};
 use crate::upsert::Object;
 
@@ -84,7 +84,7 @@ impl Org {
             | JobCall::Read { job, .. } => (*job, Answer::Job(JobAnswer::Done)),
         };
         let Some(job) = self.jobs.all.get_mut(&number) else {
-            return Answer::Failed(failure(Disposition::Halt { hint: "" }, "NOT_FOUND"));
+            return Answer::Failed(failure(Disposition::Hold { hint: "", reach: Reach::Object }, "NOT_FOUND"));
         };
         match call {
             JobCall::Create { .. } => unreachable!(),

@@ -210,10 +210,3 @@ pub struct Settled {
     pub dead_letter: Option<DeadLetter>,
     pub event_at: Option<Millis>,
 }
-
-/// Why everything stops.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Halted {
-    pub code: String,
-    pub hint: &'static str,
-}

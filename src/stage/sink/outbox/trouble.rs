@@ -137,8 +137,7 @@ impl Outbox {
             | Disposition::Retry(_)
             | Disposition::Isolate
             | Disposition::DeadLetter { .. }
-            | Disposition::Hold { .. }
-            | Disposition::Halt { .. } => self.proof.answered = self.proof.answered.max(id),
+            | Disposition::Hold { .. } => self.proof.answered = self.proof.answered.max(id),
         }
     }
 
@@ -254,24 +253,12 @@ impl Outbox {
     /// A query that fails for whatever reason is asked again: no row is at fault.
     pub(super) fn question_waits(&mut self, failure: &Failure, now: Millis) {
         match failure.disposition {
-            Disposition::Wait(_) | Disposition::Halt { .. } => self.wait_or_halt(failure, now),
+            Disposition::Wait(wait) => self.begin_outage(wait, now),
             Disposition::Delivered
             | Disposition::Retry(_)
             | Disposition::Isolate
             | Disposition::DeadLetter { .. }
             | Disposition::Hold { .. } => self.begin_outage(Wait::Outage, now),
-        }
-    }
-
-    pub(super) fn wait_or_halt(&mut self, failure: &Failure, now: Millis) {
-        match failure.disposition {
-            Disposition::Wait(wait) => self.begin_outage(wait, now),
-            Disposition::Halt { hint } => self.halt(&failure.code, hint),
-            Disposition::Delivered
-            | Disposition::Retry(_)
-            | Disposition::Isolate
-            | Disposition::DeadLetter { .. }
-            | Disposition::Hold { .. } => {}
         }
     }
 }
