@@ -5,6 +5,9 @@
 //! a word. Here a row in no queue cannot be written down, one that moves takes its entry along, and no entry is left of a
 //! row that is gone.
 
+#[cfg(test)]
+mod check;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -440,55 +443,6 @@ impl Lines {
             Spot::Job(_) => self.in_jobs -= 1,
         }
     }
-}
-
-#[cfg(test)]
-impl Slot {
-    pub fn spot(&self) -> &Spot {
-        &self.spot
-    }
-}
-
-#[cfg(test)]
-impl Queue {
-    /// Each row has one entry, where its place says, and there are no others.
-    pub fn check(&self) {
-        let Lines { lanes, statuses, lookups, members, adoptions, later, held, isolated, doubted, in_jobs, .. } =
-            &self.lines;
-        let entry = |key: &Key, slot: &Slot| match &slot.spot {
-            Spot::Lane(campaign, priority, number) => lanes[campaign].line(*priority).get(number) == Some(key),
-            Spot::Statuses(campaign, number) => statuses[campaign].get(number) == Some(key),
-            Spot::Lookup(member, number) => lookups[member].get(number) == Some(key),
-            Spot::Member(member, number) => members[member].get(number) == Some(key),
-            Spot::Adoption(kin, number) => adoptions[kin].get(number) == Some(key),
-            Spot::Later(at, number) => later.get(&(*at, *number)) == Some(key),
-            Spot::Held(cause, number) => held[cause].get(number) == Some(key),
-            Spot::Isolated(group, number) => isolated[group].get(number) == Some(key),
-            Spot::Doubted(_, number) => doubted.get(number) == Some(key),
-            Spot::Request(_) | Spot::Job(_) => true,
-        };
-        for (key, slot) in &self.rows {
-            assert!(entry(key, slot), "{key:?} is not where it says: {slot:?}");
-        }
-        let entries = lanes.values().map(Lane::len).sum::<usize>()
-            + all(statuses)
-            + all(lookups)
-            + all(members)
-            + all(adoptions)
-            + all(held)
-            + all(isolated)
-            + later.len()
-            + doubted.len();
-        let in_flight = self.rows.values().filter(|slot| slot.in_flight()).count();
-        assert_eq!(entries + in_flight, self.rows.len(), "an entry of no row, or of a row that is elsewhere");
-        let jobs = self.rows.values().filter(|slot| matches!(slot.spot, Spot::Job(_))).count();
-        assert_eq!(*in_jobs, jobs);
-    }
-}
-
-#[cfg(test)]
-fn all<K>(lines: &BTreeMap<K, Line>) -> usize {
-    lines.values().map(Line::len).sum()
 }
 
 fn take_out<K: Ord>(lines: &mut BTreeMap<K, Line>, of: &K, number: u64) {
