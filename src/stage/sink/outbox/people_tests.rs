@@ -267,3 +267,27 @@ fn a_dependant_that_was_written_with_a_deleted_member_is_written_again_with_the_
     outbox.complete(request.id, answer_rows(&request, |_| saved(8, true)), 0);
     assert_eq!(outcomes(&mut outbox).len(), 2);
 }
+
+#[test]
+fn versions_that_come_while_a_question_fails_keep_their_order() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(MEMBER, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    let there = refused(Disposition::Retry(Retry::Adopt), "DUPLICATE_VALUE");
+    outbox.complete(request.id, answer_rows(&request, |_| there.clone()), 0);
+    let question = outbox.next_request(0).unwrap();
+    outbox.push(source(0, 1, &upsert(MEMBER, key, 2)), 0);
+    let away = failure(Disposition::Wait(Wait::Outage), "transport");
+    outbox.complete(question.id, Answer::Failed(away), 0);
+    outbox.push(source(0, 2, &upsert(MEMBER, key, 3)), 0);
+    let now = outbox.wake_at(0).unwrap();
+    let question = outbox.next_request(now).unwrap();
+    let found = FoundPerson { person: key.person, record: id("00v", 3), external_id: None };
+    outbox.complete(question.id, Answer::People(vec![found]), now);
+    let request = prepare(&mut outbox, now).unwrap();
+    assert_eq!(version_of(rows(&request)[0]), 3, "the newest");
+    outbox.complete(request.id, answer_rows(&request, |_| saved(3, false)), now);
+    let kinds: Vec<_> = outcomes(&mut outbox).into_iter().map(|(offset, kind, _)| (offset, kind)).collect();
+    let superseded = |offset| (offset, OutcomeKind::Superseded);
+    assert_eq!(kinds, [superseded(0), superseded(1), (2, OutcomeKind::Updated)]);
+}

@@ -185,7 +185,8 @@ impl Queue {
     /// answered.
     pub fn update(&mut self, key: &Key, version: Version) -> Option<Version> {
         let slot = self.rows.get_mut(key)?;
-        if slot.in_flight() {
+        // A version that came meanwhile is never passed by one that comes later.
+        if slot.in_flight() || slot.newer() {
             let newer = version.behind(slot.next.as_ref());
             return slot.next.replace(newer);
         }

@@ -241,6 +241,7 @@ impl Outbox {
             self.question_waits(failure, now);
         }
         for key in keys {
+            self.promote(key, now);
             let stuck = self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.answered));
             if stuck {
                 self.hold(key, Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false }, now);

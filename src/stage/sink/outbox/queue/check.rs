@@ -27,6 +27,7 @@ impl Queue {
         };
         for (key, slot) in &self.rows {
             assert!(entry(key, slot), "{key:?} is not where it says: {slot:?}");
+            assert!(slot.in_flight() || !slot.newer(), "{key:?} waits as the older of two versions: {slot:?}");
         }
         let entries = lanes.values().map(Lane::len).sum::<usize>()
             + all(statuses)
