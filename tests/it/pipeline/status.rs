@@ -98,6 +98,7 @@ fn a_ready_instance_says_so_in_stable_names() {
         "salesforce",
         "dead_letters",
         "ignored",
+        "gaps",
     ];
     assert_eq!(names(&status), expected);
     assert_eq!(names(&status["fold"]), ["partitions", "restore_records", "last_commit_at", "pending_commits"]);
