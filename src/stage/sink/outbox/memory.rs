@@ -19,7 +19,7 @@ const GENERATION_MAX: usize = 100_000;
 const CAMPAIGNS_MAX: usize = 10_000;
 
 /// Somebody may delete a status, after which Salesforce would write the campaign's default without a word.
-const STATUSES_FRESH_MS: Millis = 3_600_000;
+const STATUSES_FRESH_MS: Millis = 600_000;
 
 /// A missing campaign or status may be mended at any time; until then a burst of rows asks once.
 const STATUSES_LACKING_FRESH_MS: Millis = 30_000;
@@ -179,6 +179,15 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_that_are_complete_are_read_again_after_ten_minutes() {
+        let campaign = SalesforceId::parse("701000000000001").unwrap();
+        let mut memory = Memory::default();
+        memory.remember_statuses(campaign, Statuses::Labels(vec!["Registered".into()]), true, 0);
+        assert!(memory.statuses(&campaign, 599_999).is_some());
+        assert_eq!(memory.statuses(&campaign, 600_000), None, "somebody may have deleted one");
+    }
 
     #[test]
     fn a_missing_status_is_asked_for_again_sooner() {
