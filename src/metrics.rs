@@ -364,8 +364,7 @@ pub struct PositionMetrics {
     open_gaps: IntGaugeVec,
     /// Partitions that are not read until their gaps are acknowledged; see [`Share`].
     pub held: IntGauge,
-    /// Members of the fold's group that are none of ours.
-    pub strangers: IntGauge,
+    strangers: IntGaugeVec,
 }
 
 impl PositionMetrics {
@@ -375,8 +374,10 @@ impl PositionMetrics {
             passed_over: add.counters("offsets_passed_over_total", "Offsets never read, at most, by why.", labels),
             open_gaps: add.gauges("gaps_unacknowledged", "Gaps that nobody has acknowledged, by why.", labels),
             held: add.gauge("held_partitions", "Partitions that wait for `rollbook gaps ack`."),
-            strangers: add.gauge("group_strangers", "Members of the fold's group that are none of Rollbook's."),
+            strangers: add.gauges("group_strangers", "Members of a group that are none of Rollbook's.", &["stage"]),
         };
+        metrics.strangers(Stage::Fold);
+        metrics.strangers(Stage::Sink);
         for topic in Topic::POSITIONED {
             for cause in Cause::ALL {
                 metrics.passed_over(topic, cause);
@@ -388,6 +389,11 @@ impl PositionMetrics {
 
     pub fn passed_over(&self, topic: Topic, cause: Cause) -> IntCounter {
         self.passed_over.with_label_values(&[topic.label(), cause.name()])
+    }
+
+    /// Members of a stage's group that are none of ours.
+    pub fn strangers(&self, stage: Stage) -> IntGauge {
+        self.strangers.with_label_values(&[stage.name()])
     }
 
     pub fn open_gaps(&self, topic: Topic, cause: Cause) -> IntGauge {

@@ -8,6 +8,7 @@
 //! Whoever takes partitions over catches up first: what a predecessor wrote must be known before anything is compared
 //! with it, or an older statement would be written behind a newer one.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -52,6 +53,43 @@ struct Request {
     ticket: u64,
 }
 
+/// Keys whose last record says something older than is known. Two owners of partitions of `sessions` may write about one
+/// key: who has heard both knows the newer, and compaction keeps the last.
+#[derive(Clone, Debug, Default)]
+pub struct Outdated {
+    /// Whether the newer statement is on its way.
+    keys: BTreeMap<SessionKey, bool>,
+}
+
+impl Outdated {
+    /// The last record of a key, after the catalogue has taken what it says.
+    pub fn heard(&mut self, catalogue: &Catalogue, key: &SessionKey, session: Option<&Session>) {
+        let known = catalogue.get(key.campaign, key.entry_id.as_deref());
+        // A tombstone is a statement, too, and was taken: whoever starts later knows as little.
+        if session.is_none() || known.is_none() || known == session {
+            self.keys.remove(key);
+        } else {
+            self.keys.insert(key.clone(), false);
+        }
+    }
+
+    /// Those that nobody here has said again.
+    pub fn unsaid(&self) -> Vec<SessionKey> {
+        self.keys.iter().filter(|(_, said)| !**said).map(|(key, _)| key.clone()).collect()
+    }
+
+    pub fn said(&mut self, key: &SessionKey) {
+        if let Some(said) = self.keys.get_mut(key) {
+            *said = true;
+        }
+    }
+
+    /// What was said was not written.
+    pub fn unsay(&mut self) {
+        self.keys.values_mut().for_each(|said| *said = false);
+    }
+}
+
 /// One fold thread's ear.
 pub struct Follower {
     number: usize,
@@ -60,9 +98,15 @@ pub struct Follower {
     /// The last one asked for, and the last one answered.
     asked: u64,
     answered: u64,
+    outdated: Outdated,
 }
 
 impl Follower {
+    /// As of the catalogue that came with it.
+    pub fn outdated(&self) -> Outdated {
+        self.outdated.clone()
+    }
+
     /// The next change that was heard, if there is one.
     pub fn heard(&mut self) -> Option<CatalogueChange> {
         loop {
@@ -91,6 +135,7 @@ pub struct CatalogueReader<L> {
     changelog: Changelog<L>,
     decoder: Decoder,
     catalogue: Catalogue,
+    outdated: Outdated,
     followers: Vec<Sender<Word>>,
     requests: (Sender<Request>, Receiver<Request>),
     /// Makes another client.
@@ -113,28 +158,36 @@ impl<L: Log> CatalogueReader<L> {
             }
         };
         let decoder = Decoder::new(usize::MAX);
-        let mut catalogue = Catalogue::default();
+        let (mut catalogue, mut outdated) = (Catalogue::default(), Outdated::default());
         while !changelog.finished() {
             if shutdown.requested() {
                 return Ok(None);
             }
             let read = changelog.read(READ_FOR, |change| {
                 if let Some(change) = read_change(&decoder, &change) {
+                    let (key, session) = (change.key.clone(), change.session.clone());
                     apply(&mut catalogue, change);
+                    outdated.heard(&catalogue, &key, session.as_ref());
                 }
             });
             mend(&mut changelog, &read, &log);
         }
         info!(sessions = catalogue.len(), "session catalogue read");
-        let log = Box::new(log);
-        Ok(Some(Self { changelog, decoder, catalogue, followers: Vec::new(), requests: channel(), log }))
+        let (log, followers, requests) = (Box::new(log), Vec::new(), channel());
+        Ok(Some(Self { changelog, decoder, catalogue, outdated, followers, requests, log }))
     }
 
     /// The catalogue as it was read, and whoever hears every later change. Only before `run`.
     pub fn follow(&mut self) -> (Catalogue, Follower) {
         let (sender, words) = channel();
-        let follower =
-            Follower { number: self.followers.len(), words, requests: self.requests.0.clone(), asked: 0, answered: 0 };
+        let follower = Follower {
+            number: self.followers.len(),
+            words,
+            requests: self.requests.0.clone(),
+            asked: 0,
+            answered: 0,
+            outdated: self.outdated.clone(),
+        };
         self.followers.push(sender);
         (self.catalogue.clone(), follower)
     }

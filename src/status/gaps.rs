@@ -14,7 +14,7 @@ pub struct Gaps {
     pub unacknowledged: BTreeMap<String, i64>,
     /// Partitions that wait for `rollbook gaps ack`.
     pub held_partitions: i64,
-    /// Members of the fold's group that are none of ours.
+    /// Members of our groups that are none of ours.
     pub strangers: i64,
 }
 
@@ -34,7 +34,7 @@ impl Gaps {
             line(
                 f,
                 "strangers",
-                &format!("{members} members of the fold's group are other applications'; the log names them"),
+                &format!("{members} members of our groups are other applications'; the log names them"),
             )?;
         }
         Ok(())

@@ -284,7 +284,7 @@ stopped       old rows
             "waiting for   kafka, salesforce\n",
             "calls         not told by Salesforce yet\n",
             "gaps          views topic_remade 2; see `rollbook gaps list`\n",
-            "strangers     1 members of the fold's group are other applications'; the log names them\n",
+            "strangers     1 members of our groups are other applications'; the log names them\n",
         ] {
             assert!(text.contains(said), "{said}{text}");
         }

@@ -44,7 +44,8 @@ pub fn resume_at(place: &Place<'_>) -> (i64, Option<Gap>) {
         (Some(read_to), _) if read_to > end => gap(Cause::BeyondLogEnd, 0),
         (Some(_), Some(Cause::OffsetsExpired)) => gap(Cause::OffsetsExpired, 0),
         (Some(read_to), said) => (read_to, said.map(|cause| Gap { cause, passed_over: 0 })),
-        (None, _) => (start, None),
+        (None, Some(cause)) => gap(cause, 0),
+        (None, None) => (start, None),
     }
 }
 
@@ -60,8 +61,9 @@ fn read_to<'a>(place: &Place<'a>) -> (Option<i64>, Option<&'a str>, Option<Cause
         (Some(theirs), Some(_)) => (Some(theirs.offset), folded_id, None),
         (Some(theirs), None) if place.unborn => (Some(theirs.offset), None, None),
         (None, Some(folded)) => (Some(folded.next_offset), folded_id, Some(Cause::OffsetsExpired)),
-        // Nothing was read of it, or nobody knows what.
-        (_, None) => (None, None, None),
+        // Nobody knows what was read of it.
+        (Some(_), None) => (None, None, Some(Cause::ForeignCommit)),
+        (None, None) => (None, None, None),
     }
 }
 
@@ -110,7 +112,8 @@ mod tests {
         assert_eq!(resumed(Some(12), Some(&strange(24)), false), (12, Some((Cause::ForeignCommit, 0))));
         assert_eq!(resumed(Some(42), Some(&strange(42)), false), (42, None));
         assert_eq!(resumed(Some(42), Some(&strange(11)), false), (11, None), "moved back by a person");
-        assert_eq!(resumed(None, Some(&strange(24)), false), (10, None), "an input that was never read");
+        let unread = resumed(None, Some(&strange(24)), false);
+        assert_eq!(unread, (10, Some((Cause::ForeignCommit, 0))), "an input that was never read");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rdkafka::error::KafkaResult;
 use tracing::{error, info, warn};
 
 use crate::config::OnGap;
+use crate::dead_letter::Stage;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::positions::{Cause, Ends};
@@ -66,6 +67,7 @@ impl<M: Member> Worker<M> {
                 let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start - position };
                 self.gap((input, partition), ends.start, gap);
             }
+            self.held_lag((input, partition), ends.end - position);
             if ends.end < position {
                 beyond.insert((input, partition));
             }
@@ -104,7 +106,7 @@ impl<M: Member> Worker<M> {
             return;
         }
         let Ok(strangers) = self.parts.member.strangers(&self.parts.config) else { return };
-        self.parts.metrics.positions.strangers.set(i64::try_from(strangers.len()).unwrap_or(i64::MAX));
+        self.parts.metrics.positions.strangers(Stage::Fold).set(i64::try_from(strangers.len()).unwrap_or(i64::MAX));
         if strangers != self.positions.strangers {
             if strangers.is_empty() {
                 info!("no other application is a member of the fold's group any more");
@@ -180,6 +182,13 @@ impl<M: Member> Worker<M> {
         self.positions.held_share.set(i64::try_from(self.positions.held.len()).unwrap_or(i64::MAX));
         if let Err(error) = self.parts.member.pause(&self.list_of(input, partition)) {
             warn!(error = %error, "a partition with a gap is not paused");
+        }
+    }
+
+    /// librdkafka tells no lag of what it does not read.
+    pub(super) fn held_lag(&self, (input, partition): (Topic, i32), records: i64) {
+        if self.positions.held.contains_key(&(input, partition)) {
+            self.parts.metrics.set_lag(input, partition, records.max(0));
         }
     }
 

@@ -9,7 +9,7 @@
 mod assignment;
 pub mod commit;
 mod fetches;
-mod gap;
+pub mod gap;
 mod headers;
 mod held;
 mod incremental;

@@ -88,6 +88,8 @@ struct Settled {
     partition: i32,
     from: i64,
     gap: Option<Gap>,
+    /// Of the log.
+    end: i64,
 }
 
 impl<M: Member> Worker<M> {
@@ -146,13 +148,14 @@ impl<M: Member> Worker<M> {
                 return Ok(false);
             }
         };
-        for Settled { input, partition, from, gap } in settled {
+        for Settled { input, partition, from, gap, end } in settled {
             self.next_offsets.start_at(input, partition, from);
             self.positions.taken.remove(&(input, partition));
             self.hold_again(input, partition);
             if let Some(gap) = gap {
                 self.gap((input, partition), from, gap);
             }
+            self.held_lag((input, partition), end - from);
         }
         self.positions.asked = None;
         self.positions.looked = Some(self.parts.member.now());
@@ -212,7 +215,7 @@ impl<M: Member> Worker<M> {
             if from != committed.map_or(ends.start, |committed| committed.offset) {
                 self.parts.member.seek(input.name(&self.parts.config.topics), partition, from)?;
             }
-            decided.push(Settled { input, partition, from, gap });
+            decided.push(Settled { input, partition, from, gap, end: ends.end });
         }
         Ok(Some(decided))
     }

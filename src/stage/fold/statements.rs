@@ -12,6 +12,70 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::{Session, SessionKey};
 use crate::fold::Catalogue;
+use crate::kafka::member::Member;
+use crate::kafka::topics::Topic;
+use crate::kafka::transaction::Outgoing;
+use crate::route;
+use crate::stage::catalogue::{self, CatalogueChange};
+
+use super::worker::Worker;
+
+impl<M: Member> Worker<M> {
+    /// Follows what the topic says.
+    pub(super) fn catalogue_changes(&mut self) {
+        let mut heard = false;
+        while let Some(change) = self.parts.catalogue_follower.heard() {
+            heard = true;
+            let (key, session) = (change.key.clone(), change.session.clone());
+            if !self.statements.echo(&key, session.as_ref()) {
+                self.catalogue_change(change);
+            }
+            self.outdated.heard(&self.parts.catalogue, &key, session.as_ref());
+        }
+        if !heard && self.restoring.is_none() && !self.lost {
+            self.say_again();
+        }
+    }
+
+    /// True where the statement is news; the rows that hang on it are derived again.
+    pub(super) fn catalogue_change(&mut self, change: CatalogueChange) -> bool {
+        let CatalogueChange { key, at, .. } = change.clone();
+        let known = |it: &Self| it.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
+        let before = known(self);
+        let news = catalogue::apply(&mut self.parts.catalogue, change);
+        if news {
+            self.report_sessions();
+        }
+        // A statement that says the same again, only later, is kept, and no row hangs on it.
+        let same = matches!((before, known(self)), (Some(before), Some(after)) if before.says_the_same(&after));
+        // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
+        // partitions that have left are somebody else's.
+        if news && !same {
+            for partition in self.assigned.difference(&self.reading_back) {
+                self.store.partition(*partition).derive_again(&key, at);
+            }
+        }
+        news
+    }
+
+    /// Writes the newest statement again where the last record of its key is an older one: the topic is compacted, and
+    /// an instance that starts later would know no other. One instance does it for each key, and once for each such record.
+    fn say_again(&mut self) {
+        for key in self.outdated.unsaid() {
+            let text = key.to_text();
+            if !self.owns(route::partition(text.as_bytes(), self.parts.partitions)) {
+                continue;
+            }
+            let known = self.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
+            self.outdated.said(&key);
+            let Some(session) = known else { continue };
+            let (key_bytes, value) = (Some(text.as_bytes()), session.encode());
+            let record = Outgoing { key: key_bytes, value: Some(&value), ..Outgoing::default() };
+            self.records.push(Topic::Catalogue, record);
+            self.statements.add(key, Some(session.clone()), Some(session));
+        }
+    }
+}
 
 #[derive(Default)]
 pub struct Statements {

@@ -20,7 +20,7 @@ use crate::kafka::transaction::{Commits, Committed, Over, Records, Transaction};
 use crate::kafka::twins::Mending;
 use crate::metrics::{CommitResult, Metrics, Share};
 use crate::stage::Shutdown;
-use crate::stage::catalogue::{self, CatalogueChange, Follower};
+use crate::stage::catalogue::{Follower, Outdated};
 use crate::store::{Disk, Store};
 
 use super::Error;
@@ -103,6 +103,8 @@ pub struct Worker<M: Member> {
     pub(super) records: Records,
     pub(super) tally: Tally,
     pub(super) statements: Statements,
+    /// Keys of the catalogue whose last record says something older than is known.
+    pub(super) outdated: Outdated,
     pub(super) saving: Saving,
     /// Counts of the commit in flight.
     pub(super) committing: Tally,
@@ -126,6 +128,7 @@ impl<M: Member> Worker<M> {
     pub fn new(parts: WorkerParts<M>) -> Self {
         let now = parts.member.now();
         let positions = Positions::new(&parts.metrics);
+        let outdated = parts.catalogue_follower.outdated();
         let restoring_share = Share::of(&parts.metrics.state_restoring);
         let shares = Shares::of(&parts.metrics);
         let session_timeout = session_timeout(&parts.config);
@@ -144,6 +147,7 @@ impl<M: Member> Worker<M> {
             records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),
+            outdated,
             saving: Saving::default(),
             committing: Tally::default(),
             last_commit: now,
@@ -216,35 +220,6 @@ impl<M: Member> Worker<M> {
             Rebalance::Assigned(partitions) => self.assign(&partitions),
             Rebalance::Revoked(_) => self.revoke(),
         }
-    }
-
-    fn catalogue_changes(&mut self) {
-        while let Some(change) = self.parts.catalogue_follower.heard() {
-            if !self.statements.echo(&change.key, change.session.as_ref()) {
-                self.catalogue_change(change);
-            }
-        }
-    }
-
-    /// True where the statement is news; the rows that hang on it are derived again.
-    pub(super) fn catalogue_change(&mut self, change: CatalogueChange) -> bool {
-        let CatalogueChange { key, at, .. } = change.clone();
-        let known = |it: &Self| it.parts.catalogue.get(key.campaign, key.entry_id.as_deref()).cloned();
-        let before = known(self);
-        let news = catalogue::apply(&mut self.parts.catalogue, change);
-        if news {
-            self.report_sessions();
-        }
-        // A statement that says the same again, only later, is kept, and no row hangs on it.
-        let same = matches!((before, known(self)), (Some(before), Some(after)) if before.says_the_same(&after));
-        // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
-        // partitions that have left are somebody else's.
-        if news && !same {
-            for partition in self.assigned.difference(&self.reading_back) {
-                self.store.partition(*partition).derive_again(&key, at);
-            }
-        }
-        news
     }
 
     /// Folds what is ready, up to a bound. True where nothing is left to fold.
@@ -430,6 +405,7 @@ impl<M: Member> Worker<M> {
     /// What was folded and not committed is as if it had not been read.
     pub(super) fn forget_uncommitted(&mut self) {
         self.statements.take_back(&mut self.parts.catalogue);
+        self.outdated.unsay();
         self.report_sessions();
         self.store.clear();
         self.saving.forget();

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::outbox::{Position, Source};
+use super::positions::Positions;
 use crate::config::Config;
 use crate::kafka::membership::Lag;
 use crate::kafka::twins::{Mending, Twin};
@@ -85,6 +86,7 @@ struct Context {
     arrived: AtomicBool,
     closing: AtomicBool,
     reply_wait: Duration,
+    positions: Arc<Positions>,
 }
 
 /// Subscribes and starts the thread. `handover_wait` bounds how long a rebalance waits for requests in flight.
@@ -101,6 +103,7 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
         // The loop answers within its own bound; this one is for a loop that has ended.
         reply_wait: handover_wait + Duration::from_secs(5),
         name: MemberName { instance, member: "sink".to_owned() },
+        positions: Arc::new(Positions::new(shared)?),
     };
     let reader = Reader {
         consumer: joining.join()?,
@@ -129,6 +132,7 @@ struct Joining {
     revocations: Arc<AtomicU64>,
     reply_wait: Duration,
     name: MemberName,
+    positions: Arc<Positions>,
 }
 
 impl Joining {
@@ -158,6 +162,7 @@ impl Joining {
             arrived: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             reply_wait: self.reply_wait,
+            positions: Arc::clone(&self.positions),
         };
         let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         consumer.subscribe(&[&config.topics.upserts])?;
@@ -208,6 +213,7 @@ impl Reader {
                 Err(std_mpsc::TryRecvError::Empty) => {}
             }
             self.hand_on();
+            self.look();
             let (source, over) = match self.consumer.poll(POLL_MAX) {
                 None => (None, None),
                 Some(Ok(message)) => (Some(source(&self.topic, &message)), None),
@@ -304,8 +310,23 @@ impl Reader {
             self.held.clear();
             self.held_at = revocations;
         }
+        self.consumer.context().positions.read(source.position.partition, source.position.offset);
         self.held.push_back(source);
         self.hand_on();
+    }
+
+    /// Where the topic was made anew the group is joined anew, so that the old rows are let go first.
+    fn look(&self) {
+        // A broker that is away would be waited for.
+        let answers = self.watch.answering_since().is_some();
+        let Ok(assigned) = self.consumer.assignment() else { return };
+        if answers && self.joining.positions.look(&assigned) {
+            warn!("the upserts are not what they were; the group is joined anew");
+            self.consumer.unsubscribe();
+            if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
+                warn!(%error, "subscribing to the upserts");
+            }
+        }
     }
 
     /// Gives the loop what it has room for; pauses and resumes with that.
@@ -349,12 +370,15 @@ impl Reader {
         }
         let confirmed = self.consumer.assignment().and_then(|assigned| {
             let committed = self.consumer.committed_offsets(assigned, CONFIRM_WITHIN)?;
-            for mut element in committed.elements() {
-                if !matches!(element.offset(), Offset::Offset(_)) {
-                    element.set_offset(Offset::Offset(0))?;
-                }
+            // An offset without our stamp may be somebody else's, and is not to look like ours.
+            let mut ours = TopicPartitionList::new();
+            for element in committed.elements() {
+                let offset = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
+                ours.add_partition_offset(element.topic(), element.partition(), Offset::Offset(offset))?;
+                let again = ours.find_partition(element.topic(), element.partition());
+                again.expect("it was just added").set_metadata(element.metadata());
             }
-            if committed.count() == 0 { Ok(()) } else { self.consumer.commit(&committed, CommitMode::Sync) }
+            if ours.count() == 0 { Ok(()) } else { self.consumer.commit(&ours, CommitMode::Sync) }
         });
         if let Err(error) = &confirmed {
             warn!(%error, "the group does not confirm the partitions");
@@ -381,6 +405,8 @@ fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(i32, i64)],
             warn!(%error, partition, "committing");
         }
     }
+    let stamp = consumer.context().positions.stamp();
+    list.elements().iter_mut().for_each(|element| element.set_metadata(&stamp));
     // Crash here: the rows are read and sent again; harmless, they are upserts by external id.
     if let Err(error) = consumer.commit(&list, mode) {
         warn!(%error, "could not commit, the rows will be sent again");
@@ -425,6 +451,7 @@ impl ConsumerContext for Context {
                 let partitions = partitions(assigned);
                 lock(&self.assigned).clone_from(&partitions);
                 info!(?partitions, "sink assigned");
+                self.positions.place(assigned);
                 let _loop_gone = self.control.send(Control::Assigned(partitions));
             }
             Rebalance::Revoke(revoked) => {

@@ -13,6 +13,7 @@ mod consumer;
 pub mod jobs_topic;
 pub mod outbox;
 mod parents;
+mod positions;
 mod recorder;
 mod repeated;
 mod report;

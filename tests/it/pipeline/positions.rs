@@ -237,3 +237,25 @@ fn a_state_that_was_wiped_refuses_the_start_until_the_offsets_go_too() {
     harness::write(&client, &claps(&world, member, 5..6));
     claps_become(&world, 6.0);
 }
+
+#[test]
+fn upserts_that_were_made_anew_are_read_whole_and_said() {
+    let (world, member) = world("upserts");
+    let (client, upserts) = (world.client(), world.names.topics.upserts.clone());
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..1));
+    claps_become(&world, 1.0);
+    stop(rollbook);
+    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "10485760")];
+    harness::remake(&client, &upserts, PARTITIONS, &settings);
+    let rollbook = world.start("one").ready();
+    harness::until("the gap to be shown", WITHIN, || {
+        let labels = ["topic=\"upserts\"", "topic_remade"];
+        match metric(&rollbook.metrics(), "rollbook_gaps_unacknowledged", &labels) {
+            0 => Err(rollbook.process.log_tail()),
+            _ => Ok(()),
+        }
+    });
+    harness::write(&client, &claps(&world, member, 1..2));
+    claps_become(&world, 2.0);
+}

@@ -87,6 +87,21 @@ fn input(kind: EventKind) -> Topic {
     }
 }
 
+/// An older and a newer statement of an entry of which two partitions speak, and nobody ever says that nothing is known
+/// of it: that would mean something else in each order.
+pub fn two_statements(rng: &mut fastrand::Rng, number: usize, at: Millis) -> [Sent; 2] {
+    let campaign = SalesforceId::parse(CAMPAIGNS[rng.usize(..CAMPAIGNS.len())]).expect("it is one");
+    let start = rng.i64(0..1_000);
+    let partition = rng.i32(0..PARTITIONS);
+    [(start, partition), (start + 1, 1 - partition)].map(|(updated_at, partition)| {
+        let key = SessionKey { campaign, entry_id: Some("1_e9".to_owned()) };
+        let text = key.to_text();
+        let session = Session::blank(key, NOON + updated_at, "s", &number.to_string());
+        let entry = Entry::new(Some(text.as_bytes()), Some(&session.encode()), at);
+        Sent { input: Topic::Sessions, partition, entry }
+    })
+}
+
 /// A statement of the catalogue, newer or older than what was said, or that nothing is known.
 fn statement(rng: &mut fastrand::Rng, number: usize, at: Millis) -> Sent {
     let campaign = SalesforceId::parse(CAMPAIGNS[rng.usize(..CAMPAIGNS.len())]).expect("it is one");

@@ -22,10 +22,11 @@ pub enum Seen {
     ForeignCommit,
     Grown,
     LogStartMoved,
+    WrittenTooLate,
     Held,
 }
 
-const ALL: [Seen; 19] = [
+const ALL: [Seen; 20] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -44,6 +45,7 @@ const ALL: [Seen; 19] = [
     Seen::ForeignCommit,
     Seen::Grown,
     Seen::LogStartMoved,
+    Seen::WrittenTooLate,
     Seen::Held,
 ];
 

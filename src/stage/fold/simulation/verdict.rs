@@ -74,6 +74,19 @@ pub fn verdict(kafka: &Kafka, topics: &Topics) -> Result<(), String> {
         return Err(format!("the catalogue:\nfound    {catalogue:?}\nexpected {:?}", expected.catalogue));
     }
     same_places("dead letters", &letters, &expected.refused)?;
+    // Who reads the topic after compaction must know no less.
+    let mut last = Catalogue::default();
+    let newest: BTreeMap<_, _> = all(&topics.catalogue).into_iter().map(|it| (it.2.key.clone(), it.2)).collect();
+    for entry in newest.values() {
+        let record = record_of(entry, None);
+        follow(&mut last, Decoder::new(1 << 20).decode_session(&record).expect("no schema is needed"));
+    }
+    if last != expected.catalogue {
+        return Err(format!(
+            "the last records of the catalogue:\nfound    {last:?}\nexpected {:?}",
+            expected.catalogue
+        ));
+    }
     // Where inputs have grown, also what stands where it belongs may be read by somebody else than its owner.
     if let Some(place) = expected.astray.difference(&origins).next() {
         return Err(format!("{place:?} was not re-keyed"));

@@ -1,0 +1,66 @@
+//! What others do to the fold's positions, topics and catalogue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kafka::topics::Topic;
+use crate::route;
+use crate::store::BIRTH_KEY;
+
+use super::History;
+use super::feed::{self, PARTITIONS};
+use super::seen::{Seen, seen};
+
+impl History {
+    /// Somebody commits all of a partition to the fold's group. Before there are births nobody can tell it from what
+    /// was committed before there were.
+    pub(super) fn commit_as_a_stranger(&self) {
+        let inputs = self.kafka.inputs();
+        let partition = inputs[self.kafka.turns.random(|rng| rng.usize(..inputs.len()))].clone();
+        let logs = &mut self.kafka.broker().logs;
+        let states = logs.topic(&self.config.topics.state);
+        let born = states.filter(|(_, log)| log.all().any(|(_, entry)| entry.key.as_deref() == Some(BIRTH_KEY)));
+        if born.count() == usize::try_from(PARTITIONS).expect("it is positive") && !logs.unstable(&partition) {
+            seen(Seen::ForeignCommit);
+            let end = logs.partition(&partition.0, partition.1).stable_end();
+            logs.offsets.insert(partition, (end, String::new()));
+        }
+    }
+
+    /// Retention deletes what was folded.
+    pub(super) fn delete_what_was_read(&self) {
+        let logs = &mut self.kafka.broker().logs;
+        for ((topic, partition), offset) in logs.own_offsets.clone() {
+            if self.kafka.turns.chance(50) {
+                seen(Seen::LogStartMoved);
+                logs.partition(&topic, partition).delete_below(offset);
+            }
+        }
+    }
+
+    /// Of two owners that speak of one key the one that has not heard the other writes the older statement last.
+    pub(super) fn write_too_late(&mut self) {
+        let turns = Arc::clone(&self.kafka.turns);
+        let (number, at) = (self.sent.len(), self.kafka.wall_clock());
+        let said = turns.random(|rng| feed::two_statements(rng, number, at));
+        let older = said[0].entry.clone();
+        for sent in said {
+            self.kafka.append(&self.config.topics.sessions, sent.partition, sent.entry.clone());
+            self.sent.push(sent);
+        }
+        turns.sleep(turns.random(|rng| Duration::from_millis(rng.u64(1..2_000))));
+        seen(Seen::WrittenTooLate);
+        self.written_too_late = true;
+        let partition = route::partition(older.key.as_deref().unwrap_or_default(), PARTITIONS);
+        self.kafka.append(&self.config.topics.catalogue, partition, older);
+    }
+
+    /// An input gets one more partition.
+    pub(super) fn grow(&self) {
+        let input = Topic::EVENTS[self.kafka.turns.random(|rng| rng.usize(..Topic::EVENTS.len() - 1))];
+        if self.kafka.inputs().len() < Topic::CONSUMED.len() * 3 {
+            seen(Seen::Grown);
+            self.kafka.grow(input.name(&self.config.topics));
+        }
+    }
+}
