@@ -139,9 +139,14 @@ impl Pulse {
         self.knows_lag.store(known, Ordering::Relaxed);
     }
 
+    /// What `ready` was told last.
+    pub fn own_reason(&self) -> Option<String> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What the loop itself waits for.
-    pub fn waits_for(&self) -> Option<String> {
-        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    fn waits_for(&self) -> Option<String> {
+        let waits_for = self.own_reason();
         let knows_lag = self.knows_lag.load(Ordering::Relaxed);
         waits_for.or_else(|| (!knows_lag).then(|| "the brokers have not told how much there is to read".to_owned()))
     }

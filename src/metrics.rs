@@ -319,6 +319,11 @@ impl Metrics {
         self.lags.set_unknown(topic, partition);
     }
 
+    /// In an outage nobody can tell any lag.
+    pub fn lags_unknown(&self, outage: bool) {
+        self.lags.outage(outage);
+    }
+
     /// Whether the lags of all of these are known.
     pub fn lags_known(&self, of: impl Fn(Topic, i32) -> bool) -> bool {
         self.lags.all_known(of)

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
+use crate::kafka::said;
 use crate::terminal::LogWriter;
 
 pub(super) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
@@ -47,8 +48,13 @@ impl Log for Librdkafka {
             return;
         }
         match record.level() {
-            // librdkafka tries again by itself, so nobody has to act on the line alone.
-            Level::Error | Level::Warn => warn!(target: "librdkafka", "{said}"),
+            // librdkafka tries again by itself, so nobody has to act on the line alone. A dozen clients say it of each
+            // broker, several times a second.
+            Level::Error | Level::Warn => match said::line_again(said) {
+                Some(1) => warn!(target: "librdkafka", "{said}"),
+                Some(times) => warn!(target: "librdkafka", times, "{said}"),
+                None => debug!(target: "librdkafka", "{said}"),
+            },
             Level::Info => info!(target: "librdkafka", "{said}"),
             Level::Debug | Level::Trace => debug!(target: "librdkafka", "{said}"),
         }

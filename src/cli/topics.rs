@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Exit, Global, print_json};
-use crate::kafka::admin::{Admin, AdminError, Patience};
+use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::retention;
 use crate::kafka::topics::Topic;
 
@@ -25,7 +25,7 @@ enum Action {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let admin = Admin::new(&config)?;
-    let mut survey = admin.survey(Patience::Once)?;
+    let mut survey = admin.survey()?;
     let mut created = Vec::new();
     if let Action::Create = arguments.action {
         (created, survey) = admin.create(survey)?;

@@ -23,8 +23,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
 
 pub use proxy::Proxy;
 pub use secret::{Secret, SecretError};
@@ -56,6 +57,35 @@ pub struct Kafka {
     /// librdkafka properties that are passed through (security, timeouts), secrets resolved. Default none.
     #[serde(serialize_with = "effective::properties")]
     pub properties: BTreeMap<String, SecretString>,
+    /// Files that some of the properties stand in, which are read again whenever a client is made.
+    #[serde(skip)]
+    pub properties_files: BTreeMap<String, PathBuf>,
+}
+
+impl Kafka {
+    /// The properties with what stands in their files now. A file that cannot be read, as in the middle of being
+    /// replaced, has what it had at the start.
+    pub fn properties_now(&self) -> BTreeMap<String, SecretString> {
+        let mut properties = self.properties.clone();
+        for (name, file) in &self.properties_files {
+            if let Some(now) = std::fs::read_to_string(file).ok().filter(|secret| !secret.trim().is_empty()) {
+                properties.insert(name.clone(), SecretString::from(now.trim_end_matches(['\r', '\n'])));
+            }
+        }
+        properties
+    }
+
+    /// A digest of everything that logins and certificates are read from.
+    pub fn secrets_digest(&self) -> u64 {
+        let certificates = self.properties.iter().filter(|(name, _)| name.ends_with(".location"));
+        let named = certificates.map(|(_, place)| PathBuf::from(place.expose_secret()));
+        let mut digest = Xxh3::new();
+        for file in self.properties_files.values().cloned().chain(named) {
+            digest.update(&std::fs::read(&file).unwrap_or_default());
+            digest.update(file.as_os_str().as_encoded_bytes());
+        }
+        digest.digest()
+    }
 }
 
 /// Names and shape of the topics. The defaults of the names are in [`Topics::default`].

@@ -42,7 +42,9 @@ impl Check<'_> {
         let instance = self.field("kafka.instance", raw.instance, NAME, |text| name(&text, 100));
         let values = self.field("kafka.properties", raw.properties, "a table", Some).unwrap_or_default();
         let files = self.field("kafka.properties_files", raw.properties_files, "a table", Some).unwrap_or_default();
-        Kafka { bootstrap, instance, properties: self.properties(values, files) }
+        let place = |(name, file): (&String, &toml::Value)| Some((name.clone(), self.path(file.as_str()?)));
+        let properties_files = files.iter().filter_map(place).collect();
+        Kafka { bootstrap, instance, properties: self.properties(values, files), properties_files }
     }
 
     fn properties(

@@ -7,7 +7,7 @@ use rdkafka::producer::DefaultProducerContext;
 
 use super::Error;
 use crate::config::{Config, Topics};
-use crate::kafka::admin::{Admin, Patience};
+use crate::kafka::admin::Admin;
 use crate::kafka::topics::{self, Survey};
 
 /// Enough that the mock's 5 MB a partition hold what is under way, few enough for a laptop.
@@ -88,7 +88,7 @@ impl Broker {
         match &self.kind {
             Kind::Real(_) => {
                 let admin = Admin::new(config)?;
-                let survey = admin.survey(Patience::Once)?;
+                let survey = admin.survey()?;
                 let (_, survey) = admin.create(survey)?;
                 Ok(topics::partitions(&config.topics, &survey))
             }

@@ -250,7 +250,12 @@ fn configuration(broker: &Broker, emulator: &Emulator) -> Config {
     let credentials = emulator.credentials();
     Config {
         application: broker.prefix().to_owned(),
-        kafka: config::Kafka { bootstrap: broker.bootstrap(), instance: None, properties: BTreeMap::new() },
+        kafka: config::Kafka {
+            bootstrap: broker.bootstrap(),
+            instance: None,
+            properties: BTreeMap::new(),
+            properties_files: BTreeMap::new(),
+        },
         topics: broker.topics(),
         registry: None,
         fold: config::Fold::default(),

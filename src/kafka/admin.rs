@@ -34,7 +34,9 @@ pub enum AdminError {
     Client(#[source] KafkaError),
     #[error("cannot start a runtime")]
     Runtime(#[source] std::io::Error),
-    #[error("cannot reach Kafka at `{bootstrap}`")]
+    #[error(
+        "cannot reach Kafka at `{bootstrap}`; hint: is a broker up there, and the login in `kafka.properties` right?"
+    )]
     Unreachable {
         bootstrap: String,
         #[source]
@@ -117,22 +119,23 @@ impl<'a> Admin<'a> {
     /// Creates absent topics if that is allowed, and refuses wrong ones. What a start does. Returns the number of
     /// partitions of the inputs.
     pub fn prepare(&self, patience: Patience) -> Result<i32, AdminError> {
-        loop {
-            match (self.prepare_once(patience), patience) {
-                // It went away in the middle of it.
-                (Err(error), Patience::Until { stop }) if error.temporary() => {
-                    if let Some(times) = said::again("the topics cannot be prepared yet") {
-                        warn!(error = &error as &dyn std::error::Error, times, "the topics cannot be prepared yet");
-                    }
-                    self.pause(BACKOFF_MIN, stop)?;
-                }
-                (prepared, _) => return prepared,
+        let (mut tried, mut backoff) = (self.prepare_once(), BACKOFF_MIN);
+        while let (Err(error), Patience::Until { stop }) = (&tried, patience)
+            && error.temporary()
+        {
+            if let Some(times) = said::again("the topics cannot be prepared yet") {
+                warn!(error = error as &dyn std::error::Error, times, "the topics cannot be prepared yet");
             }
+            self.pause(backoff, stop)?;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            // Other clients, with what stands in the files of secrets now.
+            tried = Admin::new(self.config)?.prepare_once();
         }
+        tried
     }
 
-    fn prepare_once(&self, patience: Patience) -> Result<i32, AdminError> {
-        let mut survey = self.survey(patience)?;
+    fn prepare_once(&self) -> Result<i32, AdminError> {
+        let mut survey = self.survey()?;
         if self.config.topics.create {
             survey = self.create(survey)?.1;
         }
@@ -158,8 +161,8 @@ impl<'a> Admin<'a> {
     }
 
     /// The topics that exist, as the broker describes them.
-    pub fn survey(&self, patience: Patience) -> Result<Survey, AdminError> {
-        let counts = self.partition_counts(patience)?;
+    pub fn survey(&self) -> Result<Survey, AdminError> {
+        let counts = self.partition_counts()?;
         let settings = self.describe(&counts)?;
         let found = |(topic, partitions): &(Topic, i32)| {
             let setting = |key: &str| {
@@ -213,13 +216,13 @@ impl<'a> Admin<'a> {
             }
         }
         for _ in 0..CREATED_LOOKS_MAX {
-            let survey = self.survey(Patience::Once)?;
+            let survey = self.survey()?;
             if absent.iter().all(|(topic, _)| survey.contains_key(topic)) {
                 return Ok(survey);
             }
             self.runtime.block_on(async { tokio::time::sleep(CREATED_LOOK_INTERVAL).await });
         }
-        let survey = self.survey(Patience::Once)?;
+        let survey = self.survey()?;
         Err(AdminError::Problems(self.problems(&survey)))
     }
 
@@ -231,23 +234,9 @@ impl<'a> Admin<'a> {
         topic.settings().iter().fold(new, |new, (key, value)| new.set(key, value))
     }
 
-    fn partition_counts(&self, patience: Patience) -> Result<Vec<(Topic, i32)>, AdminError> {
-        let mut backoff = BACKOFF_MIN;
-        let metadata = loop {
-            let source = match all_topics(&self.consumer, REQUEST_TIMEOUT) {
-                Ok(metadata) => break metadata,
-                Err(source) => source,
-            };
-            let Patience::Until { stop } = patience else {
-                let bootstrap = self.config.kafka.bootstrap.clone();
-                return Err(AdminError::Unreachable { bootstrap, source });
-            };
-            if let Some(times) = said::again("the topics are waited for") {
-                warn!(bootstrap = self.config.kafka.bootstrap, error = %source, times, "the topics are waited for");
-            }
-            self.pause(backoff, stop)?;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        };
+    fn partition_counts(&self) -> Result<Vec<(Topic, i32)>, AdminError> {
+        let metadata = all_topics(&self.consumer, REQUEST_TIMEOUT)
+            .map_err(|source| AdminError::Unreachable { bootstrap: self.config.kafka.bootstrap.clone(), source })?;
         let count = |topic: Topic| {
             let name = topic.name(&self.config.topics);
             let found = metadata.topics().iter().find(|found| found.name() == name && found.error().is_none())?;

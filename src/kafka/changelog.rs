@@ -48,6 +48,8 @@ pub trait Log: Clock {
     fn poll(&self, wait: Duration) -> Option<KafkaResult<Self::Message<'_>>>;
     /// Since when brokers have answered somebody without a break.
     fn answering_since(&self) -> Option<Instant>;
+    /// Whether there are other secrets by now.
+    fn outdated(&self) -> bool;
 }
 
 /// The log by librdkafka.
@@ -57,10 +59,13 @@ pub struct TopicLog {
     /// Sees the log's end whatever is committed.
     log: BaseConsumer<ToTheEnd>,
     watch: Arc<Watch>,
+    /// The secrets that its clients were made with.
+    secrets: u64,
 }
 
 impl TopicLog {
     pub fn new(config: &Config, watch: &Arc<Watch>) -> KafkaResult<Self> {
+        let secrets = watch.secrets();
         let mut client = client_config(config);
         // `assign` needs a group id; nothing is ever committed to it.
         client.set("group.id", format!("{}-changelog", config.application));
@@ -71,7 +76,7 @@ impl TopicLog {
         client.set("fetch.wait.max.ms", END_NOTICED_WITHIN_MS);
         let log = client.clone().set("isolation.level", "read_uncommitted").create_with_context(ToTheEnd)?;
         let committed = client.set("isolation.level", "read_committed").create_with_context(ToTheEnd)?;
-        Ok(Self { committed: Some(committed), log, watch: Arc::clone(watch) })
+        Ok(Self { committed: Some(committed), log, watch: Arc::clone(watch), secrets })
     }
 
     fn committed(&self) -> &BaseConsumer<ToTheEnd> {
@@ -117,6 +122,10 @@ impl Log for TopicLog {
 
     fn answering_since(&self) -> Option<Instant> {
         self.watch.answering_since()
+    }
+
+    fn outdated(&self) -> bool {
+        self.watch.secrets() != self.secrets
     }
 }
 
@@ -221,9 +230,11 @@ impl<L: Log> Changelog<L> {
         self.poll(for_at_most, &mut each)
     }
 
-    /// Whether the reading does not get on although Kafka answers. Who has read to the end is not asked.
+    /// Whether the reading does not get on although Kafka answers, or has to go on with other secrets. Who has read to the
+    /// end gets on.
     pub fn stalled(&self) -> bool {
-        !self.finished() && self.stall.stalled(self.log.now(), self.log.answering_since(), STALLED_AFTER)
+        self.log.outdated()
+            || !self.finished() && self.stall.stalled(self.log.now(), self.log.answering_since(), STALLED_AFTER)
     }
 
     pub fn now(&self) -> Instant {

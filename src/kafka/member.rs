@@ -79,6 +79,10 @@ pub trait Member: Clock {
     fn undisturbed(&self) -> bool;
     /// It waits for records that do not come, or no longer does.
     fn waits_for_records(&self, why: Option<String>);
+    /// Whether there are other secrets by now.
+    fn outdated(&self) -> bool;
+    /// Says what is waited for of Kafka, or that nothing is.
+    fn waits(&self, why: Option<String>);
 }
 
 /// A member by librdkafka.
@@ -96,6 +100,8 @@ pub struct Place {
     pub name: MemberName,
     pub protocol: GroupProtocol,
     pub watch: Arc<Watch>,
+    /// The secrets that its clients were made with, as the watch counts them.
+    pub secrets: u64,
 }
 
 impl GroupMember {
@@ -243,6 +249,14 @@ impl Member for GroupMember {
 
     fn waits_for_records(&self, why: Option<String>) {
         self.place.watch.waits(&format!("{}-records", self.place.name.member), why);
+    }
+
+    fn outdated(&self) -> bool {
+        self.place.watch.secrets() != self.place.secrets
+    }
+
+    fn waits(&self, why: Option<String>) {
+        self.place.watch.waits(&self.place.name.member, why);
     }
 }
 

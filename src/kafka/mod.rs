@@ -77,7 +77,7 @@ impl ConsumerContext for ToTheEnd {}
 pub fn client_config(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("reconnect.backoff.max.ms", RECONNECT_MS_MAX);
-    for (name, value) in &config.kafka.properties {
+    for (name, value) in &config.kafka.properties_now() {
         client.set(name, value.expose_secret());
     }
     client.set("bootstrap.servers", &config.kafka.bootstrap);

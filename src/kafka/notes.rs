@@ -41,18 +41,20 @@ type Known = Option<Arc<NoteBook>>;
 pub struct Notes {
     topic: String,
     known: watch::Receiver<Known>,
-    producer: Arc<Mutex<ThreadedProducer<Reports>>>,
+    /// With the secrets that it was made with, as the watch counts them.
+    producer: Arc<Mutex<(u64, ThreadedProducer<Reports>)>>,
     config: Arc<Config>,
+    watch: Arc<Watch>,
 }
 
 impl Notes {
     /// The notes, and what must be run on a thread of its own for them to be known.
     pub fn open(config: &Arc<Config>, watch: &Arc<Watch>) -> KafkaResult<(Self, Follower)> {
-        let producer = Arc::new(Mutex::new(producer(config)?));
+        let producer = Arc::new(Mutex::new((watch.secrets(), producer(config)?)));
         let (told, known) = watch::channel(None);
         let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
         let follower = Follower { config: Arc::clone(&config), watch: Arc::clone(watch), told };
-        Ok((Self { topic, known, producer, config }, follower))
+        Ok((Self { topic, known, producer, config, watch: Arc::clone(watch) }, follower))
     }
 
     /// Every note, as of now. None: the topic has not been read to its end yet, so that nothing is known.
@@ -72,11 +74,12 @@ impl Notes {
         record.payload = value.as_deref();
         let mut ours = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         // One that librdkafka has given up takes nothing more; what it had is put again by whoever misses it.
-        if ours.client().fatal_error().is_some() {
-            let given_up = std::mem::replace(&mut *ours, producer(&self.config)?);
+        let secrets = self.watch.secrets();
+        if ours.1.client().fatal_error().is_some() || ours.0 != secrets {
+            let (_, given_up) = std::mem::replace(&mut *ours, (secrets, producer(&self.config)?));
             let_go(given_up, Duration::ZERO);
         }
-        ours.send(record).map_err(|(error, _)| error)
+        ours.1.send(record).map_err(|(error, _)| error)
     }
 }
 

@@ -11,11 +11,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::Metadata;
 use rdkafka::{Message, Offset, TopicPartitionList};
+use tracing::warn;
 
-use super::{ToTheEnd, client_config};
+use super::{ToTheEnd, client_config, said};
 use crate::config::Config;
 
-const METADATA_TIMEOUT: Duration = Duration::from_secs(15);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// A person at a terminal hears after so long that a broker does not answer.
+const SILENT_FOR: Duration = Duration::from_secs(3);
 /// Lines of librdkafka's that are brought to the log after a failure.
 const WORDS_MAX: usize = 50;
 /// Silence after which a broker counts as gone.
@@ -25,7 +28,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 pub enum ScanError {
     #[error("cannot make a Kafka client of the settings")]
     Client(#[source] KafkaError),
-    #[error("cannot reach Kafka to read `{topic}`")]
+    #[error(
+        "cannot reach Kafka to read `{topic}`; hint: is a broker up at `kafka.bootstrap`, and the login in `kafka.properties` right?"
+    )]
     Unreachable {
         topic: String,
         #[source]
@@ -135,7 +140,20 @@ pub(super) fn all_topics<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     timeout: Duration,
 ) -> Result<Metadata, KafkaError> {
-    let fetched = consumer.fetch_metadata(None, timeout);
+    let first = consumer.fetch_metadata(None, timeout.min(SILENT_FOR));
+    if first.is_ok() || timeout <= SILENT_FOR {
+        return heard(consumer, first);
+    }
+    if let Some(times) = said::again("kafka does not answer yet") {
+        warn!(times, "kafka does not answer yet; waiting for it");
+    }
+    heard(consumer, consumer.fetch_metadata(None, timeout.saturating_sub(SILENT_FOR)))
+}
+
+fn heard<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    fetched: Result<Metadata, KafkaError>,
+) -> Result<Metadata, KafkaError> {
     if fetched.is_err() {
         let words = std::iter::repeat_with(|| consumer.poll(Duration::from_millis(10)));
         words.take(WORDS_MAX).take_while(Option::is_some).for_each(drop);

@@ -77,8 +77,8 @@ pub trait Commits {
     /// The result, if it is there.
     fn try_result(&mut self) -> Option<Committed>;
     /// Waits for the transaction in flight, if there is one. A broker that is away makes this long: `alive` is
-    /// called now and then, and says whether to go on with it.
-    fn wait(&mut self, alive: impl FnMut() -> bool) -> Option<Committed>;
+    /// called now and then, with the right that is missing, and says whether to go on with it.
+    fn wait(&mut self, alive: impl FnMut(Option<String>) -> bool) -> Option<Committed>;
     /// The right without which the transaction in flight is not carried out.
     fn missing_right(&self) -> Option<String>;
     /// Empty records with the room of earlier ones.
@@ -187,9 +187,9 @@ impl<E: Epoch + Send + 'static> Commits for Committer<E> {
         self.course.missing_right()
     }
 
-    fn wait(&mut self, mut alive: impl FnMut() -> bool) -> Option<Committed> {
+    fn wait(&mut self, mut alive: impl FnMut(Option<String>) -> bool) -> Option<Committed> {
         while self.in_flight {
-            if !alive() {
+            if !alive(self.course.missing_right()) {
                 return Some(self.over(Over::GivenUp));
             }
             match self.results.recv_timeout(ALIVE_INTERVAL) {
@@ -266,7 +266,7 @@ mod tests {
 
     fn ended(committer: &mut Committer<GroupEpoch>) -> Committed {
         let started = Instant::now();
-        let ended = committer.wait(|| {
+        let ended = committer.wait(|_| {
             assert!(started.elapsed() < WITHIN, "the transaction ends");
             true
         });
@@ -375,9 +375,8 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::Produce, &[denied, denied]);
         committer.send(transaction(&client));
         let mut missing = None;
-        let course = Arc::clone(&committer.course);
-        let committed = committer.wait(|| {
-            missing = missing.take().or_else(|| course.missing_right());
+        let committed = committer.wait(|right| {
+            missing = missing.take().or(right);
             true
         });
         assert!(matches!(committed, Some(Committed::Done { aborts: 1.., .. })), "{committed:?}");

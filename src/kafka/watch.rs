@@ -5,16 +5,18 @@
 //! every minute, and whoever watches over clients that do not get on (`stall`, `vigil`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tracing::{info, warn};
 
 use super::vigil::Listed;
-use super::{MemberName, ToTheEnd, client_config};
+use super::{MemberName, ToTheEnd, client_config, said};
 use crate::config::Config;
 use crate::http::Health;
 use crate::metrics::{Dependency, Metrics};
@@ -25,12 +27,17 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
 /// Questions without an answer after which another client asks: librdkafka may have given this one up.
 const CLIENT_TRIES: u32 = 5;
+/// Words of librdkafka's that are heard after each question.
+const WORDS_MAX: usize = 50;
 /// Between two lines of an outage that goes on.
 const LINE_INTERVAL: Duration = Duration::from_mins(1);
 /// So long after an outage clients still stumble over it.
 const SETTLED_AFTER: Duration = Duration::from_secs(20);
 /// A question about a group.
 const GROUP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two looks whether secrets or certificates have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Who waits for Kafka because it does not answer at all.
 const NO_ANSWER: &str = "no answer";
@@ -40,7 +47,27 @@ pub struct Watch {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     state: Mutex<State>,
+    /// How often files of secrets have changed, or somebody has asked to read them again.
+    secrets: AtomicU64,
 }
+
+/// Hears why the client that asks gets no answer.
+#[derive(Default)]
+struct Ear {
+    refused: Mutex<Option<String>>,
+}
+
+impl ClientContext for Ear {
+    fn error(&self, error: KafkaError, reason: &str) {
+        said::error(&error, reason);
+        if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = error.rdkafka_error_code() {
+            let refused = error.rdkafka_error_code().map(|code| code.to_string());
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        }
+    }
+}
+
+impl ConsumerContext for Ear {}
 
 #[derive(Default)]
 struct State {
@@ -61,7 +88,7 @@ impl Watch {
         stop: impl Fn() -> bool + Send + 'static,
     ) -> std::io::Result<Arc<Self>> {
         let config = Arc::clone(config);
-        let watch = Arc::new(Self { config, metrics, health, state: Mutex::default() });
+        let watch = Arc::new(Self { config, metrics, health, state: Mutex::default(), secrets: AtomicU64::new(0) });
         let asking = Arc::clone(&watch);
         thread::Builder::new().name("kafka-watch".to_owned()).spawn(move || asking.run(stop))?;
         Ok(watch)
@@ -76,6 +103,16 @@ impl Watch {
     pub fn undisturbed(&self) -> bool {
         let state = self.state();
         state.outage.is_none() && state.outage_ended.is_none_or(|ended| ended.elapsed() >= SETTLED_AFTER)
+    }
+
+    /// How often clients were to be made anew with other secrets.
+    pub fn secrets(&self) -> u64 {
+        self.secrets.load(Ordering::Acquire)
+    }
+
+    /// Every client is made anew, with the secrets that are in their files then.
+    pub fn read_secrets_again(&self) {
+        self.secrets.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Somebody waits for something of Kafka, or no longer does. The text is for people: no data in it.
@@ -142,37 +179,55 @@ impl Watch {
 
     fn run(&self, stop: impl Fn() -> bool) {
         let (mut client, mut unanswered) = (None, 0);
+        let (mut digest, mut secrets) = (self.config.kafka.secrets_digest(), self.secrets());
+        let mut looked = Instant::now();
         while !stop() {
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                let now = self.config.kafka.secrets_digest();
+                if std::mem::replace(&mut digest, now) != now {
+                    info!("secrets or certificates of kafka have changed; every client is made anew with them");
+                    self.read_secrets_again();
+                }
+            }
+            if std::mem::replace(&mut secrets, self.secrets()) != self.secrets() {
+                client = None;
+            }
             match self.ask(&mut client) {
                 Ok(()) => {
                     unanswered = 0;
                     self.answered(Instant::now());
                     thread::sleep(ASK_EVERY);
                 }
-                Err(error) => {
+                Err((error, refused)) => {
                     unanswered += 1;
-                    if unanswered % CLIENT_TRIES == 0 {
+                    // The next one reads the secrets again.
+                    if refused.is_some() || unanswered % CLIENT_TRIES == 0 {
                         client = None;
                     }
-                    self.unanswered(&error, Instant::now());
+                    self.unanswered(&error, refused.as_deref(), Instant::now());
                     thread::sleep(ASK_EVERY / 4);
                 }
             }
         }
     }
 
-    fn ask(&self, client: &mut Option<BaseConsumer<ToTheEnd>>) -> KafkaResult<()> {
+    /// An error, and what a login was refused for, if it was.
+    fn ask(&self, client: &mut Option<BaseConsumer<Ear>>) -> Result<(), (KafkaError, Option<String>)> {
         let client = if let Some(client) = client {
             client
         } else {
             let mut settings = client_config(&self.config);
             settings.set("allow.auto.create.topics", "false");
-            client.insert(settings.create_with_context(ToTheEnd)?)
+            client.insert(settings.create_with_context(Ear::default()).map_err(|error| (error, None))?)
         };
         let asked = client.fetch_metadata(Some(&self.config.topics.state), ANSWERS_WITHIN);
-        // Brings librdkafka's own words to the log: they wait in a queue that only polling empties.
-        while client.poll(Duration::ZERO).is_some() {}
-        asked.map(drop)
+        // Librdkafka's own words wait in a queue that only polling empties, one at a time.
+        for _ in 0..WORDS_MAX {
+            client.poll(Duration::ZERO);
+        }
+        let refused = || client.context().refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        asked.map(drop).map_err(|error| (error, refused()))
     }
 
     fn answered(&self, now: Instant) {
@@ -183,10 +238,11 @@ impl Watch {
             info!(seconds = now.saturating_duration_since(began).as_secs(), "kafka answers again");
         }
         drop(state);
+        self.metrics.lags_unknown(false);
         self.waits(NO_ANSWER, None);
     }
 
-    fn unanswered(&self, error: &KafkaError, now: Instant) {
+    fn unanswered(&self, error: &KafkaError, refused: Option<&str>, now: Instant) {
         let mut state = self.state();
         state.answering_since = None;
         let (began, told) = state.outage.unwrap_or((now, now));
@@ -195,8 +251,18 @@ impl Watch {
         drop(state);
         if due {
             let (bootstrap, seconds) = (&self.config.kafka.bootstrap, now.saturating_duration_since(began).as_secs());
-            warn!(bootstrap, %error, seconds, "kafka does not answer; nothing is lost, work goes on when it does");
+            warn!(bootstrap, %error, refused, seconds, "kafka does not answer; nothing is lost, work goes on when it does");
         }
-        self.waits(NO_ANSWER, Some(format!("Kafka does not answer: {error}")));
+        self.metrics.lags_unknown(true);
+        let why = refused.map_or_else(
+            || format!("Kafka does not answer: {}", code(error)),
+            |refused| format!("Kafka refuses the login: {refused}"),
+        );
+        self.waits(NO_ANSWER, Some(why));
     }
+}
+
+/// The kind of an error, in librdkafka's words.
+fn code(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }

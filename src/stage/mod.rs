@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
+use tracing::info;
 
 use crate::config::{Config, Invalid};
 pub use crate::dead_letter::Stage;
@@ -93,10 +95,21 @@ pub async fn run(config: Config, stages: &[Stage], process: Process) -> Result<(
     let (shared, follower) = Shared::start(config, metrics, health)?;
     let shutdown = shared.shutdown.clone();
     let forward = tokio::spawn(request_when_told(stop, shutdown.clone()));
+    let secrets = tokio::spawn(read_secrets_at_signal(Arc::clone(&shared.watch)));
     let ended = run_until_shutdown(&shared, stages, follower).await;
     shutdown.request();
     forward.abort();
+    secrets.abort();
     ended
+}
+
+/// SIGHUP: whoever replaced a secret need not wait until it is noticed.
+async fn read_secrets_at_signal(watch: Arc<Watch>) {
+    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
+    while asked.recv().await.is_some() {
+        info!("secrets and certificates of kafka are read again");
+        watch.read_secrets_again();
+    }
 }
 
 async fn request_when_told(mut stop: watch::Receiver<bool>, shutdown: Shutdown) {

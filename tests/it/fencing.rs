@@ -71,7 +71,7 @@ fn consumer_an_epoch_that_is_over_is_replaced_by_that_of_now() {
         let (records, next_offsets) = (Records::default(), offset(&names, partition));
         let group = group.expect("it has a group");
         committer.send(Transaction { records, next_offsets, epoch: GroupEpoch { group, member } });
-        committer.wait(|| true).expect("it was sent")
+        committer.wait(|_| true).expect("it was sent")
     };
     // A broker may refuse the former epoch here, too; Kafka 4.3.1 does not.
     let kept = commits(one.first(), first, Some(Arc::downgrade(&one.consumer)));

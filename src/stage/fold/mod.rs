@@ -53,6 +53,8 @@ pub enum Error {
     Stalled { waited_for: &'static str },
     #[error("the member stands outside of its consumer group although Kafka answers")]
     Outside,
+    #[error("kafka's secrets or certificates were changed")]
+    Outdated,
     #[error("this instance is thrown out of the consumer group again and again")]
     Twin(#[source] Twin),
     #[error(

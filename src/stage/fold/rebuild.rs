@@ -40,7 +40,7 @@ impl Error {
                 source.rdkafka_error_code(),
                 Some(RDKafkaErrorCode::InvalidSessionTimeout | RDKafkaErrorCode::InconsistentGroupProtocol)
             ),
-            Self::WornOut(_) | Self::Stalled { .. } | Self::Outside => true,
+            Self::WornOut(_) | Self::Stalled { .. } | Self::Outside | Self::Outdated => true,
             Self::Twin(_)
             | Self::StateWiped { .. }
             | Self::Born { .. }
@@ -99,8 +99,9 @@ impl<M: Member> Worker<M> {
     pub(super) fn wait_for_commit(&mut self) -> Result<(), Error> {
         let WorkerParts { committer, health, shutdown, member, .. } = &mut self.parts;
         let mut asked_to_end = None;
-        let goes_on = || {
+        let goes_on = |right: Option<String>| {
             health.beat();
+            member.waits(right.map(|right| format!("Kafka denies {right}")));
             if !shutdown.requested() || member.answering_since().is_some() {
                 return true;
             }
@@ -162,9 +163,13 @@ impl<M: Member> Worker<M> {
         }
     }
 
-    /// Whether the group has forgotten the member, or the member the group.
+    /// Whether the group has forgotten the member, or the member the group; and what brokers do not let it do.
     pub(super) fn watch_over(&mut self) -> Result<(), Error> {
         let member = &self.parts.member;
+        if member.outdated() {
+            return Err(Error::Outdated);
+        }
+        member.waits(self.parts.committer.missing_right().map(|right| format!("Kafka denies {right}")));
         let (now, answering, arrived) = (member.now(), member.answering_since(), member.arrived());
         let owns = !self.lost && !self.assigned.is_empty();
         if self.mending.vigil.look(now, (arrived, owns), answering) == Verdict::Well {

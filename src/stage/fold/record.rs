@@ -1,6 +1,7 @@
 //! Consumed records to their outcomes, a batch at a time.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::Message;
@@ -12,6 +13,7 @@ use crate::event::{
     Decoded, DecodedSession, Event, EventKind, Headers as _, Millis, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::member::Member;
+use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 use crate::metrics::{Dependency, RecordOutcome};
@@ -237,7 +239,11 @@ impl<M: Member> Worker<M> {
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;
         attempt("pause partitions", self.parts.member.pause(&assignment))?;
         self.parts.metrics.waiting(Dependency::Registry).set(1);
+        let health = Arc::clone(&self.parts.health);
+        let before = health.own_reason();
+        health.ready(false, "the schema registry is waited for");
         let learned = self.ask_until_answered(id);
+        health.ready(before.is_none(), before.as_deref().unwrap_or_default());
         self.parts.metrics.waiting(Dependency::Registry).set(0);
         self.resume_folding()?;
         Ok(if learned? { Progress::Done } else { Progress::Left })
@@ -252,7 +258,12 @@ impl<M: Member> Worker<M> {
                     self.decoder.learn(id, schema.as_deref().map_err(Refusal::clone));
                     return Ok(true);
                 }
-                Err(error) => warn!(error = error.with_causes(), schema_id = id, "the schema registry is waited for"),
+                Err(error) => {
+                    if let Some(times) = said::again("the schema registry is waited for") {
+                        let error = error.with_causes();
+                        warn!(error, schema_id = id, times, "the schema registry is waited for");
+                    }
+                }
             }
             self.parts.health.beat();
             // Paused, so that no record comes; serves rebalances and is the pause between two questions.

@@ -103,6 +103,7 @@ fn join(shared: &Shared, name: &str, instance: &str) -> Join<GroupMember> {
     let member = MemberName { instance: instance.to_owned(), member: name.clone() };
     let transactional_id = format!("{}-{instance}-{name}", config.application);
     Box::new(move || {
+        let secrets = watch.secrets();
         let make = {
             let (config, transactional_id) = (Arc::clone(&config), transactional_id.clone());
             move |course: &Course| TransactionProducer::make(&config, &transactional_id, course)
@@ -121,6 +122,7 @@ fn join(shared: &Shared, name: &str, instance: &str) -> Join<GroupMember> {
             name: member.clone(),
             protocol: config.fold.group_protocol,
             watch: Arc::clone(&watch),
+            secrets,
         };
         let member = attempt("make a client", GroupMember::new(consumer, &config, place))?;
         Ok((member, committer))

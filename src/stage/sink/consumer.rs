@@ -109,6 +109,7 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
         consumer: joining.join()?,
         joining,
         watch: Arc::clone(&shared.watch),
+        secrets: shared.watch.secrets(),
         metrics: Arc::clone(&shared.metrics),
         mending: Mending::new(kafka::session_timeout(config), Instant::now()),
         records: records_tx,
@@ -179,6 +180,8 @@ pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
     joining: Joining,
     watch: Arc<Watch>,
+    /// The secrets that the consumer was made with, as the watch counts them.
+    secrets: u64,
     metrics: Arc<Metrics>,
     mending: Mending,
     records: mpsc::Sender<Source>,
@@ -234,8 +237,11 @@ impl Reader {
         }
     }
 
-    /// Whether the group has forgotten the member, or the member the group.
+    /// Whether the group has forgotten the member, or the member the group; or there are other secrets by now.
     fn stands_outside(&mut self) -> bool {
+        if self.secrets != self.watch.secrets() {
+            return true;
+        }
         let context = self.consumer.context();
         let arrived = context.arrived.load(Ordering::Acquire);
         let owns = !lock(&context.assigned).is_empty();
@@ -253,7 +259,8 @@ impl Reader {
     /// Goes on with another consumer; what this one had is given up as in a rebalance, without a commit. False where the
     /// thread shall end.
     fn join_again(&mut self, over: Option<&KafkaError>) -> bool {
-        let cause = over.map_or_else(|| "it stands outside of its group".to_owned(), ToString::to_string);
+        let cause = over
+            .map_or_else(|| "it stands outside of its group, or secrets were changed".to_owned(), ToString::to_string);
         warn!(cause, "the sink's consumer is made anew; rows without an outcome are read again");
         self.metrics.clients_rebuilt.inc();
         let fenced = over.and_then(KafkaError::rdkafka_error_code) == Some(RDKafkaErrorCode::FencedInstanceId);
@@ -278,6 +285,7 @@ impl Reader {
             if !self.pause(pause) {
                 return false;
             }
+            self.secrets = self.watch.secrets();
             match self.joining.join() {
                 Ok(consumer) => {
                     let_go(std::mem::replace(&mut self.consumer, consumer), LEAVES_WITHIN);

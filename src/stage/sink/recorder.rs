@@ -56,6 +56,8 @@ pub struct Recorder {
     /// None while another one is to be made.
     producer: Option<ThreadedProducer<Context>>,
     producers: u64,
+    /// The secrets that the producer was made with, as the watch counts them.
+    secrets: u64,
     /// When what failed is tried again.
     again_at: Option<Instant>,
     reports: mpsc::UnboundedSender<Report>,
@@ -108,6 +110,7 @@ impl Recorder {
             watch: Arc::clone(watch),
             producer: None,
             producers: 0,
+            secrets: 0,
             again_at: None,
             reports,
             tickets: BTreeMap::new(),
@@ -132,6 +135,7 @@ impl Recorder {
             .set("message.timeout.ms", "0")
             .set("linger.ms", "5");
         self.producers += 1;
+        self.secrets = self.watch.secrets();
         let context = Context { producer: self.producers, reports: self.reports.clone() };
         ThreadedProducer::from_config_and_context(&client, context)
     }
@@ -283,7 +287,8 @@ impl Recorder {
             self.stall.moved(now);
         }
         let stalled = self.stall.stalled(now, self.watch.answering_since(), STALLED_AFTER);
-        if !stalled && self.again_at.is_none_or(|at| now < at) {
+        let outdated = self.secrets != self.watch.secrets();
+        if !stalled && !outdated && self.again_at.is_none_or(|at| now < at) {
             return;
         }
         if let Some(given_up) = self.producer.take() {

@@ -44,6 +44,10 @@ const RESUMES_WITHIN: u64 = 30;
 const RESUMES_WITHIN_ALL: u64 = 75;
 /// Records are sent before and after each outage for so long.
 const BETWEEN: Duration = Duration::from_secs(4);
+/// An outage that lasts so long must be seen by then.
+const SEEN_WITHIN: Duration = Duration::from_secs(9);
+/// Lines of a stage's log for each outage; there were two thousand in a minute and a half.
+const LOG_LINES: usize = 60;
 /// Rows and upserts take a little longer than the records they are of.
 const SINK_LATER: Duration = Duration::from_secs(15);
 
@@ -90,21 +94,24 @@ impl fmt::Display for Setting {
 
 /// Outages so far, over all runs.
 struct Tally {
-    file: PathBuf,
+    /// None: the run is one of all tests, and the same each time.
+    file: Option<PathBuf>,
     lines: usize,
 }
 
 impl Tally {
-    fn open() -> Self {
+    fn open(kept: bool) -> Self {
         let file = std::env::var_os("ROLLBOOK_OUTAGES_TALLY").map(PathBuf::from);
         let file = file.unwrap_or_else(|| harness::folder().join("../../outages.tsv"));
-        let lines = fs::read_to_string(&file).map_or(0, |text| text.lines().count());
-        Self { file, lines }
+        let text = if kept { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
+        Self { file: kept.then_some(file), lines: text.lines().count() }
     }
 
     fn add(&mut self, line: &str) {
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.file).expect("the folder is there");
-        writeln!(file, "{}\t{line}", self.lines).expect("the tally can be written");
+        if let Some(file) = &self.file {
+            let mut file = OpenOptions::new().create(true).append(true).open(file).expect("the folder is there");
+            writeln!(file, "{}\t{line}", self.lines).expect("the tally can be written");
+        }
         println!("outage {}: {line}", self.lines);
         self.lines += 1;
     }
@@ -118,7 +125,7 @@ fn an_outage_ends_no_process_and_no_reading() {
     let only = std::env::var_os("ROLLBOOK_OUTAGES_SETTING").map(|only| only.to_string_lossy().into_owned());
     let within = Duration::from_secs(if asked_for { RESUMES_WITHIN } else { RESUMES_WITHIN_ALL });
     let within = Duration::from_secs(setting("ROLLBOOK_OUTAGES_RESUME", within.as_secs()));
-    let mut tally = Tally::open();
+    let mut tally = Tally::open(asked_for);
     let mut left = outages;
     while left > 0 {
         // The first setting is the one in which the group knows members by their names.
@@ -152,10 +159,16 @@ impl Round {
         for number in 0..self.count {
             let kind = [Kind::Killed, Kind::Frozen, Kind::Cut][(tally.lines + number / 3) % 3];
             let seconds = log_uniform(&mut rng, self.longest);
+            // The first one is long enough to be seen.
+            let seconds = if number == 0 { seconds.max(SEEN_WITHIN) } else { seconds };
             thread::sleep(BETWEEN);
             outage(&mut site, kind, seconds);
             let (fold, sink) = self.resumes(&mut site, &format!("{kind:?} for {seconds:.1?}"));
             let rebuilt = rebuilt(&site);
+            for stage in [Victim::Fold, Victim::Sink] {
+                let lines = site.log_lines(stage);
+                assert!(lines <= LOG_LINES * (number + 2), "{stage:?} said {lines} lines in {} outages", number + 1);
+            }
             tally.add(&format!(
                 "{seed}\t{}\t{kind:?}\t{:.1}\t{:.1}\t{:.1}\t{rebuilt}",
                 self.setting,
@@ -208,12 +221,28 @@ fn outage(site: &mut Site, kind: Kind, lasts: Duration) {
         thread::sleep(Duration::from_millis(200).min(end.saturating_duration_since(Instant::now())));
         site.all_alive();
     }
+    if lasts >= SEEN_WITHIN {
+        for stage in [Victim::Fold, Victim::Sink] {
+            seen(site, stage);
+        }
+    }
     match kind {
         Kind::Killed => site.broker_mut().start().unwrap_or_else(|why| panic!("{why}")),
         Kind::Frozen => site.broker_mut().thaw(),
         Kind::Cut => site.gate.as_ref().expect("it has a gate").open(),
     }
     site.broker_mut().await_answer().unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// That Kafka does not answer is in the metrics, in readiness and in the status, and no lag is known.
+#[track_caller]
+fn seen(site: &Site, stage: Victim) {
+    let metrics = site.get(stage, "/metrics").expect("the port answers").body;
+    assert!(metrics.contains("rollbook_waiting{dependency=\"kafka\"} 1"), "{stage:?}: {metrics}");
+    assert!(metrics.contains("rollbook_ready 0"), "{stage:?}: {metrics}");
+    assert!(!metrics.contains("rollbook_consumer_lag_records{"), "{stage:?}: {metrics}");
+    let ready = site.get(stage, "/readyz").expect("the port answers");
+    assert!(ready.status == 503 && ready.body.contains("Kafka does not answer"), "{stage:?}: {}", ready.body);
 }
 
 fn log_uniform(rng: &mut Rng, longest: u64) -> Duration {
@@ -224,7 +253,7 @@ fn log_uniform(rng: &mut Rng, longest: u64) -> Duration {
 
 fn rebuilt(site: &Site) -> String {
     let count = |stage| {
-        let metrics = site.metrics(stage).unwrap_or_default();
+        let metrics = site.get(stage, "/metrics").map(|answer| answer.body).unwrap_or_default();
         let line = metrics.lines().find_map(|line| line.strip_prefix("rollbook_kafka_clients_rebuilt_total "));
         line.unwrap_or("?").to_owned()
     };

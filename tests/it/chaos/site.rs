@@ -10,6 +10,7 @@ use rollbook::demo::conference::People;
 
 use super::org::{ChaosOrg, Trouble};
 use super::plan::Victim;
+use crate::harness::http::Answer;
 use crate::harness::{self, Gate, Names, Node, Rollbook, Settings};
 
 /// The log is compacted within the run, so that a restore meets what compaction leaves; and a broker that was killed
@@ -170,9 +171,14 @@ impl Site {
         }
     }
 
-    /// What a stage exports.
-    pub fn metrics(&self, stage: Victim) -> Result<String, String> {
-        Ok(self.stages.get(&stage).ok_or("it was not started")?.get("/metrics")?.body)
+    /// What a stage's port answers.
+    pub fn get(&self, stage: Victim, path: &str) -> Result<Answer, String> {
+        self.stages.get(&stage).ok_or("it was not started")?.get(path)
+    }
+
+    /// Lines of a stage's log.
+    pub fn log_lines(&self, stage: Victim) -> usize {
+        self.stages.get(&stage).map_or(0, |stage| stage.process.log().lines().count())
     }
 
     pub fn trouble(&self, trouble: &[Trouble]) {

@@ -11,6 +11,7 @@ mod halves;
 mod handover;
 mod idle;
 mod instances;
+mod kafka_login;
 mod login;
 mod outages;
 mod payload;

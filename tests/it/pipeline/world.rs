@@ -127,7 +127,13 @@ impl World {
 
     fn properties(&self) -> String {
         let lines: Vec<String> =
-            self.kafka.properties.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).collect();
+            // What a section takes from a file is not said twice.
+            self.kafka
+                .properties
+                .iter()
+                .filter(|(name, _)| !self.sections.contains(name))
+                .map(|(name, value)| format!("\"{name}\" = \"{value}\"\n"))
+                .collect();
         lines.concat()
     }
 

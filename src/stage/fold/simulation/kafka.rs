@@ -201,6 +201,10 @@ impl Log for SimulatedLog {
         self.kafka.answering_since()
     }
 
+    fn outdated(&self) -> bool {
+        false
+    }
+
     fn poll(&self, wait: Duration) -> Option<KafkaResult<OwnedMessage>> {
         if self.kafka.question().is_err() {
             self.kafka.turns.sleep(wait);

@@ -480,6 +480,12 @@ impl Member for SimulatedMember {
         self.kafka.answering_since()
     }
 
+    fn outdated(&self) -> bool {
+        false
+    }
+
+    fn waits(&self, _: Option<String>) {}
+
     /// Whoever is thrown out here has no twin.
     fn undisturbed(&self) -> bool {
         false

@@ -278,9 +278,9 @@ impl Commits for SimulatedCommitter {
         self.course.missing_right()
     }
 
-    fn wait(&mut self, mut alive: impl FnMut() -> bool) -> Option<Committed> {
+    fn wait(&mut self, mut alive: impl FnMut(Option<String>) -> bool) -> Option<Committed> {
         while self.in_flight() {
-            if !alive() {
+            if !alive(None) {
                 return Some(self.give_up(Over::GivenUp));
             }
             if let Some(committed) = self.try_result() {
