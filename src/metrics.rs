@@ -363,7 +363,6 @@ impl Metrics {
     }
 }
 
-/// Positions against the logs.
 pub struct PositionMetrics {
     passed_over: IntCounterVec,
     open_gaps: IntGaugeVec,
@@ -396,7 +395,6 @@ impl PositionMetrics {
         self.passed_over.with_label_values(&[topic.label(), cause.name()])
     }
 
-    /// Members of a stage's group that are none of ours.
     pub fn strangers(&self, stage: Stage) -> IntGauge {
         self.strangers.with_label_values(&[stage.name()])
     }
