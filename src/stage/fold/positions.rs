@@ -38,6 +38,8 @@ pub(super) struct Positions {
     /// Not read on until somebody has acknowledged what was passed over; whether its note has been heard.
     pub held: BTreeMap<(Topic, i32), bool>,
     pub held_share: Share,
+    /// Read for a gap up to these offsets: nobody waits for what stands below.
+    brought: BTreeMap<(Topic, i32), i64>,
     /// Read to beyond their logs' ends, at the last look.
     pub beyond: BTreeSet<(Topic, i32)>,
     asked: Option<Instant>,
@@ -53,6 +55,7 @@ impl Positions {
             ids: BTreeMap::new(),
             held: BTreeMap::new(),
             held_share: Share::of(&metrics.positions.held),
+            brought: BTreeMap::new(),
             beyond: BTreeSet::new(),
             asked: None,
             looked: None,
@@ -64,6 +67,7 @@ impl Positions {
     pub fn clear(&mut self) {
         self.taken.clear();
         self.held.clear();
+        self.brought.clear();
         self.held_share.set(0);
         self.asked = None;
     }
@@ -71,6 +75,12 @@ impl Positions {
     pub fn give_up(&mut self, input: Topic, partition: i32) {
         self.taken.remove(&(input, partition));
         self.held.remove(&(input, partition));
+        self.brought.remove(&(input, partition));
+    }
+
+    /// Whether a record is read for a gap, and not because it came.
+    pub(super) fn brings(&self, partition: (Topic, i32), offset: i64) -> bool {
+        !self.brought.is_empty() && self.brought.get(&partition).is_some_and(|end| offset < *end)
     }
 
     pub(super) fn waits(&self, input: Topic, partition: i32) -> bool {
@@ -153,6 +163,7 @@ impl<M: Member> Worker<M> {
             self.positions.taken.remove(&(input, partition));
             self.hold_again(input, partition);
             if let Some(gap) = gap {
+                self.positions.brought.insert((input, partition), end);
                 self.gap((input, partition), from, gap);
             }
             self.held_lag((input, partition), end - from);

@@ -148,7 +148,8 @@ impl<M: Member> Worker<M> {
             return;
         }
         let timestamp = first_timestamp.unwrap_or(event.occurred_at);
-        let lane = lane(message, timestamp, now);
+        let brought = self.positions.brings((input, message.partition()), message.offset());
+        let lane = if brought { Lane::Backfill } else { lane(message, timestamp, now) };
         let applied = self.store.partition(home).fold(event, timestamp, lane);
         if applied.conflict {
             self.tally.conflicts += 1;

@@ -4,6 +4,7 @@
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rollbook::event::{EventKind, MemberKey};
 use rollbook::route;
+use rollbook::upsert::{Lane, ReadUpsert};
 use serde_json::{Value, json};
 
 use super::payload::record;
@@ -220,6 +221,10 @@ fn what_a_foreign_consumer_commits_in_our_group_is_read_all_the_same() {
     drop(foreign);
     claps_become(&world, 24.0);
     assert!(rollbook.process.log().contains("foreign_commit"), "{}", rollbook.process.log_tail());
+    // What is read for a gap holds up nobody's row.
+    let rows = harness::read(&client, &world.names.topics.upserts);
+    let rows = rows.iter().filter_map(|record| ReadUpsert::decode(record.value.as_deref()?).ok());
+    assert!(rows.filter_map(|row| row.lane).any(|lane| lane == Lane::Backfill));
 }
 
 #[test]
