@@ -333,7 +333,8 @@ fn assertion(claims: &Claims<'_>, private_key: &SecretString) -> Result<String, 
     });
     let claimed =
         format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(body.to_string()));
-    let key: PKey<Private> = PKey::private_key_from_pem(private_key.expose_secret().as_bytes())?;
+    // With an empty passphrase, or OpenSSL would ask the terminal for that of an encrypted key.
+    let key: PKey<Private> = PKey::private_key_from_pem_passphrase(private_key.expose_secret().as_bytes(), b"")?;
     let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
     let signature = signer.sign_oneshot_to_vec(claimed.as_bytes())?;
     Ok(format!("{claimed}.{}", URL_SAFE_NO_PAD.encode(signature)))

@@ -134,7 +134,7 @@ impl Wait<'_> {
         });
         match status {
             Ok(status) => {
-                look.open.extend(open_in(&status, self.stages.contains(&Stage::Sink)));
+                look.open.extend(open_in(&status, &self.stages));
                 look.status = Some(status);
             }
             Err(error) => look.open.push(format!("the instance at `{}` does not tell its state: {error:#}", self.url)),
@@ -142,26 +142,59 @@ impl Wait<'_> {
     }
 }
 
-/// What an instance is not done with, with the rows or without them.
-fn open_in(status: &Status, rows: bool) -> Vec<String> {
+/// What an instance is not done with, of the work of these stages.
+fn open_in(status: &Status, stages: &[Stage]) -> Vec<String> {
+    let wanted = |of_sink| stages.contains(if of_sink { &Stage::Sink } else { &Stage::Fold });
     let mut open = Vec::new();
-    for it in status.loops.iter().filter(|it| rows || it.name != Stage::Sink.name()) {
+    for it in status.loops.iter().filter(|it| wanted(it.name == Stage::Sink.name())) {
         if let Some(why) = &it.waits_for {
             open.push(format!("{} is not ready: {why}", it.name));
         }
     }
-    for lag in status.lag.iter().filter(|lag| rows || lag.topic != Topic::Upserts.label()) {
+    for lag in status.lag.iter().filter(|lag| wanted(lag.topic == Topic::Upserts.label())) {
         match lag.records {
             None => open.push(format!("it is not known how much of {} there is to read", lag.topic)),
             Some(0) => {}
             Some(records) => open.push(format!("{records} records of {} are not read", lag.topic)),
         }
     }
-    if status.fold.as_ref().is_some_and(|fold| fold.pending_commits > 0) {
+    if status.fold.as_ref().is_some_and(|fold| wanted(false) && fold.pending_commits > 0) {
         open.push("the fold has something to commit, or derives rows again".to_owned());
     }
-    if let Some(sink) = status.sink.as_ref().filter(|sink| rows && sink.pending_rows > 0) {
+    if let Some(sink) = status.sink.as_ref().filter(|sink| wanted(true) && sink.pending_rows > 0) {
         open.push(format!("{} rows have no outcome, {} of them are held", sink.pending_rows, sink.held_rows));
     }
     open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_work_of_the_stages_that_were_named_is_waited_for() {
+        let lag = |topic: &str, records: i64| json!({ "topic": topic, "records": records, "unknown_partitions": 0, "worst_partition": 0, "worst_records": records });
+        let status = |of_fold: i64, of_sink: i64| -> Status {
+            let waits = |records: i64| (records > 0).then_some("it is behind");
+            serde_json::from_value(json!({
+                "version": "1", "asked_at": "2026-06-01T12:00:00Z", "started_at": null, "ready": false, "waiting": [],
+                "loops": [{ "name": "fold-0", "waits_for": waits(of_fold) }, { "name": "sink", "waits_for": waits(of_sink) }],
+                "lag": [lag("views", of_fold), lag(Topic::Upserts.label(), of_sink)],
+                "fold": { "partitions": 1, "restore_records": 0, "last_commit_at": null, "pending_commits": of_fold },
+                "sink": {
+                    "pending_rows": of_sink, "held_rows": 0, "held_by_reason": {}, "in_flight_requests": 0,
+                    "window_requests": 1, "bulk_jobs": 0,
+                },
+                "salesforce": null, "dead_letters": {}, "ignored": null,
+            }))
+            .expect("as an instance answers")
+        };
+        for (of_fold, of_sink) in [(3, 0), (0, 3), (3, 3), (0, 0)] {
+            let open = |stages: &[Stage]| open_in(&status(of_fold, of_sink), stages).len();
+            let per_stage = |records: i64| if records > 0 { 3 } else { 0 };
+            assert_eq!(open(&[Stage::Fold]), per_stage(of_fold));
+            assert_eq!(open(&[Stage::Sink]), per_stage(of_sink));
+            assert_eq!(open(&[Stage::Fold, Stage::Sink]), per_stage(of_fold) + per_stage(of_sink));
+        }
+    }
 }
