@@ -24,6 +24,10 @@ use super::{ToTheEnd, client_config, let_go, said};
 /// One call for the ends of a partition.
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// As long as a transaction may stay open (`kafka::TRANSACTION_TIMEOUT_MS`), until a broker looks for such (10 s by
+/// default), and some.
+const UNSTABLE_FOR: Duration = Duration::from_secs(40);
+
 /// A reader that goes is waited for so long; nothing hangs on it.
 const GOES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -234,7 +238,14 @@ impl<L: Log> Changelog<L> {
     /// end gets on.
     pub fn stalled(&self) -> bool {
         self.log.outdated()
-            || !self.finished() && self.stall.stalled(self.log.now(), self.log.answering_since(), STALLED_AFTER)
+            || !self.finished() && self.stall.stalled(self.log.now(), self.log.answering_since(), self.limit())
+    }
+
+    /// How long nothing may get on. A transaction that a dead producer left open is aborted in its own time, and another
+    /// client would wait for that as long.
+    fn limit(&self) -> Duration {
+        let unstable = self.partitions.values().any(|it| matches!(it.phase, Phase::Unstable { .. }));
+        if unstable { UNSTABLE_FOR } else { STALLED_AFTER }
     }
 
     pub fn now(&self) -> Instant {

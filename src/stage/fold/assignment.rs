@@ -235,6 +235,7 @@ impl<M: Member> Worker<M> {
         info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
         self.saving.hurry();
         self.flush()?;
+        self.lost = false;
         self.restoring = None;
         self.taking_over = false;
         self.progress.end();

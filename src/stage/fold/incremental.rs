@@ -72,7 +72,8 @@ impl<M: Member> Worker<M> {
         self.store.retain(&self.assigned.iter().copied().collect::<Vec<_>>());
         self.report_assigned();
         self.unassign(revoked)?;
-        if self.assigned.is_empty() {
+        // Partitions of other inputs may stay where none of the re-keyed events does: inputs may have more of them.
+        if self.next_offsets.assigned().next().is_none() {
             self.restoring = None;
             self.taking_over = false;
             self.progress.end();

@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::positions::{Committed, Ends, Stamp, committed};
+use crate::kafka::said;
 use crate::kafka::topic_ids::Described;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
@@ -154,7 +155,9 @@ impl<M: Member> Worker<M> {
             Ok(Some(settled)) => settled,
             Ok(None) => return Ok(false),
             Err(error) => {
-                warn!(error = %error, "the ends of the inputs are waited for");
+                if let Some(times) = said::again("the ends of the inputs are waited for") {
+                    warn!(error = %error, times, "the ends of the inputs are waited for");
+                }
                 return Ok(false);
             }
         };
@@ -207,6 +210,15 @@ impl<M: Member> Worker<M> {
         Ok(born.into_iter().find(|born| *born != found))
     }
 
+    /// A partition without a leader has no ends.
+    fn await_leader(&self, missing: Option<&TopicPartition>) {
+        let Some((topic, partition)) = missing else { return };
+        self.parts.health.ready(false, &format!("partition {partition} of `{topic}` has no leader"));
+        if let Some(times) = said::again("a partition without a leader is waited for") {
+            warn!(topic, partition, times, "a partition without a leader is waited for");
+        }
+    }
+
     /// None: a log has no ends now.
     fn ask_and_decide(&mut self) -> KafkaResult<Option<Vec<Settled>>> {
         let topics = &self.parts.config.topics;
@@ -215,7 +227,10 @@ impl<M: Member> Worker<M> {
         let ids = self.describe()?.into_iter().map(|(input, described)| (input, described.id));
         let found = self.parts.member.log_ends(&taken)?;
         let ends: Option<Vec<Ends>> = taken.iter().map(|place| found.get(place).copied()).collect();
-        let Some(ends) = ends else { return Ok(None) };
+        let Some(ends) = ends else {
+            self.await_leader(taken.iter().find(|place| !found.contains_key(*place)));
+            return Ok(None);
+        };
         self.positions.ids = ids.collect();
         let unborn = self.unborn();
         let taken: Vec<(Topic, i32)> = self.positions.taken.keys().copied().collect();

@@ -166,6 +166,8 @@ impl<M: Member> Worker<M> {
     /// Until the shutdown. What was folded is committed before it returns, if Kafka answers.
     pub fn run(mut self) -> Result<(), Error> {
         self.report_sessions();
+        // It may have joined long ago: the other threads' disks are opened in between.
+        self.mending.vigil.heard(self.parts.member.now());
         while !self.parts.shutdown.requested() {
             if let Err(error) = self.turn() {
                 self.mend(error).or_else(|error| self.after_shutdown(error))?;
