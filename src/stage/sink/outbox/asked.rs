@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::memory::{Member, Statuses};
 use super::people::of_another;
 use super::row::Key;
+use super::trouble::Stuck;
 use super::{Failure, FoundPerson, Outbox, RequestId};
 use crate::disposition::{Disposition, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
@@ -27,12 +28,14 @@ impl Outbox {
         complete: Vec<(SalesforceId, Vec<String>)>,
         now: Millis,
     ) {
+        self.questions.many_stuck = Stuck::default();
         let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
         for campaign in asked {
             let Some(labels) = complete.remove(&campaign) else {
                 self.questions.lacking.insert(campaign);
                 continue;
             };
+            self.questions.stuck.remove(&campaign);
             self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
             self.wake_campaign(&campaign, now);
         }

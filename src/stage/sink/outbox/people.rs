@@ -7,14 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::{Reason, hint};
-use super::held::Obstacle;
 use super::memory::Member;
 use super::plan::member_row;
 use super::queue::Place;
 use super::row::{Key, Version};
-use super::trouble::STUCK;
 use super::{AskedFor, Call, Failure, Outbox, Request, RequestId};
-use crate::disposition::{Disposition, Reach, Retry, Wait};
+use crate::disposition::{Disposition, Retry, Wait};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::salesforce::query;
 use crate::upsert::Object;
@@ -143,7 +141,7 @@ impl Outbox {
         if !hidden && stuck.is_empty() {
             self.question_waits(failure, now);
         }
-        let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false };
+        let code = &failure.code;
         for Doubt { key, failure } in doubts {
             if !self.queue.in_request(&key, id) {
                 continue;
@@ -151,7 +149,7 @@ impl Outbox {
             if hidden {
                 self.row_at_fault(&key, failure, now);
             } else if stuck.contains(&key) {
-                self.hold(&key, obstacle, now);
+                self.hold_stuck(&key, code, now);
             } else {
                 self.doubt(&key, failure, now);
             }

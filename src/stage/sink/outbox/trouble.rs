@@ -17,7 +17,11 @@ use crate::event::{MemberKey, Millis, SalesforceId};
 const STUCK_MAX: u32 = 3;
 
 /// Every so many failures it is asked whether the org answers at all.
-const ASK_TURN: u32 = 4;
+const ASK_TURN: u32 = 2;
+
+/// So many calls must have written for each one that failed, before a failure is a row's own: an org that fails most calls
+/// fails any row again and again.
+const WRITES_PER_FAILURE: u64 = 2;
 
 /// What a person can do about it.
 pub(super) const STUCK: &str =
@@ -39,27 +43,67 @@ pub(super) struct Outage {
 pub(super) struct Proof {
     answered: RequestId,
     wrote: RequestId,
+    /// Calls that have written a row, and calls that failed as if the org were away.
+    writes: u64,
+    failures: u64,
 }
 
-/// How often something has failed in a way that is waited for, and which calls came after the first time.
+/// What came of other calls between two failures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Between {
+    #[default]
+    Nothing,
+    Answered,
+    Wrote,
+    /// And few failed, the one that it is about among them.
+    MostlyWrote,
+}
+
+/// How often something has failed in a way that is waited for, and what else came of calls since the time before. Older
+/// proof says nothing: the org may have gone away since.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stuck {
     times: u32,
-    since: RequestId,
+    /// The newest call at the last failure, and what was known then.
+    newest: RequestId,
+    known: Proof,
+    between: Between,
+    /// Held, as what cannot be done.
+    held: bool,
 }
 
 impl Stuck {
-    /// Once more. `newest` is the number of the newest call.
-    fn again(&mut self, newest: RequestId) {
-        if self.times == 0 {
-            self.since = newest;
+    /// Once more. `newest` is the number of the newest call. What fails while nothing is answered shows an outage alone.
+    fn again(&mut self, newest: RequestId, proof: Proof) {
+        let (writes, failures) = (proof.writes - self.known.writes, proof.failures - self.known.failures);
+        self.between = if self.times == 0 || proof.answered <= self.newest {
+            Between::Nothing
+        } else if proof.wrote <= self.newest {
+            Between::Answered
+        } else if writes < failures * WRITES_PER_FAILURE {
+            Between::Wrote
+        } else {
+            Between::MostlyWrote
+        };
+        if self.times == 0 || self.between != Between::Nothing {
+            self.times = self.times.saturating_add(1);
         }
-        self.times = self.times.saturating_add(1);
+        (self.newest, self.known) = (newest, proof);
     }
 
-    /// Whether it is no outage, as a call of this number shows that came after it.
-    fn beside(self, proof: RequestId) -> bool {
-        self.times >= STUCK_MAX && proof > self.since
+    /// Whether it is no outage.
+    fn beside(self) -> bool {
+        self.times >= STUCK_MAX && self.between >= Between::Answered
+    }
+
+    /// Whether it is its own fault, as other rows are written.
+    fn at_fault(self) -> bool {
+        self.times >= STUCK_MAX && self.between >= Between::Wrote
+    }
+
+    /// The same of a call, which an org that fails most of them fails with any row.
+    fn breaks_calls(self) -> bool {
+        self.times >= STUCK_MAX && self.between == Between::MostlyWrote
     }
 }
 
@@ -67,13 +111,17 @@ impl Outbox {
     /// What an answer says of the org.
     pub(super) fn heard(&mut self, id: RequestId, answer: &Answer) {
         let (answered, wrote, ends) = match answer {
-            Answer::Failed(_) => return,
+            Answer::Failed(failure) => {
+                self.proof.failures += u64::from(matches!(failure.disposition, Disposition::Wait(_)));
+                return;
+            }
             Answer::Saved(parts) => {
                 let waits = |failure: &Failure| matches!(failure.disposition, Disposition::Wait(_));
                 let rows = || parts.iter().flatten().flatten();
                 let refused = rows().any(|row| matches!(row, RowResult::Refused(failure) if waits(failure)));
                 let failed = parts.iter().filter_map(|part| part.as_ref().err()).any(waits);
                 let wrote = rows().any(|row| matches!(row, RowResult::Saved { .. }));
+                self.proof.failures += u64::from(!wrote && (refused || failed));
                 (parts.iter().any(Result::is_ok), wrote, !refused && !failed)
             }
             Answer::Limits(_) => (true, false, self.outage.is_some_and(|outage| outage.wait == Wait::Quota)),
@@ -89,6 +137,7 @@ impl Outbox {
         }
         if wrote {
             self.proof.wrote = self.proof.wrote.max(id);
+            self.proof.writes += 1;
         }
         if ends {
             self.outage = None;
@@ -120,7 +169,7 @@ impl Outbox {
     /// Where the outage goes on: whether the org answers at all.
     pub(super) fn ask_whether_it_answers(&mut self, now: Millis) -> Option<Request> {
         let outage = self.outage.as_mut()?;
-        let due = outage.wait == Wait::Outage && outage.failures % ASK_TURN == ASK_TURN - 1;
+        let due = outage.wait == Wait::Outage && outage.failures > ASK_TURN && outage.failures % ASK_TURN == 1;
         if !due || outage.asked_at == outage.failures {
             return None;
         }
@@ -144,9 +193,14 @@ impl Outbox {
     /// A save of these rows failed as if the org were away.
     pub(super) fn save_waits(&mut self, keys: &[Key], isolated: bool, (wait, code): (Wait, &str), now: Millis) {
         let (suspects, others): (Vec<Key>, Vec<Key>) = keys.iter().cloned().partition(|key| self.suspect(key, wait));
-        let wrote = suspects.iter().all(|key| self.wrote_since(key));
-        if suspects.is_empty() || !wrote {
+        let at_fault = suspects.iter().all(|key| self.stuck(key).breaks_calls());
+        if suspects.is_empty() || !at_fault {
             self.saves_wait(wait, now);
+        }
+        // They have been found before, which an outage does not change.
+        let (found, others): (Vec<Key>, Vec<Key>) = others.into_iter().partition(|key| self.stuck(key).held);
+        for key in &found {
+            self.hold_stuck(key, code, now);
         }
         if isolated {
             self.isolate(&others, now);
@@ -157,15 +211,15 @@ impl Outbox {
         }
         match suspects.as_slice() {
             [] => {}
-            [key] if wrote => {
+            [key] if at_fault => {
                 // It breaks whatever request it is in.
                 if let Some(tries) = self.queue.tries(key) {
                     tries.alone = true;
                 }
                 self.retry(key, Retry::Unknown, code, now);
             }
-            // Nothing was written since: it may be that nothing can be.
-            [key] => self.hold(key, Obstacle { code, hint: STUCK, reach: Reach::Row, passes: false }, now),
+            // Too little was written since: it may be that nothing can be.
+            [key] => self.hold_stuck(key, code, now),
             _ => self.isolate_halves(&suspects, now),
         }
     }
@@ -173,7 +227,7 @@ impl Outbox {
     /// A row was refused as if the org were away.
     pub(super) fn row_waits(&mut self, key: &Key, (wait, code): (Wait, &str), now: Millis) {
         self.suspect(key, wait);
-        if self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.wrote)) {
+        if self.stuck(key).at_fault() {
             return self.retry(key, Retry::Unknown, code, now);
         }
         self.saves_wait(wait, now);
@@ -184,32 +238,44 @@ impl Outbox {
     pub(super) fn suspect(&mut self, key: &Key, wait: Wait) -> bool {
         let (newest, proof) = (self.counter, self.proof);
         let Some(tries) = self.queue.tries(key) else { return false };
-        tries.stuck.again(newest);
-        wait == Wait::Outage && tries.stuck.beside(proof.answered)
+        tries.stuck.again(newest, proof);
+        wait == Wait::Outage && tries.stuck.beside()
     }
 
-    fn wrote_since(&self, key: &Key) -> bool {
-        self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.wrote))
+    fn stuck(&self, key: &Key) -> Stuck {
+        self.queue.get(key).map(|slot| slot.version.tries.stuck).unwrap_or_default()
+    }
+
+    /// Holds a row that nothing can be done with, so that it is tried seldom.
+    pub(super) fn hold_stuck(&mut self, key: &Key, code: &str, now: Millis) {
+        if let Some(tries) = self.queue.tries(key) {
+            tries.stuck.held = true;
+        }
+        self.hold(key, Obstacle { code, hint: STUCK, reach: Reach::Row, passes: false }, now);
     }
 
     /// The statuses of a campaign could not be read. Its rows are held where those of others can.
     pub(super) fn statuses_wait(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
         let stuck = self.questions.stuck.entry(campaign).or_default();
-        stuck.again(self.counter);
-        if !stuck.beside(self.proof.answered) {
-            return self.question_waits(failure, now);
+        stuck.again(self.counter, self.proof);
+        let beside = stuck.beside();
+        stuck.held |= beside;
+        let held = stuck.held;
+        if !beside {
+            self.question_waits(failure, now);
         }
-        self.questions.stuck.remove(&campaign);
-        let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Campaign, passes: false };
-        for key in self.queue.of_statuses(&campaign) {
-            self.hold(&key, obstacle, now);
+        if held {
+            let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Campaign, passes: false };
+            for key in self.queue.of_statuses(&campaign) {
+                self.hold(&key, obstacle, now);
+            }
         }
     }
 
     /// The statuses of many campaigns could not be read: each is asked for by itself.
     pub(super) fn many_statuses_wait(&mut self, asked: Vec<SalesforceId>, failure: &Failure, now: Millis) {
-        self.questions.many_stuck.again(self.counter);
-        if self.questions.many_stuck.beside(self.proof.answered) {
+        self.questions.many_stuck.again(self.counter, self.proof);
+        if self.questions.many_stuck.beside() {
             self.questions.many_stuck = Stuck::default();
             self.questions.lacking.extend(asked);
         } else {
@@ -219,8 +285,8 @@ impl Outbox {
 
     /// Members could not be looked up: fewer are, until the one is found that cannot.
     pub(super) fn members_wait(&mut self, asked: &[MemberKey], failure: &Failure, now: Millis) {
-        self.questions.members_stuck.again(self.counter);
-        if !self.questions.members_stuck.beside(self.proof.answered) {
+        self.questions.members_stuck.again(self.counter, self.proof);
+        if !self.questions.members_stuck.beside() {
             return self.question_waits(failure, now);
         }
         let [member] = asked else {
@@ -228,23 +294,21 @@ impl Outbox {
             return;
         };
         self.questions.members_stuck = Stuck::default();
-        let obstacle = Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false };
         for key in self.queue.of_member(member) {
-            self.hold(&key, obstacle, now);
+            self.hold_stuck(&key, &failure.code, now);
         }
     }
 
     /// It could not be asked whose members these are.
     pub(super) fn people_wait(&mut self, keys: &[Key], failure: &Failure, now: Millis) {
-        let suspects = keys.iter().filter(|key| self.suspect(key, Wait::Outage)).count();
-        if suspects == 0 {
+        let suspects: Vec<&Key> = keys.iter().filter(|key| self.suspect(key, Wait::Outage)).collect();
+        if suspects.is_empty() {
             self.question_waits(failure, now);
         }
         for key in keys {
             self.promote(key, now);
-            let stuck = self.queue.get(key).is_some_and(|slot| slot.version.tries.stuck.beside(self.proof.answered));
-            if stuck {
-                self.hold(key, Obstacle { code: &failure.code, hint: STUCK, reach: Reach::Row, passes: false }, now);
+            if suspects.contains(&key) {
+                self.hold_stuck(key, &failure.code, now);
             } else if !self.drop_leaving(key) {
                 self.queue.put(key, Place::Adoption);
             }

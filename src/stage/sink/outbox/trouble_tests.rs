@@ -66,11 +66,67 @@ fn a_row_that_breaks_its_requests_is_found_in_the_only_campaign_and_the_others_a
     let mut outbox = outbox_with(&members(1, 100));
     let bad = member(1, 42).to_string();
     let calls = run(&mut outbox, 0..60 * SECOND, |request, _| holds(request, &bad).then(|| Answer::Failed(unknown())));
-    assert!(calls < 40, "{calls} calls");
+    assert!(calls < 150, "{calls} calls: found soon, then tried once in a pause of a second");
+    assert_eq!(ends(&mut outbox, OutcomeKind::Created).len(), 99);
+    assert_eq!(held(&outbox), 1, "nothing is written beside it that would show whose fault it is");
+    for round in 0..100 {
+        let now = 60 * SECOND + round * SECOND / 4;
+        outbox.push(source(0, 100 + round, &upsert(MEMBER, member(2, 200), round)), now);
+        let during = now..now + SECOND / 4;
+        run(&mut outbox, during, |request, _| holds(request, &bad).then(|| Answer::Failed(unknown())));
+    }
     let mut kinds = outcomes(&mut outbox);
     kinds.retain(|(_, kind, _)| *kind != OutcomeKind::Created);
     assert_eq!(kinds, [(41, OutcomeKind::DeadLettered, Some("UNKNOWN_EXCEPTION".to_owned()))]);
-    assert_eq!((outbox.pending(), outbox.waiting()), (100, None), "only their recording is to come");
+    assert_eq!((held(&outbox), outbox.waiting()), (0, None), "only their recording is to come");
+}
+
+#[test]
+fn a_second_outage_is_waited_for_like_the_first() {
+    let mut upserts = members(1, 60);
+    upserts.extend(members(2, 60));
+    let mut outbox = outbox_with(&upserts);
+    let mut written = 0;
+    let calls = run(&mut outbox, 0..180 * SECOND, |request, now| {
+        let back = now > 60 * SECOND && written == 0 && matches!(request.call, Call::Save { .. });
+        let questions = now == 0 && !matches!(request.call, Call::Save { .. });
+        written += usize::from(back);
+        (!back && !questions).then(|| Answer::Failed(unknown()))
+    });
+    assert_eq!(ends(&mut outbox, OutcomeKind::DeadLettered), [0_i64; 0]);
+    assert_eq!((written, held(&outbox), outbox.waiting()), (1, 0, Some(Wait::Outage)));
+    // A longest pause is 50 to 100 ms here, and at every other one it is asked whether the org answers.
+    assert!(calls < 180 * 14 * 3 / 2, "{calls} calls");
+    run(&mut outbox, 180 * SECOND..190 * SECOND, |_, _| None);
+    assert_eq!((outbox.waiting(), held(&outbox)), (None, 0));
+}
+
+#[test]
+fn an_org_that_fails_most_calls_for_an_hour_loses_no_row() {
+    for seed in 0..10 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut settings = settings();
+        // As they are by default, where an hour is as many pauses.
+        settings.attempts_max = 8;
+        (settings.backoff_min, settings.backoff_max) = (Duration::from_millis(200), Duration::from_secs(30));
+        let mut outbox = Outbox::new(settings);
+        let mut offset = 0;
+        for round in 0..360 {
+            let now = round * 10 * SECOND;
+            for campaign in 1..=3 {
+                let row = upsert(MEMBER, member(campaign, random.u32(0..1_000)), round % 100);
+                outbox.push(source(0, offset, &row), now);
+                offset += 1;
+            }
+            let during = now..now + 10 * SECOND - 1;
+            run(&mut outbox, during, |_, _| (random.u32(0..5) > 0).then(|| Answer::Failed(unknown())));
+        }
+        run(&mut outbox, 3_600 * SECOND..7_200 * SECOND, |_, _| None);
+        let effects = outcomes(&mut outbox);
+        let dead = effects.iter().filter(|(_, kind, _)| *kind == OutcomeKind::DeadLettered).count();
+        assert_eq!(dead, 0, "seed {seed}");
+        assert_eq!((effects.len(), outbox.waiting(), held(&outbox)), (1_080, None, 0), "seed {seed}");
+    }
 }
 
 #[test]
@@ -122,10 +178,11 @@ fn a_row_that_is_refused_as_if_the_org_were_away_is_judged_by_what_becomes_of_ot
     // Nothing else was written after it was refused first: it may be the org.
     assert_eq!((ends(&mut outbox, OutcomeKind::Created).len(), outbox.waiting()), (9, Some(Wait::Quota)));
     let mut offset = 9;
-    for _ in 0..10 {
+    for round in 6..16 {
         offset += 1;
-        outbox.push(source(0, offset, &upsert(MEMBER, member(2, 77), offset)), 60 * SECOND);
-        run(&mut outbox, 60 * SECOND..200 * SECOND, |request, _| {
+        let now = round * 10 * SECOND;
+        outbox.push(source(0, offset, &upsert(MEMBER, member(2, 77), offset)), now);
+        run(&mut outbox, now..now + 10 * SECOND, |request, _| {
             let away = || RowResult::Refused(failure(Disposition::Wait(Wait::Quota), "EXCEEDEDQUOTA"));
             let judge = |row: &serde_json::Map<_, _>| {
                 if row["external_id__c"] == bad.as_str() { away() } else { saved(7, true) }
