@@ -36,6 +36,16 @@ pub struct Lag {
     pub records: i64,
     /// The offset that is to be fetched next, where there is something to fetch and nothing is on its way to be read.
     pub waits_at: Option<i64>,
+    /// What was given to the application and where the fetcher is, where nothing is between them but what nobody gets:
+    /// marks of transactions, and what was compacted away.
+    pub idle: Option<Idle>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Behind the last record that was given; negative: none was since the assignment.
+    pub given: i64,
+    pub fetcher: i64,
 }
 
 /// Context of a group consumer.
@@ -99,7 +109,8 @@ pub fn lags(statistics: &Statistics) -> Vec<Lag> {
         .filter_map(|(topic, stats)| {
             let records = behind(stats)?;
             let waits_at = (records > 0 && stats.fetchq_cnt == 0).then_some(stats.next_offset);
-            Some(Lag { topic: topic.clone(), partition: stats.partition, records, waits_at })
+            let idle = (stats.fetchq_cnt == 0).then_some(Idle { given: stats.app_offset, fetcher: stats.next_offset });
+            Some(Lag { topic: topic.clone(), partition: stats.partition, records, waits_at, idle })
         })
         .collect()
 }

@@ -59,7 +59,8 @@ impl<M: Member> Worker<M> {
     }
 
     /// What has a reason of its own to be paused stays so.
-    pub(super) fn resume_folding(&self) -> Result<(), Error> {
+    pub(super) fn resume_folding(&mut self) -> Result<(), Error> {
+        self.marks.clear();
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;
         attempt("resume partitions", self.parts.member.resume(&self.readable(&assignment)))
     }

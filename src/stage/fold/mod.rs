@@ -17,6 +17,7 @@ mod inputs;
 #[cfg(test)]
 mod lane_tests;
 mod look;
+mod marks;
 mod poll;
 mod positions;
 mod progress;

@@ -42,6 +42,7 @@ impl<M: Member> Worker<M> {
             if let Some(input) = input.filter(|input| self.next_offsets.has(*input, lag.partition)) {
                 self.parts.metrics.set_lag(input, lag.partition, lag.records);
                 self.look_at_fetch(input, &lag);
+                self.pass_marks(input, &lag);
             }
         }
         let metrics = &self.parts.metrics;

@@ -27,6 +27,7 @@ use super::Error;
 use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
 use super::fetches::Fetches;
 use super::inputs::{NextOffsets, input_of};
+use super::marks::Marks;
 use super::poll::poll_batch;
 use super::positions::Positions;
 use super::progress::RestoreProgress;
@@ -118,6 +119,7 @@ pub struct Worker<M: Member> {
     /// Partitions are taken over and the disk is waited for.
     pub(super) taking_over: bool,
     pub(super) fetches: Fetches,
+    pub(super) marks: Marks,
     /// Nothing is read since then: the commit in flight is waited for.
     pub(super) held: Option<Instant>,
     pub(super) progress: RestoreProgress,
@@ -157,6 +159,7 @@ impl<M: Member> Worker<M> {
             shares,
             taking_over: false,
             fetches: Fetches::default(),
+            marks: Marks::default(),
             held: None,
             progress: RestoreProgress::default(),
             mending: Mending::new(session_timeout, now),
