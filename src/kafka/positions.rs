@@ -158,6 +158,22 @@ pub fn strangers<C: ConsumerContext>(
     Ok(strange.map(|member| format!("{} at {}", member.client_id(), member.client_host())).collect())
 }
 
+/// Whether a build that names its members by the application alone is in the group: it commits without stamps.
+pub fn earlier_builds<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    (group, application): (&str, &str),
+    timeout: Duration,
+) -> KafkaResult<bool> {
+    let groups = consumer.fetch_group_list(Some(group), timeout)?;
+    let mut members = groups.groups().iter().filter(|found| found.name() == group).flat_map(GroupInfo::members);
+    Ok(members.any(|member| earlier(member.client_id(), application)))
+}
+
+/// Since members of ours say where they run, their commits have stamps.
+fn earlier(client_id: &str, application: &str) -> bool {
+    ours(client_id, application) && !client_id.contains('@')
+}
+
 /// Every client of ours has the application's name, and may say more behind it.
 fn ours(client_id: &str, application: &str) -> bool {
     client_id
@@ -187,6 +203,8 @@ mod tests {
     #[test]
     fn a_client_is_ours_by_the_applications_name() {
         assert!(ours("rollbook", "rollbook") && ours("rollbook-host-7", "rollbook"));
+        assert!(earlier("rollbook", "rollbook") && !earlier("rollbook-a-sink@host-7", "rollbook"));
+        assert!(!earlier("console-consumer", "rollbook"));
         assert!(!ours("console-consumer", "rollbook") && !ours("rollbooks", "rollbook") && !ours("", "rollbook"));
     }
 }

@@ -381,10 +381,10 @@ impl Reader {
             // An offset without our stamp may be somebody else's, and is not to look like ours.
             let mut ours = TopicPartitionList::new();
             for element in committed.elements() {
-                let offset = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
-                ours.add_partition_offset(element.topic(), element.partition(), Offset::Offset(offset))?;
-                let again = ours.find_partition(element.topic(), element.partition());
-                again.expect("it was just added").set_metadata(element.metadata());
+                let known = matches!(element.offset(), Offset::Offset(_));
+                let mut again = ours.add_partition(element.topic(), element.partition());
+                again.set_offset(if known { element.offset() } else { Offset::Offset(0) })?;
+                again.set_metadata(if known { element.metadata().to_owned() } else { self.joining.positions.stamp() });
             }
             if ours.count() == 0 { Ok(()) } else { self.consumer.commit(&ours, CommitMode::Sync) }
         });
@@ -481,11 +481,11 @@ impl ConsumerContext for Context {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         // librdkafka keeps the pause of a partition that leaves. Without this, one that left while the sink was full
         // and came back when it no longer was would stay paused for ever.
-        if let Rebalance::Assign(assigned) = rebalance
-            && let Err(error) = consumer.resume(assigned)
-        {
+        let Rebalance::Assign(assigned) = rebalance else { return };
+        if let Err(error) = consumer.resume(assigned) {
             warn!(%error, "resuming partitions");
         }
+        self.positions.stamp_placed(consumer);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {

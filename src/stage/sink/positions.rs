@@ -2,14 +2,15 @@
 //!
 //! As the fold does for its inputs: where reading goes on is decided when partitions are assigned, and compared with the
 //! log every ten seconds. The sink has no state that says how far it has come; the stamp of its own commits does, and a
-//! note says that there are stamps, so that an offset without one is known to be somebody else's. Then the log is read
-//! from its start: rows that the org has already change nothing.
+//! note for each partition says that it has one, so that an offset without one is known to be somebody else's. Then the
+//! log is read from its start: rows that the org has already change nothing, but each is a part of a call. So a partition
+//! is noted only when its offset has a stamp, and no member of an earlier build, which commits without, may get it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{error, warn};
@@ -19,8 +20,8 @@ use crate::dead_letter::Stage;
 use crate::event::Millis;
 use crate::kafka::client_config;
 use crate::kafka::membership::{TopicPartition, listed};
-use crate::kafka::notes::Notes;
-use crate::kafka::positions::{Cause, Committed, Ends, Stamp, committed, log_ends, strangers};
+use crate::kafka::notes::{NoteBook, Notes};
+use crate::kafka::positions::{Cause, Committed, Ends, Stamp, committed, earlier_builds, log_ends, strangers};
 use crate::kafka::topic_ids::describe;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
@@ -36,8 +37,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long the notes are waited for at a start; they are a handful.
 const NOTES_WITHIN: Duration = Duration::from_secs(5);
 const NOTES_PAUSE: Duration = Duration::from_millis(50);
-/// That the sink's commits have stamps.
-const STAMPED_KEY: &str = "stamped/sink";
+/// That the offset of a partition has a stamp; the partition follows.
+const STAMPED_KEY: &str = "stamped/sink/";
 const ID_FIELD: &str = "topic_id";
 /// See the fold's.
 const JUMPS_MAX: usize = 64;
@@ -58,6 +59,10 @@ struct Seen {
     unplaced: bool,
     /// The next offset to be read.
     next: BTreeMap<i32, i64>,
+    /// Where reading goes on and the group does not say so with our stamp, as of the last assignment.
+    unstamped: Vec<(i32, i64)>,
+    /// What has our stamp, and is not noted yet.
+    unnoted: BTreeSet<i32>,
     /// Offsets that did not come.
     jumps: Vec<(i32, i64, i64)>,
     looked: Instant,
@@ -72,6 +77,8 @@ impl Positions {
             topic_id: None,
             unplaced: false,
             next: BTreeMap::new(),
+            unstamped: Vec::new(),
+            unnoted: BTreeSet::new(),
             jumps: Vec::new(),
             looked: Instant::now(),
             strangers: Vec::new(),
@@ -94,18 +101,24 @@ impl Positions {
         let placed = self.decide(&listed(assigned));
         let mut seen = self.seen();
         (seen.next, seen.jumps, seen.unplaced) = (BTreeMap::new(), Vec::new(), placed.is_err());
+        (seen.unstamped, seen.unnoted) = (Vec::new(), BTreeSet::new());
         match placed {
             Ok((topic_id, placed)) => {
                 seen.topic_id = topic_id;
-                for ((topic, partition), from, _) in &placed {
+                for Placed { of: (topic, partition), from, stamped, noted, .. } in &placed {
                     seen.next.insert(*partition, *from);
+                    if !stamped {
+                        seen.unstamped.push((*partition, *from));
+                    } else if !noted {
+                        seen.unnoted.insert(*partition);
+                    }
                     let element = assigned.find_partition(topic, *partition);
                     if let Some(Err(error)) = element.map(|mut it| it.set_offset(Offset::Offset(*from))) {
                         warn!(%error, partition, "the place to read from is not taken");
                     }
                 }
                 drop(seen);
-                for ((_, partition), from, gap) in placed {
+                for Placed { of: (_, partition), from, gap, .. } in placed {
                     if let Some(gap) = gap {
                         self.gap(partition, from, gap);
                     }
@@ -125,36 +138,76 @@ impl Positions {
         }
         let committed = committed(&self.client.committed_offsets(list, ANSWERS_WITHIN)?);
         let ends = log_ends(&self.client, partitions, ANSWERS_WITHIN)?;
-        let noted = self.noted();
-        let unborn = noted.is_none() && committed.values().all(|it| it.stamp.is_none());
-        let noted_id = noted.as_ref().and_then(|note| note.get(ID_FIELD)).map(str::to_owned);
+        let book = self.book();
         let mut placed = Vec::new();
         for partition in partitions {
             let Some(ends) = ends.get(partition).copied() else { continue };
-            // The group's offsets go with a topic that is deleted.
-            let gone = Committed { offset: 0, stamp: Some(Stamp { topic_id: noted_id.clone(), born: None }) };
-            let committed = committed.get(partition).or(noted_id.as_ref().map(|_| &gone));
-            let place = Place { folded: None, committed, unborn, topic_id: topic_id.as_deref(), ends };
-            let (from, gap) = resume_at(&place);
-            placed.push((partition.clone(), from, gap));
-        }
-        if noted.is_none() || noted_id != topic_id {
-            // Crash here: it is noted at the next assignment.
-            let note = Note::new("stamped", wall_clock());
-            let note = topic_id.iter().fold(note, |note, id| note.with(ID_FIELD, id));
-            let put = self.notes.put(STAMPED_KEY, Some(&note));
-            put.unwrap_or_else(|error| warn!(%error, "that offsets have stamps is not noted"));
+            let noted = noted(book.as_deref(), partition.1);
+            placed.push(place(partition, (committed.get(partition), noted), topic_id.as_deref(), ends));
         }
         Ok((topic_id, placed))
     }
 
-    /// Of which topic the group's offsets have stamps. None: they need not have any.
-    fn noted(&self) -> Option<Note> {
+    /// None: nobody knows what was noted.
+    fn book(&self) -> Option<Arc<NoteBook>> {
         let asked = Instant::now();
         while self.notes.known().is_none() && asked.elapsed() < NOTES_WITHIN {
             std::thread::sleep(NOTES_PAUSE);
         }
-        self.notes.known()?.get(STAMPED_KEY).cloned()
+        self.notes.known()
+    }
+
+    /// The partitions are ours now: offsets that have no stamp of this topic get it, also those of partitions in which
+    /// nothing moves. Until then an offset without one may be of an earlier build.
+    pub fn stamp_placed<C: ConsumerContext>(&self, member: &BaseConsumer<C>) {
+        self.stamp_unstamped(member);
+        self.note_stamped();
+    }
+
+    fn stamp_unstamped<C: ConsumerContext>(&self, member: &BaseConsumer<C>) {
+        let unstamped = std::mem::take(&mut self.seen().unstamped);
+        if unstamped.is_empty() || member.assignment_lost() {
+            return;
+        }
+        let (topic, stamp) = (self.config.topics.upserts.as_str(), self.stamp());
+        let mut list = TopicPartitionList::with_capacity(unstamped.len());
+        for (partition, from) in &unstamped {
+            let mut element = list.add_partition(topic, *partition);
+            if let Err(error) = element.set_offset(Offset::Offset(*from)) {
+                warn!(%error, partition, "an offset gets no stamp");
+                return;
+            }
+            element.set_metadata(&stamp);
+        }
+        // Crash here: it gets its stamp at the next assignment.
+        match member.commit(&list, CommitMode::Sync) {
+            Ok(()) => self.seen().unnoted.extend(unstamped.into_iter().map(|(partition, _)| partition)),
+            Err(error) => warn!(%error, "offsets get no stamps; they do at the next assignment"),
+        }
+    }
+
+    /// Notes what has stamps by now, where no earlier build takes part.
+    fn note_stamped(&self) {
+        let seen = self.seen();
+        let (unnoted, topic_id) = (seen.unnoted.clone(), seen.topic_id.clone());
+        drop(seen);
+        if unnoted.is_empty() {
+            return;
+        }
+        let group = super::consumer::group(&self.config);
+        if earlier_builds(&self.client, (&group, &self.config.application), ANSWERS_WITHIN).unwrap_or(true) {
+            return;
+        }
+        for partition in unnoted {
+            let note = Note::new("stamped", wall_clock());
+            let note = topic_id.iter().fold(note, |note, id| note.with(ID_FIELD, id));
+            match self.notes.put(&format!("{STAMPED_KEY}{partition}"), Some(&note)) {
+                Ok(()) => {
+                    self.seen().unnoted.remove(&partition);
+                }
+                Err(error) => warn!(%error, partition, "that an offset has a stamp is not noted"),
+            }
+        }
     }
 
     /// For whatever the sink commits.
@@ -192,6 +245,7 @@ impl Positions {
 
     fn compare(&self, assigned: &[TopicPartition]) -> KafkaResult<bool> {
         self.look_for_strangers();
+        self.note_stamped();
         let topic = self.config.topics.upserts.as_str();
         let found = describe(self.client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
         let seen = self.seen();
@@ -255,9 +309,111 @@ impl Positions {
     }
 }
 
+/// What the notes say of a partition's stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Noted {
+    /// The notes could not be read.
+    Unknown,
+    /// Its offset need not have one.
+    Never,
+    /// It has one, of this topic.
+    Stamped(Option<String>),
+}
+
+fn noted(book: Option<&NoteBook>, partition: i32) -> Noted {
+    let Some(book) = book else { return Noted::Unknown };
+    let note = book.get(&format!("{STAMPED_KEY}{partition}"));
+    note.map_or(Noted::Never, |note| Noted::Stamped(note.get(ID_FIELD).map(str::to_owned)))
+}
+
 /// A partition, where it is read on, and what that passes over.
-type Placed = (TopicPartition, i64, Option<Gap>);
+#[derive(Debug)]
+struct Placed {
+    of: TopicPartition,
+    from: i64,
+    gap: Option<Gap>,
+    /// The group says the same, with our stamp of this topic; or it is not known whether the offset is ours.
+    stamped: bool,
+    noted: bool,
+}
+
+fn place(
+    of: &TopicPartition,
+    (committed, noted): (Option<&Committed>, Noted),
+    topic_id: Option<&str>,
+    ends: Ends,
+) -> Placed {
+    // The group's offsets go with a topic that is deleted.
+    let gone = match &noted {
+        Noted::Stamped(Some(id)) => {
+            Some(Committed { offset: 0, stamp: Some(Stamp { topic_id: Some(id.clone()), born: None }) })
+        }
+        Noted::Stamped(None) | Noted::Never | Noted::Unknown => None,
+    };
+    let unborn = !matches!(noted, Noted::Stamped(_));
+    let (from, gap) =
+        resume_at(&Place { folded: None, committed: committed.or(gone.as_ref()), unborn, topic_id, ends });
+    let ours = committed.is_some_and(|it| {
+        let id = it.stamp.as_ref().map(|stamp| stamp.topic_id.as_deref());
+        it.offset == from && id.is_some_and(|id| id == topic_id)
+    });
+    // What may be somebody else's is not to look like ours.
+    let doubtful = noted == Noted::Unknown && committed.is_some_and(|it| it.stamp.is_none());
+    let noted = doubtful || matches!(noted, Noted::Stamped(id) if id.as_deref() == topic_id);
+    Placed { of: of.clone(), from, gap, stamped: ours || doubtful, noted }
+}
 
 fn wall_clock() -> Millis {
     jiff::Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: Ends = Ends { start: 10, end: 100 };
+
+    fn placed(committed: Option<(i64, Option<&str>)>, noted: Noted) -> (i64, Option<Cause>, bool, bool) {
+        let stamp = |id: &str| Stamp { topic_id: Some(id.to_owned()), born: None };
+        let committed = committed.map(|(offset, id)| Committed { offset, stamp: id.map(stamp) });
+        let Placed { from, gap, stamped, noted, .. } =
+            place(&("upserts".to_owned(), 1), (committed.as_ref(), noted), Some("one"), LOG);
+        (from, gap.map(|gap| gap.cause), stamped, noted)
+    }
+
+    fn noted_as(id: &str) -> Noted {
+        Noted::Stamped(Some(id.to_owned()))
+    }
+
+    #[test]
+    fn an_offset_of_an_earlier_build_is_taken_gets_its_stamp_and_only_then_its_note() {
+        assert_eq!(placed(Some((42, None)), Noted::Never), (42, None, false, false), "also where nothing moves");
+        assert_eq!(placed(Some((42, Some("one"))), Noted::Never), (42, None, true, false), "it is noted soon");
+        assert_eq!(placed(Some((42, Some("one"))), noted_as("one")), (42, None, true, true));
+        assert_eq!(placed(None, Noted::Never), (10, None, false, false), "a group that never committed");
+    }
+
+    #[test]
+    fn a_note_of_one_partition_says_nothing_of_another() {
+        let note = Note::new("stamped", 0).with(ID_FIELD, "one");
+        let book = NoteBook::from([("stamped/sink".to_owned(), note.clone()), (format!("{STAMPED_KEY}2"), note)]);
+        assert_eq!(noted(Some(&book), 1), Noted::Never);
+        assert_eq!(noted(Some(&book), 2), noted_as("one"));
+        assert_eq!(noted(None, 2), Noted::Unknown);
+    }
+
+    #[test]
+    fn what_somebody_else_committed_is_read_again_once() {
+        let foreign = placed(Some((42, None)), noted_as("one"));
+        assert_eq!(foreign, (10, Some(Cause::ForeignCommit), false, true), "and our place is said with our stamp");
+        let unknown = placed(Some((42, None)), Noted::Unknown);
+        assert_eq!(unknown, (42, None, true, true), "nobody says that it is ours");
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_said_once() {
+        let remade = (10, Some(Cause::TopicRemade), false, false);
+        assert_eq!(placed(Some((42, Some("another"))), noted_as("another")), remade);
+        assert_eq!(placed(None, noted_as("another")), remade, "its offsets went with it");
+    }
 }

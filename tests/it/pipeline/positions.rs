@@ -2,6 +2,7 @@
 //! group, states that were wiped.
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 use rollbook::event::{EventKind, MemberKey};
 use rollbook::route;
 use rollbook::upsert::{Lane, ReadUpsert};
@@ -263,4 +264,53 @@ fn upserts_that_were_made_anew_are_read_whole_and_said() {
     });
     harness::write(&client, &claps(&world, member, 1..2));
     claps_become(&world, 2.0);
+}
+
+#[test]
+fn offsets_of_an_earlier_build_get_stamps_also_where_nothing_moves() {
+    let (world, member) = world("unstamped");
+    let (client, upserts) = (world.client(), world.names.topics.upserts.clone());
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..1));
+    claps_become(&world, 1.0);
+    stop(rollbook);
+    let mut group = client.clone();
+    group.set("group.id", format!("{}-sink", world.names.prefix)).set("enable.auto.commit", "false");
+    let group: BaseConsumer = group.create().expect("the settings are right");
+    let all = || {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&upserts, 0, PARTITIONS - 1);
+        group.committed_offsets(list, WITHIN).expect("the group answers")
+    };
+    // As a build commits that has no stamps: everything that was read.
+    let stamped = all();
+    let mut unstamped = TopicPartitionList::new();
+    for element in stamped.elements() {
+        let offset = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
+        unstamped.add_partition_offset(&upserts, element.partition(), Offset::Offset(offset)).expect("it is no mark");
+    }
+    harness::delete_group(&client, &format!("{}-sink", world.names.prefix));
+    group.commit(&unstamped, CommitMode::Sync).expect("nobody is a member");
+    assert!(all().elements().iter().all(|element| element.metadata().is_empty()));
+    let notes = (0..PARTITIONS).map(|partition| format!("stamped/sink/{partition}"));
+    let gone: Vec<Record> = notes
+        .map(|key| Record {
+            partition: Some(0),
+            key: Some(key.into_bytes()),
+            value: None,
+            ..Record::new(&world.names.topics.notes, "", "")
+        })
+        .collect();
+    harness::write(&client, &gone);
+    for _ in 0..2 {
+        let rollbook = world.start("one").ready();
+        harness::until("every offset to have a stamp", WITHIN, || {
+            let found: Vec<String> = all().elements().iter().map(|it| it.metadata().to_owned()).collect();
+            if found.iter().all(|it| it.starts_with("rollbook ")) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+        let labels = ["topic=\"upserts\"", "cause=\"foreign_commit\""];
+        assert_eq!(metric(&rollbook.metrics(), "rollbook_gaps_unacknowledged", &labels), 0);
+        assert!(!rollbook.process.log().contains("foreign_commit"), "{}", rollbook.process.log_tail());
+        stop(rollbook);
+    }
 }
