@@ -2,23 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use super::held::Obstacle;
 use super::memory::{Member, Statuses};
 use super::people::of_another;
 use super::row::Key;
 use super::trouble::Stuck;
 use super::{Failure, FoundPerson, Outbox, RequestId};
-use crate::disposition::{Disposition, Retry};
+use crate::disposition::{Disposition, Reach, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
+
+/// What a person can do about it.
+const STATUSES: &str =
+    "the campaign's member statuses cannot be read or made: if it lasts, look for its cause in the org";
 
 impl Outbox {
     pub(super) fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
-        // A lock on one campaign is no reason to hold up the others: its rows come back one by one.
-        if let Disposition::Retry(retry) = failure.disposition {
-            for key in self.queue.of_statuses(&campaign) {
-                self.retry(&key, retry, &failure.code, now);
+        // What is busy or locked at one campaign is no reason to hold up the others.
+        let Disposition::Retry(retry) = failure.disposition else {
+            return self.statuses_wait(campaign, failure, now);
+        };
+        let code = failure.code.as_str();
+        for key in self.queue.of_statuses(&campaign) {
+            if retry == Retry::Lock {
+                self.retry(&key, retry, code, now);
+            } else {
+                // No row was tried, so none has failed: they wait for as long as it takes.
+                let obstacle = Obstacle { code, hint: STATUSES, reach: Reach::Campaign, passes: true };
+                self.hold(&key, obstacle, now);
             }
-        } else {
-            self.statuses_wait(campaign, failure, now);
         }
     }
 

@@ -115,6 +115,8 @@ fn a_campaign_that_is_locked_for_long_loses_nothing_and_costs_little() {
     // Of a hundred rows: each some attempts by itself, then one probe in about a longest pause of 100 ms.
     assert!((400..900).contains(&calls), "{calls} calls in forty seconds of 100 ms pauses");
     story.run(locked_until + 1_000, |_, _| saved(7, true));
+    let saves = story.saves();
+    assert!(saves.contains(&25), "{saves:?}: once some have got through, rows share full calls");
     let ends = outcomes(&mut story.outbox);
     assert_eq!(ends.len(), 101);
     assert!(ends.iter().all(|(_, kind, _)| *kind == OutcomeKind::Created), "{ends:?}");

@@ -181,9 +181,14 @@ impl Version {
         Self { backfill: self.backfill && superseded.is_none_or(|superseded| superseded.backfill), ..self }
     }
 
+    /// Locks that it has met, unless it was let go after others got through: then it is what it was.
+    fn locks(&self) -> u32 {
+        if self.tries.probe && !self.tries.held { 0 } else { self.tries.locks }
+    }
+
     /// How often the company that it comes back in is halved.
     pub fn halvings(&self) -> u32 {
-        let refusals = self.tries.failures + self.tries.locks.min(LOCK_HALVINGS);
+        let refusals = self.tries.failures + self.locks().min(LOCK_HALVINGS);
         if self.tries.alone { u32::MAX } else { refusals }
     }
 
@@ -200,7 +205,7 @@ impl Version {
     }
 
     pub fn priority(&self) -> Priority {
-        if self.tries.failures > 0 || self.tries.locks > 0 || self.tries.held {
+        if self.tries.failures > 0 || self.locks() > 0 || self.tries.held {
             Priority::Retry
         } else if self.backfill {
             Priority::Backfill

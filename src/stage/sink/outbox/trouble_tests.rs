@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::tests::*;
 use super::*;
-use crate::disposition::Disposition;
+use crate::disposition::{Disposition, Retry};
 use crate::upsert::{Object, Upsert};
 
 const MEMBER: Object = Object::CampaignMember;
@@ -213,6 +213,20 @@ fn a_campaign_whose_statuses_cannot_be_read_holds_up_no_other() {
     assert!(asked < 50, "{asked}: a few times in ten pauses");
     run(&mut outbox, 10 * SECOND..20 * SECOND, |_, _| None);
     assert_eq!(ends(&mut outbox, OutcomeKind::Created), [2, 3]);
+}
+
+#[test]
+fn a_campaign_whose_statuses_are_busy_for_long_loses_no_row_and_costs_few_calls() {
+    let mut outbox = outbox_with(&members(1, 50));
+    let until = 60 * SECOND;
+    let calls = run(&mut outbox, 0..until, |request, _| {
+        let busy = || Answer::Failed(failure(Disposition::Retry(Retry::Busy), "PROCESSING_HALTED"));
+        matches!(request.call, Call::EnsureStatuses { .. }).then(busy)
+    });
+    assert!(calls < 1_300, "{calls} calls in sixty seconds of pauses of 50 to 100 ms");
+    assert_eq!(outbox.held(), [("PROCESSING_HALTED".into(), 50)].into());
+    run(&mut outbox, until..until + SECOND, |_, _| None);
+    assert_eq!((ends(&mut outbox, OutcomeKind::Created).len(), held(&outbox), outbox.waiting()), (50, 0, None));
 }
 
 #[test]
