@@ -30,7 +30,9 @@ impl Marks {
     /// Where the position is moved to.
     fn look(&mut self, partition: (Topic, i32), position: i64, idle: Option<Idle>, now: Instant) -> Option<i64> {
         let known = self.0.remove(&partition);
-        let Idle { fetcher, .. } = idle.filter(|idle| idle.given <= position && idle.fetcher > position)?;
+        // librdkafka counts a mark as given once it has come to it.
+        let all_given = |idle: &Idle| idle.given <= position || idle.given == idle.fetcher;
+        let Idle { fetcher, .. } = idle.filter(|idle| all_given(idle) && idle.fetcher > position)?;
         let same = known.filter(|(at, to, _)| (*at, *to) == (position, fetcher));
         let since = same.map_or(now, |(_, _, since)| since);
         if now.saturating_duration_since(since) >= STANDS_FOR {
@@ -105,9 +107,11 @@ mod tests {
         assert_eq!(look(55, 9, Some((9, 10))), None, "a record came");
         assert_eq!(look(62, 9, None), None, "something waits to be read, or the partition is paused");
         assert_eq!(look(66, 9, Some((9, 10))), None);
-        assert_eq!(look(76, 9, Some((10, 10))), None, "something that was given is not dealt with");
+        assert_eq!(look(76, 9, Some((10, 11))), None, "something that was given is not dealt with");
         assert_eq!(look(80, 9, Some((9, 10))), None);
         assert_eq!(look(85, 9, Some((9, 11))), None, "it moves");
         assert_eq!(look(95, 9, Some((9, 11))), Some(11));
+        assert_eq!(look(100, 11, Some((12, 12))), None);
+        assert_eq!(look(110, 11, Some((12, 12))), Some(12), "a mark that was given to nobody");
     }
 }

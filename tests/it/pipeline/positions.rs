@@ -2,6 +2,7 @@
 //! group, states that were wiped.
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use rollbook::event::{EventKind, MemberKey};
 use rollbook::route;
@@ -313,4 +314,39 @@ fn offsets_of_an_earlier_build_get_stamps_also_where_nothing_moves() {
         assert!(!rollbook.process.log().contains("foreign_commit"), "{}", rollbook.process.log_tail());
         stop(rollbook);
     }
+}
+
+#[test]
+fn the_mark_of_a_transaction_that_retention_took_is_no_gap() {
+    let (world, member) = world("marks");
+    let (client, topic) = (world.client(), world.topic(EventKind::Reaction).to_owned());
+    let rollbook = world.start("one").ready();
+    let mut producer = client.clone();
+    producer.set("transactional.id", format!("{}-producer", world.names.prefix));
+    let producer: BaseProducer = producer.create().expect("the settings are right");
+    producer.init_transactions(WITHIN).expect("the broker answers");
+    producer.begin_transaction().expect("none is open");
+    for clap in claps(&world, member, 0..2) {
+        let (key, value) = (clap.key.expect("claps have keys"), clap.value.expect("claps have values"));
+        let record = BaseRecord::to(&topic).partition(home(member)).key(&key).payload(&value);
+        producer.send(record).expect("it has room");
+    }
+    producer.commit_transaction(WITHIN).expect("the broker takes it");
+    claps_become(&world, 2.0);
+    let mut group = client.clone();
+    group.set("group.id", format!("{}-fold", world.names.prefix)).set("enable.auto.commit", "false");
+    let group: BaseConsumer = group.create().expect("the settings are right");
+    harness::until("the place behind the mark to be committed", WITHIN, || {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, home(member));
+        let found = group.committed_offsets(list, WITHIN).expect("the group answers").elements()[0].offset();
+        if found == Offset::Offset(3) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    harness::delete_below(&client, &topic, home(member), 3);
+    stop(rollbook);
+    let rollbook = world.start("one").ready();
+    assert_eq!(passed_over(&rollbook, "below_log_start"), 0);
+    harness::write(&client, &claps(&world, member, 2..3));
+    claps_become(&world, 3.0);
+    assert!(!rollbook.process.log().contains("below_log_start"), "{}", rollbook.process.log_tail());
 }
