@@ -150,12 +150,15 @@ async fn a_null_empties_its_field_and_what_a_csv_cannot_carry_goes_another_way()
     world.stream.read_outcomes(120);
     let polls = world.stream.held("Kaltura_User_Polls__c");
     assert!(polls.values().all(|poll| poll["poll_1_answer__c"] == "yes, \"quoted\"\nand more"));
+    sink.stop().await;
     let jobs = world.jobs_ended("complete");
     let mut emptied = answer(Value::Null);
     emptied.truncate(55);
     let literal = answer(Value::Text("#N/A".into())).split_off(55);
     world.stream.send(&emptied);
     world.stream.send(&literal);
+    // All of them are there to be read, however slowly: a part of them would be too few for a job.
+    let sink = world.stream.run_with(small(&world.stream));
     world.stream.read_outcomes(180);
     sink.stop().await;
     assert!(world.jobs_ended("complete") > jobs, "the emptied ones went in a job");
