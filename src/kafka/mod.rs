@@ -32,7 +32,8 @@ use std::time::Duration;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::message::Headers;
+use rdkafka::{ClientConfig, ClientContext, Message};
 use secrecy::ExposeSecret;
 use tracing::warn;
 
@@ -140,6 +141,12 @@ fn host() -> String {
 /// The group of a stage.
 pub fn group(config: &Config, stage: &str) -> String {
     format!("{}-{stage}", config.application)
+}
+
+/// The headers of a record, copied.
+pub fn headers_of(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }
 
 /// A member of a consumer group that commits nothing by itself.

@@ -11,7 +11,7 @@ const ALL: i64 = -1;
 
 /// None: every event is kept, or the broker does not tell.
 pub fn note(topics: &Topics, survey: &Survey) -> Option<String> {
-    let short = Topic::ALL.into_iter().filter(|topic| topic.foreign() && topic.event_topic()).filter_map(|topic| {
+    let short = Topic::ALL.into_iter().filter(|topic| !topic.own() && topic.event_topic()).filter_map(|topic| {
         let found = survey.get(&topic)?;
         let by_time = found.retention_ms.filter(|ms| *ms != ALL);
         let by_size = found.retention_bytes.filter(|bytes| *bytes != ALL);

@@ -153,7 +153,7 @@ pub fn created_bytes(topic: Topic, survey: &Survey, value_bytes_max: usize) -> O
 }
 
 impl Topic {
-    /// Whether Rollbook alone writes it.
+    /// Whether Rollbook alone writes it; the others are the inputs, which others write.
     pub fn own(self) -> bool {
         !Self::CONSUMED.contains(&self) || self == Self::Resolved
     }
@@ -166,14 +166,6 @@ impl Topic {
     /// Topics of events, written by others or, re-keyed, by Rollbook.
     pub fn event_topic(self) -> bool {
         Self::EVENTS.contains(&self)
-    }
-
-    /// Topics that others write.
-    pub fn foreign(self) -> bool {
-        matches!(
-            self,
-            Self::Registrations | Self::Attendance | Self::Polls | Self::Reactions | Self::Views | Self::Sessions
-        )
     }
 
     /// Those that are read with committed offsets.
@@ -293,7 +285,7 @@ pub fn problems(topics: &Topics, survey: &Survey, value_bytes_max: usize) -> Vec
         let mut note = |message: String, remedy: String| {
             problems.push(TopicProblem { topic: name.to_owned(), message, remedy });
         };
-        if topic.follows_inputs() && !topic.foreign() && found.partitions != expected {
+        if topic.follows_inputs() && topic.own() && found.partitions != expected {
             let message = format!("has {} partitions, members are divided among {expected}", found.partitions);
             note(message, partitions_remedy(name));
         }
@@ -405,7 +397,7 @@ mod tests {
         let mut survey = right();
         let before = partitions(&Topics::default(), &survey);
         for (topic, found) in &mut survey {
-            found.partitions = if topic.foreign() { 2 * before } else { found.partitions };
+            found.partitions = if topic.own() { found.partitions } else { 2 * before };
         }
         assert_eq!(problems(&Topics::default(), &survey, 0), []);
         assert_eq!(partitions(&Topics::default(), &survey), before);

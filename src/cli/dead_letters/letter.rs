@@ -1,6 +1,5 @@
 //! A dead letter as it stands on its topic, and reading them all.
 
-use rdkafka::message::Headers;
 use rdkafka::{Message, Offset};
 use serde_json::{Value, json};
 use tracing::warn;
@@ -9,6 +8,7 @@ use crate::cli::time;
 use crate::config::Config;
 use crate::dead_letter::{Cut, DeadLetter};
 use crate::event::Millis;
+use crate::kafka::headers_of;
 use crate::kafka::scan::{Next, ScanError, Scanner};
 
 /// A dead letter and where it stands.
@@ -68,17 +68,12 @@ fn read_whole(config: &Config, content: &mut DeadLetter, cut: &Cut) -> Result<Re
             if found.is_ok() {
                 content.key = record.key().map(<[u8]>::to_vec);
                 content.value = record.payload().map(<[u8]>::to_vec);
-                content.headers = headers(record);
+                content.headers = headers_of(record);
             }
         }
         Next::Enough
     })?;
     Ok(found)
-}
-
-fn headers(record: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
-    let headers = record.headers().into_iter().flat_map(Headers::iter);
-    headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }
 
 impl Letter {

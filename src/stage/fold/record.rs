@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::Message;
-use rdkafka::message::Headers;
 use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, REDRIVES_HEADER, Stage};
@@ -13,9 +12,9 @@ use crate::event::{
     Decoded, DecodedSession, Event, EventKind, Headers as _, Millis, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::member::Member;
-use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
+use crate::kafka::{headers_of, said};
 use crate::metrics::{Dependency, RecordOutcome};
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
@@ -299,9 +298,4 @@ fn place_of(message: &impl Message) -> Place<'_> {
         offset: message.offset(),
         timestamp: message.timestamp().to_millis(),
     }
-}
-
-fn headers_of(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }

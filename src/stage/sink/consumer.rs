@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -24,7 +24,7 @@ use crate::kafka::membership::Lag;
 use crate::kafka::twins::{Mending, Twin};
 use crate::kafka::vigil::Verdict;
 use crate::kafka::watch::Watch;
-use crate::kafka::{self, MemberName, let_go, membership, said};
+use crate::kafka::{self, MemberName, headers_of, let_go, membership, said};
 use crate::metrics::Metrics;
 use crate::stage::Shared;
 use crate::store::disk::random_name;
@@ -422,16 +422,13 @@ fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(i32, i64)],
 }
 
 fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
-    });
     Source {
         topic: Arc::clone(topic),
         position: Position { partition: message.partition(), offset: message.offset() },
         timestamp: message.timestamp().to_millis(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
-        headers,
+        headers: headers_of(message),
     }
 }
 
