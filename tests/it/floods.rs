@@ -1,62 +1,43 @@
 //! A person's script: more in one entry than a piece keeps. The state stays small, and no order makes another one.
 
-use std::borrow::Cow;
-
 use rollbook::config::Topics;
-use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, SalesforceId, View};
+use rollbook::event::{Act, Event, Millis, PollAnswer, Reaction, View};
 use rollbook::fold::{Aggregate, Catalogue, decode_piece};
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
-use rollbook::lattice::{KEYS_MAX, Name, STRETCHES_MAX};
+use rollbook::lattice::{KEYS_MAX, STRETCHES_MAX};
 use rollbook::metrics::Metrics;
 use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::Store;
 use rollbook::upsert::{Lane, Object, ReadUpsert, Value};
 
+use crate::harness::{self, events::ENTRY};
+
 const NOON: Millis = 1_780_000_000_000;
 const MANY: usize = KEYS_MAX + 4_000;
-const ENTRY: &str = "1_entry";
 
-fn member() -> MemberKey {
-    let id = |text| SalesforceId::parse(text).expect("an id");
-    MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") }
-}
-
-fn event(number: usize, kind: EventKind, act: Act<'static>) -> Event<'static> {
-    Event {
-        member: member(),
-        kind,
-        source: Cow::Borrowed("script"),
-        event_id: Cow::Owned(format!("event-{number}")),
-        occurred_at: NOON + Millis::try_from(number).expect("few"),
-        entry_id: Some(Name::from(ENTRY)),
-        entry_name: None,
-        channel_id: None,
-        channel_name: None,
-        email: None,
-        user: None,
-        act,
-    }
+fn event(number: usize, act: Act<'static>) -> Event<'static> {
+    harness::events::event(format!("event-{number}"), NOON + Millis::try_from(number).expect("few"), act)
 }
 
 fn clap(number: usize) -> Event<'static> {
-    event(number, EventKind::Reaction, Act::Reaction(Reaction::Clap))
+    event(number, Act::Reaction(Reaction::Clap))
 }
 
 fn join(number: usize) -> Event<'static> {
-    event(number, EventKind::Attendance, Act::Join { connection: Some(format!("tab-{number}").into()) })
+    event(number, Act::Join { connection: Some(format!("tab-{number}").into()) })
 }
 
 /// All on one connection.
 fn leave(number: usize) -> Event<'static> {
-    event(number, EventKind::Attendance, Act::Leave { connection: None })
+    event(number, Act::Leave { connection: None })
 }
 
 fn poll(number: usize) -> Event<'static> {
     let (poll_id, answer) = (format!("poll-{number}").into(), "yes".into());
     let answer = PollAnswer { poll_id, poll_type: None, question: None, answer, position: None };
-    event(number, EventKind::Poll, Act::Poll(answer))
+    event(number, Act::Poll(answer))
 }
 
 fn view(number: usize) -> Event<'static> {
@@ -73,7 +54,7 @@ fn view(number: usize) -> Event<'static> {
         full_screen: true,
         sound_on: true,
     };
-    event(number, EventKind::View, Act::View(view))
+    event(number, Act::View(view))
 }
 
 fn fold(events: impl Iterator<Item = Event<'static>>) -> Aggregate {
@@ -164,11 +145,7 @@ fn a_piece_that_no_record_has_room_for_gives_up_half_of_it() {
             let poll_id = format!("{number}{long}").into();
             let texts = (Some(long.clone().into()), Some(long.clone().into()), long.clone().into());
             let (poll_type, question, answer) = texts;
-            event(
-                number,
-                EventKind::Poll,
-                Act::Poll(PollAnswer { poll_id, poll_type, question, answer, position: None }),
-            )
+            event(number, Act::Poll(PollAnswer { poll_id, poll_type, question, answer, position: None }))
         })
         .collect();
     let (records, _) = committed(&polls);

@@ -8,10 +8,12 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::process::Command;
 
-use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, SalesforceId, View};
+use rollbook::event::{Act, Event, MemberKey, Millis, PollAnswer, Reaction, SalesforceId, View};
 use rollbook::fold::Aggregate;
 use rollbook::lattice::Name;
 use rollbook::store::{Store, piece_key};
+
+use crate::harness;
 
 const NOON: Millis = 1_780_000_000_000;
 /// Set where a process is to measure one kind.
@@ -94,20 +96,8 @@ fn entry(number: Millis) -> Name {
 }
 
 fn event(member: MemberKey, number: Millis, act: Act<'static>) -> Event<'static> {
-    Event {
-        member,
-        kind: EventKind::Attendance,
-        source: "kaltura/eu".into(),
-        event_id: format!("event-{number:08}").into(),
-        occurred_at: NOON + number,
-        entry_id: Some(entry(1)),
-        entry_name: None,
-        channel_id: None,
-        channel_name: None,
-        email: None,
-        user: None,
-        act,
-    }
+    let event = harness::events::event(format!("event-{number:08}"), NOON + number, act);
+    Event { member, source: "kaltura/eu".into(), entry_id: Some(entry(1)), ..event }
 }
 
 fn view(member: MemberKey, start: Millis) -> Event<'static> {

@@ -10,14 +10,13 @@ use apache_avro::from_avro_datum;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rollbook::avro::{HEADER_LEN, STATE};
-use rollbook::event::{
-    Act, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, RegistrationAction, SalesforceId, View,
-    VisitPhase,
-};
+use rollbook::event::{Act, Device, Event, Millis, PollAnswer, Reaction, RegistrationAction, View, VisitPhase};
 use rollbook::fold::{Aggregate, Catalogue, MemberPiece, Piece, decode_piece};
 use rollbook::lattice::Name;
 use rollbook::store::{Store, piece_key};
 use rollbook::upsert::{Row, member_row, write_engagement, write_polls};
+
+use crate::harness::{self, events::ENTRY, events::member};
 
 const NOON: Millis = 1_780_000_000_000;
 const TEXTS: [&str; 6] = ["a", "b", "é", "\u{1F600}", "\u{FF5E}", "a longer text"];
@@ -105,42 +104,20 @@ fn event() -> impl Strategy<Value = OwnEvent> {
     let names = (some_text(), proptest::option::of(0_i64..3), some_text(), some_text(), some_text());
     (act, text(), text(), time(), proptest::option::weighted(0.5, text()), names).prop_map(
         |(act, source, event_id, occurred_at, entry, (entry_name, channel_id, channel_name, email, user))| {
-            let kind = kind(&act);
             let optional = matches!(act, Act::Registration(_) | Act::Visit { .. });
-            let entry_id = entry.or((!optional).then_some(Cow::Borrowed("1_entry")));
+            let entry_id = entry.or((!optional).then_some(Cow::Borrowed(ENTRY)));
             Event {
-                member: member(),
-                kind,
                 source,
-                event_id,
-                occurred_at,
                 entry_id: entry_id.map(|id| Name::from(&*id)),
                 entry_name,
                 channel_id,
                 channel_name,
                 email,
                 user,
-                act,
+                ..harness::events::event(event_id, occurred_at, act)
             }
         },
     )
-}
-
-fn kind(act: &Act<'_>) -> EventKind {
-    match act {
-        Act::Registration(_) => EventKind::Registration,
-        Act::Visit { .. } | Act::Join { .. } | Act::Leave { .. } | Act::Presence { .. } | Act::Device { .. } => {
-            EventKind::Attendance
-        }
-        Act::Poll(_) => EventKind::Poll,
-        Act::Reaction(_) => EventKind::Reaction,
-        Act::View(_) => EventKind::View,
-    }
-}
-
-fn member() -> MemberKey {
-    let id = |text| SalesforceId::parse(text).expect("an id");
-    MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") }
 }
 
 fn history() -> impl Strategy<Value = Vec<OwnEvent>> {
@@ -371,20 +348,7 @@ proptest! {
 }
 
 fn said(step: i64, act: Act<'static>) -> OwnEvent {
-    Event {
-        member: member(),
-        kind: kind(&act),
-        source: Cow::Borrowed("s"),
-        event_id: Cow::Owned(format!("e{step}")),
-        occurred_at: NOON + step,
-        entry_id: Some(Name::from("1_entry")),
-        entry_name: None,
-        channel_id: None,
-        channel_name: None,
-        email: None,
-        user: None,
-        act,
-    }
+    harness::events::event(format!("e{step}"), NOON + step, act)
 }
 
 fn session(start: Millis) -> rollbook::event::Session {

@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use rollbook::cli::Cli;
 use rollbook::config::Topics;
 use rollbook::dead_letter::{DeadLetter, Stage};
-use rollbook::event::{Act, Event, EventKind, MemberKey, RegistrationAction, SalesforceId};
+use rollbook::event::{Act, Event, MemberKey, RegistrationAction, SalesforceId};
 use rollbook::fold::Aggregate;
 use rollbook::http::{Health, Server};
 use rollbook::kafka::topics::Topic;
@@ -293,20 +293,8 @@ fn produce_says_what_will_be_ignored_and_what_it_may_have_been_meant_to_be() {
 fn state_shows_the_committed_aggregate_and_its_rows() {
     let setup = Setup::created("state");
     let mut aggregate = Aggregate::default();
-    aggregate.apply(&Event {
-        member: member(),
-        kind: EventKind::Registration,
-        source: "test".into(),
-        event_id: "1".into(),
-        occurred_at: 1_767_225_600_000,
-        entry_id: None,
-        entry_name: None,
-        channel_id: None,
-        channel_name: None,
-        email: None,
-        user: None,
-        act: Act::Registration(RegistrationAction::Confirmed),
-    });
+    let confirmed = Act::Registration(RegistrationAction::Confirmed);
+    aggregate.apply(&Event { member: member(), ..harness::events::event("1", 1_767_225_600_000, confirmed) });
     let key = member().to_string();
     let partition = rollbook::route::partition(key.as_bytes(), PARTITIONS);
     let piece = Record::new(&setup.topics.state, key.as_bytes(), aggregate.member.encode());

@@ -23,6 +23,7 @@
 
 mod binary;
 mod clients;
+pub mod events;
 mod gate;
 pub mod http;
 mod inputs;
