@@ -165,12 +165,14 @@ impl<'r> Slots<'r> {
         }
     }
 
-    /// An answer of several choices. The joined text is bounded as the choices are.
+    /// An answer of several choices, each a text like any other: trimmed, none where it is blank. The joined text is
+    /// bounded as the choices are.
     pub fn set_choices(&mut self, name: &'static str, choices: &[Cow<'r, str>]) {
         for choice in choices {
             self.check_length(name, choice);
         }
-        let chosen: Vec<&str> = choices.iter().map(AsRef::as_ref).filter(|choice| !blank(choice)).collect();
+        let texts = choices.iter().map(|choice| choice.trim());
+        let chosen: Vec<&str> = texts.filter(|choice| !choice.is_empty()).collect();
         let joined = chosen.join("; ");
         self.check_length(name, &joined);
         self.answer = Some(Cow::Owned(joined));

@@ -319,7 +319,7 @@ fn poll_answers_are_joined_and_an_empty_one_withdraws() {
         other => panic!("{other:?}"),
     };
     assert_eq!(answer(json!(" yes ")), "yes");
-    assert_eq!(answer(json!([" red", "", " \t", "blue "])), "red; blue");
+    assert_eq!(answer(json!([" red", "", " \t", "blue ", " green\u{a0}"])), "red; blue; green");
     for withdrawn in [json!(null), json!(""), json!("  "), json!([]), json!(["", " "])] {
         assert_eq!(answer(withdrawn), "");
     }
