@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  conference ─ feed ─▶ broker (mock or real) ─▶ stages ─▶ emulator ─ org ─▶ rows ┐
-//!      └──── events, statements ─▶ reference ─▶ expected rows ────────────────────┴▶ differences ─▶ report
+//!      └───────────── records ─▶ reference ─▶ expected rows ───────────────────────┴▶ differences ─▶ report
 //! ```
 //!
 //! Everything is the real thing but two ends: the broker, unless a real one is named, is librdkafka's mock, which keeps
 //! 5 MB a partition and compacts nothing; and Salesforce is the emulator. What the demo says at the end it has
-//! compared: the whole org, row by row and field by field, with the reference fold of the events that it made.
+//! compared: the whole org, row by row and field by field, with the reference fold of the records that it made.
 //!
 //! The mock forgets what does not fit, read or not, so the feed never runs far ahead of the stages.
 
@@ -38,7 +38,7 @@ use self::broker::Broker;
 use self::conference::{Conference, Feed};
 use self::numbers::Numbers;
 use self::progress::Progress;
-use self::reference::{Rows, differences, expected, standing};
+use self::reference::{Rows, differences, expected};
 use crate::config::{self, Config};
 use crate::emulator::schema::Schema;
 use crate::emulator::{self, Emulator};
@@ -133,7 +133,7 @@ impl Demo {
         }
         let started = Instant::now();
         self.feed(&conference, &progress)?;
-        let expectation = expected(&conference.events, &standing(&conference.statements));
+        let expectation = expected(&conference.records);
         let differences = self.settle(&conference, &expectation, &progress)?;
         progress.end();
         let rows = self.emulator.with_org(|org| org::rows(org));

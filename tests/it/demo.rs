@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use rollbook::avro;
-use rollbook::demo::conference::{CAMPAIGNS, Conference, Feed, Partition, People, generate, people_wanted};
-use rollbook::demo::reference::{Statement, expected, standing};
-use rollbook::event::{Decoded, DecodedSession, Decoder, EventKind, IgnoreReason, Record, RefusalReason, SalesforceId};
+use rollbook::demo::conference::{CAMPAIGNS, Conference, Feed, Partition, People, Statement, generate, people_wanted};
+use rollbook::demo::reference::{expected, rows};
+use rollbook::event::{
+    Decoded, DecodedSession, Decoder, Event, EventKind, IgnoreReason, Record, RefusalReason, SalesforceId,
+};
 use serde_json::Value;
 
 use crate::harness;
+use crate::judged::{in_words, statement_in_words};
 
 /// 1 June 2026, noon UTC: any time after the conference.
 const NOON_2026: i64 = 1_780_315_200_000;
@@ -93,7 +96,7 @@ fn avro_records_of_the_conference_are_read_by_their_schema() {
 #[test]
 fn the_conference_shows_every_status_and_fills_every_field() {
     let conference = conference(2, 600);
-    let rows = expected(&conference.events, &standing(&conference.statements));
+    let rows = expected(&conference.records);
     let mut statuses = BTreeSet::new();
     let mut filled: BTreeMap<(&str, &str), bool> = BTreeMap::new();
     for ((object, _), fields) in &rows {
@@ -125,7 +128,7 @@ fn the_conference_shows_every_status_and_fills_every_field() {
 }
 
 #[test]
-fn the_decoder_reads_the_conference_as_it_was_meant() {
+fn the_decoder_and_the_reference_read_the_conference_as_it_was_meant() {
     let conference = conference(4, 300);
     let decoder = Decoder::new(1_000_000);
     let (mut events, mut statements) = (Vec::new(), Vec::new());
@@ -156,9 +159,14 @@ fn the_decoder_reads_the_conference_as_it_was_meant() {
     assert_eq!(ignored, conference.ignored);
     assert_eq!(refused, conference.refused);
     assert_eq!(statements, conference.statements);
-    assert!(
-        expected(&events, &standing(&statements)) == expected(&conference.events, &standing(&conference.statements))
-    );
+    // The same rows come of what was meant, of what the decoder read, and of what the reference read for itself.
+    let by_the_rules = |events: &[Event<'_>], statements: &[Statement]| {
+        let events: Vec<_> = events.iter().map(in_words).collect();
+        rows(&events, &statements.iter().map(statement_in_words).collect::<Vec<_>>())
+    };
+    let meant = by_the_rules(&conference.events, &conference.statements);
+    assert!(by_the_rules(&events, &statements) == meant, "the decoder's");
+    assert!(expected(&conference.records) == meant, "the reference's");
 }
 
 /// Runs the command itself and returns what it says as JSON.

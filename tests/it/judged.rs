@@ -1,11 +1,19 @@
-//! Refused, ignored or accepted: the decoder and the reference's own judge agree, on records of every kind and on nonsense.
+//! Refused, ignored, or what exactly: the decoder and the reference's own reading agree, on records of every kind and on
+//! nonsense, field by field.
+
+mod words;
 
 use apache_avro::types::Value as Avro;
 use fastrand::Rng;
 use rollbook::avro;
-use rollbook::demo::reference::judge::{self, Judgement, judge};
-use rollbook::event::{Decoded, Decoder, EventKind, Headers, IgnoreReason, Record, RefusalReason};
+use rollbook::demo::conference::Feed;
+use rollbook::demo::reference::event as told;
+use rollbook::demo::reference::{self, Judgement, Reference};
+use rollbook::event::{DecodedSession, Decoder, EventKind, Headers, IgnoreReason, Record, RefusalReason};
 use serde_json::{Map, Value, json};
+
+pub use words::{as_it_counts, in_words, judged, statement_in_words};
+use words::{session, subject};
 
 const NOW: i64 = 1_767_225_600_000;
 const RECORDS: u64 = 15_000;
@@ -31,7 +39,7 @@ fn good(rng: &mut Rng, kind: EventKind) -> Map<String, Value> {
     [common, own].into_iter().flat_map(|members| members.as_object().cloned().unwrap()).collect()
 }
 
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 38] = [
     "event_id",
     "source",
     "occurred_at",
@@ -53,44 +61,126 @@ const FIELDS: [&str; 21] = [
     "email",
     "question",
     "colour",
+    "entry_name",
+    "channel_id",
+    "channel_name",
+    "user",
+    "connection_id",
+    "play_id",
+    "message_id",
+    "thread_id",
+    "poll_type",
+    "playhead_start_ms",
+    "playhead_end_ms",
+    "full_screen",
+    "sound_on",
+    "updated_at",
+    "name",
+    "actual_end",
+    "duration_ms",
 ];
 
-const SYMBOLS: [&str; 8] = ["LOWER_HAND", "document", " Visit ", "PRESENCE", "during", "RELAY", "UNKNOWN", "leave"];
+/// Every symbol of the schemas has its turn, and some that none has.
+const SYMBOLS: [&str; 44] = [
+    "LOWER_HAND",
+    "document",
+    " Visit ",
+    "PRESENCE",
+    "during",
+    "RELAY",
+    "UNKNOWN",
+    "leave",
+    "CREATED",
+    "invited",
+    "INVITED_TO_REGISTER",
+    "REGISTERED",
+    "auto_confirmed",
+    "CONFIRMED",
+    "UNREGISTERED",
+    "blocked",
+    "UNBLOCKED",
+    "GUEST_ADDED",
+    "ATTENDEE_ADDED",
+    "EMAIL_SENT",
+    "EMAIL_OPENED",
+    "LINK_CLICKED",
+    "EMAIL_OPTED_OUT",
+    "VISIT",
+    "JOIN",
+    "MIC_ON",
+    "MIC_OFF",
+    "cam_on",
+    "CAM_OFF",
+    "PRE_EVENT",
+    "DURING",
+    "CLAP",
+    "HEART",
+    "THINK",
+    "WOW",
+    "smile",
+    "RAISE_HAND",
+    "ADD_TO_CALENDAR",
+    "MESSAGE",
+    "QUESTION",
+    "LIVE",
+    "ON_DEMAND",
+    "replay",
+    "DOCUMENT",
+];
+
+const TEXTS: [&str; 31] = [
+    "",
+    " ",
+    "\u{3000}\t",
+    "x",
+    "70103000000cnFX",
+    "70103000000cnFXAAA",
+    "00Q0300000Aczgf",
+    "0030300000Aczgf",
+    "003030000 Aczgf",
+    "005030000012345",
+    "REGISTERED",
+    "registerd",
+    " visit ",
+    "PRE_EVENT",
+    "after",
+    "LOWER_HAND",
+    "document",
+    "Presence",
+    "UNKNOWN",
+    "REPLAY",
+    "reaction",
+    "view",
+    "poll",
+    "1767225600000",
+    " 12 ",
+    "1.5",
+    "2026-01-01T00:00:00Z",
+    "2026-01-01T01:30:00.123456+02:00",
+    "1999-12-31T23:59:59.9999Z",
+    "yesterday",
+    "999999999999999999999",
+];
+
+/// A value that is none, or one of the field's own kind.
+fn value_for(rng: &mut Rng, field: &str) -> Value {
+    let time = json!(NOW + rng.i64(-100_000_000..150_000_000));
+    match field {
+        _ if rng.u8(0..3) == 0 => nonsense(rng),
+        "action" | "phase" | "reaction" | "mode" => json!(*rng.choice(&SYMBOLS).unwrap()),
+        "in_focus" | "full_screen" | "sound_on" => json!(rng.bool()),
+        "channel_id" | "position" | "playhead_start_ms" | "playhead_end_ms" | "duration_ms" => {
+            rng.choice([json!(-7), json!(" 12 "), json!(3.0), json!(i64::MAX), json!(0)]).unwrap()
+        }
+        "occurred_at" | "started_at" | "ended_at" | "updated_at" | "actual_end" => time,
+        "campaign_id" | "lead_id" | "kind" => nonsense(rng),
+        "answer" => json!([rng.choice(&["a", " ", "a "]).unwrap(), rng.choice(&[" b\u{a0}", "c"]).unwrap()]),
+        "fields" => json!({ "shirt": "M" }),
+        _ => json!(*rng.choice(&TEXTS).unwrap()),
+    }
+}
 
 fn nonsense(rng: &mut Rng) -> Value {
-    let texts = [
-        "",
-        " ",
-        "\u{3000}\t",
-        "x",
-        "70103000000cnFX",
-        "70103000000cnFXAAA",
-        "00Q0300000Aczgf",
-        "0030300000Aczgf",
-        "003030000 Aczgf",
-        "005030000012345",
-        "REGISTERED",
-        "registerd",
-        " visit ",
-        "PRE_EVENT",
-        "after",
-        "LOWER_HAND",
-        "document",
-        "Presence",
-        "UNKNOWN",
-        "REPLAY",
-        "reaction",
-        "view",
-        "poll",
-        "1767225600000",
-        " 12 ",
-        "1.5",
-        "2026-01-01T00:00:00Z",
-        "2026-01-01T01:30:00.123456+02:00",
-        "1999-12-31T23:59:59.9999Z",
-        "yesterday",
-        "999999999999999999999",
-    ];
     match rng.u8(0..12) {
         0 => Value::Null,
         1 => json!(rng.bool()),
@@ -101,11 +191,11 @@ fn nonsense(rng: &mut Rng) -> Value {
         4 => json!(*rng.choice(&[1.5, 1e12, -0.0, 1e300, 1_767_225_600_000.7]).unwrap()),
         5 => json!(u64::MAX),
         6 => json!("y".repeat(32_767 + rng.usize(0..4))),
-        7 => json!(["a", rng.choice(&[" ", "b"]).unwrap(), "z".repeat(rng.usize(0..2) * 32_766)]),
+        7 => json!(["a", rng.choice(&[" ", " b\u{a0}", "c"]).unwrap(), "z".repeat(rng.usize(0..2) * 32_766)]),
         8 => json!({ "shirt": "M", "long": "v".repeat(rng.usize(0..2) * 32_769) }),
         9 => json!([1]),
         10 => json!({ "shirt": 7 }),
-        _ => json!(*rng.choice(&texts).unwrap()),
+        _ => json!(*rng.choice(&TEXTS).unwrap()),
     }
 }
 
@@ -119,13 +209,12 @@ fn in_avro(kind: EventKind, members: &Map<String, Value>) -> Option<Vec<u8>> {
 
 fn value(rng: &mut Rng, kind: EventKind) -> Option<Vec<u8>> {
     let mut members = good(rng, kind);
-    for _ in 0..rng.u8(0..4) {
+    for _ in 0..rng.u8(0..5) {
         let field = (*rng.choice(&FIELDS).unwrap()).to_owned();
         if rng.u8(0..4) == 0 {
             members.remove(&field);
         } else {
-            let symbol = ["action", "phase", "reaction", "mode"].contains(&field.as_str()) && rng.bool();
-            let value = if symbol { json!(*rng.choice(&SYMBOLS).unwrap()) } else { nonsense(rng) };
+            let value = value_for(rng, &field);
             members.insert(field, value);
         }
     }
@@ -147,6 +236,21 @@ fn value(rng: &mut Rng, kind: EventKind) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Now and then an event comes in an envelope, which may tell its identity.
+fn enveloped(rng: &mut Rng, value: &mut Option<Vec<u8>>, headers: &mut Vec<(&'static str, Vec<u8>)>) {
+    let data = value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
+    let Some(data) = data.filter(|_| rng.u8(0..10) == 0) else { return };
+    let mut envelope = json!({ "specversion": "1.0", "type": "event", "data": data });
+    for (name, text) in [("id", "of the envelope"), ("source", "elsewhere"), ("data", "no event")] {
+        if rng.u8(0..3) > 0 && name != "data" || rng.u8(0..20) == 0 {
+            envelope[name] = text.into();
+        }
+    }
+    *value = Some(envelope.to_string().into_bytes());
+    let content = ["application/cloudevents+json", "Application/CloudEvents+JSON; charset=utf-8"];
+    *headers = vec![("content-type", rng.choice(content).unwrap().as_bytes().to_vec())];
+}
+
 fn headers(rng: &mut Rng) -> Vec<(&'static str, Vec<u8>)> {
     let mut headers = Vec::new();
     for name in ["ce_id", "CE_Source"] {
@@ -161,32 +265,94 @@ fn headers(rng: &mut Rng) -> Vec<(&'static str, Vec<u8>)> {
     headers
 }
 
-fn decided(decoder: &Decoder, record: &Record<'_>) -> Judgement {
-    match decoder.decode(record).expect("no registry is needed") {
-        Decoded::Event(_) => Judgement::Accepted,
-        Decoded::Ignored(ignored) => Judgement::Ignored(ignored.reason.code()),
-        Decoded::Refused(refusal) => Judgement::Refused(refusal.reason.code()),
-    }
+fn shown(value: Option<&[u8]>) -> Option<String> {
+    value.map(|value| String::from_utf8_lossy(value.get(..600).unwrap_or(value)).into_owned())
 }
 
 #[test]
-fn the_decoder_and_the_judge_agree_on_random_records_and_on_nonsense() {
-    let decoder = Decoder::new(1_000_000);
+fn the_decoder_and_the_reference_read_the_same_from_random_records_and_from_nonsense() {
+    let (decoder, reference) = (Decoder::new(1_000_000), Reference::default());
     let mut met = std::collections::BTreeMap::<String, u64>::new();
     for seed in 0..RECORDS {
         let mut rng = Rng::with_seed(seed);
         let kind = *rng.choice(&EventKind::ALL).unwrap();
-        let (value, headers) = (value(&mut rng, kind), headers(&mut rng));
+        let (mut value, mut headers) = (value(&mut rng, kind), headers(&mut rng));
+        enveloped(&mut rng, &mut value, &mut headers);
         let value = value.as_deref();
         let timestamp = (rng.u8(0..5) > 0).then_some(NOW);
+        let as_read = headers.iter().map(|(name, text)| (*name, text.as_slice())).collect();
+        let record = reference::Record { feed: Feed::Events(kind), key: None, value, timestamp, headers: as_read };
+        let read = as_it_counts(reference.judge(&record).expect("it is of an event"));
         let headers: &dyn Headers = &headers;
-        let judged = judge(&judge::Record { kind, value, timestamp, headers });
-        let decided = decided(&decoder, &Record { kind: Some(kind), key: None, value, timestamp, headers });
-        let shown = value.map(|value| String::from_utf8_lossy(value.get(..600).unwrap_or(value)).into_owned());
-        assert_eq!(decided, judged, "seed {seed}: {kind:?} {timestamp:?} {shown:?}");
-        *met.entry(format!("{judged:?}")).or_default() += 1;
+        let decoded = decoder.decode(&Record { kind: Some(kind), key: None, value, timestamp, headers });
+        let decided = judged(&decoded.expect("no registry is needed"));
+        assert_eq!(decided, read, "seed {seed}: {kind:?} {timestamp:?} {:?}", shown(value));
+        let name = match read {
+            Judgement::Accepted(_) => "accepted",
+            Judgement::Ignored(code) | Judgement::Refused(code) => code,
+        };
+        *met.entry(name.to_owned()).or_default() += 1;
     }
     // The records meet every decision: all refusals but those that need a registry or a larger record.
     assert_eq!(met.len(), 1 + IgnoreReason::ALL.len() + RefusalReason::ALL.len() - 2, "{met:#?}");
     assert!(met.values().all(|count| *count > 10), "{met:#?}");
+}
+
+/// A statement of the catalogue, of which something may be wrong; or a tombstone.
+fn spoken(rng: &mut Rng) -> Option<Vec<u8>> {
+    let mut members = json!({
+        "event_id": "e", "source": "s", "updated_at": NOW, "campaign_id": "70103000000cnFXAAY", "entry_id": "1_entry",
+        "name": " A talk ", "channel_id": 7, "channel_name": "Main", "scheduled_start": NOW, "scheduled_end": NOW + 5,
+        "actual_start": "2027-01-01T00:00:00.9999Z", "actual_end": NOW + 9, "duration_ms": "60000",
+    });
+    let members = members.as_object_mut().unwrap();
+    for _ in 0..rng.u8(0..3) {
+        let field = (*rng.choice(&FIELDS).unwrap()).to_owned();
+        if rng.u8(0..4) == 0 {
+            members.remove(&field);
+        } else {
+            let value = value_for(rng, &field);
+            members.insert(field, value);
+        }
+    }
+    let in_avro = || {
+        let value = Avro::from(Value::Object(members.clone())).resolve(&avro::SESSION.schema).ok()?;
+        let body = apache_avro::to_avro_datum(&avro::SESSION.schema, value).ok()?;
+        Some([avro::SESSION.header.as_slice(), &body].concat())
+    };
+    match rng.u8(0..20) {
+        0 => None,
+        1..8 => in_avro().or_else(|| Some(Value::from(members.clone()).to_string().into_bytes())),
+        _ => Some(Value::from(members.clone()).to_string().into_bytes()),
+    }
+}
+
+#[test]
+fn the_decoder_and_the_reference_read_the_same_from_random_statements() {
+    let (decoder, reference) = (Decoder::new(1_000_000), Reference::default());
+    let mut met = [0; 3];
+    for seed in 0..RECORDS / 3 {
+        let mut rng = Rng::with_seed(seed);
+        let value = spoken(&mut rng);
+        let value = value.as_deref();
+        let keys =
+            ["70103000000cnFXAAY_1_entry", "70103000000cnFX_ e ", "70103000000cnFXAAY", "70103000000cnFXAAA_e", ""];
+        let key = Some(rng.choice(keys).unwrap().as_bytes());
+        let record = reference::Record { feed: Feed::Sessions, key, value, timestamp: Some(NOW), headers: Vec::new() };
+        let read = reference.statement(&record);
+        let record = Record { kind: None, key, value, timestamp: Some(NOW), headers: &() };
+        let decided = match decoder.decode_session(&record).expect("no registry is needed") {
+            DecodedSession::Session(it) => Ok(told::Statement::Says(session(&it))),
+            DecodedSession::Tombstone(key) => Ok(told::Statement::Forgets(subject(&key))),
+            DecodedSession::Refused(refusal) => Err(refusal.reason.code()),
+        };
+        assert_eq!(decided, read, "seed {seed}: {key:?} {:?}", shown(value));
+        let which = match read {
+            Ok(told::Statement::Says(_)) => 0,
+            Ok(told::Statement::Forgets(_)) => 1,
+            Err(_) => 2,
+        };
+        met[which] += 1;
+    }
+    assert!(met.iter().all(|count| *count > 100), "{met:?}");
 }

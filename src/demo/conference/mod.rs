@@ -1,8 +1,8 @@
 //! A conference that never was: everything that some thousand people did there, as records for the topics, and the
-//! truth about it for the reference fold.
+//! truth about it.
 //!
 //! The truth comes first: a script makes [`Event`]s, and only then are they put into bytes, so that no decoder is
-//! needed to know what should be in the org. The same seed and people make the same records, byte for byte; no clock
+//! needed to know what they say; the fold's and the reference's are measured by it. The same seed and people make the same records, byte for byte; no clock
 //! is read. What happens on the way is what happens on a real one: records come twice, late, in disorder, in the wrong
 //! partition, in two formats, and a few are no good at all.
 
@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::reference::Statement;
-use crate::event::{Event, EventKind, IgnoreReason, MemberKey, Millis, RefusalReason, SalesforceId};
+use crate::event::{
+    Event, EventKind, IgnoreReason, MemberKey, Millis, RefusalReason, SalesforceId, Session, SessionKey,
+};
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
@@ -73,6 +74,14 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
 }
 
+/// What a record of the sessions topic says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    Says(Session),
+    /// A tombstone.
+    Forgets(SessionKey),
+}
+
 /// The records in the order of sending, and what is true about them.
 #[derive(Debug)]
 pub struct Conference {
@@ -124,6 +133,16 @@ pub fn generate(seed: u64, members: usize, people: &People) -> Conference {
     sent.extend(repetitions(&mut rng, &sent));
     sent.sort_by_key(|sent| sent.at);
     conference(events, sent, rows_refused)
+}
+
+/// The record of an event, as one of many producers would send it.
+pub fn event_record(rng: &mut Rng, event: &Event<'_>) -> Record {
+    format::record(rng, event, event.member)
+}
+
+/// The record of a statement of the catalogue.
+pub fn statement_record(rng: &mut Rng, statement: &Statement) -> Record {
+    programme::record(rng, statement)
 }
 
 fn member_keys(members: usize, people: &People) -> Vec<MemberKey> {

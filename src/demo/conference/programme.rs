@@ -3,8 +3,7 @@
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use super::{DAY, Fate, Feed, HOUR, MINUTE, OPENING, Partition, Record, Sent};
-use crate::demo::reference::Statement;
+use super::{DAY, Fate, Feed, HOUR, MINUTE, OPENING, Partition, Record, Sent, Statement};
 use crate::event::{Millis, SalesforceId, Session, SessionKey};
 
 /// Something to attend or to watch.
@@ -96,7 +95,7 @@ pub fn statements(rng: &mut Rng, campaigns: &[SalesforceId], talks: &[Talk]) -> 
             sent.push(says(rng, ends_at + 12 * DAY, oldest.clone()));
         }
         if let (Known::Returned | Known::Forgotten, Some((_, newest))) = (talk.known, told.last()) {
-            sent.push(forgets(ends_at + 2 * DAY, newest.key.clone()));
+            sent.push(forgets(rng, ends_at + 2 * DAY, newest.key.clone()));
         }
         if let (Known::Returned, Some((_, newest))) = (talk.known, told.last()) {
             let updated_at = ends_at + 3 * DAY;
@@ -144,13 +143,25 @@ fn blank(key: SessionKey, updated_at: Millis) -> Session {
 }
 
 fn says(rng: &mut Rng, at: Millis, session: Session) -> Sent {
-    let value = if rng.bool() { session.encode() } else { json_text(&session) };
-    let record = catalogue_record(&session.key, Some(value));
-    Sent { at, record, fate: Fate::Statement(Box::new(Statement::Says(session))) }
+    sent(rng, at, Statement::Says(session))
 }
 
-fn forgets(at: Millis, key: SessionKey) -> Sent {
-    Sent { at, record: catalogue_record(&key, None), fate: Fate::Statement(Box::new(Statement::Forgets(key))) }
+fn forgets(rng: &mut Rng, at: Millis, key: SessionKey) -> Sent {
+    sent(rng, at, Statement::Forgets(key))
+}
+
+fn sent(rng: &mut Rng, at: Millis, statement: Statement) -> Sent {
+    Sent { at, record: record(rng, &statement), fate: Fate::Statement(Box::new(statement)) }
+}
+
+pub fn record(rng: &mut Rng, statement: &Statement) -> Record {
+    match statement {
+        Statement::Says(session) => {
+            let value = if rng.bool() { session.encode() } else { json_text(session) };
+            catalogue_record(&session.key, Some(value))
+        }
+        Statement::Forgets(key) => catalogue_record(key, None),
+    }
 }
 
 fn catalogue_record(key: &SessionKey, value: Option<Vec<u8>>) -> Record {

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::event::{Act, Device, Event, Millis, Reaction, View};
-
+use super::event::{Act, Device, Event, Millis, Reaction, View};
 use super::measure::{self, Span, count, cut, minutes, percent, ratio};
 use super::{Entry, Fields, common_fields, newest, polls};
 
@@ -41,7 +40,7 @@ pub fn fields(entry: &Entry<'_>) -> Option<Fields> {
     Some(fields)
 }
 
-fn makes_a_row(event: &Event<'_>) -> bool {
+fn makes_a_row(event: &Event) -> bool {
     match event.act {
         Act::Registration(_) | Act::Visit { .. } => false,
         Act::Join { .. }
@@ -64,7 +63,7 @@ enum Level {
     High,
 }
 
-fn level(view: &View<'_>) -> Level {
+fn level(view: &View) -> Level {
     match (view.in_focus, view.full_screen, view.sound_on) {
         (true, true, _) => Level::High,
         (true, false, true) => Level::Good,
@@ -75,8 +74,8 @@ fn level(view: &View<'_>) -> Level {
 }
 
 fn watched(entry: &Entry<'_>) -> Fields {
-    let views: Vec<&View<'_>> = entry.events.iter().filter_map(|event| view(event)).collect();
-    let (live, recorded): (Vec<&View<'_>>, Vec<&View<'_>>) = views.iter().partition(|view| view.live);
+    let views: Vec<&View> = entry.events.iter().filter_map(|event| view(event)).collect();
+    let (live, recorded): (Vec<&View>, Vec<&View>) = views.iter().partition(|view| view.live);
     let levels: Vec<(Span, Level)> =
         live.iter().filter_map(|view| Some((span(view.start, view.end?), level(view)))).collect();
     let live_spans: Vec<Span> = levels.iter().map(|(span, _)| *span).collect();
@@ -105,7 +104,7 @@ fn watched(entry: &Entry<'_>) -> Fields {
     .into()
 }
 
-fn completion(entry: &Entry<'_>, recorded: &[&View<'_>]) -> Value {
+fn completion(entry: &Entry<'_>, recorded: &[&View]) -> Value {
     let duration = entry.session.and_then(|session| session.duration_ms);
     let Some(duration) = duration.filter(|&duration| duration > 0) else { return Value::Null };
     let playheads: Vec<Span> = recorded
@@ -118,21 +117,21 @@ fn completion(entry: &Entry<'_>, recorded: &[&View<'_>]) -> Value {
 }
 
 fn reactions(entry: &Entry<'_>) -> Fields {
-    let distinct = |wanted: fn(&Reaction<'_>) -> bool| {
-        let events = entry.events.iter().filter(|event| reaction(event).is_some_and(wanted));
+    let distinct = |wanted: &str| {
+        let events = entry.events.iter().filter(|event| reaction(event).is_some_and(|it| it.symbol == wanted));
         events.map(|event| newest::identity(event)).collect::<BTreeSet<_>>().len()
     };
     let clicks = [
-        ("clap_clicked_count__c", distinct(|reaction| *reaction == Reaction::Clap)),
-        ("heart_clicked_count__c", distinct(|reaction| *reaction == Reaction::Heart)),
-        ("think_clicked_count__c", distinct(|reaction| *reaction == Reaction::Think)),
-        ("wow_clicked_count__c", distinct(|reaction| *reaction == Reaction::Wow)),
-        ("smile_clicked_count__c", distinct(|reaction| *reaction == Reaction::Smile)),
+        ("clap_clicked_count__c", distinct("CLAP")),
+        ("heart_clicked_count__c", distinct("HEART")),
+        ("think_clicked_count__c", distinct("THINK")),
+        ("wow_clicked_count__c", distinct("WOW")),
+        ("smile_clicked_count__c", distinct("SMILE")),
     ];
     let others = [
         ("total_reactions_activity__c", clicks.iter().map(|(_, clicks)| clicks).sum()),
-        ("raise_hand__c", distinct(|reaction| *reaction == Reaction::RaiseHand)),
-        ("add_to_calendar__c", distinct(|reaction| *reaction == Reaction::AddToCalendar)),
+        ("raise_hand__c", distinct("RAISE_HAND")),
+        ("add_to_calendar__c", distinct("ADD_TO_CALENDAR")),
         ("messages_sent_group__c", messages(entry)),
         ("qna_threads__c", threads(entry)),
     ];
@@ -147,25 +146,25 @@ enum Named<'e> {
 }
 
 impl<'e> Named<'e> {
-    fn of(own: Option<&'e str>, event: &'e Event<'_>) -> Self {
+    fn of(own: Option<&'e str>, event: &'e Event) -> Self {
         own.map_or_else(|| Self::Event(newest::identity(event)), Self::Own)
     }
 }
 
 fn messages(entry: &Entry<'_>) -> usize {
-    let messages = entry.events.iter().filter_map(|event| {
-        let Some(Reaction::Message { message_id }) = reaction(event) else { return None };
-        Some(Named::of(message_id.as_deref(), event))
-    });
-    messages.collect::<BTreeSet<_>>().len()
+    named(entry, "MESSAGE", |message| message.message_id.as_deref())
 }
 
 fn threads(entry: &Entry<'_>) -> usize {
-    let threads = entry.events.iter().filter_map(|event| {
-        let Some(Reaction::Question { thread_id }) = reaction(event) else { return None };
-        Some(Named::of(thread_id.as_deref(), event))
+    named(entry, "QUESTION", |question| question.thread_id.as_deref())
+}
+
+fn named(entry: &Entry<'_>, symbol: &str, own: fn(&Reaction) -> Option<&str>) -> usize {
+    let sent = entry.events.iter().filter_map(|event| {
+        let reaction = reaction(event).filter(|reaction| reaction.symbol == symbol)?;
+        Some(Named::of(own(reaction), event))
     });
-    threads.collect::<BTreeSet<_>>().len()
+    sent.collect::<BTreeSet<_>>().len()
 }
 
 /// A device switched on ends at the first switching off or leave of its connection at or after it; without one at the
@@ -188,7 +187,7 @@ fn switched_on(entry: &Entry<'_>, wanted: Device) -> Vec<Span> {
 }
 
 /// When this event switches the device of that connection off.
-fn device_end(event: &Event<'_>, wanted: Device, wanted_connection: Option<&str>) -> Option<Millis> {
+fn device_end(event: &Event, wanted: Device, wanted_connection: Option<&str>) -> Option<Millis> {
     let (connection, at) = match &event.act {
         Act::Device { connection, device, on: false } if *device == wanted => (connection, event.occurred_at),
         Act::Leave { connection } => (connection, event.occurred_at),
@@ -211,19 +210,19 @@ fn last_sign_of_life(entry: &Entry<'_>) -> Option<Millis> {
     signs.flatten().max()
 }
 
-fn joined_at(event: &Event<'_>) -> Option<Millis> {
+fn joined_at(event: &Event) -> Option<Millis> {
     if let Act::Presence { start, .. } = &event.act { Some(*start) } else { None }
 }
 
-fn interval_end(event: &Event<'_>) -> Option<Millis> {
+fn interval_end(event: &Event) -> Option<Millis> {
     if let Act::Presence { end, .. } | Act::View(View { end, .. }) = &event.act { *end } else { None }
 }
 
-fn view<'e>(event: &'e Event<'_>) -> Option<&'e View<'e>> {
+fn view(event: &Event) -> Option<&View> {
     if let Act::View(view) = &event.act { Some(view) } else { None }
 }
 
-fn reaction<'e>(event: &'e Event<'_>) -> Option<&'e Reaction<'e>> {
+fn reaction(event: &Event) -> Option<&Reaction> {
     if let Act::Reaction(reaction) = &event.act { Some(reaction) } else { None }
 }
 

@@ -1,28 +1,36 @@
 //! What Salesforce must hold, computed a second time: slow, obvious, and sharing nothing with the fold.
 //!
-//! It takes every accepted event and every catalogue statement at once and looks at them all for each value that it
-//! wants. There is no state to keep, nothing is joined, hashed or remembered, time is measured by testing every piece
-//! between two end points, and arithmetic is exact. That makes it useless for a stream and good for one purpose: where
-//! it and the fold agree on a conference of some thousand members, neither has made the other's mistake.
+//! It takes every record of the inputs at once, reads each for itself ([`judge`]), and looks at all events and
+//! statements for each value that it wants. There is no state to keep, nothing is joined, hashed or remembered, time is
+//! measured by testing every piece between two end points, and arithmetic is exact. That makes it useless for a stream
+//! and good for one purpose: where it and the fold agree on a conference of some thousand members, neither has made the
+//! other's mistake. It begins with the bytes, as what a decoder reads wrongly would be wrong on both sides.
 //!
 //! Testing the fold against itself in another order of events would be simpler, and would not notice a rule that is
 //! wrong in every order.
 
 mod compare;
+mod contract;
 mod engagement;
-pub mod judge;
+pub mod event;
+mod judge;
 mod measure;
 mod newest;
 mod polls;
+mod read;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use apache_avro::Schema;
 use serde_json::Value;
 
 pub use compare::differences;
+pub use judge::Judgement;
 
-use crate::event::{Event, MemberKey, Millis, Session, SessionKey};
+use self::contract::Registered;
+use self::event::{Event, Member, Millis, Session, Statement};
+use super::conference::{self, Feed};
 use crate::upsert::Object;
 
 /// Field values by API name.
@@ -31,26 +39,99 @@ pub type Fields = BTreeMap<String, Value>;
 /// Rows by object's API name and external id.
 pub type Rows = BTreeMap<(String, String), Fields>;
 
-/// A record of the sessions topic, in the order of its partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Statement {
-    Says(Session),
-    /// A tombstone.
-    Forgets(SessionKey),
+/// A record as it stands on an input.
+#[derive(Clone, Debug)]
+pub struct Record<'r> {
+    pub feed: Feed,
+    pub key: Option<&'r [u8]>,
+    /// None: a tombstone.
+    pub value: Option<&'r [u8]>,
+    /// None: no time in it is too late.
+    pub timestamp: Option<Millis>,
+    pub headers: Vec<(&'r str, &'r [u8])>,
+}
+
+impl Record<'_> {
+    /// The text of a header, whatever the case of its name.
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.and_then(|(_, text)| std::str::from_utf8(text).ok())
+    }
+}
+
+impl<'r> From<&'r conference::Record> for Record<'r> {
+    fn from(record: &'r conference::Record) -> Self {
+        Self {
+            feed: record.feed,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            timestamp: record.timestamp.or(Some(AFTERWARDS)),
+            headers: record.headers.iter().map(|(name, text)| (*name, text.as_bytes())).collect(),
+        }
+    }
+}
+
+/// Any time after a conference, and well before what its records have for too late: 1 June 2026, noon UTC. Records
+/// without a time of their own are sent then or later.
+const AFTERWARDS: Millis = 1_780_315_200_000;
+
+/// Reads records and says what must come of them.
+#[derive(Debug, Default)]
+pub struct Reference {
+    registered: Registered,
+}
+
+impl Reference {
+    /// Records may name this schema by a registry's number.
+    pub fn register(&mut self, id: u32, schema: &str) {
+        self.registered.insert(id, Schema::parse_str(schema).expect("a registry takes no other"));
+    }
+
+    /// What becomes of a record on a topic of events. None: it is one of sessions.
+    pub fn judge(&self, record: &Record<'_>) -> Option<Judgement> {
+        match record.feed {
+            Feed::Events(kind) => Some(judge::judge(kind, record, &self.registered)),
+            Feed::Sessions => None,
+        }
+    }
+
+    /// What a record of sessions says, or the code of its refusal.
+    pub fn statement(&self, record: &Record<'_>) -> Result<Statement, &'static str> {
+        judge::statement(record, &self.registered)
+    }
+
+    /// The org after all of these records. Those of sessions stand in the order of their partition.
+    pub fn expected<'r>(&self, records: impl IntoIterator<Item = impl Into<Record<'r>>>) -> Rows {
+        let (mut events, mut statements) = (Vec::new(), Vec::new());
+        for record in records.into_iter().map(Into::into) {
+            match self.judge(&record) {
+                Some(Judgement::Accepted(event)) => events.push(*event),
+                Some(Judgement::Ignored(_) | Judgement::Refused(_)) => {}
+                None => statements.extend(self.statement(&record)),
+            }
+        }
+        rows(&events, &statements)
+    }
+}
+
+/// The org after all of these records, none of which needs a registry.
+pub fn expected<'r>(records: impl IntoIterator<Item = impl Into<Record<'r>>>) -> Rows {
+    Reference::default().expected(records)
 }
 
 /// Longest external id of the two custom objects, in UTF-16 units.
 const EXTERNAL_ID_UNITS_MAX: usize = 255;
 
-/// The org after all of these events. `campaign_member__c` holds the member's external id here, in place of the record
+/// The org after all of this. `campaign_member__c` holds the member's external id here, in place of the record
 /// id that only the org knows; [`differences`] looks it up.
 ///
 /// A member that has no status yet has no `Status` among its fields: whatever the campaign's default is.
-pub fn expected(events: &[Event<'_>], sessions: &[Session]) -> Rows {
-    let catalogue = Catalogue::of(sessions);
-    let mut members: BTreeMap<MemberKey, Vec<&Event<'_>>> = BTreeMap::new();
+pub fn rows(events: &[Event], statements: &[Statement]) -> Rows {
+    let standing = standing(statements);
+    let catalogue = Catalogue::of(&standing);
+    let mut members: BTreeMap<&Member, Vec<&Event>> = BTreeMap::new();
     for event in events {
-        members.entry(event.member).or_default().push(event);
+        members.entry(&event.member).or_default().push(event);
     }
     let mut rows = Rows::new();
     for (member, events) in members {
@@ -75,12 +156,12 @@ pub fn expected(events: &[Event<'_>], sessions: &[Session]) -> Rows {
 }
 
 /// What stands of the statements once tombstones have taken away what came before them.
-pub fn standing(statements: &[Statement]) -> Vec<Session> {
-    let mut standing: Vec<Session> = Vec::new();
+fn standing(statements: &[Statement]) -> Vec<&Session> {
+    let mut standing: Vec<&Session> = Vec::new();
     for statement in statements {
         match statement {
-            Statement::Says(session) => standing.push(session.clone()),
-            Statement::Forgets(key) => standing.retain(|session| session.key != *key),
+            Statement::Says(session) => standing.push(session),
+            Statement::Forgets(subject) => standing.retain(|session| session.subject != *subject),
         }
     }
     standing
@@ -88,21 +169,22 @@ pub fn standing(statements: &[Statement]) -> Vec<Session> {
 
 /// Everything that one member did in one entry, visits and registrations that name it included.
 struct Entry<'e> {
-    member: MemberKey,
+    member: &'e Member,
     /// Whole; the field holds its beginning.
     id: &'e str,
-    events: Vec<&'e Event<'e>>,
+    events: Vec<&'e Event>,
     session: Option<&'e Session>,
 }
 
 /// The newest statement of each entry and campaign.
-struct Catalogue<'e>(BTreeMap<SessionKey, &'e Session>);
+struct Catalogue<'e>(BTreeMap<(&'e str, Option<&'e str>), &'e Session>);
 
 impl<'e> Catalogue<'e> {
-    fn of(sessions: &'e [Session]) -> Self {
-        let mut newest: BTreeMap<SessionKey, &Session> = BTreeMap::new();
+    fn of(sessions: &[&'e Session]) -> Self {
+        let mut newest: BTreeMap<_, &'e Session> = BTreeMap::new();
         for session in sessions {
-            let stands = newest.entry(session.key.clone()).or_insert(session);
+            let subject = (session.subject.campaign.as_str(), session.subject.entry_id.as_deref());
+            let stands = newest.entry(subject).or_insert(session);
             if precedence(session) > precedence(stands) {
                 *stands = session;
             }
@@ -110,14 +192,13 @@ impl<'e> Catalogue<'e> {
         Self(newest)
     }
 
-    fn entry(&self, member: MemberKey, entry_id: &str) -> Option<&'e Session> {
-        let key = SessionKey { campaign: member.campaign, entry_id: Some(entry_id.to_owned()) };
-        self.0.get(&key).copied()
+    fn entry(&self, member: &Member, entry_id: &str) -> Option<&'e Session> {
+        self.0.get(&(member.campaign.as_str(), Some(entry_id))).copied()
     }
 
     /// The start of the entry, else of the campaign.
-    fn start(&self, member: MemberKey, entry_id: Option<&str>) -> Option<Millis> {
-        let campaign = self.0.get(&SessionKey { campaign: member.campaign, entry_id: None }).copied();
+    fn start(&self, member: &Member, entry_id: Option<&str>) -> Option<Millis> {
+        let campaign = self.0.get(&(member.campaign.as_str(), None)).copied();
         let entry = entry_id.and_then(|entry_id| self.entry(member, entry_id));
         [entry, campaign].into_iter().flatten().find_map(|session| session.actual_start.or(session.scheduled_start))
     }
@@ -130,7 +211,7 @@ fn precedence(session: &Session) -> impl Ord + '_ {
     (order, &session.name, session.channel_id, &session.channel_name, times, session.duration_ms)
 }
 
-fn campaign_member(member: MemberKey, events: &[&Event<'_>], catalogue: &Catalogue<'_>) -> Fields {
+fn campaign_member(member: &Member, events: &[&Event], catalogue: &Catalogue<'_>) -> Fields {
     let person = Value::from(member.person.as_str());
     let (lead, contact) = if member.person_is_lead() { (person, Value::Null) } else { (Value::Null, person) };
     let mut fields = Fields::from([

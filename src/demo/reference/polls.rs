@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::event::{Act, Event, PollAnswer};
-
+use super::event::{Act, Answer, Event};
 use super::measure::{cut, not_blank};
 use super::{Entry, Fields, common_fields, newest};
 
@@ -53,8 +52,8 @@ struct Poll<'e> {
 
 impl<'e> Poll<'e> {
     fn of(entry: &Entry<'e>, poll_id: &'e str) -> Self {
-        let of_this_poll = |event: &&Event<'_>| answer(event).is_some_and(|answer| answer.poll_id == poll_id);
-        let events: Vec<&'e Event<'e>> = entry.events.iter().copied().filter(of_this_poll).collect();
+        let of_this_poll = |event: &&Event| answer(event).is_some_and(|answer| answer.poll_id == poll_id);
+        let events: Vec<&'e Event> = entry.events.iter().copied().filter(of_this_poll).collect();
         // An empty answer is a value like any other here: it stands until a newer one.
         let newest_answer = newest::of(&events, |event| answer(event).map(|answer| answer.answer.trim()));
         Self {
@@ -69,9 +68,9 @@ impl<'e> Poll<'e> {
 }
 
 fn poll_ids<'e>(entry: &Entry<'e>) -> BTreeSet<&'e str> {
-    entry.events.iter().filter_map(|event| answer(event)).map(|answer| answer.poll_id.as_ref()).collect()
+    entry.events.iter().filter_map(|event| answer(event)).map(|answer| answer.poll_id.as_str()).collect()
 }
 
-fn answer<'e>(event: &'e Event<'_>) -> Option<&'e PollAnswer<'e>> {
+fn answer(event: &Event) -> Option<&Answer> {
     if let Act::Poll(answer) = &event.act { Some(answer) } else { None }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::event::{Act, Event, Millis, RegistrationAction, VisitPhase};
+use super::event::{Act, Event, Millis};
 
 /// A kind of fact about a member. The order of the ladder's rungs is the order here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ const LADDER: [(Fact, &str); 7] = [
 ];
 
 /// None: nothing is known that has a status. `start` tells when an entry, or the campaign, starts.
-pub fn status(events: &[&Event<'_>], start: impl Fn(Option<&str>) -> Option<Millis>) -> Option<&'static str> {
+pub fn status(events: &[&Event], start: impl Fn(Option<&str>) -> Option<Millis>) -> Option<&'static str> {
     let facts: Vec<(Fact, Millis)> = events.iter().filter_map(|event| fact(event, &start)).collect();
     let latest = |wanted: Fact| facts.iter().filter(|(fact, _)| *fact == wanted).map(|(_, at)| *at).max();
     if let Some(blocked) = latest(Fact::Blocked)
@@ -46,16 +46,16 @@ pub fn status(events: &[&Event<'_>], start: impl Fn(Option<&str>) -> Option<Mill
     Some(highest.map_or("Un-registered", |(_, name)| name))
 }
 
-fn fact(event: &Event<'_>, start: impl Fn(Option<&str>) -> Option<Millis>) -> Option<(Fact, Millis)> {
+fn fact(event: &Event, start: impl Fn(Option<&str>) -> Option<Millis>) -> Option<(Fact, Millis)> {
     let by_start = |at: Millis| match start(event.entry_id.as_deref()).map(|start| at.cmp(&start)) {
         Some(Ordering::Less) => Fact::Attended,
         Some(Ordering::Equal | Ordering::Greater) | None => Fact::Participated,
     };
     let at = event.occurred_at;
     match &event.act {
-        Act::Registration(action) => registration(*action).map(|fact| (fact, at)),
-        Act::Visit { phase: Some(VisitPhase::PreEvent) } => Some((Fact::Attended, at)),
-        Act::Visit { phase: Some(VisitPhase::During) } => Some((Fact::Participated, at)),
+        Act::Registration(action) => registration(action).map(|fact| (fact, at)),
+        Act::Visit { phase: Some(phase) } if phase == "PRE_EVENT" => Some((Fact::Attended, at)),
+        Act::Visit { phase: Some(_) } => Some((Fact::Participated, at)),
         Act::Visit { phase: None } | Act::Join { .. } => Some((by_start(at), at)),
         Act::Presence { start: joined_at, .. } => Some((by_start(*joined_at), *joined_at)),
         Act::View(view) => view.live.then(|| (by_start(at), at)),
@@ -63,22 +63,17 @@ fn fact(event: &Event<'_>, start: impl Fn(Option<&str>) -> Option<Millis>) -> Op
     }
 }
 
-fn registration(action: RegistrationAction) -> Option<Fact> {
+fn registration(action: &str) -> Option<Fact> {
     match action {
-        RegistrationAction::Created => Some(Fact::Created),
-        RegistrationAction::Invited => Some(Fact::Invited),
-        RegistrationAction::Registered => Some(Fact::Registered),
-        RegistrationAction::AutoConfirmed => Some(Fact::AutoConfirmed),
-        RegistrationAction::Confirmed => Some(Fact::Confirmed),
-        RegistrationAction::Unregistered => Some(Fact::Unregistered),
-        RegistrationAction::Blocked => Some(Fact::Blocked),
-        RegistrationAction::Unblocked => Some(Fact::Unblocked),
+        "CREATED" => Some(Fact::Created),
+        "INVITED" | "INVITED_TO_REGISTER" => Some(Fact::Invited),
+        "REGISTERED" => Some(Fact::Registered),
+        "AUTO_CONFIRMED" => Some(Fact::AutoConfirmed),
+        "CONFIRMED" => Some(Fact::Confirmed),
+        "UNREGISTERED" => Some(Fact::Unregistered),
+        "BLOCKED" => Some(Fact::Blocked),
+        "UNBLOCKED" => Some(Fact::Unblocked),
         // Facts of the ladder `triggers`.
-        RegistrationAction::GuestAdded
-        | RegistrationAction::AttendeeAdded
-        | RegistrationAction::EmailSent
-        | RegistrationAction::EmailOpened
-        | RegistrationAction::LinkClicked
-        | RegistrationAction::EmailOptedOut => None,
+        _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fastrand::Rng;
 use rollbook::demo::conference::{self, Conference, Feed, People, Record};
-use rollbook::demo::reference::{Rows, expected, standing};
+use rollbook::demo::reference::{Rows, expected};
 
 /// Kills during one conference: its statements of the catalogue are spread over them.
 const KILLS_PER_DAY: usize = 20;
@@ -61,7 +61,7 @@ impl Storm {
 
     /// The whole org, by the reference fold.
     pub fn expected(&self) -> Rows {
-        let of_day = |day: &Conference| expected(&day.events, &standing(&day.statements));
+        let of_day = |day: &Conference| expected(&day.records);
         self.days.iter().flat_map(of_day).collect()
     }
 }

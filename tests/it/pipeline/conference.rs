@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rollbook::dead_letter::Stage;
 use rollbook::demo::conference::{Conference, Feed, Record};
-use rollbook::demo::reference::{expected, standing};
+use rollbook::demo::reference::expected;
 use rollbook::outcome::Outcome;
 
 use super::world::{Connection, WITHIN, World, metric};
@@ -35,7 +35,7 @@ pub fn storm(seed: u64, conference: &Conference) -> Vec<Record> {
 #[track_caller]
 pub fn org_equals_the_reference(world: &World, conference: &Conference) {
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&expected(&conference.records));
 }
 
 /// Dead letters of the fold are in its transactions: one for each refused record, however often it was read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rollbook::avro;
 use rollbook::dead_letter::DeadLetter;
 use rollbook::demo::conference::Record;
-use rollbook::demo::reference::{Rows, expected, standing};
+use rollbook::demo::reference::{Reference, Rows};
 use rollbook::event::{EventKind, MemberKey, RefusalReason};
 use serde_json::{Value, json};
 
@@ -30,12 +30,16 @@ fn world(test: &str) -> (World, Gate) {
 }
 
 /// Puts single-object encoded values into Confluent's wire format: another header before the same body. Returns how
-/// many there were.
-fn with_registry(prefix: &str, records: &mut [Record]) -> usize {
+/// many there were, and a reference that knows the schemas.
+fn with_registry(prefix: &str, records: &mut [Record]) -> (usize, Reference) {
     let schemas: Vec<_> = avro::embedded()
         .into_iter()
         .map(|schema| (schema.header, harness::registry().register(&format!("{prefix}-{}", schema.name), schema.text)))
         .collect();
+    let mut reference = Reference::default();
+    for ((_, id), schema) in schemas.iter().zip(avro::embedded()) {
+        reference.register(*id, schema.text);
+    }
     let mut framed = 0;
     for value in records.iter_mut().filter_map(|record| record.value.as_mut()) {
         let known = schemas.iter().find_map(|(header, id)| Some((id, value.strip_prefix(header)?)));
@@ -44,7 +48,7 @@ fn with_registry(prefix: &str, records: &mut [Record]) -> usize {
             framed += 1;
         }
     }
-    framed
+    (framed, reference)
 }
 
 /// Whether the registry is waited for.
@@ -63,7 +67,7 @@ fn skipped(world: &World) -> usize {
 fn records_of_a_registry_wait_while_it_is_away_and_then_flow() {
     let (world, registry) = world("registry");
     let mut conference = world.conference(5, 40);
-    let framed = with_registry(&world.names.prefix, &mut conference.records);
+    let (framed, reference) = with_registry(&world.names.prefix, &mut conference.records);
     assert!(framed > 100, "{framed} records need the registry");
     registry.shut();
     world.send(&conference.records);
@@ -75,7 +79,7 @@ fn records_of_a_registry_wait_while_it_is_away_and_then_flow() {
     assert_eq!(skipped(&world), 0, "nothing is skipped while the registry is away");
     registry.open();
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&reference.expected(&conference.records));
     assert_eq!((waiting(&rollbook.metrics()), skipped(&world)), (0, 0));
 }
 
@@ -92,7 +96,8 @@ fn a_registry_of_an_unknown_authority_is_waited_for_and_never_skipped() {
         password.display()
     );
     let mut conference = world.conference(5, 20);
-    assert!(with_registry(&world.names.prefix, &mut conference.records) > 50, "most records need the registry");
+    let (framed, reference) = with_registry(&world.names.prefix, &mut conference.records);
+    assert!(framed > 50, "most records need the registry");
     world.send(&conference.records);
 
     let mut rollbook = world.start("one");
@@ -111,7 +116,7 @@ fn a_registry_of_an_unknown_authority_is_waited_for_and_never_skipped() {
     world.sections.push_str(&ca_file);
     let rollbook = world.start("one").ready();
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&reference.expected(&conference.records));
     assert_eq!((waiting(&rollbook.metrics()), front.unauthorized(), skipped(&world)), (0, 0, 0));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rollbook::demo::conference::Conference;
-use rollbook::demo::reference::{expected, standing};
+use rollbook::demo::reference::expected;
 
 use super::world::{WITHIN, World};
 use crate::harness::{self, Rollbook};
@@ -102,7 +102,7 @@ fn frozen_and_awake(world: &World) {
 #[track_caller]
 fn right(world: &World, conference: &Conference) {
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&expected(&conference.records));
 }
 
 #[track_caller]

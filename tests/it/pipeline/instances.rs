@@ -1,6 +1,6 @@
 //! Instances that get in each other's way, wake up with old rows, or start before what they need: none of it shows in the org.
 
-use rollbook::demo::reference::{expected, standing};
+use rollbook::demo::reference::expected;
 use rollbook::emulator::{Fault, FaultAction};
 use rollbook::event::{EventKind, MemberKey};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn of_two_instances_of_one_name_one_ends_and_says_where_the_other_is() {
     }
     twins[1 - ended].await_ready();
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&expected(&conference.records));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_broker_that_is_not_there_yet_is_waited_for() {
     gate.open();
     let _rollbook = rollbook.ready();
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&expected(&conference.records));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rollbook::demo::reference::{expected, standing};
+use rollbook::demo::reference::expected;
 
 use super::world::{Connection, WITHIN, World, metric};
 use crate::harness;
@@ -38,6 +38,6 @@ fn a_refused_login_is_waited_for_and_a_password_that_was_replaced_is_used_withou
     });
     world.send(&conference.records);
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&expected(&conference.records));
     assert!(!rollbook.process.log().contains("the one of yesterday"));
 }

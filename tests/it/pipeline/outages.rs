@@ -1,7 +1,7 @@
 //! Salesforce is away, forgets its answers, or throws everybody out: afterwards the org is as it must be.
 
 use rollbook::demo::conference::Conference;
-use rollbook::demo::reference::{expected, standing};
+use rollbook::demo::reference::expected;
 use rollbook::emulator::{Fault, FaultAction};
 
 use super::world::{WITHIN, World};
@@ -12,7 +12,7 @@ const COLLECTIONS: &str = "/composite";
 #[track_caller]
 fn org_equals_the_reference(world: &World, conference: &Conference) {
     world.settle();
-    world.org_becomes(&expected(&conference.events, &standing(&conference.statements)));
+    world.org_becomes(&expected(&conference.records));
 }
 
 /// Dead letters of the sink for rows that any org refuses; no others may come.

@@ -12,6 +12,7 @@ mod log;
 mod member;
 mod positions;
 mod producer;
+mod reference;
 mod seen;
 mod turns;
 mod verdict;

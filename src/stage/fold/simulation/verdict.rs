@@ -1,4 +1,5 @@
-//! What must stand in Kafka when everything has come to rest: what a fold makes that never failed.
+//! What must stand in Kafka when everything has come to rest: what a fold makes that never failed, and what the
+//! reference makes of the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -20,6 +21,7 @@ use crate::upsert::{Lane, ReadUpsert, Value};
 use super::feed::PARTITIONS;
 use super::kafka::{Kafka, NOON, message};
 use super::log::Entry;
+use super::reference;
 
 type Place = (String, i32, i64);
 type Places = BTreeSet<Place>;
@@ -40,7 +42,6 @@ pub fn verdict(kafka: &Kafka, topics: &Topics) -> Result<(), String> {
     }
     let mut letters = Places::new();
     let mut states = Values::new();
-    let mut rows = Rows::new();
     let mut origins = Places::new();
     let all = |topic: &str| {
         let entries = logs.topic(topic).flat_map(|(number, log)| log.all().map(move |it| (number, it.0, it.1.clone())));
@@ -53,9 +54,8 @@ pub fn verdict(kafka: &Kafka, topics: &Topics) -> Result<(), String> {
     for (_, _, entry) in all(&topics.state).into_iter().filter(|it| it.2.key.as_deref() != Some(BIRTH_KEY)) {
         states.insert(text(entry.key), entry.value.unwrap_or_default());
     }
-    for (_, _, entry) in all(&topics.upserts) {
-        rows.insert(text(entry.key), fields(&entry.value.unwrap_or_default()));
-    }
+    let upserts: Values =
+        all(&topics.upserts).into_iter().map(|it| (text(it.2.key), it.2.value.unwrap_or_default())).collect();
     for (partition, offset, entry) in all(&topics.resolved) {
         let message = message((&topics.resolved, partition), offset, &entry);
         let headers = MessageHeaders(&message);
@@ -94,7 +94,9 @@ pub fn verdict(kafka: &Kafka, topics: &Topics) -> Result<(), String> {
     if let Some(place) = origins.difference(&expected.accepted).next() {
         return Err(format!("{place:?} was re-keyed and is no event"));
     }
+    let rows = upserts.iter().map(|(key, upsert)| (key.clone(), fields(upsert))).collect();
     same("rows", &rows, &expected.rows)?;
+    reference::agrees(logs, topics, &expected.refused, upserts.values().map(Vec::as_slice))?;
     same("states", &states, &expected.states)
 }
 
