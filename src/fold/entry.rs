@@ -108,7 +108,11 @@ impl EntryPiece {
                 false
             }
             Act::Reaction(reaction) => self.reactions.sets_mut().insert(stamp, reaction),
-            Act::View(view) => self.view(view),
+            Act::View(view) => {
+                let (changed, closed) = self.view(view);
+                put.closed += closed;
+                changed
+            }
         };
         self.dirty |= put.changed;
         put
@@ -143,7 +147,9 @@ impl EntryPiece {
     }
 
     pub(super) fn close_gaps(&mut self) {
-        self.intervals_mut().into_iter().for_each(|set| set.close_gaps(STRETCHES_MAX));
+        for set in self.intervals_mut() {
+            set.close_gaps(STRETCHES_MAX);
+        }
     }
 
     /// Whether one of its sets is full, so that what is derived of it may be too little, or of times too much.
@@ -227,21 +233,22 @@ impl EntryPiece {
         self.connections.at_within(&id, KEYS_MAX, |id| *id).is_some_and(change)
     }
 
-    fn view(&mut self, view: &View<'_>) -> bool {
+    /// Whether it has changed, and how many gaps were closed.
+    fn view(&mut self, view: &View<'_>) -> (bool, u32) {
         let mut changed =
             view.play_id.as_deref().is_some_and(|play| self.plays.insert(ids::hash(Domain::Play, &[play])));
         let time = if view.live { self.live.at(view) } else { &mut self.recorded };
         changed |= view.end.is_some_and(|end| time.insert(view.start, end));
-        time.close_gaps(STRETCHES_MAX);
+        let mut closed = time.close_gaps(STRETCHES_MAX);
         if let (false, Some((from, to))) = (view.live, view.playhead) {
             changed |= self.playhead.insert(from.max(0), to);
-            self.playhead.close_gaps(STRETCHES_MAX);
+            closed += self.playhead.close_gaps(STRETCHES_MAX);
         }
-        changed
+        (changed, closed)
     }
 
     pub fn join(&mut self, other: Self) -> Put {
-        let mut put = Put { changed: other.counted && !self.counted, conflict: false };
+        let mut put = Put { changed: other.counted && !self.counted, ..Put::default() };
         self.counted |= other.counted;
         put.changed |= self.last_sign_at.join(other.last_sign_at.0);
         put |= self.entry_name.join(other.entry_name);

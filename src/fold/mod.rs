@@ -47,6 +47,8 @@ pub struct Applied {
     pub conflict: bool,
     /// Pieces that have become dirty.
     pub dirtied: usize,
+    /// Gaps between stretches of viewing that were closed, as there are too many.
+    pub closed: u32,
 }
 
 impl Applied {
@@ -78,7 +80,8 @@ impl Aggregate {
             }
             None => Put::default(),
         };
-        Applied { member_changed, entry_changed: entry.changed, conflict: entry.conflict, dirtied }
+        let Put { changed: entry_changed, conflict, closed } = entry;
+        Applied { member_changed, entry_changed, conflict, dirtied, closed }
     }
 
     /// Joins another aggregate of the same member.
@@ -90,7 +93,7 @@ impl Aggregate {
             conflict |= put.conflict;
             put.changed
         });
-        Applied { member_changed, entry_changed, conflict, dirtied: 0 }
+        Applied { member_changed, entry_changed, conflict, ..Applied::default() }
     }
 
     /// Joins a piece that was read back.

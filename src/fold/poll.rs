@@ -19,7 +19,7 @@ pub struct PollPiece {
 
 impl PollPiece {
     pub(super) fn apply(&mut self, stamp: Stamp<'_>, poll: &PollAnswer<'_>) -> Put {
-        let mut put = Put { changed: self.first_at.join(stamp.at), conflict: false };
+        let mut put = Put { changed: self.first_at.join(stamp.at), ..Put::default() };
         put |= self.answer.put(stamp, poll.answer.trim());
         put |= put_text(&mut self.poll_type, stamp, poll.poll_type.as_deref());
         put |= put_text(&mut self.question, stamp, poll.question.as_deref());
@@ -30,7 +30,7 @@ impl PollPiece {
     }
 
     pub(super) fn join(&mut self, other: Self) -> Put {
-        let mut put = Put { changed: self.first_at.join(other.first_at.0), conflict: false };
+        let mut put = Put { changed: self.first_at.join(other.first_at.0), ..Put::default() };
         put |= self.answer.join(other.answer);
         put |= self.poll_type.join(other.poll_type);
         put |= self.question.join(other.question);

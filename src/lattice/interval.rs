@@ -51,12 +51,15 @@ impl IntervalSet {
         true
     }
 
-    /// Closes the smallest gaps where there are more than so many intervals, some at once, since it takes a while.
+    /// Closes the smallest gaps where there are more than so many intervals, some at once, since it takes a while. Returns
+    /// how many.
     #[inline]
-    pub fn close_gaps(&mut self, max: usize) {
-        if self.iter().len() > max {
+    pub fn close_gaps(&mut self, max: usize) -> u32 {
+        let before = self.iter().len();
+        if before > max {
             self.close_smallest(kept_of(max));
         }
+        u32::try_from(before - self.iter().len()).unwrap_or(u32::MAX)
     }
 
     /// Whether gaps have been closed, or soon will be.
@@ -216,11 +219,11 @@ mod tests {
     #[test]
     fn of_too_many_intervals_the_smallest_gaps_close() {
         let mut some = set(&[(0, 1), (5, 6), (7, 8), (20, 21), (23, 24)]);
-        some.close_gaps(5);
+        assert_eq!(some.close_gaps(5), 0);
         assert_eq!(some.iter().len(), 5);
-        some.close_gaps(4);
+        assert_eq!(some.close_gaps(4), 1);
         assert_eq!(some, set(&[(0, 1), (5, 8), (20, 21), (23, 24)]));
-        some.close_gaps(1);
+        assert_eq!(some.close_gaps(1), 3);
         assert_eq!(some, set(&[(0, 24)]));
         let mut many: IntervalSet = (0..1_000).map(|step| (step * 10, step * 10 + 1 + step % 9)).collect();
         let all = many.clone();

@@ -45,12 +45,15 @@ pub struct Put {
     pub changed: bool,
     /// The same event had said something else: a producer's fault.
     pub conflict: bool,
+    /// Gaps that it closed for want of room.
+    pub closed: u32,
 }
 
 impl BitOrAssign for Put {
     fn bitor_assign(&mut self, other: Self) {
         self.changed |= other.changed;
         self.conflict |= other.conflict;
+        self.closed += other.closed;
     }
 }
 
@@ -64,7 +67,7 @@ impl<V: Ord> Register<V> {
         let Some(stated) = &mut self.0 else {
             let (by, source_len) = ([stamp.source, stamp.event_id].concat(), stamp.source.len());
             self.0 = Some(Box::new(Stated { at: stamp.at, by, source_len, value: value.to_owned() }));
-            return Put { changed: true, conflict: false };
+            return Put { changed: true, ..Put::default() };
         };
         let (newer, greater) = (stamp.cmp(&stated.stamp()), value.cmp(stated.value.borrow()));
         let changed = newer.then(greater) == Ordering::Greater;
@@ -75,21 +78,21 @@ impl<V: Ord> Register<V> {
             stated.source_len = stamp.source.len();
             value.clone_into(&mut stated.value);
         }
-        Put { changed, conflict: newer.is_eq() && greater.is_ne() }
+        Put { changed, conflict: newer.is_eq() && greater.is_ne(), closed: 0 }
     }
 
     pub fn join(&mut self, other: Self) -> Put {
         let Some(theirs) = other.0 else { return Put::default() };
         let Some(ours) = &mut self.0 else {
             self.0 = Some(theirs);
-            return Put { changed: true, conflict: false };
+            return Put { changed: true, ..Put::default() };
         };
         let (newer, greater) = (theirs.stamp().cmp(&ours.stamp()), theirs.value.cmp(&ours.value));
         let changed = newer.then(greater) == Ordering::Greater;
         if changed {
             *ours = theirs;
         }
-        Put { changed, conflict: newer.is_eq() && greater.is_ne() }
+        Put { changed, conflict: newer.is_eq() && greater.is_ne(), closed: 0 }
     }
 
     /// The newest value.
@@ -148,10 +151,10 @@ mod tests {
     #[test]
     fn the_same_event_with_another_value_is_a_conflict() {
         let mut register = Register::<String>::default();
-        assert_eq!(register.put(stamp(1, "s", "e"), "b"), Put { changed: true, conflict: false });
-        assert_eq!(register.put(stamp(1, "s", "e"), "b"), Put { changed: false, conflict: false });
-        assert_eq!(register.put(stamp(1, "s", "e"), "a"), Put { changed: false, conflict: true });
-        assert_eq!(register.put(stamp(1, "s", "e"), "c"), Put { changed: true, conflict: true });
+        assert_eq!(register.put(stamp(1, "s", "e"), "b"), Put { changed: true, conflict: false, closed: 0 });
+        assert_eq!(register.put(stamp(1, "s", "e"), "b"), Put { changed: false, conflict: false, closed: 0 });
+        assert_eq!(register.put(stamp(1, "s", "e"), "a"), Put { changed: false, conflict: true, closed: 0 });
+        assert_eq!(register.put(stamp(1, "s", "e"), "c"), Put { changed: true, conflict: true, closed: 0 });
     }
 
     #[test]

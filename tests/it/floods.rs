@@ -92,10 +92,12 @@ fn a_full_piece_depends_on_no_order_and_takes_no_more() {
 
 #[test]
 fn of_more_stretches_than_there_may_be_the_smallest_gaps_close() {
-    let viewed = fold((0..STRETCHES_MAX + 2_000).map(view));
+    let mut viewed = Aggregate::default();
+    let closed: u32 = (0..STRETCHES_MAX + 2_000).map(|number| viewed.apply(&view(number)).closed).sum();
     let piece = viewed.entry(ENTRY).expect("events name it");
     let stretches = piece.live.high.iter().len();
     assert!(stretches <= STRETCHES_MAX && stretches > STRETCHES_MAX / 2, "{stretches}");
+    assert_eq!(usize::try_from(closed), Ok(STRETCHES_MAX + 2_000 - stretches), "each is counted");
     assert!(piece.saturated());
     let viewed: usize = (0..STRETCHES_MAX + 2_000).map(|number| 1 + number % 9).sum();
     let counted = usize::try_from(piece.live.high.length()).expect("few");

@@ -153,6 +153,7 @@ impl<M: Member> Worker<M> {
         if applied.conflict {
             self.tally.conflicts += 1;
         }
+        self.tally.closed_gaps += u64::from(applied.closed);
         self.tally.record(input, if applied.changed() { RecordOutcome::Changed } else { RecordOutcome::Unchanged });
     }
 

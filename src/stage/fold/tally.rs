@@ -26,6 +26,8 @@ pub struct Tally {
     pub saturated: BTreeMap<Object, u64>,
     /// The same identity seen with other content.
     pub conflicts: u64,
+    /// Gaps between stretches of viewing that were closed for want of room.
+    pub closed_gaps: u64,
 }
 
 impl Tally {
@@ -100,6 +102,7 @@ impl Tally {
             metrics.saturated(*object).inc_by(*count);
         }
         metrics.identity_conflicts.inc_by(self.conflicts);
+        metrics.closed_gaps().inc_by(self.closed_gaps);
         tell_ignored(self.samples, metrics);
     }
 }
