@@ -18,12 +18,18 @@ use super::worker::Worker;
 
 /// Far longer than any fetch of a broker that is well.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// Statistics come several times in it. Who has not looked for longer was busy with something else, like a registry or a
+/// disk that was waited for, and read nothing meanwhile.
+const LOOKS_WITHIN: Duration = Duration::from_secs(5);
 /// How often the log says so.
 const SAID_EVERY: Duration = Duration::from_mins(1);
 
 /// Where each partition waits, and since when.
 #[derive(Default)]
-pub(super) struct Fetches(BTreeMap<(Topic, i32), Waits>);
+pub(super) struct Fetches {
+    partitions: BTreeMap<(Topic, i32), Waits>,
+    looked: Option<Instant>,
+}
 
 struct Waits {
     at: i64,
@@ -45,8 +51,8 @@ enum Look {
 impl Fetches {
     /// What is waited for, of the partitions that are read here. The others are forgotten.
     pub fn reason(&mut self, read: &NextOffsets) -> Option<String> {
-        self.0.retain(|(input, partition), _| read.has(*input, *partition));
-        let mut stalled = self.0.iter().filter(|(_, waits)| waits.said.is_some());
+        self.partitions.retain(|(input, partition), _| read.has(*input, *partition));
+        let mut stalled = self.partitions.iter().filter(|(_, waits)| waits.said.is_some());
         let ((input, partition), _) = stalled.next()?;
         let others = match stalled.count() {
             0 => String::new(),
@@ -56,7 +62,13 @@ impl Fetches {
     }
 
     fn look(&mut self, partition: (Topic, i32), waits_at: Option<i64>, now: Instant) -> Look {
-        let known = self.0.remove(&partition);
+        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) > LOOKS_WITHIN) {
+            for waits in self.partitions.values_mut() {
+                waits.since = now;
+            }
+        }
+        self.looked = Some(now);
+        let known = self.partitions.remove(&partition);
         let was_stalled = known.as_ref().is_some_and(|waits| waits.said.is_some());
         let Some(at) = waits_at else { return if was_stalled { Look::Moves } else { Look::Well } };
         let mut waits = known.filter(|waits| waits.at == at).unwrap_or(Waits { at, since: now, said: None });
@@ -65,7 +77,7 @@ impl Fetches {
         if say {
             waits.said = Some(now);
         }
-        self.0.insert(partition, waits);
+        self.partitions.insert(partition, waits);
         match (stalled, was_stalled) {
             (true, _) => Look::Stalled { say },
             (false, true) => Look::Moves,
@@ -80,7 +92,8 @@ impl<M: Member> Worker<M> {
         let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
         let waits_at = lag.waits_at.filter(|_| !paused);
         let look = self.fetches.look((input, lag.partition), waits_at, self.parts.member.now());
-        let stalled = matches!(look, Look::Stalled { .. });
+        let unled = self.positions.unled.waits((input, lag.partition));
+        let stalled = unled || matches!(look, Look::Stalled { .. });
         self.parts.metrics.set_stalled(input, lag.partition, stalled);
         let (topic, partition, records) = (input.name(&self.parts.config.topics), lag.partition, lag.records);
         match look {
@@ -104,19 +117,39 @@ mod tests {
     #[test]
     fn a_partition_that_stands_still_with_one_record_behind_it_is_stalled() {
         let (mut fetches, start) = (Fetches::default(), Instant::now());
+        let mut at = 0;
+        // Statistics come all the while.
         let mut look = |second: u64, waits_at| {
-            let now = start + Duration::from_secs(second);
-            fetches.look((Topic::Views, 1), waits_at, now)
+            let mut found = Look::Well;
+            for now in at..=second {
+                found = fetches.look((Topic::Views, 1), waits_at, start + Duration::from_secs(now));
+                if now < second && found == (Look::Stalled { say: true }) {
+                    return (now, found);
+                }
+            }
+            at = second + 1;
+            (second, found)
         };
-        assert_eq!(look(0, Some(7)), Look::Well);
-        assert_eq!(look(19, Some(7)), Look::Well);
-        assert_eq!(look(19, Some(8)), Look::Well, "it moves");
-        assert_eq!(look(38, Some(8)), Look::Well);
-        assert_eq!(look(39, Some(8)), Look::Stalled { say: true });
-        assert_eq!(look(60, Some(8)), Look::Stalled { say: false });
-        assert_eq!(look(99, Some(8)), Look::Stalled { say: true }, "after a minute");
-        assert_eq!(look(100, None), Look::Moves);
-        assert_eq!(look(200, Some(9)), Look::Well);
-        assert_eq!(look(300, None), Look::Well, "nothing is left to fetch");
+        assert_eq!(look(0, Some(7)), (0, Look::Well));
+        assert_eq!(look(19, Some(7)), (19, Look::Well));
+        assert_eq!(look(20, Some(8)), (20, Look::Well), "it moves");
+        assert_eq!(look(39, Some(8)), (39, Look::Well));
+        assert_eq!(look(40, Some(8)), (40, Look::Stalled { say: true }));
+        assert_eq!(look(99, Some(8)), (99, Look::Stalled { say: false }));
+        assert_eq!(look(100, Some(8)), (100, Look::Stalled { say: true }), "after a minute");
+        assert_eq!(look(101, None), (101, Look::Moves));
+        assert_eq!(look(102, Some(9)), (102, Look::Well));
+        assert_eq!(look(300, None), (300, Look::Well), "nothing is left to fetch");
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_looked_does_not_count() {
+        let (mut fetches, start) = (Fetches::default(), Instant::now());
+        let mut look = |second| fetches.look((Topic::Views, 1), Some(7), start + Duration::from_secs(second));
+        assert_eq!(look(0), Look::Well);
+        for second in (1_000..1_020).step_by(5) {
+            assert_eq!(look(second), Look::Well, "the registry was waited for");
+        }
+        assert_eq!(look(1_020), Look::Stalled { say: true });
     }
 }
