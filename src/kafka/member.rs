@@ -13,9 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::changelog::{Changelog, Log, TopicLog};
 use super::client_config;
 use super::clock::Clock;
-use super::membership::{Lag, Membership, Rebalance, TopicPartition, leave};
-use super::positions::{Ends, log_ends, strangers};
-use super::topic_ids::{Described, describe};
+use super::membership::{Lag, Membership, Rebalance, leave};
+use super::questions::{Answer, Asker, Question};
 use super::transaction::{Commits, Committer, Epoch};
 use super::vigil::Listed;
 use super::watch::Watch;
@@ -55,12 +54,10 @@ pub trait Member: Clock {
     /// partitions; then it can be asked for the new one.
     fn epoch(&self, renewable: bool) -> Self::Epoch;
     fn cluster_id(&self) -> Option<String>;
-    /// Those of these topics that exist.
-    fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>>;
-    /// Starts and ends of logs, where a broker tells them.
-    fn log_ends(&self, partitions: &[TopicPartition]) -> KafkaResult<BTreeMap<TopicPartition, Ends>>;
-    /// Members of the group that are none of ours.
-    fn strangers(&self, config: &Config) -> KafkaResult<Vec<String>>;
+    /// Asks about topics and their logs, without waiting; an earlier question is not answered any more.
+    fn ask(&self, question: Question);
+    /// The answer to the last question, once.
+    fn answer(&self) -> Option<KafkaResult<Answer>>;
     /// The end of a log, below which no transaction is open. None: no broker answers.
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64>;
     /// Reads a compacted topic's partitions from the given offsets on.
@@ -90,7 +87,8 @@ pub struct GroupMember {
     /// None only while it is dropped.
     consumer: Option<Arc<BaseConsumer<Membership>>>,
     /// Asks for ends of logs. A question on the consumer's own connection waits behind its fetches, half a second each.
-    ends: BaseConsumer<ToTheEnd>,
+    ends: Arc<BaseConsumer<ToTheEnd>>,
+    asker: Asker,
     place: Place,
 }
 
@@ -106,8 +104,9 @@ pub struct Place {
 
 impl GroupMember {
     pub fn new(consumer: BaseConsumer<Membership>, config: &Config, place: Place) -> KafkaResult<Self> {
-        let ends = client_config(config).create_with_context(ToTheEnd)?;
-        Ok(Self { consumer: Some(Arc::new(consumer)), ends, place })
+        let ends = Arc::new(client_config(config).create_with_context(ToTheEnd)?);
+        let asker = Asker::start(Arc::clone(&ends))?;
+        Ok(Self { consumer: Some(Arc::new(consumer)), ends, asker, place })
     }
 
     fn consumer(&self) -> &Arc<BaseConsumer<Membership>> {
@@ -198,17 +197,12 @@ impl Member for GroupMember {
         self.consumer().client().fetch_cluster_id(CALL_TIMEOUT)
     }
 
-    fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>> {
-        describe(self.ends.client(), names, CALL_TIMEOUT)
+    fn ask(&self, question: Question) {
+        self.asker.ask(question);
     }
 
-    fn log_ends(&self, partitions: &[TopicPartition]) -> KafkaResult<BTreeMap<TopicPartition, Ends>> {
-        log_ends(&self.ends, partitions, CALL_TIMEOUT)
-    }
-
-    fn strangers(&self, config: &Config) -> KafkaResult<Vec<String>> {
-        let group = format!("{}-fold", config.application);
-        strangers(&self.ends, (&group, &config.application), CALL_TIMEOUT)
+    fn answer(&self) -> Option<KafkaResult<Answer>> {
+        self.asker.answer()
     }
 
     fn log_end(&self, topic: &str, partition: i32) -> Option<i64> {

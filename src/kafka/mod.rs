@@ -9,6 +9,7 @@ pub mod membership;
 pub mod notes;
 pub mod positions;
 pub mod producer;
+pub mod questions;
 mod records;
 pub mod registry;
 pub mod retention;

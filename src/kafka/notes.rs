@@ -4,7 +4,7 @@
 //! long as that takes, in order, and is heard as everybody else hears it: who wants to know that a note stands looks for
 //! it in what was read. Tools read and write once, and say whether that worked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ type Known = Option<Arc<NoteBook>>;
 pub struct Notes {
     topic: String,
     known: watch::Receiver<Known>,
+    said: Arc<Mutex<BTreeSet<String>>>,
     /// With the secrets that it was made with, as the watch counts them.
     producer: Arc<Mutex<(u64, ThreadedProducer<Reports>)>>,
     config: Arc<Config>,
@@ -53,13 +54,21 @@ impl Notes {
         let producer = Arc::new(Mutex::new((watch.secrets(), producer(config)?)));
         let (told, known) = watch::channel(None);
         let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
-        let follower = Follower { config: Arc::clone(&config), watch: Arc::clone(watch), told };
-        Ok((Self { topic, known, producer, config, watch: Arc::clone(watch) }, follower))
+        let said = Arc::default();
+        let heard = Heard { told, said: Arc::clone(&said) };
+        let follower = Follower { config: Arc::clone(&config), watch: Arc::clone(watch), heard };
+        Ok((Self { topic, known, said, producer, config, watch: Arc::clone(watch) }, follower))
     }
 
     /// Every note, as of now. None: the topic has not been read to its end yet, so that nothing is known.
     pub fn known(&self) -> Option<Arc<NoteBook>> {
         self.known.borrow().clone()
+    }
+
+    /// Whether a record of this key has been heard, be it gone again. If so, what `known` says from now on is what was said
+    /// after that.
+    pub fn said(&self, key: &str) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
     /// Changes whenever `known` does: for a task that waits. A receiver whose follower has ended is an error to wait for.
@@ -96,7 +105,22 @@ fn producer(config: &Config) -> KafkaResult<ThreadedProducer<Reports>> {
 pub struct Follower {
     config: Arc<Config>,
     watch: Arc<Watch>,
+    heard: Heard,
+}
+
+/// What was heard, for all views.
+struct Heard {
     told: watch::Sender<Known>,
+    /// Every key that there was. A note may come and go between two looks.
+    said: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Heard {
+    /// In this order: who finds a key here must find what was said with it.
+    fn tell(&self, book: &NoteBook, keys: BTreeSet<String>) {
+        self.told.send_replace(Some(Arc::new(book.clone())));
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
 }
 
 impl Follower {
@@ -104,12 +128,11 @@ impl Follower {
     pub fn run(self, stop: &watch::Receiver<bool>) {
         let stopped = || *stop.borrow();
         let Some(mut changelog) = self.open(stopped) else { return };
-        let mut book = NoteBook::new();
+        let (mut book, mut keys) = (NoteBook::new(), BTreeSet::new());
         while !stopped() {
-            let mut changed = false;
             let read = changelog.read(READ_FOR, |change| {
                 apply(&mut book, change.key, change.value);
-                changed = true;
+                keys.insert(String::from_utf8_lossy(change.key).into_owned());
             });
             if read.is_err() || changelog.stalled() {
                 let error = read.err().map_or_else(|| "it does not get on".to_owned(), |error| error.to_string());
@@ -119,12 +142,12 @@ impl Follower {
                 (changelog, book) = (anew, NoteBook::new());
                 continue;
             }
-            let first = self.told.borrow().is_none();
-            if changelog.finished() && (first || changed) {
+            let first = self.heard.told.borrow().is_none();
+            if changelog.finished() && (first || !keys.is_empty()) {
                 if first {
                     info!(notes = book.len(), "notes read");
                 }
-                self.told.send_replace(Some(Arc::new(book.clone())));
+                self.heard.tell(&book, std::mem::take(&mut keys));
             }
         }
     }
@@ -220,5 +243,25 @@ impl ProducerContext for Reports {
                 {}
             Err((cause, _)) => error!(error = %cause, "a note cannot be written"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_came_and_went_between_two_looks_was_said() {
+        let (told, known) = watch::channel(None);
+        let heard = Heard { told, said: Arc::default() };
+        let (note, mut book) = (Note::new("gap", 0), NoteBook::new());
+        let mut keys = BTreeSet::new();
+        for value in [Some(note.encode()), None] {
+            apply(&mut book, b"gap/views/1", value.as_deref());
+            keys.insert("gap/views/1".to_owned());
+        }
+        heard.tell(&book, keys);
+        assert_eq!(known.borrow().as_deref(), Some(&NoteBook::new()));
+        assert!(heard.said.lock().unwrap().contains("gap/views/1"));
     }
 }

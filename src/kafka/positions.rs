@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::groups::GroupInfo;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::membership::TopicPartition;
+use super::topic_ids::Described;
 
 /// How a stamp begins.
 const OURS: &str = "rollbook";
@@ -144,6 +145,55 @@ pub fn log_ends<C: ConsumerContext>(
         }
     }
     Ok(found)
+}
+
+/// Starts and ends of these partitions' logs, each leader asked for itself: what nobody leads, or somebody who does not
+/// answer, lacks, and holds up nothing else.
+pub fn ends_by_leader<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topics: &BTreeMap<String, Described>,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+) -> BTreeMap<TopicPartition, Ends> {
+    let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+    for partition in partitions {
+        let leader = topics.get(&partition.0).and_then(|described| described.leaders.get(&partition.1));
+        if let Some(leader) = leader {
+            by_leader.entry(*leader).or_default().push(partition.clone());
+        }
+    }
+    let mut found = BTreeMap::new();
+    for led in by_leader.values() {
+        ends_of(consumer, led, timeout, &mut found);
+    }
+    found
+}
+
+/// An error of one partition is that of the whole answer, so that the others are asked for without it.
+fn ends_of<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+    found: &mut BTreeMap<TopicPartition, Ends>,
+) {
+    match log_ends(consumer, partitions, timeout) {
+        Ok(ends) => found.extend(ends),
+        Err(error) if partitions.len() > 1 && answered(&error) => {
+            let (one, other) = partitions.split_at(partitions.len() / 2);
+            ends_of(consumer, one, timeout, found);
+            ends_of(consumer, other, timeout, found);
+        }
+        Err(_) => {}
+    }
+}
+
+/// Whether it was a broker that said no.
+fn answered(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut};
+    !matches!(
+        error.rdkafka_error_code(),
+        None | Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | RequestTimedOut)
+    )
 }
 
 /// Members of the group that are none of ours, by the name and address that they give: `console-consumer at /10.0.0.7`.

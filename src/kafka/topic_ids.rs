@@ -30,6 +30,8 @@ pub struct Described {
     /// None: the broker does not tell.
     pub id: Option<String>,
     pub partitions: i32,
+    /// The brokers that lead its partitions, where somebody does.
+    pub leaders: BTreeMap<i32, i32>,
 }
 
 /// Those of these topics that exist, by name.
@@ -100,11 +102,24 @@ unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<(S
             return None;
         }
         let name = text(sys::rd_kafka_TopicDescription_name(topic))?;
-        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+        let places = sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+        let leaders = (0..partitions).filter_map(|place| leader(*places.add(place))).collect();
         let uuid = sys::rd_kafka_TopicDescription_topic_id(topic);
         let id = if uuid.is_null() { None } else { text(sys::rd_kafka_Uuid_base64str(uuid)) };
         let id = id.filter(|id| id != NO_ID);
-        Some((name, Described { id, partitions: i32::try_from(partitions).unwrap_or(i32::MAX) }))
+        Some((name, Described { id, partitions: i32::try_from(partitions).unwrap_or(i32::MAX), leaders }))
+    }
+}
+
+/// A partition and who leads it. None: nobody does.
+///
+/// # Safety
+/// The partition must be of a result that still lives.
+unsafe fn leader(partition: *const sys::rd_kafka_TopicPartitionInfo_t) -> Option<(i32, i32)> {
+    // SAFETY: as promised to this function; the node belongs to the partition.
+    unsafe {
+        let node = sys::rd_kafka_TopicPartitionInfo_leader(partition);
+        (!node.is_null()).then(|| (sys::rd_kafka_TopicPartitionInfo_partition(partition), sys::rd_kafka_Node_id(node)))
     }
 }
 

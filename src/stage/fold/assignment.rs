@@ -41,6 +41,7 @@ impl<M: Member> Worker<M> {
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         self.saving.retain(&owned);
+        self.forget_question();
         self.positions.clear();
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
         self.parts.catalogue_follower.catch_up();
@@ -80,10 +81,12 @@ impl<M: Member> Worker<M> {
     }
 
     /// Whoever reads `rollbook.resolved` *p* owns the states of *p*. What is read in *p* of other inputs may be somebody
-    /// else's: they need not have the same number of partitions, and `range` divides each topic for itself.
+    /// else's: they need not have the same number of partitions, and `range` divides each topic for itself. Where that
+    /// topic was grown while we run, nobody is at home in what is new.
     pub(super) fn owned_by(&self, partitions: &[TopicPartition]) -> BTreeSet<i32> {
         let resolved = &self.parts.config.topics.resolved;
-        partitions.iter().filter(|(topic, _)| topic == resolved).map(|(_, partition)| *partition).collect()
+        let homes = partitions.iter().filter(|(topic, it)| topic == resolved && *it < self.parts.partitions);
+        homes.map(|(_, partition)| *partition).collect()
     }
 
     /// Where to resume: committed and stable, else the beginning. None: the shutdown came first.
@@ -158,7 +161,9 @@ impl<M: Member> Worker<M> {
             }
         }
         if read_back {
-            if self.parts.catalogue_follower.caught_up() && self.settle()? {
+            if !self.parts.catalogue_follower.caught_up() {
+                self.parts.health.ready(false, "the session catalogue is read to its end");
+            } else if self.settle()? {
                 self.resume()?;
             }
             return Ok(self.restoring.is_none());
@@ -246,6 +251,7 @@ impl<M: Member> Worker<M> {
         for (input, partition) in self.next_offsets.assigned() {
             self.parts.metrics.forget_partition(input, partition);
         }
+        self.forget_question();
         self.positions.clear();
         self.report_assigned();
         self.next_offsets.clear();

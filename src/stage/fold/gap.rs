@@ -27,6 +27,8 @@ pub struct Place<'a> {
     pub unborn: bool,
     pub topic_id: Option<&'a str>,
     pub ends: Ends,
+    /// Where a log of this partition ended when that was told last, and of which topic it was.
+    pub known_end: Option<(&'a str, i64)>,
 }
 
 /// Where the partition is read on, and what that passes over.
@@ -37,7 +39,9 @@ pub fn resume_at(place: &Place<'_>) -> (i64, Option<Gap>) {
     if let (Some(before), Some(now)) = (topic_id, place.topic_id)
         && before != now
     {
-        return gap(Cause::TopicRemade, start);
+        let of_before = place.known_end.filter(|(id, _)| *id == before);
+        let unread = of_before.zip(read_to).map_or(0, |((_, end), read_to)| (end - read_to).max(0));
+        return gap(Cause::TopicRemade, start + unread);
     }
     match (read_to, said) {
         (Some(read_to), _) if read_to < start => gap(Cause::BelowLogStart, start - read_to),
@@ -85,7 +89,8 @@ mod tests {
     fn resumed(folded: Option<i64>, committed: Option<&Committed>, unborn: bool) -> (i64, Option<(Cause, i64)>) {
         let folded = folded.map(|next_offset| Folded { topic_id: Some("one".to_owned()), next_offset });
         let folded = folded.as_ref();
-        let (from, gap) = resume_at(&Place { folded, committed, unborn, topic_id: Some("one"), ends: LOG });
+        let (from, gap) =
+            resume_at(&Place { folded, committed, unborn, topic_id: Some("one"), ends: LOG, known_end: None });
         (from, gap.map(|gap| (gap.cause, gap.passed_over)))
     }
 
@@ -134,12 +139,33 @@ mod tests {
                 unborn: false,
                 topic_id: Some("one"),
                 ends: Ends { start: 0, end: 100 },
+                known_end: None,
             };
             resume_at(&place)
         };
         let from_0 = (0, Some(Gap { cause: Cause::TopicRemade, passed_over: 0 }));
         assert_eq!((remade(None), remade(Some(&strange(50)))), (from_0, from_0), "its offsets went with it");
         assert_eq!(remade(Some(&stamped(50, "one"))), (50, None), "somebody has read on in the new one");
+    }
+
+    #[test]
+    fn what_was_unread_of_a_topic_that_is_gone_is_counted_where_its_end_was_known() {
+        let passed_over = |known_end| {
+            let committed = stamped(42, "another");
+            let place = Place {
+                folded: None,
+                committed: Some(&committed),
+                unborn: false,
+                topic_id: Some("one"),
+                ends: LOG,
+                known_end,
+            };
+            resume_at(&place).1.unwrap().passed_over
+        };
+        assert_eq!(passed_over(Some(("another", 50))), 8 + 10, "and what is gone of the new one already");
+        assert_eq!(passed_over(Some(("another", 40))), 10, "it was told before the last of it was read");
+        assert_eq!(passed_over(Some(("a third", 50))), 10);
+        assert_eq!(passed_over(None), 10);
     }
 
     #[test]

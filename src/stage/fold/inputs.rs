@@ -85,10 +85,7 @@ impl NextOffsets {
         self.moved = true;
         if from >= 0 && next_offset > from + 1 {
             self.jumps.push(Jump { input, partition, from, to: next_offset - 1 });
-            if self.jumps.len() > JUMPS_MAX {
-                self.jumps.sort_by_key(|jump| jump.from - jump.to);
-                self.jumps.truncate(JUMPS_MAX / 2);
-            }
+            self.bound_jumps();
         }
     }
 
@@ -130,6 +127,20 @@ impl NextOffsets {
 
     pub fn take_jumps(&mut self) -> Vec<Jump> {
         std::mem::take(&mut self.jumps)
+    }
+
+    /// Nobody could judge them yet.
+    pub fn put_back(&mut self, jumps: impl IntoIterator<Item = Jump>) {
+        let assigned = &self.assigned;
+        self.jumps.extend(jumps.into_iter().filter(|jump| assigned.contains(&(jump.partition, jump.input))));
+        self.bound_jumps();
+    }
+
+    fn bound_jumps(&mut self) {
+        if self.jumps.len() > JUMPS_MAX {
+            self.jumps.sort_by_key(|jump| jump.from - jump.to);
+            self.jumps.truncate(JUMPS_MAX / 2);
+        }
     }
 
     pub fn moved(&self) -> bool {

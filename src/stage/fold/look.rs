@@ -3,109 +3,163 @@
 //! What is found that asks for another place to read from is settled by taking the partitions over anew, so that one
 //! place decides (`positions`). Records that are gone are counted, said, and noted until somebody acknowledges it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::error::KafkaResult;
 use tracing::{error, info, warn};
 
-use crate::config::OnGap;
 use crate::dead_letter::Stage;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::positions::{Cause, Ends};
-use crate::kafka::topic_ids::Described;
+use crate::kafka::questions::Answer;
+use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
-use crate::stage::gaps::{self, NotedGap};
+use crate::stage::gaps::NotedGap;
 
+use super::asking::{Asked, COUNTED};
 use super::gap::Gap;
 use super::inputs::Jump;
 use super::worker::Worker;
 use super::{Error, attempt};
 
-/// Between two looks at the logs: a gap is noticed within 30 seconds, and the questions cost a few milliseconds.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-
 impl<M: Member> Worker<M> {
-    /// Now and then compares what is read with what stands in the logs.
+    /// Now and then compares what is read with what stands in the logs, and settles what could not be before. The
+    /// question is answered beside the loop.
     pub(super) fn look(&mut self) -> Result<(), Error> {
-        let due = self.positions.looked.is_some_and(|looked| self.since(looked) >= LOOK_INTERVAL);
-        if !due || self.lost || self.taking_over || self.restoring.is_some() || self.parts.member.rebalance_pending() {
+        if self.lost || self.taking_over || self.restoring.is_some() || self.parts.member.rebalance_pending() {
             return Ok(());
         }
-        // An outage has nothing to compare with, and each question would wait for it.
-        if self.parts.member.answering_since().is_none() {
-            return Ok(());
+        self.release()?;
+        // An outage has nothing to compare with.
+        let due = !self.assigned_nothing() && self.asking.due(self.parts.member.now());
+        if due && self.parts.member.answering_since().is_some() {
+            self.ask();
         }
-        self.positions.looked = Some(self.parts.member.now());
-        match self.compare() {
-            Ok(false) => Ok(()),
-            Ok(true) => self.take_over_anew(),
-            Err(error) => {
-                warn!(thread = %self.parts.name, error = %error, "the ends of the inputs are not known");
+        match self.answer() {
+            None => Ok(()),
+            Some((asked, Ok(answer))) => {
+                self.settle_rest(&answer)?;
+                if self.compare(asked, &answer) { self.take_over_anew() } else { Ok(()) }
+            }
+            Some((asked, Err(error))) => {
+                self.next_offsets.put_back(asked.jumps);
+                if let Some(times) = said::again("the ends of the inputs are not known") {
+                    warn!(thread = %self.parts.name, error = %error, times, "the ends of the inputs are not known");
+                }
                 Ok(())
             }
         }
     }
 
+    fn assigned_nothing(&self) -> bool {
+        self.next_offsets.assigned().next().is_none()
+    }
+
+    /// Reads what has a leader by now.
+    fn settle_rest(&mut self, answer: &Answer) -> Result<(), Error> {
+        if !self.positions.settling() {
+            return Ok(());
+        }
+        let settled = self.settle_answered(answer);
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (input, partition) in settled {
+            list.add_partition(input.name(&self.parts.config.topics), partition);
+        }
+        attempt("resume partitions", self.parts.member.resume(&self.readable(&list)))
+    }
+
     /// True where the partitions are to be taken over anew.
-    fn compare(&mut self) -> KafkaResult<bool> {
-        let found = self.describe()?;
-        let positions: Vec<(Topic, i32, i64)> = self.next_offsets.positions().collect();
-        let places: Vec<TopicPartition> = positions.iter().map(|it| self.place((it.0, it.1))).collect();
-        let mut known = self.parts.member.log_ends(&places)?;
-        let of = |(it, place): (&(Topic, i32, i64), &TopicPartition)| Some(((it.0, it.1), known.remove(place)?));
-        let ends: BTreeMap<(Topic, i32), Ends> = positions.iter().zip(&places).filter_map(of).collect();
-        self.judge_jumps(&ends);
+    fn compare(&mut self, asked: Asked, answer: &Answer) -> bool {
         let mut beyond = BTreeSet::new();
-        for (input, partition, position) in positions {
-            let Some(ends) = ends.get(&(input, partition)) else { continue };
+        let mut other = false;
+        self.judge_jumps(asked.jumps, answer);
+        for ((input, partition), asked_at) in asked.positions {
+            // What was given up meanwhile is compared by its owner.
+            let Some(position) = self.next_offsets.position(input, partition) else { continue };
+            self.look_for_leader((input, partition), answer, false);
+            let id = answer.topics.get(input.name(&self.parts.config.topics)).and_then(|it| it.id.clone());
+            let before = self.positions.id(input);
+            if before.is_some() && id.is_some() && before != id.as_deref() {
+                other = true;
+                continue;
+            }
+            let Some(ends) = self.ends_of((input, partition), answer) else { continue };
+            self.positions.ends_are((input, partition), id.as_deref(), ends);
             if ends.start > position {
                 let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start - position };
                 self.gap((input, partition), ends.start, gap);
             }
             self.held_lag((input, partition), ends.end - position);
-            if ends.end < position {
+            if ends.end < asked_at {
                 beyond.insert((input, partition));
             }
         }
         // Said twice, it is no answer of a broker that is about to catch up.
         let shorter = self.positions.beyond.intersection(&beyond).next().is_some();
         self.positions.beyond = beyond;
-        self.look_for_strangers();
-        self.release()?;
-        let other = |(input, described): (&Topic, &Described)| {
-            let (before, now) = (self.positions.id(*input), described.id.as_deref());
-            before.is_some() && now.is_some() && before != now
-        };
-        Ok(shorter || found.iter().any(other))
+        self.look_for_strangers(answer);
+        self.look_for_growth(answer);
+        shorter || other
+    }
+
+    fn ends_of(&self, partition: (Topic, i32), answer: &Answer) -> Option<Ends> {
+        answer.ends.get(&self.place(partition)).copied()
     }
 
     /// What stands in the log and did not come is a mark of a transaction, or was compacted away.
-    fn judge_jumps(&mut self, ends: &BTreeMap<(Topic, i32), Ends>) {
-        for Jump { input, partition, from, to } in self.next_offsets.take_jumps() {
-            if let Some(ends) = ends.get(&(input, partition)).filter(|ends| ends.start > from) {
-                let position = self.next_offsets.position(input, partition).unwrap_or(to);
+    fn judge_jumps(&mut self, jumps: Vec<Jump>, answer: &Answer) {
+        let (judged, unknown): (Vec<Jump>, Vec<Jump>) =
+            jumps.into_iter().partition(|it| self.ends_of((it.input, it.partition), answer).is_some());
+        self.next_offsets.put_back(unknown);
+        for Jump { input, partition, from, to } in judged {
+            let Some(ends) = self.ends_of((input, partition), answer).filter(|ends| ends.start > from) else {
+                continue;
+            };
+            if let Some(position) = self.next_offsets.position(input, partition) {
                 let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start.min(to) - from };
                 self.gap((input, partition), position, gap);
             }
         }
     }
 
-    fn place(&self, (input, partition): (Topic, i32)) -> TopicPartition {
+    pub(super) fn place(&self, (input, partition): (Topic, i32)) -> TopicPartition {
         (input.name(&self.parts.config.topics).to_owned(), partition)
     }
 
+    /// Members stand where they were born, so that these topics never grow: what runs goes on, and nothing starts any more.
+    fn look_for_growth(&mut self, answer: &Answer) {
+        let config = Arc::clone(&self.parts.config);
+        let homes = self.parts.partitions;
+        let found = COUNTED.into_iter().find_map(|topic| {
+            let name = topic.name(&config.topics);
+            let described = answer.topics.get(name).filter(|described| described.partitions != homes)?;
+            Some((name, described.partitions))
+        });
+        let grown = found.map(|(topic, partitions)| {
+            if let Some(times) = said::again("a topic that never grows was grown") {
+                error!(
+                    topic,
+                    partitions,
+                    born = homes,
+                    times,
+                    "a topic has other partitions than members were divided among; no instance can start\n  \
+                     hint: see `Partitions of Rollbook's own topics` in deploy/runbook.md"
+                );
+            }
+            format!("`{topic}` to have {homes} partitions again, not {partitions}: nothing can start (rollbook topics check)")
+        });
+        self.positions.grown_is(grown);
+    }
+
     /// A member of our group that is none of ours takes partitions away, and reads for nobody.
-    fn look_for_strangers(&mut self) {
-        if self.incremental() {
-            // These groups are not described to librdkafka; what such a member commits is noticed all the same.
-            return;
-        }
-        let Ok(strangers) = self.parts.member.strangers(&self.parts.config) else { return };
+    fn look_for_strangers(&mut self, answer: &Answer) {
+        let Some(strangers) = answer.strangers.clone() else { return };
         self.parts.metrics.positions.strangers(Stage::Fold).set(i64::try_from(strangers.len()).unwrap_or(i64::MAX));
         if strangers != self.positions.strangers {
             if strangers.is_empty() {
@@ -152,72 +206,7 @@ impl<M: Member> Worker<M> {
         self.records.push(Topic::Notes, Outgoing { partition: Some(0), key, value, ..Outgoing::default() });
         self.next_offsets.go_on_at(input, partition, from);
         if cause.loses() && self.holds() {
-            self.hold(input, partition, false);
+            self.hold(input, partition, Some(noted.key()));
         }
-    }
-
-    pub(super) fn holds(&self) -> bool {
-        self.parts.config.fold.on_gap == OnGap::Hold
-    }
-
-    pub(super) fn notes_are_known(&self) -> bool {
-        self.parts.notes.as_ref().is_none_or(|notes| notes.known().is_some())
-    }
-
-    /// A partition that was held before it was taken over stays so.
-    pub(super) fn hold_again(&mut self, input: Topic, partition: i32) {
-        if self.holds() && self.noted_gap(input, partition) == Some(true) {
-            self.hold(input, partition, true);
-        }
-    }
-
-    /// Whether a gap of the partition waits to be acknowledged. None: nobody knows.
-    fn noted_gap(&self, input: Topic, partition: i32) -> Option<bool> {
-        let known = self.parts.notes.as_ref()?.known()?;
-        Some(gaps::holds(&known, input.name(&self.parts.config.topics), partition))
-    }
-
-    fn hold(&mut self, input: Topic, partition: i32, noted: bool) {
-        self.positions.held.insert((input, partition), noted);
-        self.positions.held_share.set(i64::try_from(self.positions.held.len()).unwrap_or(i64::MAX));
-        if let Err(error) = self.parts.member.pause(&self.list_of(input, partition)) {
-            warn!(error = %error, "a partition with a gap is not paused");
-        }
-    }
-
-    /// librdkafka tells no lag of what it does not read.
-    pub(super) fn held_lag(&self, (input, partition): (Topic, i32), records: i64) {
-        if self.positions.held.contains_key(&(input, partition)) {
-            self.parts.metrics.set_lag(input, partition, records.max(0));
-        }
-    }
-
-    fn list_of(&self, input: Topic, partition: i32) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(input.name(&self.parts.config.topics), partition);
-        list
-    }
-
-    /// Reads on what somebody has acknowledged.
-    fn release(&mut self) -> KafkaResult<()> {
-        for ((input, partition), heard) in self.positions.held.clone() {
-            match self.noted_gap(input, partition) {
-                // It was there, so that somebody has taken it away.
-                Some(false) if heard => {
-                    info!(
-                        topic = input.name(&self.parts.config.topics),
-                        partition, "the gap is acknowledged; reading on"
-                    );
-                    self.parts.member.resume(&self.list_of(input, partition))?;
-                    self.positions.held.remove(&(input, partition));
-                }
-                Some(true) => {
-                    self.positions.held.insert((input, partition), true);
-                }
-                Some(false) | None => {}
-            }
-        }
-        self.positions.held_share.set(i64::try_from(self.positions.held.len()).unwrap_or(i64::MAX));
-        Ok(())
     }
 }

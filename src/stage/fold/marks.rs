@@ -87,7 +87,8 @@ mod tests {
         let Offset::Offset(offset) = list.elements()[0].offset() else { panic!("no offset") };
         let ends = Ends { start: 8, end: 8 };
         let committed = Committed { offset, stamp: Some(Stamp::default()) };
-        let place = Place { folded: None, committed: Some(&committed), unborn: false, topic_id: None, ends };
+        let place =
+            Place { folded: None, committed: Some(&committed), unborn: false, topic_id: None, ends, known_end: None };
         assert_eq!(resume_at(&place), (8, None));
     }
 

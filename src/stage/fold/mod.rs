@@ -6,12 +6,14 @@
 //! is due. Folding goes on while a commit is in flight: states that run ahead of an aborted commit need no rollback,
 //! since folding again changes nothing.
 
+mod asking;
 mod assignment;
 pub mod commit;
 mod fetches;
 pub mod gap;
 mod headers;
 mod held;
+mod holds;
 mod incremental;
 mod inputs;
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod start;
 mod statements;
 pub mod tally;
 mod too_large;
+mod unled;
 mod worker;
 
 pub use headers::{FIRST_TIMESTAMP_HEADER, KIND_HEADER};

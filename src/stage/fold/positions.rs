@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaResult;
@@ -14,37 +13,46 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tracing::warn;
 
 use crate::kafka::member::Member;
-use crate::kafka::membership::{TopicPartition, listed};
+use crate::kafka::membership::listed;
 use crate::kafka::positions::{Committed, Ends, Stamp, committed};
+use crate::kafka::questions::Answer;
 use crate::kafka::said;
-use crate::kafka::topic_ids::Described;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
-use crate::metrics::{Metrics, Share};
+use crate::metrics::Metrics;
 use crate::store::{BIRTH_KEY, Birth, Folded};
 
 use super::gap::{Gap, Place, resume_at};
+use super::holds::Held;
 use super::inputs::input_of;
+use super::unled::Unled;
 use super::worker::Worker;
 use super::{Error, attempt};
 
-/// Pause before a question is asked again that was not answered.
-const ASK_INTERVAL: Duration = Duration::from_secs(1);
+#[derive(Default)]
+struct Taken {
+    /// What the group has of it.
+    committed: Option<Committed>,
+    /// Whether an offset without a stamp may be of a version that had none, as of the first time that this was to be
+    /// decided: the first commit makes births. None: it was not to be decided yet.
+    unborn: Option<bool>,
+}
 
 pub(super) struct Positions {
-    /// Taken over and not settled yet, with what the group has of them.
-    taken: BTreeMap<(Topic, i32), Option<Committed>>,
+    /// Taken over and not settled yet.
+    taken: BTreeMap<(Topic, i32), Taken>,
     /// As of the last time that partitions were settled.
     pub ids: BTreeMap<Topic, Option<String>>,
-    /// Not read on until somebody has acknowledged what was passed over; whether its note has been heard.
-    pub held: BTreeMap<(Topic, i32), bool>,
-    pub held_share: Share,
+    /// Where logs ended when somebody told it last, and in which topic.
+    ends: BTreeMap<(Topic, i32), (Option<String>, i64)>,
+    pub held: Held,
     /// Read for a gap up to these offsets: nobody waits for what stands below.
     brought: BTreeMap<(Topic, i32), i64>,
     /// Read to beyond their logs' ends, at the last look.
     pub beyond: BTreeSet<(Topic, i32)>,
-    asked: Option<Instant>,
-    pub looked: Option<Instant>,
+    pub unled: Unled,
+    /// A topic that was grown and must not be, in words; and whether that is news.
+    grown: (Option<String>, bool),
     /// Members of our group that are none of ours, as they were last said.
     pub strangers: Vec<String>,
 }
@@ -54,12 +62,12 @@ impl Positions {
         Self {
             taken: BTreeMap::new(),
             ids: BTreeMap::new(),
-            held: BTreeMap::new(),
-            held_share: Share::of(&metrics.positions.held),
+            ends: BTreeMap::new(),
+            held: Held::new(metrics),
             brought: BTreeMap::new(),
             beyond: BTreeSet::new(),
-            asked: None,
-            looked: None,
+            unled: Unled::default(),
+            grown: (None, false),
             strangers: Vec::new(),
         }
     }
@@ -69,14 +77,14 @@ impl Positions {
         self.taken.clear();
         self.held.clear();
         self.brought.clear();
-        self.held_share.set(0);
-        self.asked = None;
+        self.unled.clear();
     }
 
     pub fn give_up(&mut self, input: Topic, partition: i32) {
         self.taken.remove(&(input, partition));
-        self.held.remove(&(input, partition));
+        self.held.remove((input, partition));
         self.brought.remove(&(input, partition));
+        self.unled.remove((input, partition));
     }
 
     /// Whether a record is read for a gap, and not because it came.
@@ -84,23 +92,40 @@ impl Positions {
         !self.brought.is_empty() && self.brought.get(&partition).is_some_and(|end| offset < *end)
     }
 
+    /// Whether something waits to be settled.
+    pub(super) fn settling(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
     pub(super) fn waits(&self, input: Topic, partition: i32) -> bool {
-        self.taken.contains_key(&(input, partition)) || self.held.contains_key(&(input, partition))
+        self.taken.contains_key(&(input, partition)) || self.held.holds((input, partition))
     }
 
     pub fn id(&self, input: Topic) -> Option<&str> {
         self.ids.get(&input)?.as_deref()
     }
-}
 
-/// Where a partition is read on.
-struct Settled {
-    input: Topic,
-    partition: i32,
-    from: i64,
-    gap: Option<Gap>,
-    /// Of the log.
-    end: i64,
+    pub(super) fn grown_is(&mut self, grown: Option<String>) {
+        if self.grown.0 != grown {
+            self.grown = (grown, true);
+        }
+    }
+
+    /// What is waited for of the logs as they are.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.unled.reason().or_else(|| self.grown.0.clone())
+    }
+
+    /// Whether the reason may be another one than when this was asked last.
+    pub(super) fn reason_changed(&mut self) -> bool {
+        let grown = std::mem::take(&mut self.grown.1);
+        self.unled.take_changed() || grown
+    }
+
+    /// Remembers where logs end, which a topic that is made anew takes with it.
+    pub(super) fn ends_are(&mut self, (input, partition): (Topic, i32), id: Option<&str>, ends: Ends) {
+        self.ends.insert((input, partition), (id.map(str::to_owned), ends.end));
+    }
 }
 
 impl<M: Member> Worker<M> {
@@ -122,23 +147,51 @@ impl<M: Member> Worker<M> {
 
     /// Remembers what the group has of partitions that are taken over.
     pub(super) fn take_over(&mut self, offsets: &TopicPartitionList) {
+        self.forget_question();
         let mut committed = committed(offsets);
         for partition in listed(offsets) {
             if let Some(input) = input_of(&partition.0, &self.parts.config.topics) {
-                self.positions.taken.insert((input, partition.1), committed.remove(&partition));
+                let taken = Taken { committed: committed.remove(&partition), unborn: None };
+                self.positions.taken.insert((input, partition.1), taken);
             }
         }
     }
 
     /// Decides where the partitions are read on that were taken over; their states have been read back. False: Kafka does
-    /// not answer yet.
+    /// not answer yet. What has no ends, as nobody leads it, waits by itself (see `look`), and nothing else does.
     pub(super) fn settle(&mut self) -> Result<bool, Error> {
-        if self.positions.asked.is_some_and(|asked| self.since(asked) < ASK_INTERVAL) {
+        if !self.asking.under_way() {
+            let now = self.parts.member.now();
+            if self.asking.due(now) {
+                if self.may_settle()? {
+                    self.ask();
+                } else {
+                    self.asking.soon(now);
+                }
+            }
             return Ok(false);
         }
-        self.positions.asked = Some(self.parts.member.now());
+        match self.answer() {
+            None => Ok(false),
+            Some((_, Ok(answer))) => {
+                self.settle_answered(&answer);
+                Ok(true)
+            }
+            Some((_, Err(error))) => {
+                self.parts.health.ready(false, "the ends of the inputs are waited for");
+                if let Some(times) = said::again("the ends of the inputs are waited for") {
+                    warn!(error = %error, times, "the ends of the inputs are waited for");
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether everything else is known that decides.
+    fn may_settle(&mut self) -> Result<bool, Error> {
         self.refuse_lost_states()?;
         if self.holds() && !self.notes_are_known() {
+            self.parts.health.ready(false, "the notes are read");
             return Ok(false);
         }
         if self.unborn() && !self.reading_back.is_empty() {
@@ -146,42 +199,73 @@ impl<M: Member> Worker<M> {
                 Ok(None) => {}
                 Ok(Some(born)) => return Err(self.born_among(born)),
                 Err(error) => {
+                    self.parts.health.ready(false, "committed offsets are waited for");
                     warn!(error = %error, "committed offsets are waited for");
                     return Ok(false);
                 }
             }
         }
-        let settled = match self.ask_and_decide() {
-            Ok(Some(settled)) => settled,
-            Ok(None) => return Ok(false),
-            Err(error) => {
-                if let Some(times) = said::again("the ends of the inputs are waited for") {
-                    warn!(error = %error, times, "the ends of the inputs are waited for");
-                }
-                return Ok(false);
-            }
-        };
-        for Settled { input, partition, from, gap, end } in settled {
-            self.next_offsets.start_at(input, partition, from);
-            self.positions.taken.remove(&(input, partition));
-            self.hold_again(input, partition);
-            if let Some(gap) = gap {
-                self.positions.brought.insert((input, partition), end);
-                self.gap((input, partition), from, gap);
-            }
-            self.held_lag((input, partition), end - from);
-        }
-        self.positions.asked = None;
-        self.positions.looked = Some(self.parts.member.now());
         Ok(true)
+    }
+
+    /// Settles what the answer tells the ends of, and says so of the rest. What can be read now is still paused.
+    pub(super) fn settle_answered(&mut self, answer: &Answer) -> Vec<(Topic, i32)> {
+        let taken: Vec<(Topic, i32)> = self.positions.taken.keys().copied().collect();
+        self.note_unborn(&taken);
+        taken.into_iter().filter(|partition| self.settle_one(*partition, answer).is_some()).collect()
+    }
+
+    /// Before anything is decided, since the first commit afterwards makes births.
+    fn note_unborn(&mut self, taken: &[(Topic, i32)]) {
+        let all = self.unborn();
+        for (input, partition) in taken {
+            let owned = self.assigned.contains(partition);
+            let unborn = if owned { self.store.partition(*partition).birth.is_none() } else { all };
+            if let Some(taken) = self.positions.taken.get_mut(&(*input, *partition)) {
+                taken.unborn.get_or_insert(unborn);
+            }
+        }
+    }
+
+    /// None: it is not to be settled now.
+    fn settle_one(&mut self, (input, partition): (Topic, i32), answer: &Answer) -> Option<()> {
+        let place = self.place((input, partition));
+        let ends = answer.ends.get(&place).copied();
+        self.look_for_leader((input, partition), answer, true);
+        let (ends, id) = (ends?, answer.topics.get(&place.0)?.id.clone());
+        // Others are read of the topic that was there before: they all are taken over anew (see `look`).
+        if self.positions.id(input).is_some_and(|before| id.as_deref().is_some_and(|id| id != before))
+            && self.next_offsets.positions().any(|(of, ..)| of == input)
+        {
+            return None;
+        }
+        let (from, gap) = self.decide((input, partition), id.as_deref(), ends);
+        let committed = self.positions.taken.get(&(input, partition))?.committed.as_ref();
+        if from != committed.map_or(ends.start, |committed| committed.offset)
+            && let Err(error) = self.parts.member.seek(&place.0, partition, from)
+        {
+            warn!(topic = place.0, partition, error = %error, "the place to read from is not taken");
+            return None;
+        }
+        self.positions.ends_are((input, partition), id.as_deref(), ends);
+        self.positions.ids.insert(input, id);
+        self.next_offsets.start_at(input, partition, from);
+        self.positions.taken.remove(&(input, partition));
+        self.hold_again(input, partition);
+        if let Some(gap) = gap {
+            self.positions.brought.insert((input, partition), ends.end);
+            self.gap((input, partition), from, gap);
+        }
+        self.held_lag((input, partition), ends.end - from);
+        Some(())
     }
 
     /// States that are gone, or that were divided otherwise.
     fn refuse_lost_states(&mut self) -> Result<(), Error> {
         let found = self.parts.partitions;
         for partition in self.reading_back.clone() {
-            let committed = self.positions.taken.get(&(Topic::Resolved, partition));
-            let said = committed.and_then(|it| it.as_ref()?.stamp.as_ref()?.born);
+            let taken = self.positions.taken.get(&(Topic::Resolved, partition));
+            let said = taken.and_then(|it| it.committed.as_ref()?.stamp.as_ref()?.born);
             match (self.store.partition(partition).birth.as_ref().map(|birth| birth.partitions), said) {
                 (Some(born), _) | (_, Some(born)) if born != found => return Err(self.born_among(born)),
                 (None, Some(_)) => {
@@ -210,51 +294,18 @@ impl<M: Member> Worker<M> {
         Ok(born.into_iter().find(|born| *born != found))
     }
 
-    /// A partition without a leader has no ends.
-    fn await_leader(&self, missing: Option<&TopicPartition>) {
-        let Some((topic, partition)) = missing else { return };
-        self.parts.health.ready(false, &format!("partition {partition} of `{topic}` has no leader"));
-        if let Some(times) = said::again("a partition without a leader is waited for") {
-            warn!(topic, partition, times, "a partition without a leader is waited for");
-        }
-    }
-
-    /// None: a log has no ends now.
-    fn ask_and_decide(&mut self) -> KafkaResult<Option<Vec<Settled>>> {
-        let topics = &self.parts.config.topics;
-        let name = |(input, partition): &(Topic, i32)| (input.name(topics).to_owned(), *partition);
-        let taken: Vec<TopicPartition> = self.positions.taken.keys().map(name).collect();
-        let ids = self.describe()?.into_iter().map(|(input, described)| (input, described.id));
-        let found = self.parts.member.log_ends(&taken)?;
-        let ends: Option<Vec<Ends>> = taken.iter().map(|place| found.get(place).copied()).collect();
-        let Some(ends) = ends else {
-            self.await_leader(taken.iter().find(|place| !found.contains_key(*place)));
-            return Ok(None);
-        };
-        self.positions.ids = ids.collect();
-        let unborn = self.unborn();
-        let taken: Vec<(Topic, i32)> = self.positions.taken.keys().copied().collect();
-        let mut decided = Vec::new();
-        for ((input, partition), ends) in taken.into_iter().zip(ends) {
-            let (from, gap) = self.decide((input, partition), ends, unborn);
-            let committed = self.positions.taken.get(&(input, partition)).and_then(Option::as_ref);
-            if from != committed.map_or(ends.start, |committed| committed.offset) {
-                self.parts.member.seek(input.name(&self.parts.config.topics), partition, from)?;
-            }
-            decided.push(Settled { input, partition, from, gap, end: ends.end });
-        }
-        Ok(Some(decided))
-    }
-
-    fn decide(&mut self, (input, partition): (Topic, i32), ends: Ends, unborn: bool) -> (i64, Option<Gap>) {
+    fn decide(&mut self, (input, partition): (Topic, i32), id: Option<&str>, ends: Ends) -> (i64, Option<Gap>) {
         let owned = self.assigned.contains(&partition);
         let birth = if owned { self.store.partition(partition).birth.as_ref() } else { None };
+        let taken = self.positions.taken.get(&(input, partition));
+        let known = self.positions.ends.get(&(input, partition));
         let place = Place {
             folded: birth.and_then(|birth| birth.inputs.get(input.name(&self.parts.config.topics))),
-            committed: self.positions.taken.get(&(input, partition)).and_then(Option::as_ref),
-            unborn: if owned { birth.is_none() } else { unborn },
-            topic_id: self.positions.id(input),
+            committed: taken.and_then(|taken| taken.committed.as_ref()),
+            unborn: taken.and_then(|taken| taken.unborn).unwrap_or_default(),
+            topic_id: id,
             ends,
+            known_end: known.and_then(|(id, end)| Some((id.as_deref()?, *end))),
         };
         resume_at(&place)
     }
@@ -263,13 +314,6 @@ impl<M: Member> Worker<M> {
     fn unborn(&mut self) -> bool {
         let assigned = self.assigned.clone();
         !assigned.is_empty() && assigned.iter().all(|partition| self.store.partition(*partition).birth.is_none())
-    }
-
-    pub(super) fn describe(&self) -> KafkaResult<BTreeMap<Topic, Described>> {
-        let topics = &self.parts.config.topics;
-        let names = Topic::CONSUMED.map(|input| input.name(topics));
-        let mut found = self.parts.member.topics(&names)?;
-        Ok(Topic::CONSUMED.into_iter().filter_map(|input| Some((input, found.remove(input.name(topics))?))).collect())
     }
 
     /// What moved, for a commit; and, for the same commit, what the states of these partitions then answer for.
@@ -293,7 +337,8 @@ impl<M: Member> Worker<M> {
             let (Some(input), partition) = (input_of(element.topic(), &config.topics), element.partition()) else {
                 continue;
             };
-            let born = input == Topic::Resolved && self.store.partition(partition).birth.is_some();
+            let home = input == Topic::Resolved && self.assigned.contains(&partition);
+            let born = home && self.store.partition(partition).birth.is_some();
             let topic_id = self.positions.id(input).map(str::to_owned);
             element.set_metadata(Stamp { topic_id, born: born.then_some(self.parts.partitions) }.to_text());
         }

@@ -145,6 +145,7 @@ impl<M: Member> Worker<M> {
         for (input, partition) in self.next_offsets.assigned() {
             self.parts.metrics.forget_partition(input, partition);
         }
+        self.forget_question();
         self.positions.clear();
         self.forget_uncommitted();
         self.committing = Tally::default();

@@ -33,8 +33,9 @@ impl<M: Member> Worker<M> {
 
     pub(super) fn report(&mut self) {
         let lags = self.parts.member.take_lags();
-        if !lags.is_empty() || self.assigned.is_empty() {
-            self.parts.member.waits_for_records(self.fetches.reason(&self.next_offsets));
+        if !lags.is_empty() || self.assigned.is_empty() || self.positions.reason_changed() {
+            let stalled = self.fetches.reason(&self.next_offsets);
+            self.parts.member.waits_for_records(self.positions.reason().or(stalled));
         }
         for lag in lags {
             let input = input_of(&lag.topic, &self.parts.config.topics);

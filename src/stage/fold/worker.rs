@@ -24,6 +24,7 @@ use crate::stage::catalogue::{Follower, Outdated};
 use crate::store::{Disk, Store};
 
 use super::Error;
+use super::asking::Asking;
 use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
 use super::fetches::Fetches;
 use super::inputs::{NextOffsets, input_of};
@@ -100,6 +101,7 @@ pub struct Worker<M: Member> {
     pub(super) lost: bool,
     pub(super) next_offsets: NextOffsets,
     pub(super) positions: Positions,
+    pub(super) asking: Asking,
     /// Dead letters, re-keyed events and catalogue records of the next commit.
     pub(super) records: Records,
     pub(super) tally: Tally,
@@ -146,6 +148,7 @@ impl<M: Member> Worker<M> {
             lost: false,
             next_offsets: NextOffsets::default(),
             positions,
+            asking: Asking::default(),
             records: Records::default(),
             tally: Tally::default(),
             statements: Statements::default(),
@@ -172,8 +175,11 @@ impl<M: Member> Worker<M> {
         // It may have joined long ago: the other threads' disks are opened in between.
         self.mending.vigil.heard(self.parts.member.now());
         while !self.parts.shutdown.requested() {
-            if let Err(error) = self.turn() {
-                self.mend(error).or_else(|error| self.after_shutdown(error))?;
+            if let Err(error) = self.turn()
+                && let Err(error) = self.mend(error)
+            {
+                // What was given up must not be followed by a commit of what was folded later.
+                return self.after_shutdown(error);
             }
         }
         self.saving.hurry();
@@ -398,6 +404,7 @@ impl<M: Member> Worker<M> {
         self.restoring = None;
         self.taking_over = false;
         self.reading_back.clear();
+        self.forget_question();
         self.positions.clear();
         self.parts.health.ready(false, "the consumer group is joined again");
         // They are no longer known to be ours, so their lag is nobody's to tell here.

@@ -351,8 +351,14 @@ fn place(
         Noted::Stamped(None) | Noted::Never | Noted::Unknown => None,
     };
     let unborn = !matches!(noted, Noted::Stamped(_));
-    let (from, gap) =
-        resume_at(&Place { folded: None, committed: committed.or(gone.as_ref()), unborn, topic_id, ends });
+    let (from, gap) = resume_at(&Place {
+        folded: None,
+        committed: committed.or(gone.as_ref()),
+        unborn,
+        topic_id,
+        ends,
+        known_end: None,
+    });
     let ours = committed.is_some_and(|it| {
         let id = it.stamp.as_ref().map(|stamp| stamp.topic_id.as_deref());
         it.offset == from && id.is_some_and(|id| id == topic_id)

@@ -8,7 +8,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::kafka::membership::TopicPartition;
 
-use super::group::{REBALANCE_TIMEOUT, ranges, silent};
+use super::group::{REBALANCE_TIMEOUT, Shares, silent};
 use super::turns::Process;
 
 #[derive(Default)]
@@ -93,13 +93,13 @@ impl ConsumerGroup {
     }
 
     /// Leaves the silent and the slow behind, and says who is to have what.
-    pub fn tick(&mut self, now: Duration, process: impl Fn(usize) -> Process, inputs: &[TopicPartition]) {
+    pub fn tick(&mut self, now: Duration, process: impl Fn(usize) -> Process, divide: impl FnOnce(usize) -> Shares) {
         let before = self.members.len();
         let slow = |it: &Consumer| it.revoking.is_some_and(|since| now >= since + REBALANCE_TIMEOUT);
         self.members.retain(|_, member| !silent(&process(member.process), now) && !slow(member));
         if std::mem::take(&mut self.changed) || self.members.len() < before {
             self.epoch += 1;
-            let targets = ranges(inputs, self.members.len());
+            let targets = divide(self.members.len());
             for (member, target) in self.members.values_mut().zip(targets) {
                 member.target = target.into_iter().collect();
             }

@@ -83,7 +83,7 @@ impl Group {
     }
 
     /// Leaves the silent behind, and begins a new generation when everybody is there.
-    pub fn tick(&mut self, now: Duration, process: impl Fn(usize) -> Process, inputs: &[TopicPartition]) {
+    pub fn tick(&mut self, now: Duration, process: impl Fn(usize) -> Process, divide: impl FnOnce(usize) -> Shares) {
         let expired = |joined: &Joined| silent(&process(joined.process), now);
         let late = self.rebalancing.is_some_and(|since| now >= since + REBALANCE_TIMEOUT);
         let before = self.members.len();
@@ -94,7 +94,7 @@ impl Group {
         if self.rebalancing.is_some() && self.members.values().all(|joined| joined.again) {
             self.rebalancing = None;
             self.generation += 1;
-            let assignments = ranges(inputs, self.members.len());
+            let assignments = divide(self.members.len());
             for (joined, assignment) in self.members.values_mut().zip(assignments) {
                 (joined.again, joined.assignment) = (false, assignment);
             }
@@ -112,8 +112,22 @@ pub fn silent(process: &Process, now: Duration) -> bool {
     silent
 }
 
+/// What each member has.
+pub type Shares = Vec<Vec<TopicPartition>>;
+
+/// An assignor that has reasons of its own, as brokers may.
+pub fn scattered(inputs: &[TopicPartition], members: usize, rng: &mut fastrand::Rng) -> Shares {
+    let mut shares = vec![Vec::new(); members];
+    for input in inputs {
+        if let Some(share) = rng.choice(&mut shares) {
+            share.push(input.clone());
+        }
+    }
+    shares
+}
+
 /// Kafka's range assignor: of each topic the members have neighbouring partitions.
-pub fn ranges(inputs: &[TopicPartition], members: usize) -> Vec<Vec<TopicPartition>> {
+pub fn ranges(inputs: &[TopicPartition], members: usize) -> Shares {
     let mut by_topic: BTreeMap<&str, Vec<&TopicPartition>> = BTreeMap::new();
     for input in inputs {
         by_topic.entry(&input.0).or_default().push(input);

@@ -1,6 +1,6 @@
 //! The simulated Kafka: logs, group, and what goes wrong with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,13 @@ use crate::event::Millis;
 use crate::kafka::changelog::Log;
 use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
+use crate::kafka::positions::Ends;
+use crate::kafka::questions::{Answer, Question};
+use crate::kafka::topic_ids::Described;
 use crate::kafka::topics::Topic;
 
 use super::consumer_group::ConsumerGroup;
-use super::group::Group;
+use super::group::{Group, ranges, scattered};
 use super::log::{Entry, Logs};
 use super::turns::Turns;
 
@@ -31,6 +34,10 @@ pub struct Broker {
     pub consumers: ConsumerGroup,
     /// Nobody gets an answer until then, from when it was away last on.
     pub away_until: Duration,
+    /// Partitions are given to any member, not by ranges.
+    pub scatters: bool,
+    /// Partitions of inputs that nobody leads.
+    pub unled: BTreeSet<TopicPartition>,
     /// Nothing goes wrong any more.
     pub calm: bool,
 }
@@ -69,6 +76,13 @@ impl Kafka {
         let partitions = i32::try_from(inputs.iter().filter(|(name, _)| name == topic).count()).expect("they are few");
         inputs.push((topic.to_owned(), partitions));
         broker.logs.create(topic, partitions + 1);
+        drop((broker, inputs));
+        self.divide_again();
+    }
+
+    /// The group has a reason to divide what there is once more.
+    pub fn divide_again(&self) {
+        let mut broker = self.broker();
         broker.group.hear_of_partitions(self.turns.now());
         broker.consumers.hear_of_partitions();
     }
@@ -78,13 +92,16 @@ impl Kafka {
         self.turns.step();
         let now = self.turns.now();
         let mut broker = self.broker();
-        let Broker { logs, group, consumers, .. } = &mut *broker;
+        let Broker { logs, group, consumers, scatters, .. } = &mut *broker;
         if self.turns.chance(40) {
             self.turns.random(|rng| logs.tick(now, rng));
         }
         let inputs = self.inputs();
-        group.tick(now, |process| self.turns.process(process), &inputs);
-        consumers.tick(now, |process| self.turns.process(process), &inputs);
+        let divide = |members| {
+            if *scatters { self.turns.random(|rng| scattered(&inputs, members, rng)) } else { ranges(&inputs, members) }
+        };
+        group.tick(now, |process| self.turns.process(process), divide);
+        consumers.tick(now, |process| self.turns.process(process), divide);
     }
 
     /// A call that is not answered now and then.
@@ -94,6 +111,30 @@ impl Kafka {
             return Err(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown));
         }
         Ok(())
+    }
+
+    /// What brokers say now.
+    pub fn answer(&self, question: &Question) -> Answer {
+        let mut broker = self.broker();
+        let mut topics = BTreeMap::new();
+        for topic in &question.topics {
+            let partitions: Vec<i32> = broker.logs.topic(topic).map(|(partition, _)| partition).collect();
+            let led = |partition: &i32| !broker.unled.contains(&(topic.clone(), *partition));
+            let described = Described {
+                id: Some(format!("id-of-{topic}")),
+                partitions: i32::try_from(partitions.len()).expect("they are few"),
+                leaders: partitions.into_iter().filter(led).map(|partition| (partition, 1)).collect(),
+            };
+            topics.insert(topic.clone(), described);
+        }
+        let mut ends = BTreeMap::new();
+        for partition in &question.partitions {
+            if !broker.unled.contains(partition) {
+                let log = broker.logs.partition(&partition.0, partition.1);
+                ends.insert(partition.clone(), Ends { start: log.start(), end: log.stable_end() });
+            }
+        }
+        Answer { topics, ends, strangers: Some(Vec::new()) }
     }
 
     pub fn away(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A member of the simulated group, as librdkafka behaves towards its application: a rebalance is told in the middle of
 //! a poll and waits for its acknowledgement; that the membership is lost is noticed at any time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -14,44 +14,17 @@ use crate::config::{Config, GroupProtocol};
 use crate::kafka::changelog::Changelog;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{Lag, Rebalance, TopicPartition, listed};
-use crate::kafka::positions::Ends;
-use crate::kafka::topic_ids::Described;
+use crate::kafka::questions::{Answer, Question};
 use crate::kafka::transaction::Epoch;
 use crate::kafka::vigil::Listed;
 
+use super::client::{Client, Phase};
 use super::consumer_group::Told;
+use super::disks::{copy, dead};
 use super::group::Standing;
 use super::kafka::{Broker, Kafka, Simulated, SimulatedLog, message};
 use super::producer::SimulatedCommitter;
 use super::seen::{Seen, seen};
-
-/// How far the member has come with its group.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Out,
-    Waiting,
-    /// Told what it has, and not acknowledged.
-    Assigning,
-    Settled,
-    /// Told to give it up, and not acknowledged.
-    Revoking,
-}
-
-#[derive(Default)]
-struct Client {
-    member: Option<u64>,
-    generation: i32,
-    phase: Phase,
-    rebalances: VecDeque<Rebalance>,
-    positions: BTreeMap<TopicPartition, i64>,
-    paused: BTreeSet<TopicPartition>,
-    lost: bool,
-    /// Nothing comes any more.
-    fatal: bool,
-    /// The group is heard no more.
-    deaf: bool,
-}
 
 pub struct SimulatedMember {
     kafka: Kafka,
@@ -200,40 +173,11 @@ impl SimulatedMember {
         let start = self.kafka.turns.random(|rng| rng.usize(..readable.len().max(1)));
         let mut broker = self.kafka.broker();
         readable.iter().cycle().skip(start).take(readable.len()).find_map(|partition| {
-            let position = client.positions.get_mut(partition)?;
+            let position = client.positions.get_mut(partition).filter(|_| !broker.unled.contains(partition))?;
             let (offset, entry) = broker.logs.partition(&partition.0, partition.1).read(*position)?;
             *position = offset + 1;
             Some(message((&partition.0, partition.1), offset, entry))
         })
-    }
-}
-
-impl Client {
-    fn lose(&mut self) {
-        (self.member, self.generation, self.lost) = (None, -1, true);
-    }
-
-    fn revoke(&mut self) {
-        let all = self.positions.keys().cloned().collect();
-        self.rebalances.push_back(Rebalance::Revoked(all));
-        self.phase = Phase::Revoking;
-    }
-
-    /// Of a generation, or the newest one that the broker has answered with.
-    fn epoch_now(&self, kafka: &Kafka) -> i32 {
-        let epoch = self.member.and_then(|member| kafka.broker().consumers.epoch(member));
-        epoch.unwrap_or(self.generation)
-    }
-
-    /// Reads these from the given offsets on, and has acknowledged what it was told.
-    fn take_over(&mut self, partitions: &TopicPartitionList) {
-        for element in partitions.elements() {
-            let position = if let Offset::Offset(offset) = element.offset() { offset } else { 0 };
-            self.positions.insert((element.topic().to_owned(), element.partition()), position);
-        }
-        if self.phase == Phase::Assigning {
-            self.phase = Phase::Settled;
-        }
     }
 }
 
@@ -339,9 +283,14 @@ impl Member for SimulatedMember {
     fn incremental_unassign(&self, partitions: &TopicPartitionList) -> KafkaResult<()> {
         self.kafka.call();
         let client = &mut *self.client();
+        let at_home = |client: &Client| client.positions.keys().any(|(topic, _)| topic.ends_with("resolved"));
+        let before = at_home(client);
         for partition in listed(partitions) {
             client.positions.remove(&partition);
             client.paused.remove(&partition);
+        }
+        if before && !at_home(client) && !client.positions.is_empty() {
+            seen(Seen::GaveUpHomes);
         }
         if client.phase == Phase::Revoking {
             client.phase = if client.lost { Phase::Out } else { Phase::Settled };
@@ -361,6 +310,10 @@ impl Member for SimulatedMember {
         let client = &mut *self.client();
         for partition in listed(partitions) {
             client.paused.remove(&partition);
+        }
+        let unled = &self.kafka.broker().unled;
+        if partitions.count() > 0 && client.paused.iter().any(|partition| unled.contains(partition)) {
+            seen(Seen::LeaderAwaitedAlone);
         }
         Ok(())
     }
@@ -408,29 +361,23 @@ impl Member for SimulatedMember {
         Some(self.kafka.broker().logs.partition(topic, partition).stable_end())
     }
 
-    fn topics(&self, names: &[&str]) -> KafkaResult<BTreeMap<String, Described>> {
-        self.kafka.question()?;
-        let broker = self.kafka.broker();
-        let partitions = |name: &str| i32::try_from(broker.logs.topic(name).count()).expect("they are few");
-        let described = |name: &&str| {
-            ((*name).to_owned(), Described { id: Some(format!("id-of-{name}")), partitions: partitions(name) })
-        };
-        Ok(names.iter().map(described).collect())
+    fn ask(&self, question: Question) {
+        self.kafka.call();
+        let slow = self.kafka.mishap(5);
+        let takes = self.kafka.turns.random(|rng| Duration::from_millis(rng.u64(..if slow { 6_000 } else { 50 })));
+        // Brokers may have answered long before it is heard.
+        let early = self.kafka.turns.chance(50).then(|| self.kafka.answer(&question));
+        self.client().asked = Some((question, early, self.kafka.turns.now() + takes));
     }
 
-    fn log_ends(&self, partitions: &[TopicPartition]) -> KafkaResult<BTreeMap<TopicPartition, Ends>> {
-        self.kafka.question()?;
-        let mut broker = self.kafka.broker();
-        let ends = |partition: &TopicPartition| {
-            let log = broker.logs.partition(&partition.0, partition.1);
-            (partition.clone(), Ends { start: log.start(), end: log.stable_end() })
-        };
-        Ok(partitions.iter().map(ends).collect())
-    }
-
-    fn strangers(&self, _: &Config) -> KafkaResult<Vec<String>> {
-        self.kafka.question()?;
-        Ok(Vec::new())
+    fn answer(&self) -> Option<KafkaResult<Answer>> {
+        self.kafka.call();
+        let client = &mut *self.client();
+        let (question, early, _) = client.asked.take_if(|(.., at)| *at <= self.kafka.turns.now())?;
+        if self.kafka.away() || self.kafka.mishap(2) {
+            return Some(Err(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)));
+        }
+        Some(Ok(early.unwrap_or_else(|| self.kafka.answer(&question))))
     }
 
     fn changelog(&self, _: &Config, topic: &str, from: &BTreeMap<i32, i64>) -> KafkaResult<Changelog<SimulatedLog>> {
@@ -441,8 +388,8 @@ impl Member for SimulatedMember {
         if std::thread::panicking() {
             // It is killed. What it has not written is lost; what the threads do to the disk from here on is not seen.
             if let Some(folder) = &self.folder {
-                let _ = std::fs::remove_dir_all(super::dead(folder));
-                super::copy(folder, &super::dead(folder));
+                let _ = std::fs::remove_dir_all(dead(folder));
+                copy(folder, &dead(folder));
             }
             return;
         }
@@ -491,8 +438,14 @@ impl Member for SimulatedMember {
         false
     }
 
-    /// The simulated log gives whatever stands in it.
+    /// The simulated log gives whatever stands in it, where somebody leads it.
     fn waits_for_records(&self, why: Option<String>) {
-        assert_eq!(why, None, "a partition stands still");
+        let Some(why) = why else { return };
+        if why.contains("has no leader") {
+            seen(Seen::LeaderNamed);
+        } else {
+            assert!(why.contains("partitions again"), "a partition stands still: {why}");
+            seen(Seen::GrownResolved);
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! The threads run the stage's own loop, its restore, its commits and its store; what is simulated is the broker, the
 //! clock, and death. A history ends in calm: then Kafka must hold what a fold makes that never failed.
 
+mod client;
 mod consumer_group;
+mod disks;
 mod feed;
 mod group;
 mod kafka;
@@ -17,8 +19,6 @@ mod seen;
 mod turns;
 mod verdict;
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,17 +36,18 @@ use crate::store::Disk;
 
 use super::rebuild::Join;
 use super::worker::{Worker, WorkerParts};
+use disks::spoil;
 use feed::{PARTITIONS, Sent};
 use kafka::{Kafka, SimulatedLog};
 use member::SimulatedMember;
 use producer::SimulatedCommitter;
-use seen::{Seen, seen, seen_often};
+use seen::{Seen, seen_often};
 use turns::Turns;
 
 /// Places where a process may run, each with its own disk.
 const SLOTS: usize = 2;
 /// Things that happen in one history, one after the other.
-const HAPPENINGS: usize = 30;
+const HAPPENINGS: usize = 32;
 /// A history that has not come to rest after so long never will.
 const CALM_MAX: Duration = Duration::from_mins(2);
 
@@ -75,6 +76,7 @@ impl History {
         let turns = Turns::begin(seed);
         let config = config(&turns);
         let kafka = Kafka::new(Arc::clone(&turns), &config.topics, PARTITIONS);
+        kafka.broker().scatters = turns.chance(40);
         let memory = Path::new("/dev/shm");
         let disks = turns.chance(25).then(|| {
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
@@ -90,7 +92,7 @@ impl History {
     fn happen(&mut self) {
         let turns = Arc::clone(&self.kafka.turns);
         let slot = turns.random(|rng| rng.usize(..SLOTS));
-        match turns.random(|rng| rng.u8(..23)) {
+        match turns.random(|rng| rng.u8(..26)) {
             0..6 => self.send(),
             6..10 => self.start(slot),
             10..13 => self.change(slot, |turns, process| {
@@ -114,6 +116,8 @@ impl History {
             19 => self.delete_what_was_read(),
             20 => self.grow(),
             21 => self.write_too_late(),
+            22 | 23 => self.lose_leader(),
+            24 => self.kafka.divide_again(),
             _ => turns.sleep(turns.random(|rng| Duration::from_millis(rng.u64(1..400)))),
         }
         turns.sleep(turns.random(|rng| Duration::from_micros(rng.u64(1..100_000))));
@@ -201,6 +205,7 @@ impl History {
         {
             let mut broker = self.kafka.broker();
             (broker.calm, broker.away_until) = (true, Duration::ZERO);
+            broker.unled.clear();
         }
         for slot in self.slots.iter().flatten() {
             self.kafka.turns.change_process(slot.process, |process| process.dies_after = None);
@@ -257,7 +262,7 @@ impl History {
     fn folded(&self) -> bool {
         let broker = self.kafka.broker();
         broker.logs.settled()
-            && self.kafka.inputs().iter().all(|(topic, partition)| {
+            && self.kafka.inputs().iter().filter(|it| !broker.unled.contains(it)).all(|(topic, partition)| {
                 let logs = broker.logs.topic(topic);
                 let newest = logs.filter(|(number, _)| number == partition).filter_map(|(_, log)| log.all().last());
                 let committed = broker.logs.own_offsets.get(&(topic.clone(), *partition)).copied().unwrap_or(0);
@@ -334,69 +339,6 @@ impl Process {
     }
 }
 
-/// What a disk may have become since its process died.
-fn spoil(turns: &Turns, folder: &Path) {
-    let (dead, old) = (dead(folder), folder.with_extension("old"));
-    if dead.exists() {
-        let _ = fs::remove_dir_all(folder);
-        fs::rename(&dead, folder).expect("it can be renamed");
-    }
-    match turns.random(|rng| rng.u8(..12)) {
-        0 => drop(fs::remove_dir_all(folder)),
-        1 if old.exists() => {
-            let _ = fs::remove_dir_all(folder);
-            copy(&old, folder);
-        }
-        2 => {
-            let _ = fs::remove_dir_all(&old);
-            copy(folder, &old);
-        }
-        3 => tear(turns, folder),
-        _ => {}
-    }
-}
-
-/// Cuts the end off one of the files.
-fn tear(turns: &Turns, folder: &Path) {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return;
-    }
-    seen(Seen::TornDisk);
-    let torn = &files[turns.random(|rng| rng.usize(..files.len()))];
-    let file = fs::File::options().write(true).open(torn).expect("it can be opened");
-    let len = file.metadata().expect("it is there").len();
-    file.set_len(turns.random(|rng| rng.u64(..=len))).expect("it can be cut");
-}
-
-/// The disk as a kill leaves it, before the process's threads let it go in good order.
-fn dead(folder: &Path) -> PathBuf {
-    folder.with_extension("dead")
-}
-
-fn copy(from: &Path, to: &Path) {
-    let Ok(entries) = fs::read_dir(from) else { return };
-    // Readable by others, it would be refused.
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(to).expect("a folder can be made");
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let to = to.join(path.file_name().expect("an entry has a name"));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            // The database removes files of its own meanwhile.
-            let _ = fs::copy(&path, &to);
-        }
-    }
-}
-
 fn config(turns: &Turns) -> Config {
     let text = "[kafka]\nbootstrap = \"simulated:9092\"\n";
     let mut config = Config::parse(text, Path::new("."), &|_| None).expect("it is valid");
@@ -421,9 +363,13 @@ fn live_through(seed: u64) -> Result<(), String> {
     verdict::verdict(&history.kafka, &history.config.topics)
 }
 
-/// A thread of its own for each: it is the history's director.
 fn check(seed: u64) -> Result<(), String> {
-    let lived = thread::spawn(move || live_through(seed)).join();
+    direct(move || live_through(seed))
+}
+
+/// A thread of its own for each: it is the history's director.
+fn direct(history: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+    let lived = thread::spawn(history).join();
     lived.unwrap_or_else(|_| Err("its director panicked".to_owned()))
 }
 
@@ -433,6 +379,34 @@ fn check(seed: u64) -> Result<(), String> {
 fn a_statement_that_a_successor_wrote_is_not_taken_back() {
     for seed in [400, 700, 796] {
         assert_eq!(check(seed), Ok(()), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_partition_without_a_leader_holds_up_no_other_and_is_read_when_it_has_one() {
+    let one_without = |seed| {
+        let mut history = History::begin(seed);
+        let views = (history.config.topics.views.clone(), 1);
+        {
+            let mut broker = history.kafka.broker();
+            broker.calm = true;
+            broker.unled.insert(views.clone());
+        }
+        let views_unread = |history: &History| !history.kafka.broker().logs.own_offsets.contains_key(&views);
+        for _ in 0..20 {
+            history.send();
+        }
+        history.come_to_rest()?;
+        assert!(views_unread(&history), "nobody leads it");
+        history.kafka.broker().unled.clear();
+        history.come_to_rest()?;
+        assert!(!views_unread(&history), "it was read");
+        verdict::verdict(&history.kafka, &history.config.topics)?;
+        history.stop_all();
+        history.kafka.turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..8 {
+        assert_eq!(direct(move || one_without(seed)), Ok(()), "seed {seed}");
     }
 }
 

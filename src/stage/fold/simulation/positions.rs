@@ -55,9 +55,22 @@ impl History {
         self.kafka.append(&self.config.topics.catalogue, partition, older);
     }
 
-    /// An input gets one more partition.
+    /// A partition loses its leader, or all have one again. What is re-keyed has its leaders: no commit would pass.
+    pub(super) fn lose_leader(&self) {
+        let inputs = self.kafka.inputs();
+        let partition = inputs[self.kafka.turns.random(|rng| rng.usize(..inputs.len()))].clone();
+        let mut broker = self.kafka.broker();
+        if self.kafka.turns.chance(30) {
+            broker.unled.clear();
+        } else if partition.0 != self.config.topics.resolved {
+            seen(Seen::LeaderLost);
+            broker.unled.insert(partition);
+        }
+    }
+
+    /// An input gets one more partition; that of the re-keyed ones too, which nobody should do.
     pub(super) fn grow(&self) {
-        let input = Topic::EVENTS[self.kafka.turns.random(|rng| rng.usize(..Topic::EVENTS.len() - 1))];
+        let input = Topic::EVENTS[self.kafka.turns.random(|rng| rng.usize(..Topic::EVENTS.len()))];
         if self.kafka.inputs().len() < Topic::CONSUMED.len() * 3 {
             seen(Seen::Grown);
             self.kafka.grow(input.name(&self.config.topics));

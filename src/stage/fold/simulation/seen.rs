@@ -24,9 +24,14 @@ pub enum Seen {
     LogStartMoved,
     WrittenTooLate,
     Held,
+    LeaderLost,
+    LeaderAwaitedAlone,
+    LeaderNamed,
+    GrownResolved,
+    GaveUpHomes,
 }
 
-const ALL: [Seen; 20] = [
+const ALL: [Seen; 25] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -47,6 +52,11 @@ const ALL: [Seen; 20] = [
     Seen::LogStartMoved,
     Seen::WrittenTooLate,
     Seen::Held,
+    Seen::LeaderLost,
+    Seen::LeaderAwaitedAlone,
+    Seen::LeaderNamed,
+    Seen::GrownResolved,
+    Seen::GaveUpHomes,
 ];
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

@@ -1,0 +1,152 @@
+//! What the loop has asked about its logs, and when it asks again.
+//!
+//! Answers come later, and the loop reads on meanwhile: so what was true when it asked is kept with the question, and an
+//! answer is compared with that. Whatever changes hands makes a question void, as its answer may be older than the offsets
+//! that the new owner goes by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaResult;
+
+use crate::kafka::member::Member;
+use crate::kafka::questions::{Answer, Question};
+use crate::kafka::topics::Topic;
+
+use super::inputs::Jump;
+use super::worker::Worker;
+
+/// Between two looks at the logs: a gap is noticed within 30 seconds, and the questions cost a few milliseconds.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// The same while partitions wait to be settled.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Questions that are not answered are asked ever less often.
+const INTERVAL_MAX: Duration = Duration::from_mins(1);
+/// Who comes new into the group is noticed sooner, as it brings a rebalance.
+const STRANGERS_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What keeps its number of partitions for ever.
+pub(super) const COUNTED: [Topic; 4] = [Topic::Resolved, Topic::State, Topic::Upserts, Topic::BulkJobs];
+
+#[derive(Default)]
+pub(super) struct Asking {
+    asked: Option<Asked>,
+    /// Not before.
+    next: Option<Instant>,
+    /// Questions in a row that were not answered.
+    failed: u32,
+    strangers_asked: Option<Instant>,
+}
+
+/// What was so when it was asked.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// The next offset to be read.
+    pub positions: BTreeMap<(Topic, i32), i64>,
+    /// Offsets that had not come.
+    pub jumps: Vec<Jump>,
+}
+
+impl Asking {
+    pub fn under_way(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    pub fn due(&self, now: Instant) -> bool {
+        self.asked.is_none() && self.next.is_none_or(|next| now >= next)
+    }
+
+    /// Something is taken over: whatever is to be asked is asked at once.
+    pub fn begin(&mut self) {
+        (self.next, self.failed, self.strangers_asked) = (None, 0, None);
+    }
+
+    /// It could not be asked, or not everything was there.
+    pub fn soon(&mut self, now: Instant) {
+        self.next = Some(now + SETTLE_INTERVAL);
+    }
+
+    fn answered(&mut self, now: Instant, settling: bool) {
+        self.failed = 0;
+        self.next = Some(now + if settling { SETTLE_INTERVAL } else { LOOK_INTERVAL });
+    }
+
+    fn not_answered(&mut self, now: Instant, settling: bool) {
+        let interval = if settling { SETTLE_INTERVAL } else { LOOK_INTERVAL };
+        self.next = Some(now + (interval * 2_u32.saturating_pow(self.failed)).min(INTERVAL_MAX));
+        self.failed = self.failed.saturating_add(1).min(10);
+    }
+}
+
+impl<M: Member> Worker<M> {
+    /// Asks about everything that is assigned here.
+    pub(super) fn ask(&mut self) {
+        let (now, config) = (self.parts.member.now(), &self.parts.config);
+        let topics = &config.topics;
+        let strangers_due = self.asking.strangers_asked.is_none_or(|then| self.since(then) >= STRANGERS_INTERVAL);
+        // Groups of the other protocol are not described to librdkafka; what such a member commits is noticed all the same.
+        let strangers = (strangers_due && self.restoring.is_none() && !self.incremental())
+            .then(|| (format!("{}-fold", config.application), config.application.clone()));
+        let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
+        let names: BTreeSet<&str> = Topic::CONSUMED.into_iter().chain(COUNTED).map(|it| it.name(topics)).collect();
+        let question = Question {
+            topics: names.into_iter().map(str::to_owned).collect(),
+            partitions: self.next_offsets.assigned().map(place).collect(),
+            strangers,
+        };
+        if question.strangers.is_some() {
+            self.asking.strangers_asked = Some(now);
+        }
+        self.parts.member.ask(question);
+        let positions = self.next_offsets.positions().map(|(input, partition, next)| ((input, partition), next));
+        self.asking.asked = Some(Asked { positions: positions.collect(), jumps: self.next_offsets.take_jumps() });
+    }
+
+    /// The answer, if it is there by now, with what was so when it was asked.
+    pub(super) fn answer(&mut self) -> Option<(Asked, KafkaResult<Answer>)> {
+        self.asking.asked.as_ref()?;
+        let answer = self.parts.member.answer()?;
+        let asked = self.asking.asked.take().unwrap_or_default();
+        let (now, settling) = (self.parts.member.now(), self.positions.settling());
+        match answer {
+            Ok(_) => self.asking.answered(now, settling),
+            Err(_) => self.asking.not_answered(now, settling),
+        }
+        Some((asked, answer))
+    }
+
+    /// Nobody waits for the answer any more. What had not come is judged by the next one.
+    pub(super) fn forget_question(&mut self) {
+        if let Some(asked) = self.asking.asked.take() {
+            self.next_offsets.put_back(asked.jumps);
+        }
+        self.asking.begin();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_that_are_not_answered_are_asked_ever_less_often() {
+        let (mut asking, start) = (Asking::default(), Instant::now());
+        assert!(asking.due(start));
+        let mut pauses = Vec::new();
+        let mut now = start;
+        for _ in 0..5 {
+            asking.not_answered(now, false);
+            let next = asking.next.unwrap();
+            pauses.push((next - now).as_secs());
+            assert!(asking.due(next) && !asking.due(now));
+            now = next;
+        }
+        assert_eq!(pauses, [10, 20, 40, 60, 60]);
+        asking.answered(now, false);
+        assert!(asking.due(now + LOOK_INTERVAL) && !asking.due(now + LOOK_INTERVAL / 2));
+        asking.answered(now, true);
+        assert!(asking.due(now + SETTLE_INTERVAL), "what waits to be settled is asked for soon");
+        asking.begin();
+        assert!(asking.due(now));
+    }
+}

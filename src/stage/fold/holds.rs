@@ -1,0 +1,141 @@
+//! Partitions that are not read on until somebody has acknowledged what was passed over (`fold.on_gap = "hold"`).
+//!
+//! A gap is acknowledged where its note is gone. That there is none may also mean that it has not been heard yet, as it is
+//! written with the commit that moves over the gap: so the note's key must have been heard first. It may be heard and be
+//! gone between two looks.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use tracing::{info, warn};
+
+use crate::config::OnGap;
+use crate::kafka::member::Member;
+use crate::kafka::topics::Topic;
+use crate::metrics::{Metrics, Share};
+use crate::stage::gaps;
+
+use super::worker::Worker;
+use super::{Error, attempt};
+
+/// Between two looks whether somebody has acknowledged.
+const LISTEN_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Held {
+    /// With the key of the note that must be heard first; none where one was heard already.
+    partitions: BTreeMap<(Topic, i32), Option<String>>,
+    share: Share,
+    listened: Option<Instant>,
+}
+
+impl Held {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self { partitions: BTreeMap::new(), share: Share::of(&metrics.positions.held), listened: None }
+    }
+
+    pub fn holds(&self, partition: (Topic, i32)) -> bool {
+        self.partitions.contains_key(&partition)
+    }
+
+    pub fn clear(&mut self) {
+        self.partitions.clear();
+        self.count();
+    }
+
+    pub fn remove(&mut self, partition: (Topic, i32)) {
+        self.partitions.remove(&partition);
+        self.count();
+    }
+
+    fn insert(&mut self, partition: (Topic, i32), key: Option<String>) {
+        self.partitions.insert(partition, key);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.share.set(i64::try_from(self.partitions.len()).unwrap_or(i64::MAX));
+    }
+}
+
+/// Whether a partition is read on. `said` is asked first: what is open is then known as of later than that.
+fn acknowledged(key: Option<&str>, said: impl FnOnce(&str) -> bool, open: impl FnOnce() -> Option<bool>) -> bool {
+    key.is_none_or(said) && open() == Some(false)
+}
+
+impl<M: Member> Worker<M> {
+    pub(super) fn holds(&self) -> bool {
+        self.parts.config.fold.on_gap == OnGap::Hold
+    }
+
+    pub(super) fn notes_are_known(&self) -> bool {
+        self.parts.notes.as_ref().is_none_or(|notes| notes.known().is_some())
+    }
+
+    /// A partition that was held before it was taken over stays so.
+    pub(super) fn hold_again(&mut self, input: Topic, partition: i32) {
+        if self.holds() && self.gap_is_open(input, partition) == Some(true) {
+            self.hold(input, partition, None);
+        }
+    }
+
+    /// Whether a gap of the partition waits to be acknowledged. None: nobody knows.
+    fn gap_is_open(&self, input: Topic, partition: i32) -> Option<bool> {
+        let known = self.parts.notes.as_ref()?.known()?;
+        Some(gaps::holds(&known, input.name(&self.parts.config.topics), partition))
+    }
+
+    pub(super) fn hold(&mut self, input: Topic, partition: i32, key: Option<String>) {
+        self.positions.held.insert((input, partition), key);
+        if let Err(error) = self.parts.member.pause(&self.list_of(input, partition)) {
+            warn!(error = %error, "a partition with a gap is not paused");
+        }
+    }
+
+    /// librdkafka tells no lag of what it does not read.
+    pub(super) fn held_lag(&self, (input, partition): (Topic, i32), records: i64) {
+        if self.positions.held.holds((input, partition)) {
+            self.parts.metrics.set_lag(input, partition, records.max(0));
+        }
+    }
+
+    fn list_of(&self, input: Topic, partition: i32) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(input.name(&self.parts.config.topics), partition);
+        list
+    }
+
+    /// Reads on what somebody has acknowledged.
+    pub(super) fn release(&mut self) -> Result<(), Error> {
+        let held = &self.positions.held;
+        if held.partitions.is_empty() || held.listened.is_some_and(|then| self.since(then) < LISTEN_INTERVAL) {
+            return Ok(());
+        }
+        self.positions.held.listened = Some(self.parts.member.now());
+        for ((input, partition), key) in self.positions.held.partitions.clone() {
+            let said = |key: &str| self.parts.notes.as_ref().is_some_and(|notes| notes.said(key));
+            if acknowledged(key.as_deref(), said, || self.gap_is_open(input, partition)) {
+                let topic = input.name(&self.parts.config.topics);
+                info!(topic, partition, "the gap is acknowledged; reading on");
+                attempt("resume a partition", self.parts.member.resume(&self.list_of(input, partition)))?;
+                self.positions.held.remove((input, partition));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_acknowledged_once_its_note_was_heard_and_is_gone() {
+        let key = Some("gap/views/1/below_log_start/12");
+        assert!(!acknowledged(key, |_| false, || Some(false)), "the note is still to be heard");
+        assert!(!acknowledged(key, |_| true, || Some(true)));
+        assert!(!acknowledged(key, |_| true, || None), "the notes are read anew");
+        assert!(acknowledged(key, |_| true, || Some(false)), "it came and went, be it between two looks");
+        assert!(acknowledged(None, |_| false, || Some(false)), "it was there when the partition was taken over");
+    }
+}

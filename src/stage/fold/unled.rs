@@ -1,0 +1,137 @@
+//! Partitions of which nobody tells where they begin and end: they have no leader, or it does not answer.
+//!
+//! Such a partition waits alone, and by name. One that was taken over is not read before it is settled; of one that is
+//! read nothing comes, and librdkafka says nothing of it.
+
+use std::collections::BTreeMap;
+
+use tracing::{info, warn};
+
+use crate::kafka::member::Member;
+use crate::kafka::questions::Answer;
+use crate::kafka::topics::Topic;
+
+use super::worker::Worker;
+
+/// A leader that moves is missed by one answer.
+const MISSED: u32 = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    NoLeader,
+    NoAnswer,
+    /// The brokers do not describe the topic, or the partition.
+    Unknown,
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Self::NoLeader => "has no leader",
+            Self::NoAnswer => "has a leader that does not answer",
+            Self::Unknown => "is not described by the brokers",
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Unled {
+    /// With the number of answers without its ends.
+    partitions: BTreeMap<(Topic, i32), (Why, u32)>,
+    changed: bool,
+}
+
+impl Unled {
+    /// Whether the partition is waited for by name.
+    pub fn waits(&self, partition: (Topic, i32)) -> bool {
+        self.partitions.get(&partition).is_some_and(|(_, missed)| *missed >= MISSED)
+    }
+
+    /// What is waited for; none where nothing is.
+    pub fn reason(&self) -> Option<String> {
+        let mut waiting = self.partitions.iter().filter(|(_, (_, missed))| *missed >= MISSED);
+        let ((input, partition), (why, _)) = waiting.next()?;
+        let others = match waiting.count() {
+            0 => String::new(),
+            others => format!(", and {others} more are waited for"),
+        };
+        Some(format!("partition {partition} of {} {}{others}", input.label(), why.text()))
+    }
+
+    /// Whether the reason may be another one than when this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub fn clear(&mut self) {
+        self.changed |= !self.partitions.is_empty();
+        self.partitions.clear();
+    }
+
+    pub fn remove(&mut self, partition: (Topic, i32)) {
+        self.changed |= self.partitions.remove(&partition).is_some();
+    }
+
+    /// One more answer. True where the partition is waited for from now on, or no longer.
+    fn look(&mut self, partition: (Topic, i32), why: Option<Why>, at_once: bool) -> bool {
+        let before = self.waits(partition);
+        let Some(why) = why else {
+            self.remove(partition);
+            return before;
+        };
+        let (known, missed) = self.partitions.entry(partition).or_insert((why, 0));
+        self.changed |= *known != why;
+        *known = why;
+        *missed = if at_once { MISSED } else { missed.saturating_add(1) };
+        let waits = self.waits(partition);
+        self.changed |= waits != before;
+        waits != before
+    }
+}
+
+impl<M: Member> Worker<M> {
+    /// Whether an answer tells the ends of a partition. `at_once`: it is not read before.
+    pub(super) fn look_for_leader(&mut self, (input, partition): (Topic, i32), answer: &Answer, at_once: bool) {
+        let topic = input.name(&self.parts.config.topics);
+        let told = answer.ends.contains_key(&(topic.to_owned(), partition));
+        let described = answer.topics.get(topic).filter(|described| partition < described.partitions);
+        let why = match described {
+            _ if told => None,
+            None => Some(Why::Unknown),
+            Some(described) if described.leaders.contains_key(&partition) => Some(Why::NoAnswer),
+            Some(_) => Some(Why::NoLeader),
+        };
+        if !self.positions.unled.look((input, partition), why, at_once) {
+            return;
+        }
+        self.parts.metrics.set_stalled(input, partition, why.is_some());
+        if let Some(why) = why {
+            warn!(topic, partition, "a partition is waited for: it {}", why.text());
+        } else {
+            info!(topic, partition, "a partition has a leader again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_named_at_the_second_answer_and_what_is_not_settled_at_once() {
+        let mut unled = Unled::default();
+        let (read, taken) = ((Topic::Views, 1), (Topic::Polls, 0));
+        assert!(!unled.look(read, Some(Why::NoAnswer), false), "it may move");
+        assert_eq!((unled.reason(), unled.take_changed()), (None, false));
+        assert!(unled.look(read, Some(Why::NoLeader), false));
+        assert_eq!(unled.reason().as_deref(), Some("partition 1 of views has no leader"));
+        assert!(unled.take_changed() && !unled.take_changed());
+        assert!(unled.look(taken, Some(Why::NoAnswer), true));
+        let both = "partition 0 of polls has a leader that does not answer, and 1 more are waited for";
+        assert_eq!(unled.reason().as_deref(), Some(both));
+        assert!(!unled.look(read, Some(Why::NoLeader), false), "it is said once");
+        assert!(unled.look(read, None, false) && unled.look(taken, None, true));
+        assert_eq!((unled.reason(), unled.take_changed()), (None, true));
+        assert!(!unled.look(read, None, false));
+    }
+}
