@@ -82,6 +82,18 @@ pub(crate) fn commit<P: TransactionalProducer>(
     }
 }
 
+/// Whoever takes the partitions over waits until none of their offsets is pending: what was refused because the group has
+/// moved on must not stay open until the broker's patience ends, so that a producer that could not abort is replaced.
+pub(crate) fn settle<P: TransactionalProducer>(producer: &mut P, make: impl Fn(&Course) -> Option<P>, course: &Course) {
+    // Good where it was aborted.
+    if retriable(producer, course, || producer.abort()).is_ok() {
+        return;
+    }
+    if let Some(renewed) = make(course) {
+        *producer = renewed;
+    }
+}
+
 /// Aborts what was refused, where that is of use; what stands in the way of the abort counts then.
 fn aborted<P: TransactionalProducer>(producer: &P, refused: Refused, course: &Course) -> Refused {
     let abort = !refused.worn && !matches!(refused.failure, Failure::Fenced | Failure::GivenUp);

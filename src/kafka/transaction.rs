@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
 
-use super::commit::commit;
+use super::commit::{commit, settle};
 use super::producer::TransactionalProducer;
 use super::sizes::{Substitutes, TooLarge};
 use super::stall::Course;
@@ -54,6 +54,12 @@ pub enum Committed {
     MembershipLost,
     /// Other clients may do it, whoever makes them: nothing was written, as far as is known here.
     Over(Over),
+}
+
+impl Committed {
+    pub(crate) fn lost(&self) -> bool {
+        matches!(self, Self::MembershipLost)
+    }
 }
 
 /// Why a transaction is not carried on.
@@ -121,8 +127,12 @@ impl<E: Epoch + Send + 'static> Committer<E> {
                 let Transaction { mut records, next_offsets: _, epoch } = transaction;
                 drop(epoch);
                 records.clear();
+                let lost = committed.lost();
                 if outbox.send((committed, records)).is_err() {
                     break;
+                }
+                if lost {
+                    settle(&mut producer, &make, &ours);
                 }
             }
         })?;
@@ -306,6 +316,22 @@ mod tests {
         cluster.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
         let committed = committed(&client, transaction(&client));
         assert!(matches!(committed, Committed::Done { aborts: 1, .. }), "{committed:?}");
+    }
+
+    /// A successor would wait for the offsets that are pending.
+    #[test]
+    fn a_transaction_that_the_group_refused_and_that_could_not_be_aborted_is_ended_by_another_producer() {
+        let (cluster, client) = cluster();
+        let mut committer = committer(&client, Arc::new(|| None));
+        cluster.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+        cluster.request_errors(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+        let mut refused = transaction(&client);
+        refused.next_offsets.add_partition_offset("letters", 0, rdkafka::Offset::Offset(1)).unwrap();
+        committer.send(refused);
+        assert!(ended(&mut committer).lost());
+        committer.send(transaction(&client));
+        let next = ended(&mut committer);
+        assert!(matches!(next, Committed::Done { aborts: 0, .. }), "its producer was another one already: {next:?}");
     }
 
     /// Committed values of a topic, in order.

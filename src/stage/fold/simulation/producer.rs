@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Topics;
-use crate::kafka::commit::commit;
+use crate::kafka::commit::{commit, settle};
 use crate::kafka::membership::TopicPartition;
 use crate::kafka::producer::{Failure, Refused, TransactionalProducer};
 use crate::kafka::stall::Course;
@@ -263,6 +263,9 @@ impl Commits for SimulatedCommitter {
             }
             let renew = |_: &Course| Some(SimulatedProducer::start(&kafka, &id));
             let committed = commit(&mut producer, renew, (&topics, &|_, _, _| None), &mut transaction, &course);
+            if committed.lost() {
+                settle(&mut producer, renew, &course);
+            }
             *ended.lock().expect("no holder of the lock panics") = Some((committed, producer));
         });
     }
