@@ -88,10 +88,12 @@ pub enum Retry {
     Job,
     /// A value of it is not taken: write the row without that.
     WithoutFields,
+    /// It was written while its status was gone from the campaign.
+    StatusGone,
 }
 
 impl Retry {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Lock,
         Self::LookUpAgain,
         Self::MemberExists,
@@ -104,6 +106,7 @@ impl Retry {
         Self::PersonChanged,
         Self::Job,
         Self::WithoutFields,
+        Self::StatusGone,
     ];
 
     pub fn name(self) -> &'static str {
@@ -120,6 +123,7 @@ impl Retry {
             Self::PersonChanged => "person_changed",
             Self::Job => "job",
             Self::WithoutFields => "without_fields",
+            Self::StatusGone => "status_gone",
         }
     }
 }
@@ -280,7 +284,8 @@ const TABLE: &[(&str, Rule)] = {
         ("Timeout", Per { row: BUSY, request: OUTAGE }),
         ("Unknown", Per { row: BUSY, request: OUTAGE }),
         ("MALFORMED_QUERY", Is(NO_SCHEMA)),
-        ("INVALID_QUERY_FILTER_OPERATOR", Is(NO_SCHEMA)),
+        // An id that is none, of one of those that were asked about.
+        data("INVALID_QUERY_FILTER_OPERATOR"),
         ("INVALID_QUERY_LOCATOR", Is(NO_SCHEMA)),
     ]
 };

@@ -213,10 +213,10 @@ pub struct Sink {
     /// Rows read ahead of the slowest outcome, per instance. Default 200000: a Bulk job and what comes behind it, about
     /// 180 MB.
     pub rows_pending_max: usize,
-    /// Attempts of one row at errors that may pass, before it is a dead letter. Outages of the whole org, row
-    /// locks, and statuses of a campaign that cannot be read do not count. Default 8: with the backoff below 13 to 25 s.
+    /// Attempts of one row at refusals that another way of writing it may mend, before it is a dead letter. Outages, row
+    /// locks and what else passes do not count. Default 8: with the backoff below 13 to 25 s.
     pub attempts_max: u32,
-    /// How long a row that meets locks is held and tried again, before it is a dead letter. Default 1 h: longer than
+    /// How long a row is held and tried again that meets what passes, as a lock does, before it is a dead letter. Default 1 h: longer than
     /// imports and recalculations of others hold a campaign.
     #[serde(serialize_with = "effective::duration")]
     pub lock_wait: Duration,

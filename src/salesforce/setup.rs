@@ -4,9 +4,9 @@
 //! each campaign must have them before the first member is written. The command `setup` and the sink make them with
 //! this one function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::query::{quote, quote_all};
@@ -35,8 +35,13 @@ pub struct CampaignStatuses {
     pub differing: Vec<&'static str>,
     pub failed: Vec<StatusFailure>,
     /// All labels that the campaign has now.
-    pub labels: BTreeSet<String>,
+    #[serde(serialize_with = "names")]
+    pub labels: Labels,
 }
+
+/// Statuses by label, with their record ids, as far as Salesforce told them: one that was deleted and made again has
+/// another.
+pub type Labels = BTreeMap<String, Option<SalesforceId>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusFailure {
@@ -69,29 +74,29 @@ pub async fn read_statuses(client: &Client, campaign: SalesforceId) -> Result<Ca
     let mut report = CampaignStatuses { campaign: campaign.to_string(), ..CampaignStatuses::default() };
     report.campaign_found = !found.is_empty() || campaign_exists(client, campaign).await?;
     report.differing = differing(&found).map(|(status, _)| status.label).collect();
-    report.labels = found.into_iter().map(|status| status.label).collect();
+    report.labels = labels(&found);
     Ok(report)
 }
 
-/// The labels of those campaigns that have all nine, in one query: what most campaigns need.
+/// The statuses of those campaigns that have all nine, in one query: what most campaigns need.
 pub async fn complete_statuses(
     client: &Client,
     campaigns: &[SalesforceId],
-) -> Result<Vec<(SalesforceId, Vec<String>)>, Error> {
+) -> Result<Vec<(SalesforceId, Labels)>, Error> {
     let soql = format!(
-        "SELECT CampaignId, Label FROM CampaignMemberStatus WHERE CampaignId IN ({})",
+        "SELECT Id, CampaignId, Label FROM CampaignMemberStatus WHERE CampaignId IN ({})",
         quote_all(campaigns.iter().map(SalesforceId::as_str))
     );
-    let mut labels: BTreeMap<SalesforceId, BTreeSet<String>> = BTreeMap::new();
+    let mut labels: BTreeMap<SalesforceId, Labels> = BTreeMap::new();
     for record in client.query(&soql).await? {
         let text = |field| record.get(field).and_then(serde_json::Value::as_str);
         if let (Some(campaign), Some(label)) = (text("CampaignId").and_then(SalesforceId::parse), text("Label")) {
-            labels.entry(campaign).or_default().insert(label.to_owned());
+            let id = text("Id").and_then(SalesforceId::parse);
+            labels.entry(campaign).or_default().insert(label.to_owned(), id);
         }
     }
-    let complete = |labels: &BTreeSet<String>| STATUSES.iter().all(|status| has(labels, status.label));
-    let complete = labels.into_iter().filter(|(_, labels)| complete(labels));
-    Ok(complete.map(|(campaign, labels)| (campaign, labels.into_iter().collect())).collect())
+    let complete = |labels: &Labels| STATUSES.iter().all(|status| has(labels, status.label));
+    Ok(labels.into_iter().filter(|(_, labels)| complete(labels)).collect())
 }
 
 /// Makes the statuses that a campaign lacks. Doing it twice changes nothing.
@@ -103,7 +108,7 @@ pub async fn ensure_statuses(
     let found = find(client, campaign).await?;
     let mut report = CampaignStatuses { campaign: campaign.to_string(), ..CampaignStatuses::default() };
     report.campaign_found = !found.is_empty() || campaign_exists(client, campaign).await?;
-    report.labels = found.iter().map(|status| status.label.clone()).collect();
+    report.labels = labels(&found);
     if !report.campaign_found {
         return Ok(report);
     }
@@ -114,7 +119,7 @@ pub async fn ensure_statuses(
     }
     if !report.failed.is_empty() {
         // Another instance may have made them at the same moment.
-        report.labels = find(client, campaign).await?.into_iter().map(|status| status.label).collect();
+        report.labels = labels(&find(client, campaign).await?);
         let labels = &report.labels;
         report.failed.retain(|failure| !has(labels, failure.label));
     }
@@ -139,7 +144,7 @@ async fn create_missing(
     for (status, result) in missing.into_iter().zip(results) {
         if result.success {
             report.created.push(status.label);
-            report.labels.insert(status.label.to_owned());
+            report.labels.insert(status.label.to_owned(), result.id.as_deref().and_then(SalesforceId::parse));
         } else {
             report.failed.push(failure(status.label, result));
         }
@@ -209,9 +214,18 @@ fn differing(found: &[Found]) -> impl Iterator<Item = (&'static StatusDef, &Foun
     })
 }
 
+fn labels(found: &[Found]) -> Labels {
+    found.iter().map(|status| (status.label.clone(), SalesforceId::parse(&status.id))).collect()
+}
+
+/// For people, who know statuses by their names.
+fn names<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(labels.keys())
+}
+
 /// Salesforce compares labels without regard to case.
-fn has(labels: &BTreeSet<String>, label: &str) -> bool {
-    labels.iter().any(|other| other.eq_ignore_ascii_case(label))
+fn has(labels: &Labels, label: &str) -> bool {
+    labels.keys().any(|other| other.eq_ignore_ascii_case(label))
 }
 
 fn failure(label: &'static str, result: SaveResult) -> StatusFailure {

@@ -213,6 +213,7 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
                 | Retry::MemberAbsent
                 | Retry::PersonChanged
                 | Retry::Job
+                | Retry::StatusGone
                 | Retry::WithoutFields,
             )
             | Disposition::Delivered
@@ -221,7 +222,7 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
         }
     }
     let complete = report.complete();
-    let labels = report.labels.into_iter().collect();
+    let labels = report.labels;
     let statuses = if forbidden { Statuses::Forbidden(labels) } else { Statuses::Labels(labels) };
     Answer::Statuses { statuses, complete }
 }

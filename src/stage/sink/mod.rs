@@ -344,7 +344,7 @@ impl Sink<'_> {
         let open = self.access.look(self.outbox.in_flight() == 0, now);
         self.shut = open.err();
         if open.is_ok_and(|open| open.forget) {
-            self.outbox.forget_org();
+            self.outbox.forget_org(now);
         }
         while self.shut.is_none()
             && !self.standstill.unsure()

@@ -12,8 +12,11 @@ use crate::upsert::Object;
 /// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.
 const CORRECTIONS_MAX: u32 = 3;
 
-/// Attempts of a row that meets locks by itself; most locks are over by then.
-const LOCKS_ALONE: u32 = 3;
+/// Attempts of a row that meets what passes by itself, each in half the company; most locks are over by then.
+pub(super) const ATTEMPTS_APART: u32 = 3;
+
+/// What a person can do about what passes, where the code says no more.
+const PASSES: &str = "Salesforce could not finish it now: if it lasts, look for its cause in the org's automation";
 
 impl Outbox {
     pub(super) fn isolate(&mut self, keys: &[Key], now: Millis) {
@@ -34,11 +37,11 @@ impl Outbox {
 
     /// Sends a row again after a backoff, unless it has had its attempts.
     pub(super) fn retry(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
-        if retry == Retry::Lock {
-            return self.wait_for_lock(key, code, now);
+        if matches!(retry, Retry::Lock | Retry::Busy | Retry::Automation) {
+            return self.wait_for_end(key, retry, code, now);
         }
         let Some(tries) = self.queue.tries(key) else { return };
-        (tries.locks, tries.locked_at, tries.locked_for) = (0, None, 0);
+        (tries.passing, tries.passing_at, tries.passing_for, tries.apart) = (0, None, 0, false);
         let learnt = matches!(retry, Retry::MemberExists | Retry::MemberAbsent | Retry::Adopt | Retry::PersonChanged);
         let corrected = learnt && tries.corrections < CORRECTIONS_MAX;
         if corrected {
@@ -67,30 +70,35 @@ impl Outbox {
         self.queue.put(key, Place::Later(at));
     }
 
-    /// A lock passes, so it ends by time: the row goes again a few times by itself, then with the others of its campaign,
-    /// until the time is over.
-    fn wait_for_lock(&mut self, key: &Key, code: &str, now: Millis) {
+    /// What passes ends by time: the row goes again a few times by itself, then with the others of its campaign, until the
+    /// time is over.
+    fn wait_for_end(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
         // What lies between two attempts may have been an outage of hours.
         let gap_max = self.seldom();
         let Some(tries) = self.queue.tries(key) else { return };
-        let gap = tries.locked_at.replace(now).map_or(0, |last| now - last).clamp(0, gap_max);
-        tries.locks = tries.locks.saturating_add(1);
-        tries.locked_for += gap;
-        let (locks, locked_for) = (tries.locks, tries.locked_for);
-        if locked_for >= millis(self.settings.lock_wait) {
-            let detail = "the row, its campaign or its person was locked for as long as `sink.lock_wait`";
-            return self.dead_letter(key, Reason { code, detail, hint: hint(code), fields: Vec::new() }, now);
+        let gap = tries.passing_at.replace(now).map_or(0, |last| now - last).clamp(0, gap_max);
+        tries.passing = tries.passing.saturating_add(1);
+        tries.passing_for += gap;
+        tries.apart = retry == Retry::Automation;
+        tries.halved = tries.passing.min(ATTEMPTS_APART);
+        let (attempts, passing_for) = (tries.passing, tries.passing_for);
+        let (hint, detail) = if retry == Retry::Lock {
+            (hint(code), "the row, its campaign or its person was locked for as long as `sink.lock_wait`")
+        } else {
+            (PASSES, "Salesforce could not finish the row for as long as `sink.lock_wait`")
+        };
+        if passing_for >= millis(self.settings.lock_wait) {
+            return self.dead_letter(key, Reason { code, detail, hint, fields: Vec::new() }, now);
         }
-        self.effects.push(Effect::Retried(Retry::Lock));
-        if locks > LOCKS_ALONE {
-            let obstacle = Obstacle { code, hint: hint(code), reach: Reach::Campaign, passes: true };
-            return self.hold(key, obstacle, now);
+        self.effects.push(Effect::Retried(retry));
+        if attempts > ATTEMPTS_APART {
+            return self.hold(key, Obstacle { code, hint, reach: Reach::Campaign, passes: true }, now);
         }
         self.promote(key, now);
         if self.drop_leaving(key) {
             return;
         }
-        let at = now + self.backoff(locks);
+        let at = now + self.backoff(attempts);
         self.queue.put(key, Place::Later(at));
     }
 

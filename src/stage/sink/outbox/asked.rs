@@ -7,40 +7,64 @@ use super::memory::{Member, Statuses};
 use super::people::of_another;
 use super::row::Key;
 use super::trouble::Stuck;
-use super::{Failure, FoundPerson, Outbox, RequestId};
+use super::{AskedFor, Failure, FoundPerson, Outbox, RequestId};
 use crate::disposition::{Disposition, Reach, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::salesforce::setup::Labels;
 
 /// What a person can do about it.
 const STATUSES: &str =
     "the campaign's member statuses cannot be read or made: if it lasts, look for its cause in the org";
 
 impl Outbox {
+    /// The statuses of campaigns could not be read. Whether no row waits for them: then that stands against nobody.
+    pub(super) fn statuses_untold(&mut self, call: &AskedFor, now: Millis) -> bool {
+        let asked = match call {
+            AskedFor::ManyStatuses(asked) => asked.as_slice(),
+            AskedFor::Statuses(campaign) => std::slice::from_ref(campaign),
+            AskedFor::Save { .. }
+            | AskedFor::Members(_)
+            | AskedFor::People
+            | AskedFor::Parents(_)
+            | AskedFor::Limits
+            | AskedFor::Job(_) => return false,
+        };
+        let later = now + self.seldom();
+        asked.iter().for_each(|campaign| self.written.put_off(*campaign, later));
+        !asked.iter().any(|campaign| self.queue.lacks_statuses(campaign))
+    }
+
     pub(super) fn statuses_failed(&mut self, campaign: SalesforceId, failure: &Failure, now: Millis) {
-        // What is busy or locked at one campaign is no reason to hold up the others.
-        let Disposition::Retry(retry) = failure.disposition else {
-            return self.statuses_wait(campaign, failure, now);
+        let passes = match failure.disposition {
+            // What is busy or locked at one campaign is no reason to hold up the others.
+            Disposition::Retry(_) => true,
+            // Nor is one that nobody can be asked about.
+            Disposition::DeadLetter { .. } => false,
+            Disposition::Wait(_) | Disposition::Isolate | Disposition::Delivered | Disposition::Hold { .. } => {
+                return self.statuses_wait(campaign, failure, now);
+            }
         };
         let code = failure.code.as_str();
         for key in self.queue.of_statuses(&campaign) {
-            if retry == Retry::Lock {
-                self.retry(&key, retry, code, now);
+            if failure.disposition == Disposition::Retry(Retry::Lock) {
+                self.retry(&key, Retry::Lock, code, now);
             } else {
                 // No row was tried, so none has failed: they wait for as long as it takes.
-                let obstacle = Obstacle { code, hint: STATUSES, reach: Reach::Campaign, passes: true };
-                self.hold(&key, obstacle, now);
+                self.hold(&key, Obstacle { code, hint: STATUSES, reach: Reach::Campaign, passes }, now);
             }
         }
     }
 
     pub(super) fn statuses_read(
         &mut self,
+        id: RequestId,
         asked: Vec<SalesforceId>,
-        complete: Vec<(SalesforceId, Vec<String>)>,
+        complete: Vec<(SalesforceId, Labels)>,
         now: Millis,
     ) {
         self.questions.many_stuck = Stuck::default();
-        let mut complete: BTreeMap<SalesforceId, Vec<String>> = complete.into_iter().collect();
+        self.questions.statuses_told();
+        let mut complete: BTreeMap<SalesforceId, Labels> = complete.into_iter().collect();
         for campaign in asked {
             let Some(labels) = complete.remove(&campaign) else {
                 self.questions.lacking.insert(campaign);
@@ -49,6 +73,7 @@ impl Outbox {
             self.questions.stuck.remove(&campaign);
             self.memory.remember_statuses(campaign, Statuses::Labels(labels), true, now);
             self.wake_campaign(&campaign, now);
+            self.judge_written(campaign, id, now);
         }
     }
 

@@ -321,10 +321,13 @@ impl Outbox {
     pub(super) fn prepare(&mut self, key: &Key) -> Option<SalesforceId> {
         let version = &self.queue.get(key)?.version;
         let (member, omitted) = (version.member, self.omit(key, version));
+        let statuses = self.memory.last_statuses(&member.campaign);
+        let status = statuses.zip(version.status.as_deref()).and_then(|(statuses, label)| statuses.record(label));
         self.queue.omit(key, omitted);
         let of_member = key.object == Object::CampaignMember;
         let tries = self.queue.tries(key)?;
         tries.became = self.memory.became(&member.person);
+        tries.status = status;
         tries.rode = false;
         tries.as_new = of_member && tries.adopt.is_none() && self.memory.takes_for_new(&member);
         self.memory.record(&member).filter(|_| !of_member)

@@ -202,7 +202,7 @@ fn an_unknown_code_halts_its_key_and_a_newer_version_is_tried_in_its_turn() {
 fn a_status_that_may_not_be_made_holds_its_rows_alone() {
     let mut outbox = outbox_with(&members(1, 1..3));
     let request = outbox.next_request(0).unwrap();
-    let statuses = Statuses::Forbidden(vec![label(1)]);
+    let statuses = Statuses::Forbidden([(label(1), None)].into());
     outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 3), 0)), 0);
     outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
     let request = outbox.next_request(0).unwrap();

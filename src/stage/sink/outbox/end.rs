@@ -20,6 +20,10 @@ pub(super) struct Reason<'a> {
 
 impl Outbox {
     pub(super) fn supersede(&mut self, version: &Version, now: Millis) {
+        // It has been written before, and said so.
+        if version.again {
+            return;
+        }
         let outcome = version.outcome(OutcomeKind::Superseded, None, now);
         self.settle(Settled {
             position: version.source.position,

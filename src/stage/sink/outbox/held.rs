@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::again::ATTEMPTS_APART;
 use super::queue::Place;
 use super::row::Key;
 use super::{Effect, Outbox, millis};
@@ -17,8 +18,8 @@ use crate::upsert::Object;
 /// So many times as many rows are let go after a probe of which most got through.
 const GROWTH: usize = 8;
 
-/// Each refusal halves the company of a row: a probe of rows that met locks is as large as that has become.
-const PASSING_SHARE: usize = 8;
+/// Each refusal halves the company of a row: a probe of rows that met what passes is as large as that has become.
+const PASSING_SHARE: usize = 1 << ATTEMPTS_APART;
 
 /// Why rows are held: a code, and whose rows they are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,8 @@ pub(super) struct Hold {
     share: usize,
     /// Fruitless probes in a row.
     failures: u32,
+    /// How often the company of the rows of the last one was halved, where the cause passes.
+    halved: u32,
     probe: Option<Probe>,
 }
 
@@ -106,6 +109,7 @@ impl Outbox {
                 due: now + self.pause(obstacle.passes, 1),
                 share: self.first_share(of, obstacle.passes),
                 failures: 1,
+                halved: ATTEMPTS_APART,
                 probe: None,
             };
             self.holds.insert(cause, hold);
@@ -142,11 +146,15 @@ impl Outbox {
             }
             // After a first sign that the cause is gone, rows are what they were: they share full calls.
             let first = hold.failures > 0;
+            if first {
+                hold.halved = ATTEMPTS_APART.saturating_add(hold.failures - 1);
+            }
+            let halved = hold.halved;
             let until = now + millis(self.settings.backoff_max) * 10;
             hold.probe = Some(Probe { sent: keys.len(), good: 0, out: keys.iter().cloned().collect(), until });
             for key in keys {
                 if let Some(tries) = self.queue.tries(&key) {
-                    (tries.held, tries.probe) = (first, true);
+                    (tries.held, tries.probe, tries.halved) = (first || tries.apart, true, halved);
                 }
                 self.admit(&key, now);
             }
@@ -169,7 +177,10 @@ impl Outbox {
         hold.probe = None;
         let (passes, failures) = (hold.passes, hold.failures);
         if failures > 0 {
-            let (due, share) = (now + self.pause(passes, failures), self.first_share(cause.of, passes));
+            // One row may fail all that share its request: ever fewer do, so that it holds up none but itself.
+            let halvings = if passes { (failures - 1).min(16) } else { 0 };
+            let share = (self.first_share(cause.of, passes) >> halvings).max(1);
+            let due = now + self.pause(passes, failures);
             if let Some(hold) = self.holds.get_mut(cause) {
                 (hold.due, hold.share) = (due, share);
             }

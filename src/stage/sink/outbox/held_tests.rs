@@ -149,3 +149,89 @@ fn what_holds_an_object_holds_its_rows_before_they_meet_it() {
     story.run(4 * PAUSE, |_, _| saved(7, true));
     assert_eq!((outcomes(&mut story.outbox).len(), held(&story.outbox)), (51, 0));
 }
+
+#[test]
+fn one_row_that_is_locked_for_an_hour_holds_up_none_of_those_that_share_its_requests() {
+    let lock_wait = Duration::from_hours(1);
+    let settings = Settings { batch_rows_max: 200, lock_wait, backoff_max: Duration::from_secs(30), ..settings() };
+    let mut story = Story { outbox: Outbox::new(settings), now: 0, saves: Vec::new() };
+    for (offset, upsert) in (0..).zip(members(1, 300)) {
+        story.outbox.push(source(0, offset, &upsert), 0);
+    }
+    let bad = member(1, 42).to_string();
+    let ten_minutes = 600_000;
+    // The whole request is refused, whatever else it holds.
+    while let Some(at) =
+        story.outbox.wake_at(story.now).filter(|at| *at < ten_minutes).or((story.now == 0).then_some(1))
+    {
+        story.now = at;
+        while let Some(request) = prepare(&mut story.outbox, story.now) {
+            let locked = rows(&request).iter().any(|row| row["external_id__c"] == bad.as_str());
+            let lock = || Answer::Failed(failure(Disposition::Retry(Retry::Lock), "UNABLE_TO_LOCK_ROW"));
+            let answer = if locked { lock() } else { answer_rows(&request, |_| saved(7, true)) };
+            story.saves.push(rows(&request).len());
+            story.outbox.complete(request.id, answer, story.now);
+        }
+        story.outbox.check_liveness(story.now);
+    }
+    let written = outcomes(&mut story.outbox);
+    assert_eq!(written.len(), 299, "{written:?}");
+    assert!(written.iter().all(|(_, kind, _)| *kind == OutcomeKind::Created));
+    let calls = story.saves().len();
+    assert!(calls < 100, "{calls} calls in ten minutes");
+    story.run(3_500_000, |_, _| locked());
+    assert_eq!(story.outbox.held(), [("UNABLE_TO_LOCK_ROW".into(), 1)].into());
+}
+
+#[test]
+fn what_salesforce_cannot_finish_now_ends_by_time_and_not_by_attempts() {
+    for retry in [Retry::Busy, Retry::Automation] {
+        let mut story = Story::of(&members(1, 3));
+        let busy = || refused(Disposition::Retry(retry), "REQUEST_RUNNING_TOO_LONG");
+        let bad = member(1, 2).to_string();
+        let judge = |row: &str, _| if row == bad { busy() } else { saved(7, true) };
+        // Attempts are over after four, which is less than a second.
+        story.run(50_000, judge);
+        assert_eq!(outcomes(&mut story.outbox).len(), 2);
+        assert_eq!(story.outbox.held(), [("REQUEST_RUNNING_TOO_LONG".into(), 1)].into());
+        story.run(51_000, |_, _| saved(7, true));
+        assert_eq!(outcomes(&mut story.outbox), [(1, OutcomeKind::Created, None)]);
+
+        let mut story = Story::of(&members(1, 3));
+        story.run(62_000, judge);
+        let dead = outcomes(&mut story.outbox).into_iter().filter(|(_, kind, _)| *kind == OutcomeKind::DeadLettered);
+        let dead: Vec<_> = dead.map(|(offset, _, code)| (offset, code)).collect();
+        assert_eq!(dead, [(1, Some("REQUEST_RUNNING_TOO_LONG".to_owned()))]);
+    }
+}
+
+#[test]
+fn rows_that_are_too_many_at_once_for_a_trigger_all_go_in_such_company_as_gets_through() {
+    let settings = Settings { batch_rows_max: 200, backoff_max: Duration::from_secs(30), ..settings() };
+    let mut story = Story { outbox: Outbox::new(settings), now: 0, saves: Vec::new() };
+    for (offset, upsert) in (0..).zip(members(1, 1_000)) {
+        story.outbox.push(source(0, offset, &upsert), 0);
+    }
+    let mut calls = 0;
+    while let Some(at) = story.outbox.wake_at(story.now).or((story.now == 0).then_some(1)).filter(|at| *at < 60_000) {
+        story.now = at;
+        while let Some(request) = prepare(&mut story.outbox, story.now) {
+            calls += 1;
+            // Each part is a transaction of its own.
+            let part = |part: &Part| {
+                let end = |_: &_| {
+                    let limit = || refused(Disposition::Retry(Retry::Automation), "APEX_ERROR");
+                    if part.rows.len() > 20 { limit() } else { saved(7, true) }
+                };
+                Ok(part.rows.iter().map(end).collect())
+            };
+            let answer = Answer::Saved(parts(&request).iter().map(part).collect());
+            story.outbox.complete(request.id, answer, story.now);
+        }
+        story.outbox.check_liveness(story.now);
+    }
+    let written = outcomes(&mut story.outbox);
+    assert_eq!(written.len(), 1_000);
+    assert!(written.iter().all(|(_, kind, _)| *kind == OutcomeKind::Created));
+    assert!(calls < 200, "{calls} calls");
+}

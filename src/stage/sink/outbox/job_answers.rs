@@ -241,6 +241,7 @@ fn of_the_moment(disposition: Disposition) -> bool {
             | Retry::MemberMissing
             | Retry::PersonChanged
             | Retry::Job
+            | Retry::StatusGone
             | Retry::WithoutFields,
         )
         | Disposition::Delivered

@@ -226,3 +226,45 @@ fn there_is_room_while_the_last_results_of_a_job_are_still_to_be_read() {
     story.answer(&request, JobAnswer::Rows(Vec::new()));
     assert!(!story.outbox.has_room(2), "it goes again, by a call");
 }
+
+#[test]
+fn a_job_that_was_to_be_made_or_is_under_way_does_not_come_along_to_another_org() {
+    let costs = Costs { call_rows: 1, job_calls: 1, job_rows_min: 2, patience: 0 };
+    let mut outbox = Outbox::new(Settings { costs, ..settings() });
+    for (offset, person) in (0..).zip(1..=ROWS) {
+        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, person), 1)), 0);
+    }
+    let create = prepare(&mut outbox, 0).expect("a job is made");
+    let refused = failure(Disposition::Wait(Wait::Login), "invalid_grant");
+    outbox.complete(create.id, Answer::Failed(refused), 0);
+    let unmade = Story { outbox, now: 0 };
+    for (made, mut story) in [(false, unmade), (true, Story::of_a_recorded_job())] {
+        story.outbox.forget_org(story.now);
+        assert_eq!((story.outbox.jobs(), story.outbox.waiting()), (0, None));
+        let forgotten = story.outbox.take_effects().into_iter().any(|it| matches!(it, Effect::ForgetJob { .. }));
+        assert_eq!(forgotten, made, "the next owner would look for it");
+        let request = story.outbox.next_request(story.now).unwrap();
+        assert_eq!(request.call, Call::EnsureStatuses { campaign: id("701", 1) }, "nothing is known of this org");
+        let complete = Answer::Statuses { statuses: all_statuses(), complete: true };
+        story.outbox.complete(request.id, complete, story.now);
+        let (request, call) = story.job_call();
+        assert_eq!(call, JobCall::Create { object: Object::CampaignMember });
+        story.answer(&request, JobAnswer::Created(id("750", 9)));
+    }
+}
+
+#[test]
+fn a_member_that_was_found_in_one_org_is_not_looked_for_under_its_id_in_another() {
+    let key = member(1, 1);
+    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let request = prepare(&mut outbox, 0).unwrap();
+    let adopt = RowResult::Refused(failure(Disposition::Retry(Retry::Adopt), "DUPLICATE_VALUE"));
+    outbox.complete(request.id, Answer::Saved(vec![Ok(vec![adopt])]), 0);
+    let request = outbox.next_request(0).unwrap();
+    let found = FoundPerson { person: key.person, record: id("00v", 9), external_id: None };
+    outbox.complete(request.id, Answer::People(vec![found]), 0);
+    outbox.forget_org(0);
+    let request = prepare(&mut outbox, 0).unwrap();
+    assert_eq!(parts(&request)[0].class, Class::Row(Object::CampaignMember));
+    assert_eq!(rows(&request)[0]["CampaignId"], key.campaign.as_str());
+}

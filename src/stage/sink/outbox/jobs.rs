@@ -376,6 +376,14 @@ impl Outbox {
         self.jobs.all.insert(number, Job { keys, campaigns, people, csv, until: now + JOB_MAX_MS, ..Job::new(object) });
     }
 
+    /// Those of another org: their rows go to this one.
+    pub(super) fn forget_jobs(&mut self, now: Millis) {
+        for number in self.jobs.all.keys().copied().collect::<Vec<_>>() {
+            self.end_job(number, false, now);
+        }
+        self.jobs = Jobs::default();
+    }
+
     /// Lets go of the rows of partitions that leave: their next owner finds the job on the topic. One that is just being
     /// closed is waited for, unless there is no time left: the next owner would take it for open.
     pub(super) fn detach_jobs(&mut self, leaving: &BTreeSet<i32>, at_once: bool, now: Millis) {

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::people::Became;
 use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::salesforce::setup::Labels;
 
 /// Members of one generation, people, and values that were refused. An entry takes some 80, 60 and 40 bytes, two
 /// generations are kept: at most 36 MB.
@@ -19,7 +20,7 @@ const GENERATION_MAX: usize = 100_000;
 const CAMPAIGNS_MAX: usize = 10_000;
 
 /// Somebody may delete a status, after which Salesforce would write the campaign's default without a word.
-const STATUSES_FRESH_MS: Millis = 600_000;
+pub(super) const STATUSES_FRESH_MS: Millis = 600_000;
 
 /// A missing campaign or status may be mended at any time; until then a burst of rows asks once.
 const STATUSES_LACKING_FRESH_MS: Millis = 30_000;
@@ -41,17 +42,26 @@ pub enum Member {
 pub enum Statuses {
     CampaignMissing,
     CampaignDeleted,
-    Labels(Vec<String>),
+    Labels(Labels),
     /// Those that the campaign has. The others may not be made: a right is missing.
-    Forbidden(Vec<String>),
+    Forbidden(Labels),
 }
 
 impl Statuses {
     pub fn has(&self, label: &str) -> bool {
+        self.find(label).is_some()
+    }
+
+    /// The record of a status, where the campaign has it and Salesforce told.
+    pub fn record(&self, label: &str) -> Option<SalesforceId> {
+        self.find(label).flatten()
+    }
+
+    fn find(&self, label: &str) -> Option<Option<SalesforceId>> {
         match self {
-            Self::CampaignMissing | Self::CampaignDeleted => false,
+            Self::CampaignMissing | Self::CampaignDeleted => None,
             Self::Labels(labels) | Self::Forbidden(labels) => {
-                labels.iter().any(|other| other.eq_ignore_ascii_case(label))
+                labels.iter().find(|(other, _)| other.eq_ignore_ascii_case(label)).map(|(_, record)| *record)
             }
         }
     }
@@ -167,6 +177,18 @@ impl Memory {
         self.campaigns.get(campaign).filter(|(_, fresh_until)| now < *fresh_until).map(|(statuses, _)| statuses)
     }
 
+    /// What was last told of a campaign, however long ago.
+    pub fn last_statuses(&self, campaign: &SalesforceId) -> Option<&Statuses> {
+        self.campaigns.get(campaign).map(|(statuses, _)| statuses)
+    }
+
+    /// What is known of the campaign is to be asked for again.
+    pub fn doubt_statuses(&mut self, campaign: &SalesforceId, now: Millis) {
+        if let Some((_, fresh_until)) = self.campaigns.get_mut(campaign) {
+            *fresh_until = now.min(*fresh_until);
+        }
+    }
+
     pub fn remember_statuses(&mut self, campaign: SalesforceId, statuses: Statuses, complete: bool, now: Millis) {
         if self.campaigns.len() >= CAMPAIGNS_MAX {
             self.campaigns.clear();
@@ -184,7 +206,7 @@ mod tests {
     fn statuses_that_are_complete_are_read_again_after_ten_minutes() {
         let campaign = SalesforceId::parse("701000000000001").unwrap();
         let mut memory = Memory::default();
-        memory.remember_statuses(campaign, Statuses::Labels(vec!["Registered".into()]), true, 0);
+        memory.remember_statuses(campaign, Statuses::Labels([("Registered".into(), None)].into()), true, 0);
         assert!(memory.statuses(&campaign, 599_999).is_some());
         assert_eq!(memory.statuses(&campaign, 600_000), None, "somebody may have deleted one");
     }
@@ -193,7 +215,7 @@ mod tests {
     fn a_missing_status_is_asked_for_again_sooner() {
         let campaign = SalesforceId::parse("701000000000001").unwrap();
         let mut memory = Memory::default();
-        memory.remember_statuses(campaign, Statuses::Labels(vec!["Registered".into()]), false, 0);
+        memory.remember_statuses(campaign, Statuses::Labels([("Registered".into(), None)].into()), false, 0);
         assert!(memory.statuses(&campaign, STATUSES_LACKING_FRESH_MS - 1).is_some_and(|it| it.has("registered")));
         assert_eq!(memory.statuses(&campaign, STATUSES_LACKING_FRESH_MS), None);
     }

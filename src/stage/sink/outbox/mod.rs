@@ -57,6 +57,9 @@ mod tests;
 mod trouble;
 #[cfg(test)]
 mod trouble_tests;
+mod written;
+#[cfg(test)]
+mod written_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -86,6 +89,7 @@ use people::Doubt;
 use queue::Queue;
 use row::Version;
 use trouble::{Outage, Proof, Stuck};
+use written::Written;
 
 /// So many times the pending rows may be done and wait for one that is not: 16 bytes each.
 const OPEN_ROWS_FACTOR: usize = 20;
@@ -102,6 +106,8 @@ pub struct Settings {
     /// How long a save that is not full waits for company while another is under way; alone a twentieth of it.
     pub batch_wait: Duration,
     pub budget_reserve_percent: u8,
+    /// Rows that are kept until their status is known to have been there.
+    pub written_rows_max: usize,
     pub costs: Costs,
 }
 
@@ -116,6 +122,7 @@ impl From<&config::Sink> for Settings {
             backoff_max: sink.backoff_max,
             batch_wait: sink.batch_wait,
             budget_reserve_percent: sink.budget_reserve_percent,
+            written_rows_max: written::ROWS_MAX,
             costs: Costs {
                 call_rows: batch::rows_max(sink.batch_rows_max.clamp(1, ROWS_MAX)),
                 job_calls: choice::JOB_CALLS,
@@ -168,6 +175,8 @@ struct Questions {
     members_stuck: Stuck,
     /// Members that are looked up at once.
     members_max: usize,
+    /// Campaigns whose statuses are read at once.
+    campaigns_max: usize,
 }
 
 #[derive(Debug)]
@@ -193,6 +202,7 @@ pub struct Outbox {
     budget: Budget,
     jobs: Jobs,
     memory: Memory,
+    written: Written,
     holds: BTreeMap<Cause, Hold>,
     offsets: Offsets,
     /// Settled, not yet recorded.
@@ -229,6 +239,7 @@ impl Outbox {
             busy_people: BTreeSet::new(),
             jobs: Jobs::default(),
             memory: Memory::default(),
+            written: Written::default(),
             holds: BTreeMap::new(),
             offsets: Offsets::default(),
             unrecorded: BTreeSet::new(),
@@ -251,6 +262,7 @@ impl Outbox {
         // nothing to wait for; a version that was read before goes its way.
         if source.value.is_none() {
             self.offsets.recorded(position);
+            self.forget_written(source.key.as_deref());
             return self.effects.push(Effect::Tombstone);
         }
         let (key, version) = match Version::read(source) {
@@ -260,6 +272,7 @@ impl Outbox {
                 return self.refuse_record(source, why, now);
             }
         };
+        self.written.forget(&version.member, &key);
         if let Some(found) = self.job_of(position.partition, &key) {
             return self.push_found(found, key, version, now);
         }
@@ -293,6 +306,7 @@ impl Outbox {
     pub fn revoke(&mut self, partitions: &[i32], now: Millis) {
         self.leaving.extend(partitions);
         self.queue.drop_partitions(|partition| self.leaving.contains(&partition), false);
+        self.written.drop_partitions(|partition| self.leaving.contains(&partition));
         self.detach_jobs(&self.leaving.clone(), false, now);
     }
 
@@ -359,9 +373,18 @@ impl Outbox {
     }
 
     /// Rows go to another org from now on: nothing that is remembered is true of it. Only while nothing is in flight.
-    pub fn forget_org(&mut self) {
+    pub fn forget_org(&mut self, now: Millis) {
         self.memory = Memory::default();
+        self.written = Written::default();
         self.questions = Questions::default();
+        self.budget = Budget::new(self.settings.budget_reserve_percent);
+        (self.outage, self.proof) = (None, Proof::default());
+        self.holds.clear();
+        self.forget_jobs(now);
+        for key in self.queue.slots().map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.queue.forget_tries(&key);
+            self.admit(&key, now);
+        }
     }
 
     /// What is known of the calls of the day.
@@ -371,7 +394,7 @@ impl Outbox {
 
     /// Why the whole org is waited for, where it is.
     pub fn waiting(&self) -> Option<Wait> {
-        let spent = !self.budget.allows(Priority::Live) && self.pending() > 0;
+        let spent = !self.budget.allows(Priority::Live) && !self.queue.is_empty();
         self.outage.map(|outage| outage.wait).or_else(|| spent.then_some(Wait::Quota))
     }
 

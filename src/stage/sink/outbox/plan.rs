@@ -100,13 +100,14 @@ impl Outbox {
             .chain(self.limits_at())
             .chain(self.jobs_at())
             .chain(self.holds_at())
+            .chain(self.written.due_at())
             .filter(|at| *at > now)
             .min()
     }
 
     /// When to ask what is left of the day.
     fn limits_at(&self) -> Option<Millis> {
-        self.budget.ask_at(self.seldom()).filter(|_| self.pending() > 0)
+        self.budget.ask_at(self.seldom()).filter(|_| !self.queue.is_empty())
     }
 
     /// How often something is tried that a person has to mend, or that takes hours.
@@ -198,10 +199,12 @@ impl Outbox {
 
     /// Of several campaigns at once, since most have what they need; then of each that does not.
     fn ask_statuses(&mut self, now: Millis) -> Option<Request> {
-        let Questions { statuses: asked, lacking, .. } = &mut self.questions;
-        let wanted = || self.queue.lack_statuses().filter(|campaign| !asked.contains(campaign));
+        let Questions { statuses: asked, lacking, campaigns_max, .. } = &mut self.questions;
+        // What was written is looked after though no more rows come.
+        let written = || self.written.due(now).filter(|campaign| !self.queue.lacks_statuses(campaign));
+        let wanted = || self.queue.lack_statuses().chain(written()).filter(|campaign| !asked.contains(campaign));
         let many: Vec<SalesforceId> =
-            wanted().filter(|campaign| !lacking.contains(campaign)).take(query::KEYS_MAX).collect();
+            wanted().filter(|campaign| !lacking.contains(campaign)).take(*campaigns_max).collect();
         if many.len() > 1 {
             asked.extend(&many);
             let asked_for = AskedFor::ManyStatuses(many.clone());
@@ -322,6 +325,7 @@ impl Default for Questions {
             many_stuck: Stuck::default(),
             members_stuck: Stuck::default(),
             members_max: KEYS_MAX,
+            campaigns_max: query::KEYS_MAX,
         }
     }
 }
@@ -333,6 +337,11 @@ impl Questions {
             self.members_stuck = Stuck::default();
         }
         self.members_max = self.members_max.saturating_mul(2).min(KEYS_MAX);
+    }
+
+    /// Statuses were read: of more campaigns at once the next time.
+    pub fn statuses_told(&mut self) {
+        self.campaigns_max = self.campaigns_max.saturating_mul(2).min(query::KEYS_MAX);
     }
 
     /// Whatever the answer is: where it tells nothing, rows go on waiting and it is asked again.

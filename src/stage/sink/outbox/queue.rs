@@ -157,6 +157,13 @@ impl Queue {
         self.rows.get_mut(key).map(|slot| &mut slot.version.tries)
     }
 
+    /// What was tried to write a row says nothing any more.
+    pub fn forget_tries(&mut self, key: &Key) {
+        if let Some(slot) = self.rows.get_mut(key) {
+            (slot.version.tries, slot.version.omitted) = (Tries::default(), Vec::new());
+        }
+    }
+
     /// Notes what a row is sent without.
     pub fn omit(&mut self, key: &Key, omitted: Vec<Omitted>) {
         self.rows.entry(key.clone()).and_modify(|slot| slot.version.omitted = omitted);
@@ -316,6 +323,10 @@ impl Queue {
         self.lines.statuses.keys().copied()
     }
 
+    pub fn lacks_statuses(&self, campaign: &SalesforceId) -> bool {
+        self.lines.statuses.contains_key(campaign)
+    }
+
     pub fn of_statuses(&self, campaign: &SalesforceId) -> Vec<Key> {
         self.lines.statuses.get(campaign).into_iter().flat_map(Line::values).cloned().collect()
     }
@@ -347,6 +358,18 @@ impl Queue {
             let slot = self.rows.get(key)?;
             if let Spot::Doubted(failure, _) = &slot.spot { Some((key, slot, &**failure)) } else { None }
         })
+    }
+
+    /// Whether no row goes before its cause is gone, or the member that it waits for has an end. Not of rows in flight.
+    pub fn goes_nowhere(&self) -> bool {
+        let Lines { lanes, statuses, lookups, adoptions, later, isolated, doubted, .. } = &self.lines;
+        lanes.is_empty()
+            && statuses.is_empty()
+            && lookups.is_empty()
+            && adoptions.is_empty()
+            && later.is_empty()
+            && isolated.is_empty()
+            && doubted.is_empty()
     }
 
     /// Number of a new group.

@@ -48,6 +48,8 @@ pub struct Version {
     pub fits_csv: bool,
     /// Nobody waits for it.
     pub backfill: bool,
+    /// It was written before, while its status was gone: it has an outcome.
+    pub again: bool,
     pub tries: Tries,
     /// What it was last sent without.
     pub omitted: Vec<Omitted>,
@@ -67,10 +69,14 @@ pub struct Tries {
     pub held: bool,
     /// Let go, and not written yet.
     pub probe: bool,
-    /// Attempts that met a lock, the last of them, and how long it has met them. They do not count: a lock passes.
-    pub locks: u32,
-    pub locked_at: Option<Millis>,
-    pub locked_for: Millis,
+    /// Attempts that met what passes, as a lock does, the last of them, and how long it has met it. They do not count.
+    pub passing: u32,
+    pub passing_at: Option<Millis>,
+    pub passing_for: Millis,
+    /// How often its company was halved for that.
+    pub halved: u32,
+    /// What it met may be the size of its company: it stays in that in which rows like it got through.
+    pub apart: bool,
     /// How often its request failed in a way that is waited for.
     pub stuck: Stuck,
     /// It breaks requests, and goes without company.
@@ -81,6 +87,8 @@ pub struct Tries {
     pub as_new: bool,
     /// Last sent in the same call as its member, whose record id was not known.
     pub rode: bool,
+    /// The record of the status that it was last sent with.
+    pub status: Option<SalesforceId>,
     /// What its person was last written as.
     pub became: Option<Became>,
 }
@@ -127,9 +135,6 @@ impl Priority {
     }
 }
 
-/// Locks are mostly those of others, which rows meet in any company.
-const LOCK_HALVINGS: u32 = 3;
-
 /// Why a record of the upserts topic is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -170,6 +175,7 @@ impl Version {
                 plain,
                 fits_csv,
                 backfill,
+                again: false,
                 tries: Tries::default(),
                 omitted: Vec::new(),
             },
@@ -181,15 +187,15 @@ impl Version {
         Self { backfill: self.backfill && superseded.is_none_or(|superseded| superseded.backfill), ..self }
     }
 
-    /// Locks that it has met, unless it was let go after others got through: then it is what it was.
-    fn locks(&self) -> u32 {
-        if self.tries.probe && !self.tries.held { 0 } else { self.tries.locks }
+    /// Whether it meets what passes, unless it was let go after others got through: then it is what it was.
+    fn meets_what_passes(&self) -> bool {
+        self.tries.passing > 0 && (self.tries.held || !self.tries.probe)
     }
 
     /// How often the company that it comes back in is halved.
     pub fn halvings(&self) -> u32 {
-        let refusals = self.tries.failures + self.locks().min(LOCK_HALVINGS);
-        if self.tries.alone { u32::MAX } else { refusals }
+        let passing = if self.meets_what_passes() { self.tries.halved } else { 0 };
+        if self.tries.alone { u32::MAX } else { self.tries.failures.saturating_add(passing) }
     }
 
     pub fn class(&self, key: &Key) -> Class {
@@ -205,7 +211,7 @@ impl Version {
     }
 
     pub fn priority(&self) -> Priority {
-        if self.tries.failures > 0 || self.locks() > 0 || self.tries.held {
+        if self.tries.failures > 0 || self.meets_what_passes() || self.tries.held {
             Priority::Retry
         } else if self.backfill {
             Priority::Backfill

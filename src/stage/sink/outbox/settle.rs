@@ -37,11 +37,13 @@ impl Outbox {
             (AskedFor::Parents(doubts), Answer::Parents(found)) => self.parents_found(id, doubts, found, now),
             (AskedFor::Statuses(campaign), Answer::Statuses { statuses, complete }) => {
                 self.questions.stuck.remove(&campaign);
+                self.questions.statuses_told();
                 self.memory.remember_statuses(campaign, statuses, complete, now);
                 self.wake_campaign(&campaign, now);
+                self.judge_written(campaign, id, now);
             }
             (AskedFor::ManyStatuses(asked), Answer::CompleteStatuses(complete)) => {
-                self.statuses_read(asked, complete, now);
+                self.statuses_read(id, asked, complete, now);
             }
             (AskedFor::Limits, Answer::Limits(usage)) => self.budget.tell(usage, now),
             (
@@ -122,6 +124,7 @@ impl Outbox {
             dead_letter: None,
             event_at: Some(version.upsert.event_at),
         });
+        self.keep_written(key, version, now);
         self.go_on(key, member, now);
     }
 
@@ -169,6 +172,7 @@ impl Outbox {
                     | Retry::MemberMissing
                     | Retry::PersonChanged
                     | Retry::Job
+                    | Retry::StatusGone
                     | Retry::WithoutFields => {}
                 }
                 self.retry(key, retry, code, now);
@@ -186,7 +190,7 @@ impl Outbox {
     /// Nobody knows what became of a request without an answer. Its rows are sent again: they are upserts by external
     /// id, so a second time changes nothing.
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
-        if self.hold_asking(id, &request, failure, now) {
+        if self.statuses_untold(&request.call, now) || self.hold_asking(id, &request, failure, now) {
             return;
         }
         let keys: Vec<Key> = request.keys.into_iter().filter(|key| self.queue.in_request(key, id)).collect();

@@ -18,6 +18,8 @@ pub(super) struct OrgJob {
     rows: Vec<Map<String, Json>>,
     /// Of the rows that were carried out, in their order.
     results: Vec<RowResult>,
+    /// Of the outbox that made it.
+    life: u32,
 }
 
 #[derive(Default)]
@@ -58,7 +60,9 @@ impl Org {
             return;
         }
         let (object, row) = (job.object, job.rows.get(job.results.len()).cloned());
+        self.acting = job.life;
         let result = row.map(|row| self.save_row(Class::Row(object), &row));
+        self.acting = self.life;
         let job = self.jobs.all.get_mut(&number).unwrap();
         job.state = JobState::InProgress;
         job.results.extend(result);
@@ -73,7 +77,8 @@ impl Org {
             JobCall::Create { object } => {
                 self.jobs.made += 1;
                 let number = id("750", self.jobs.made);
-                let job = OrgJob { object: *object, state: JobState::Open, rows: Vec::new(), results: Vec::new() };
+                let (state, rows, results) = (JobState::Open, Vec::new(), Vec::new());
+                let job = OrgJob { object: *object, state, rows, results, life: self.life };
                 self.jobs.all.insert(number, job);
                 return Answer::Job(JobAnswer::Created(number));
             }

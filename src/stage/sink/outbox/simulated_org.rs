@@ -6,15 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json};
 
 use super::simulated_jobs::OrgJobs;
-use super::tests::{all_statuses, complete, failure, id, settings, version_of};
+use super::tests::{failure, id, label, labels, settings, version_of};
 use super::*;
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
+use crate::salesforce::setup::Labels;
 use crate::upsert::Object;
 
 pub(super) struct OrgMember {
     pub record: SalesforceId,
     pub external_id: Option<String>,
     pub version: Option<i64>,
+    /// Its campaign lacked the status, and it has the default: of which life of the outbox the request was.
+    pub defaulted: Option<u32>,
 }
 
 #[derive(Default)]
@@ -27,13 +30,51 @@ pub(super) struct Org {
     pub deleted: BTreeSet<SalesforceId>,
     /// External id to version and campaign_member__c.
     pub dependants: BTreeMap<String, (i64, String)>,
+    /// Labels of each campaign; all there are of one that is not in it.
+    statuses: BTreeMap<SalesforceId, Labels>,
     records: u32,
+    /// Lives of the outbox before this one, and the life whose request is carried out.
+    pub life: u32,
+    pub acting: u32,
 }
 
 impl Org {
     pub fn record(&mut self) -> SalesforceId {
         self.records += 1;
         id("00v", self.records)
+    }
+
+    /// The outbox forgets what it knew.
+    pub fn next_life(&mut self) {
+        self.life += 1;
+        self.acting = self.life;
+    }
+
+    fn statuses(&mut self, campaign: SalesforceId) -> &mut Labels {
+        self.statuses.entry(campaign).or_insert_with(labels)
+    }
+
+    pub fn delete_status(&mut self, campaign: SalesforceId, version: i64) {
+        self.statuses(campaign).remove(&label(version));
+    }
+
+    fn make_statuses(&mut self, campaign: SalesforceId) -> Labels {
+        let lacking = labels().into_keys().filter(|label| !self.statuses(campaign).contains_key(label));
+        for label in lacking.collect::<Vec<_>>() {
+            let made = self.record();
+            self.statuses(campaign).insert(label, Some(made));
+        }
+        self.statuses(campaign).clone()
+    }
+
+    /// What a member has who is written with the row's status: a version, or the campaign's default.
+    fn status_of(&mut self, row: &Map<String, Json>) -> (Option<i64>, Option<u32>) {
+        let campaign = row["external_id__c"].as_str().and_then(|id| SalesforceId::parse(&id[..18])).unwrap();
+        if self.statuses(campaign).contains_key(row["Status"].as_str().unwrap()) {
+            (Some(version_of(row)), None)
+        } else {
+            (None, Some(self.acting))
+        }
     }
 
     /// Carries the parts out in their order; the rows of a part see the records of those before it.
@@ -63,12 +104,12 @@ impl Org {
 
     fn upsert_member(&mut self, row: &Map<String, Json>) -> RowResult {
         let external_id = row["external_id__c"].as_str().unwrap();
-        let version = Some(version_of(row));
+        let (version, defaulted) = self.status_of(row);
         let found = self.members.values_mut().find(|it| it.external_id.as_deref() == Some(external_id));
         match (found, row.get("CampaignId")) {
             (Some(_), Some(_)) => refused("INVALID_FIELD_FOR_INSERT_UPDATE", "", &["CampaignId", "LeadId"]),
             (Some(found), None) => {
-                found.version = version;
+                (found.version, found.defaulted) = (version, defaulted);
                 RowResult::Saved { id: found.record, created: false }
             }
             (None, None) => refused("REQUIRED_FIELD_MISSING", "", &["CampaignId"]),
@@ -84,7 +125,8 @@ impl Org {
                     return refused("DUPLICATE_VALUE", "Already a campaign member.", &[]);
                 }
                 let record = self.record();
-                self.members.insert(key, OrgMember { record, external_id: Some(external_id.to_owned()), version });
+                self.members
+                    .insert(key, OrgMember { record, external_id: Some(external_id.to_owned()), version, defaulted });
                 RowResult::Saved { id: record, created: true }
             }
         }
@@ -146,15 +188,16 @@ impl Org {
 
     fn adopt(&mut self, row: &Map<String, Json>) -> RowResult {
         let record = row["id"].as_str().unwrap();
+        let (version, defaulted) = self.status_of(row);
         let Some(found) = self.members.values_mut().find(|it| it.record.as_str() == record) else {
             return refused("ENTITY_IS_DELETED", "", &[]);
         };
         found.external_id = Some(row["external_id__c"].as_str().unwrap().to_owned());
-        found.version = Some(version_of(row));
+        (found.version, found.defaulted) = (version, defaulted);
         RowResult::Saved { id: found.record, created: false }
     }
 
-    pub fn ask(&self, call: &Call) -> Answer {
+    pub fn ask(&mut self, call: &Call) -> Answer {
         match call {
             Call::FindMembers { members } => {
                 let found =
@@ -173,9 +216,16 @@ impl Org {
             Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, self.parent(*id))).collect()),
             // Whether a campaign lacks any is made up, so that both ways are gone.
             Call::ReadStatuses { campaigns } => {
-                Answer::CompleteStatuses(complete(&campaigns[self.records as usize % 2..]))
+                let first = self.records as usize % 2;
+                let of = |campaign: &SalesforceId| (*campaign, self.statuses(*campaign).clone());
+                let told: Vec<_> = campaigns[first..].iter().map(of).collect();
+                let complete = told.into_iter().filter(|(_, of_campaign)| of_campaign.len() == labels().len());
+                Answer::CompleteStatuses(complete.collect())
             }
-            Call::EnsureStatuses { .. } => Answer::Statuses { statuses: all_statuses(), complete: true },
+            Call::EnsureStatuses { campaign } => {
+                let statuses = Statuses::Labels(self.make_statuses(*campaign));
+                Answer::Statuses { statuses, complete: true }
+            }
             Call::Limits => Answer::Limits(Usage { used: 0, limit: 10_000 }),
             Call::Save { .. } | Call::Job(_) => panic!("a question"),
         }

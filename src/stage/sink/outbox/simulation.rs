@@ -3,6 +3,8 @@
 //! Leads are converted or deleted meanwhile. At the end the org must hold the newest version of every row; and whenever
 //! nothing is under way and nothing is due, each row that was read must wait for something that comes.
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
@@ -12,7 +14,7 @@ use super::simulated_org::{Org, OrgMember, refused};
 use super::tests::{failure, id, member, settings, source, upsert, version_of};
 use super::*;
 use crate::bulk_job::BulkJob;
-use crate::disposition::Disposition;
+use crate::disposition::{Disposition, Retry};
 use crate::outcome::OutcomeKind;
 use crate::upsert::{Lane, Object, ReadUpsert, Upsert};
 
@@ -37,6 +39,11 @@ struct World {
     settings: Settings,
     /// A row that breaks every request that it is in, while there are faults.
     poisoned: Option<String>,
+    /// One that somebody locks, so that no request gets through that it is in.
+    contended: Option<String>,
+    /// Upserts that have an outcome of this life of the outbox.
+    settled: BTreeSet<Position>,
+    written_again: usize,
     org: Org,
     now: Millis,
 }
@@ -66,12 +73,19 @@ impl World {
         // Some members were made by people.
         for person in 1..=2 {
             let record = org.record();
-            org.members.insert(member(1, person), OrgMember { record, external_id: None, version: None });
+            org.members
+                .insert(member(1, person), OrgMember { record, external_id: None, version: None, defaulted: None });
         }
         let poisoned =
             (random.u32(0..4) == 0).then(|| member(random.u32(1..=CAMPAIGNS), random.u32(1..=PEOPLE)).to_string());
+        let contended =
+            (random.u32(0..4) == 0).then(|| member(random.u32(1..=CAMPAIGNS), random.u32(1..=PEOPLE)).to_string());
+        let written_rows_max = random.usize(1..20);
         Self {
             poisoned,
+            contended,
+            settled: BTreeSet::new(),
+            written_again: 0,
             random,
             log,
             read: vec![0; 2],
@@ -93,7 +107,8 @@ impl World {
                 },
                 // The org has trouble more often than a few attempts would last.
                 attempts_max: 20,
-                lock_wait: Duration::from_secs(1_000_000),
+                lock_wait: Duration::from_secs(1_000_000_000),
+                written_rows_max,
                 ..settings()
             },
             org,
@@ -107,6 +122,8 @@ impl World {
             30..60 => self.answer_one(outbox, faults),
             60..75 => self.record_one(outbox),
             75..80 => self.org.run_jobs(&mut self.random, faults),
+            // Now and then minutes pass, as between two readings of statuses.
+            80..90 if faults && self.random.u32(0..50) == 0 => self.now += 600_000,
             80..90 => self.now += i64::from(self.random.u32(1..50)),
             _ => self.commit(outbox),
         }
@@ -151,6 +168,9 @@ impl World {
                 Effect::Tombstone | Effect::Retried(_) | Effect::Held { .. } => continue,
             };
             let outcome = settled.outcome.unwrap();
+            let first = self.settled.insert(settled.position);
+            assert!(first || outcome.kind != OutcomeKind::Superseded, "{outcome:?} has another outcome");
+            self.written_again += usize::from(!first);
             if outcome.kind == OutcomeKind::DeadLettered {
                 self.dead.insert(settled.position, outcome.code.unwrap());
             }
@@ -188,7 +208,15 @@ impl World {
                 _ => {}
             }
         }
+        if faults && self.random.u32(0..40) == 0 {
+            self.delete_status();
+        }
         let wait = |wait, code| Answer::Failed(failure(Disposition::Wait(wait), code));
+        let contended = self.contended.as_ref().is_some_and(|row| external_ids(&request).contains(row));
+        if faults && save && contended {
+            let locked = Answer::Failed(failure(Disposition::Retry(Retry::Lock), "UNABLE_TO_LOCK_ROW"));
+            return outbox.complete(request.id, locked, self.now);
+        }
         let poisoned = self.poisoned.as_ref().is_some_and(|row| external_ids(&request).contains(row));
         if faults && save && poisoned {
             return outbox.complete(request.id, wait(Wait::Outage, "UNKNOWN_EXCEPTION"), self.now);
@@ -213,47 +241,6 @@ impl World {
             _ => self.org.ask(&request.call),
         };
         outbox.complete(request.id, answer, self.now);
-    }
-
-    /// A part meets locks or a full org, one row a code that nobody knows, or one part is refused as a whole.
-    fn save_in_part(&mut self, call: &Call, fate: u32) -> Answer {
-        let mut answers = self.org.save(call);
-        let part = self.random.usize(0..answers.len());
-        match (&mut answers[part], fate) {
-            (Ok(results), 5) => {
-                let code = self.random.choice(["UNABLE_TO_LOCK_ROW", "STORAGE_LIMIT_EXCEEDED"]).unwrap();
-                results.fill(refused(code, "", &[]));
-            }
-            (Ok(results), 6) => results[0] = refused("SOMETHING_NEW", "", &[]),
-            (answer, _) if self.random.bool() => {
-                *answer = Err(failure(Disposition::Wait(Wait::Outage), "UNKNOWN_EXCEPTION"));
-            }
-            (answer, _) => *answer = Err(failure(Disposition::Isolate, "no_code")),
-        }
-        Answer::Saved(answers)
-    }
-
-    fn job_answer(&mut self, call: &JobCall, fate: u32) -> Answer {
-        let lost = || Answer::Failed(failure(Disposition::Wait(Wait::Outage), "transport"));
-        match (fate, call) {
-            (0 | 2, _) => lost(),
-            (1 | 3, _) => {
-                // Carried out, but the answer is lost.
-                let _lost = self.org.job_call(call);
-                lost()
-            }
-            (4, JobCall::Create { .. } | JobCall::Upload { .. }) => {
-                Answer::Failed(failure(Disposition::Isolate, "EXCEEDEDQUOTA"))
-            }
-            (5, JobCall::Look { job } | JobCall::Read { job, .. }) => {
-                // Salesforce keeps the results for some days only.
-                if self.org.jobs.all.get(job).is_some_and(|job| job.to_write().next().is_none()) {
-                    self.org.jobs.all.remove(job);
-                }
-                self.org.job_call(call)
-            }
-            _ => self.org.job_call(call),
-        }
     }
 
     fn write_job_record(&mut self) -> Option<u64> {
@@ -314,6 +301,8 @@ impl World {
         self.jobs_to_record.clear();
         self.to_record.clear();
         self.read.clone_from(&self.committed);
+        self.org.next_life();
+        self.settled.clear();
         self.new_outbox()
     }
 
@@ -355,6 +344,8 @@ impl World {
             let late = self.job_answer(call, fate);
             outbox.complete(request.id, late, self.now);
         }
+        self.org.next_life();
+        self.settled.clear();
     }
 
     fn finish(&mut self, outbox: &mut Outbox) {
@@ -362,7 +353,7 @@ impl World {
             self.step(outbox, false);
             self.commit(outbox);
             let read_all = (0..2).all(|it| self.read[it] == self.log[it].len());
-            if read_all && outbox.pending() == 0 {
+            if read_all && outbox.pending() == 0 && outbox.queue.is_empty() && outbox.written.rows() == 0 {
                 outbox.check_liveness(self.now);
                 return;
             }
@@ -409,6 +400,10 @@ impl World {
             let held = if row.object == "CampaignMember" {
                 // Deleted after it was written: that is what the org holds.
                 let Some(held) = self.org.of_external_id(&row.external_id) else { continue };
+                // Nobody knows any more what an outbox before this one has written.
+                if held.defaulted.is_some_and(|life| life < self.org.life) {
+                    continue;
+                }
                 held.version
             } else {
                 self.org.dependants.get(&row.external_id).map(|(version, _)| *version)
@@ -448,7 +443,7 @@ fn external_ids(request: &Request) -> BTreeSet<String> {
 
 #[test]
 fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
-    let (mut jobs, mut people) = (0, [0; 2]);
+    let (mut jobs, mut again, mut people) = (0, 0, [0; 2]);
     let setting = |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
     let histories = setting("ROLLBOOK_HISTORIES").unwrap_or(400);
     let first = setting("ROLLBOOK_HISTORIES_FROM").unwrap_or(0);
@@ -466,10 +461,11 @@ fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
             }
             world.finish(&mut outbox);
             world.check_org();
-            (world.jobs_done, ["contact_taken", "person_deleted"].map(|code| world.dead_of(code)))
+            (world.jobs_done, world.written_again, ["contact_taken", "person_deleted"].map(|code| world.dead_of(code)))
         });
-        let (done, dead) = result.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (done, written, dead) = result.unwrap_or_else(|_| panic!("seed {seed}"));
         jobs += done;
+        again += written;
         people.iter_mut().zip(dead).for_each(|(all, more)| *all += more);
     }
     // Fewer may not have met everything.
@@ -477,5 +473,6 @@ fn the_org_ends_with_the_newest_version_of_every_row_whatever_happens() {
         return;
     }
     assert!(jobs > 100, "{jobs} jobs were carried out");
+    assert!(again > 40, "{again} rows were written while their status was gone");
     assert!(people.iter().all(|count| *count > 0), "{people:?}: both happened");
 }

@@ -12,6 +12,7 @@ use crate::disposition::{Disposition, Retry};
 use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::outcome::Outcome;
 use crate::salesforce::bulk::{JobInfo, ResultKind};
+use crate::salesforce::setup::Labels;
 use crate::upsert::Object;
 
 /// Where an upsert stood.
@@ -93,8 +94,8 @@ pub enum Answer {
         statuses: Statuses,
         complete: bool,
     },
-    /// The campaigns that lack none, with their labels.
-    CompleteStatuses(Vec<(SalesforceId, Vec<String>)>),
+    /// Those of the campaigns that lack none.
+    CompleteStatuses(Vec<(SalesforceId, Labels)>),
     Limits(Usage),
     Job(JobAnswer),
     Failed(Failure),

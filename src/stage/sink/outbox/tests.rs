@@ -6,6 +6,7 @@ use super::memory::Statuses;
 use super::*;
 use crate::disposition::{Disposition, Retry};
 pub(super) use crate::outcome::OutcomeKind;
+use crate::salesforce::setup::Labels;
 use crate::upsert::{Lane, Object, Row, Upsert, Value};
 
 /// A status of this number. Rows are as the fold writes them, which have no field to spare for a version.
@@ -14,8 +15,8 @@ pub(super) fn label(version: i64) -> String {
     format!("{} {version}", names[usize::try_from(version).unwrap() % names.len()])
 }
 
-pub(super) fn labels() -> Vec<String> {
-    (0..150).map(label).collect()
+pub(super) fn labels() -> Labels {
+    (0..150).map(|version| (label(version), Some(id("01Y", u32::try_from(version).unwrap())))).collect()
 }
 
 /// Which version of a row was sent.
@@ -36,6 +37,7 @@ pub(super) fn settings() -> Settings {
         backoff_max: Duration::from_millis(100),
         batch_wait: Duration::from_millis(10),
         budget_reserve_percent: 20,
+        written_rows_max: 10_000,
         costs: Costs { call_rows: 25, job_calls: 8, job_rows_min: 0, patience: 4 },
     }
 }
@@ -107,7 +109,7 @@ pub(super) fn all_statuses() -> Statuses {
 }
 
 /// All of the campaigns lack nothing.
-pub(super) fn complete(campaigns: &[SalesforceId]) -> Vec<(SalesforceId, Vec<String>)> {
+pub(super) fn complete(campaigns: &[SalesforceId]) -> Vec<(SalesforceId, Labels)> {
     campaigns.iter().map(|campaign| (*campaign, labels())).collect()
 }
 
@@ -245,7 +247,7 @@ fn k5_a_status_that_the_campaign_lacks_is_never_sent() {
     let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(request.call, Call::EnsureStatuses { campaign: id("701", 1) });
-    let statuses = Statuses::Labels(vec!["Sent".into()]);
+    let statuses = Statuses::Labels([("Sent".into(), None)].into());
     outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
     assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::DeadLettered, Some("status_unknown".into()))]);
     outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(2, 1), 1)), 0);

@@ -124,7 +124,10 @@ impl Outbox {
                 self.proof.failures += u64::from(!wrote && (refused || failed));
                 (parts.iter().any(Result::is_ok), wrote, !refused && !failed)
             }
-            Answer::Limits(_) => (true, false, self.outage.is_some_and(|outage| outage.wait == Wait::Quota)),
+            // The rows that are held wait for what holds them, not for its end, and no others would show it.
+            Answer::Limits(_) => {
+                (true, false, self.outage.is_some_and(|outage| outage.wait == Wait::Quota) || self.nothing_goes())
+            }
             Answer::Members(_)
             | Answer::People(_)
             | Answer::Parents(_)
@@ -166,10 +169,17 @@ impl Outbox {
         }
     }
 
+    /// Whether no row waits for the end of an outage.
+    fn nothing_goes(&self) -> bool {
+        self.in_flight.is_empty() && self.jobs.all.is_empty() && self.queue.goes_nowhere()
+    }
+
     /// Where the outage goes on: whether the org answers at all.
     pub(super) fn ask_whether_it_answers(&mut self, now: Millis) -> Option<Request> {
+        let nothing_goes = self.nothing_goes();
         let outage = self.outage.as_mut()?;
-        let due = outage.wait == Wait::Outage && outage.failures > ASK_TURN && outage.failures % ASK_TURN == 1;
+        let turn = outage.wait == Wait::Outage && outage.failures > ASK_TURN && outage.failures % ASK_TURN == 1;
+        let due = turn || nothing_goes && outage.wait != Wait::Quota;
         if !due || outage.asked_at == outage.failures {
             return None;
         }
@@ -194,7 +204,9 @@ impl Outbox {
     pub(super) fn save_waits(&mut self, keys: &[Key], isolated: bool, (wait, code): (Wait, &str), now: Millis) {
         let (suspects, others): (Vec<Key>, Vec<Key>) = keys.iter().cloned().partition(|key| self.suspect(key, wait));
         let at_fault = suspects.iter().all(|key| self.stuck(key).breaks_calls());
-        if suspects.is_empty() || !at_fault {
+        // What is held for it says nothing new of the org.
+        let known = keys.iter().all(|key| self.stuck(key).held);
+        if !known && (suspects.is_empty() || !at_fault) {
             self.saves_wait(wait, now);
         }
         // They have been found before, which an outage does not change.
@@ -274,6 +286,11 @@ impl Outbox {
 
     /// The statuses of many campaigns could not be read: each is asked for by itself.
     pub(super) fn many_statuses_wait(&mut self, asked: Vec<SalesforceId>, failure: &Failure, now: Millis) {
+        // One of them is what it was refused for, and is looked for.
+        if matches!(failure.disposition, Disposition::DeadLetter { .. } | Disposition::Isolate) {
+            self.questions.campaigns_max = (asked.len() / 2).max(1);
+            return;
+        }
         self.questions.many_stuck.again(self.counter, self.proof);
         if self.questions.many_stuck.beside() {
             self.questions.many_stuck = Stuck::default();

@@ -258,3 +258,38 @@ fn an_outage_of_everything_takes_nothing_apart() {
     assert_eq!((largest, outbox.waiting(), held(&outbox)), (25, Some(Wait::Outage), 0), "full calls ask for its end");
     assert!(ends(&mut outbox, OutcomeKind::DeadLettered).is_empty());
 }
+
+#[test]
+fn a_row_that_breaks_its_requests_alone_in_a_quiet_org_is_held_and_nothing_else_waits() {
+    let mut outbox = outbox_with(&members(1, 1));
+    run(&mut outbox, 0..600 * SECOND, |request, _| {
+        matches!(request.call, Call::Save { .. }).then(|| Answer::Failed(unknown()))
+    });
+    assert_eq!((held(&outbox), outbox.waiting()), (1, None), "Salesforce answers");
+    assert!(ends(&mut outbox, OutcomeKind::DeadLettered).is_empty());
+    // An org that is away is waited for all the same.
+    outbox.push(source(0, 1, &upsert(MEMBER, member(1, 2), 1)), 600 * SECOND);
+    run(&mut outbox, 600 * SECOND..610 * SECOND, |_, _| Some(Answer::Failed(unknown())));
+    assert_eq!(outbox.waiting(), Some(Wait::Outage));
+}
+
+#[test]
+fn a_campaign_that_nobody_can_be_asked_about_holds_up_none_of_those_asked_with_it() {
+    let upserts: Vec<Upsert> = (1..=200).flat_map(|campaign| members(campaign, 1)).collect();
+    let mut outbox = outbox_with(&upserts);
+    let bad = id("701", 77);
+    let mut questions = 0;
+    run(&mut outbox, 0..60 * SECOND, |request, _| {
+        let asks = match &request.call {
+            Call::ReadStatuses { campaigns } => campaigns.contains(&bad),
+            Call::EnsureStatuses { campaign } => *campaign == bad,
+            _ => return None,
+        };
+        questions += 1;
+        let code = "INVALID_QUERY_FILTER_OPERATOR";
+        asks.then(|| Answer::Failed(failure(Disposition::DeadLetter { reason: code }, code)))
+    });
+    assert_eq!(ends(&mut outbox, OutcomeKind::Created).len(), 199);
+    assert_eq!(outbox.held(), [("INVALID_QUERY_FILTER_OPERATOR".into(), 1)].into());
+    assert!(questions < 150, "{questions} questions: it is looked for by halves");
+}

@@ -1,0 +1,162 @@
+//! Rows that were written while their status was gone.
+
+use super::tests::*;
+use super::*;
+use crate::salesforce::setup::Labels;
+use crate::upsert::{Object, Upsert};
+
+const MEMBER: Object = Object::CampaignMember;
+const TEN_MINUTES: Millis = 600_000;
+
+/// The campaign's statuses, of which this one was deleted and made again.
+fn made_again(version: i64) -> Labels {
+    let mut labels = labels();
+    labels.insert(label(version), Some(id("01Y", 999)));
+    labels
+}
+
+fn told(statuses: Labels) -> Answer {
+    Answer::Statuses { statuses: Statuses::Labels(statuses), complete: true }
+}
+
+/// Writes all that is to be written at that time; the versions of the rows, as they were sent.
+fn write(outbox: &mut Outbox, now: Millis) -> Vec<i64> {
+    let mut versions = Vec::new();
+    while let Some(request) = prepare(outbox, now) {
+        versions.extend(rows(&request).into_iter().map(version_of));
+        outbox.complete(request.id, answer_rows(&request, |_| saved(7, false)), now);
+    }
+    versions
+}
+
+/// Rows of one campaign, which are written.
+fn written(upserts: &[Upsert]) -> Outbox {
+    let mut outbox = outbox_with(upserts);
+    write(&mut outbox, 0);
+    outcomes(&mut outbox);
+    outbox
+}
+
+/// Answers the question that is asked though nothing is to be written.
+fn read_statuses(outbox: &mut Outbox, now: Millis, statuses: Labels) {
+    let request = outbox.next_request(now).expect("what was written is looked after");
+    assert_eq!(request.call, Call::EnsureStatuses { campaign: id("701", 1) });
+    outbox.complete(request.id, told(statuses), now);
+}
+
+#[test]
+fn rows_that_were_written_while_their_status_was_gone_are_sent_again() {
+    let mut outbox = written(&[1, 2, 4].map(|person| upsert(MEMBER, member(1, person), i64::from(person))));
+    assert_eq!(outbox.wake_at(0), Some(TEN_MINUTES), "no more rows come");
+    read_statuses(&mut outbox, TEN_MINUTES, made_again(2));
+    assert_eq!(write(&mut outbox, TEN_MINUTES), [2], "with the status that was gone");
+    assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Updated, None)]);
+    assert!(outbox.wake_at(TEN_MINUTES).is_some(), "it is not sure yet");
+    read_statuses(&mut outbox, 2 * TEN_MINUTES, made_again(2));
+    assert_eq!(write(&mut outbox, 2 * TEN_MINUTES), [0_i64; 0]);
+    assert_eq!((outbox.wake_at(2 * TEN_MINUTES), outbox.written.rows()), (None, 0), "nothing is asked any more");
+}
+
+#[test]
+fn a_status_that_may_not_be_made_again_holds_the_rows_that_were_written_without_it() {
+    let mut outbox = written(&[upsert(MEMBER, member(1, 1), 1)]);
+    let request = outbox.next_request(TEN_MINUTES).unwrap();
+    let statuses = Statuses::Forbidden([(label(2), Some(id("01Y", 2)))].into());
+    outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, TEN_MINUTES);
+    assert_eq!(outbox.held(), [("statuses_forbidden".into(), 1)].into());
+}
+
+#[test]
+fn statuses_of_many_campaigns_tell_it_too_and_those_that_lack_one_get_it() {
+    let mut outbox = written(&[1, 2, 3].map(|campaign| upsert(MEMBER, member(campaign, 1), i64::from(campaign))));
+    let request = outbox.next_request(TEN_MINUTES).unwrap();
+    let Call::ReadStatuses { campaigns } = &request.call else { panic!("{request:?}") };
+    let of = |place: usize, labels| (campaigns[place], labels);
+    let complete = vec![of(0, labels()), of(1, made_again(2))];
+    outbox.complete(request.id, Answer::CompleteStatuses(complete), TEN_MINUTES);
+    let lacking = outbox.next_request(TEN_MINUTES).unwrap();
+    assert_eq!(lacking.call, Call::EnsureStatuses { campaign: id("701", 3) });
+    outbox.complete(lacking.id, told(made_again(3)), TEN_MINUTES);
+    let mut versions = write(&mut outbox, TEN_MINUTES);
+    versions.sort_unstable();
+    assert_eq!(versions, [2, 3]);
+}
+
+#[test]
+fn a_row_that_is_sent_again_never_passes_a_newer_version_and_has_no_outcome_for_it() {
+    let key = member(1, 1);
+    let mut outbox = written(&[upsert(MEMBER, key, 1)]);
+    outbox.push(source(0, 1, &upsert(MEMBER, key, 4)), TEN_MINUTES);
+    read_statuses(&mut outbox, TEN_MINUTES, made_again(1));
+    assert_eq!(write(&mut outbox, TEN_MINUTES), [4]);
+    assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Updated, None)]);
+
+    // One that comes while the older one waits to be sent again.
+    let mut outbox = written(&[upsert(MEMBER, key, 1)]);
+    read_statuses(&mut outbox, TEN_MINUTES, made_again(1));
+    outbox.push(source(0, 1, &upsert(MEMBER, key, 4)), TEN_MINUTES);
+    assert_eq!(write(&mut outbox, TEN_MINUTES), [4]);
+    assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Updated, None)], "the older one has its own");
+}
+
+#[test]
+fn what_was_on_its_way_while_the_status_was_made_again_goes_again() {
+    let mut outbox = outbox_with(&[upsert(MEMBER, member(1, 1), 1)]);
+    let on_its_way = prepare(&mut outbox, 0).unwrap();
+    outbox.push(source(0, 1, &upsert(MEMBER, member(1, 2), 1)), TEN_MINUTES);
+    let request = outbox.next_request(TEN_MINUTES).unwrap();
+    outbox.complete(request.id, told(made_again(1)), TEN_MINUTES);
+    outbox.complete(on_its_way.id, answer_rows(&on_its_way, |_| saved(7, true)), TEN_MINUTES);
+    assert_eq!(write(&mut outbox, TEN_MINUTES), [1, 1]);
+    assert_eq!(outcomes(&mut outbox).iter().filter(|(offset, ..)| *offset == 0).count(), 2);
+}
+
+#[test]
+fn nothing_is_sent_again_of_a_partition_that_left_or_of_a_row_that_is_no_longer_wanted() {
+    for step in 0..2 {
+        let mut outbox = written(&[upsert(MEMBER, member(1, 1), 1)]);
+        if step == 0 {
+            outbox.revoke(&[0], 0);
+            outbox.leave(&[0], 0);
+        } else {
+            let record = source(0, 1, &upsert(MEMBER, member(1, 1), 1));
+            outbox.push(Source { value: None, ..record }, 0);
+        }
+        assert_eq!((outbox.written.rows(), outbox.wake_at(0)), (0, None));
+        assert!(outbox.next_request(TEN_MINUTES).is_none());
+    }
+}
+
+#[test]
+fn so_many_rows_are_kept_and_no_more_wait_for_the_next_reading() {
+    let mut outbox = Outbox::new(Settings { written_rows_max: 20, ..settings() });
+    for person in 0..200 {
+        outbox.push(source(0, i64::from(person), &upsert(MEMBER, member(1, person), 1)), 0);
+    }
+    let (mut readings, mut most) = (0, 0);
+    while let Some(request) = outbox.next_request(0) {
+        let answer = match &request.call {
+            Call::EnsureStatuses { .. } => told(labels()),
+            _ => answer_rows(&request, |_| saved(7, true)),
+        };
+        readings += usize::from(matches!(request.call, Call::EnsureStatuses { .. }));
+        outbox.complete(request.id, answer, 0);
+        most = most.max(outbox.written.rows());
+    }
+    assert_eq!(outcomes(&mut outbox).len(), 200);
+    // Calls hold 25 rows here.
+    assert_eq!((readings, most), (9, 25));
+}
+
+#[test]
+fn a_reading_that_fails_with_nothing_to_write_is_no_outage_and_is_not_asked_for_again_at_once() {
+    let mut outbox = written(&[upsert(MEMBER, member(1, 1), 1)]);
+    let request = outbox.next_request(TEN_MINUTES).unwrap();
+    let away = failure(crate::disposition::Disposition::Wait(Wait::Outage), "transport");
+    outbox.complete(request.id, Answer::Failed(away), TEN_MINUTES);
+    assert_eq!((outbox.waiting(), outbox.next_request(TEN_MINUTES).is_none()), (None, true));
+    let later = outbox.wake_at(TEN_MINUTES).unwrap();
+    assert_eq!(later, TEN_MINUTES + outbox.seldom());
+    read_statuses(&mut outbox, later, made_again(1));
+    assert_eq!(write(&mut outbox, later), [1]);
+}
