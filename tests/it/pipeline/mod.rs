@@ -13,6 +13,7 @@ mod idle;
 mod instances;
 mod kafka_login;
 mod login;
+mod other_org;
 mod outages;
 mod payload;
 mod positions;

@@ -194,10 +194,16 @@ impl World {
     /// Waits until every record that is on the inputs now is folded, and every upsert that came of it has an outcome.
     #[track_caller]
     pub fn settle(&self) {
+        self.folded();
+        self.consumed("sink", &self.names.topics.upserts);
+    }
+
+    /// Waits until every record that is on the inputs now is folded, and its upserts are on their topic.
+    #[track_caller]
+    pub fn folded(&self) {
         for input in self.names.inputs() {
             self.consumed("fold", input);
         }
-        self.consumed("sink", &self.names.topics.upserts);
     }
 
     /// Waits until a stage has committed everything that a topic holds now.

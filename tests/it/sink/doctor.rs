@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use rollbook::emulator::Emulator;
 use rollbook::emulator::schema::Schema;
+use rollbook::emulator::{Access, Emulator};
 use rollbook::event::SalesforceId;
 use rollbook::salesforce::Client;
 use rollbook::salesforce::doctor::{Problem, ProblemKind, examine};
-use rollbook::salesforce::setup::{Correct, ensure_statuses};
+use rollbook::salesforce::setup::{Correct, complete_statuses, ensure_statuses};
 use serde_json::json;
 
 use super::{campaign, config_for, org, org_with};
@@ -52,6 +52,23 @@ async fn k5_setup_makes_the_nine_statuses_in_order_and_a_second_time_nothing() {
     assert_eq!(statuses(&client, campaign).await, expected);
     let again = ensure_statuses(&client, campaign, Correct::Yes).await.expect("a report");
     assert!(again.created.is_empty() && again.corrected.is_empty() && again.complete(), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_status_that_was_deleted_and_made_again_is_told_by_its_record() {
+    let org = org().await;
+    let client = client(&org);
+    let campaign = campaign(&org, "Conference");
+    let made = ensure_statuses(&client, campaign, Correct::No).await.expect("a report").labels;
+    assert!(made.values().all(Option::is_some), "{made:?}");
+    let before = complete_statuses(&client, &[campaign]).await.expect("an answer");
+    assert_eq!(before, [(campaign, made.clone())]);
+    let gone = made["Confirmed"].expect("a record");
+    org.with_org(|org| org.delete("CampaignMemberStatus", gone.as_str(), Access::System)).expect("it is there");
+    assert_eq!(complete_statuses(&client, &[campaign]).await.expect("an answer"), [], "it lacks one");
+    let again = ensure_statuses(&client, campaign, Correct::No).await.expect("a report").labels;
+    let changed: Vec<_> = again.iter().filter(|(label, record)| made[*label] != **record).collect();
+    assert!(changed.len() == 1 && changed[0].0 == "Confirmed", "{changed:?}");
 }
 
 #[tokio::test]

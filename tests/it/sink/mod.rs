@@ -12,6 +12,7 @@ mod doctor;
 mod hidden;
 mod jobs_topic;
 mod left_out;
+mod locks;
 mod notes;
 mod people;
 mod refresh;
