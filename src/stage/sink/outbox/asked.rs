@@ -30,7 +30,9 @@ impl Outbox {
             | AskedFor::Job(_) => return false,
         };
         let later = now + self.seldom();
-        asked.iter().for_each(|campaign| self.written.put_off(*campaign, later));
+        for campaign in asked {
+            self.written.put_off(*campaign, later);
+        }
         !asked.iter().any(|campaign| self.queue.lacks_statuses(campaign))
     }
 

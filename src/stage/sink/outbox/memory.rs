@@ -54,14 +54,14 @@ impl Statuses {
 
     /// The record of a status, where the campaign has it and Salesforce told.
     pub fn record(&self, label: &str) -> Option<SalesforceId> {
-        self.find(label).flatten()
+        self.find(label).and_then(|(_, record)| *record)
     }
 
-    fn find(&self, label: &str) -> Option<Option<SalesforceId>> {
+    fn find(&self, label: &str) -> Option<(&String, &Option<SalesforceId>)> {
         match self {
             Self::CampaignMissing | Self::CampaignDeleted => None,
             Self::Labels(labels) | Self::Forbidden(labels) => {
-                labels.iter().find(|(other, _)| other.eq_ignore_ascii_case(label)).map(|(_, record)| *record)
+                labels.iter().find(|(other, _)| other.eq_ignore_ascii_case(label))
             }
         }
     }

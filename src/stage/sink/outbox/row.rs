@@ -35,6 +35,7 @@ pub struct Key {
 /// One version of a row. Its fields are read from the source again when they are sent: a hundred thousand rows that wait
 /// would take some gigabyte with them.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "notes about different things, no state of one")]
 pub struct Version {
     pub source: Source,
     /// Without its fields.
