@@ -20,10 +20,11 @@ use crate::dead_letter::Stage;
 use crate::event::Millis;
 use crate::kafka::client_config;
 use crate::kafka::membership::{TopicPartition, listed};
+use crate::kafka::native::topics::describe;
 use crate::kafka::notes::{NoteBook, Notes};
 use crate::kafka::positions::{Cause, Committed, Ends, Stamp, committed, earlier_builds, log_ends, strangers};
-use crate::kafka::topic_ids::describe;
 use crate::kafka::topics::Topic;
+use crate::kafka::watch::Watch;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::stage::Shared;
@@ -47,8 +48,9 @@ pub struct Positions {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     notes: Notes,
-    /// Of the sink's group, of which it is no member.
-    client: BaseConsumer,
+    watch: Arc<Watch>,
+    /// Of the sink's group, of which it is no member; with the secrets that it was made with, as the watch counts them.
+    client: Mutex<(u64, Arc<BaseConsumer>)>,
     seen: Mutex<Seen>,
 }
 
@@ -71,8 +73,6 @@ struct Seen {
 
 impl Positions {
     pub fn new(shared: &Shared) -> KafkaResult<Self> {
-        let mut client = client_config(&shared.config);
-        client.set("group.id", super::consumer::group(&shared.config));
         let seen = Seen {
             topic_id: None,
             unplaced: false,
@@ -87,9 +87,20 @@ impl Positions {
             config: Arc::clone(&shared.config),
             metrics: Arc::clone(&shared.metrics),
             notes: shared.notes.clone(),
-            client: client.create()?,
+            client: Mutex::new((shared.watch.secrets(), client(&shared.config)?)),
+            watch: Arc::clone(&shared.watch),
             seen: Mutex::new(seen),
         })
+    }
+
+    /// One with the secrets of now.
+    fn client(&self) -> KafkaResult<Arc<BaseConsumer>> {
+        let mut ours = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.watch.secrets();
+        if ours.0 != secrets {
+            *ours = (secrets, client(&self.config)?);
+        }
+        Ok(Arc::clone(&ours.1))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -130,14 +141,15 @@ impl Positions {
     }
 
     fn decide(&self, partitions: &[TopicPartition]) -> KafkaResult<(Option<String>, Vec<Placed>)> {
+        let client = self.client()?;
         let topic = self.config.topics.upserts.as_str();
-        let topic_id = describe(self.client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
+        let topic_id = describe(client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
         let mut list = TopicPartitionList::new();
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
         }
-        let committed = committed(&self.client.committed_offsets(list, ANSWERS_WITHIN)?);
-        let ends = log_ends(&self.client, partitions, ANSWERS_WITHIN)?;
+        let committed = committed(&client.committed_offsets(list, ANSWERS_WITHIN)?);
+        let ends = log_ends(&client, partitions, ANSWERS_WITHIN)?;
         let book = self.book();
         let mut placed = Vec::new();
         for partition in partitions {
@@ -195,7 +207,8 @@ impl Positions {
             return;
         }
         let group = super::consumer::group(&self.config);
-        if earlier_builds(&self.client, (&group, &self.config.application), ANSWERS_WITHIN).unwrap_or(true) {
+        let ask = |client: Arc<_>| earlier_builds(&client, (&group, &self.config.application), ANSWERS_WITHIN);
+        if self.client().and_then(ask).unwrap_or(true) {
             return;
         }
         for partition in unnoted {
@@ -244,10 +257,11 @@ impl Positions {
     }
 
     fn compare(&self, assigned: &[TopicPartition]) -> KafkaResult<bool> {
-        self.look_for_strangers();
+        let client = self.client()?;
+        self.look_for_strangers(&client);
         self.note_stamped();
         let topic = self.config.topics.upserts.as_str();
-        let found = describe(self.client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
+        let found = describe(client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
         let seen = self.seen();
         let (before, unplaced) = (seen.topic_id.clone(), seen.unplaced);
         drop(seen);
@@ -255,7 +269,7 @@ impl Positions {
         if other || (unplaced && !assigned.is_empty()) {
             return Ok(true);
         }
-        let ends = log_ends(&self.client, assigned, ANSWERS_WITHIN)?;
+        let ends = log_ends(&client, assigned, ANSWERS_WITHIN)?;
         for ((_, partition), Ends { start, .. }) in ends {
             self.count(partition, start);
         }
@@ -296,9 +310,9 @@ impl Positions {
         }
     }
 
-    fn look_for_strangers(&self) {
+    fn look_for_strangers(&self, client: &BaseConsumer) {
         let group = super::consumer::group(&self.config);
-        let Ok(found) = strangers(&self.client, (&group, &self.config.application), ANSWERS_WITHIN) else { return };
+        let Ok(found) = strangers(client, (&group, &self.config.application), ANSWERS_WITHIN) else { return };
         self.metrics.positions.strangers(Stage::Sink).set(i64::try_from(found.len()).unwrap_or(i64::MAX));
         let mut seen = self.seen();
         if seen.strangers != found && !found.is_empty() {
@@ -307,6 +321,12 @@ impl Positions {
         }
         seen.strangers = found;
     }
+}
+
+fn client(config: &Config) -> KafkaResult<Arc<BaseConsumer>> {
+    let mut client = client_config(config);
+    client.set("group.id", super::consumer::group(config));
+    Ok(Arc::new(client.create()?))
 }
 
 /// What the notes say of a partition's stamp.
