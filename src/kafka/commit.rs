@@ -105,6 +105,8 @@ fn aborted<P: TransactionalProducer>(producer: &P, refused: Refused, course: &Co
         // A producer that cannot even abort is of no use; its successor aborts.
         Err(why) if refused.failure == Failure::MembershipLost => Refused { about: why.about, ..refused },
         Err(why) if why.failure == Failure::GivenUp => why,
+        // A transaction that no partition was added to is none to its coordinator, which refuses its end.
+        Err(_) if refused.failure == Failure::Denied => Refused { worn: true, ..refused },
         Err(why) => Refused { failure: Failure::Fenced, ..why },
     }
 }
@@ -116,11 +118,12 @@ fn right<E>(error: &KafkaError, about: Option<String>, transaction: &Transaction
         Some(RDKafkaErrorCode::TransactionalIdAuthorizationFailed) => "WRITE on the transactional id".to_owned(),
         Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => "IDEMPOTENT_WRITE on the cluster".to_owned(),
         _ => {
-            let names = || {
-                let written: BTreeSet<&str> = transaction.records.iter().map(|(topic, _)| topic.name(topics)).collect();
-                written.into_iter().collect::<Vec<_>>().join("`, `")
-            };
-            format!("WRITE on topic `{}`", about.unwrap_or_else(names))
+            if let Some(topic) = about {
+                return format!("WRITE on topic `{topic}`");
+            }
+            let written: BTreeSet<&str> = transaction.records.iter().map(|(topic, _)| topic.name(topics)).collect();
+            let of = if written.len() > 1 { "one of the topics" } else { "topic" };
+            format!("WRITE on {of} `{}`", written.into_iter().collect::<Vec<_>>().join("`, `"))
         }
     }
 }
