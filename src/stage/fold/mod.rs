@@ -9,7 +9,6 @@
 mod asking;
 mod assignment;
 pub mod commit;
-mod fetches;
 pub mod gap;
 mod headers;
 mod held;

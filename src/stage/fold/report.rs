@@ -1,6 +1,8 @@
 //! What a fold thread tells of itself at every turn.
 
 use crate::kafka::member::Member;
+use crate::kafka::membership::Lag;
+use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Commits;
 use crate::metrics::{Metrics, Share};
 
@@ -26,6 +28,16 @@ impl Shares {
 }
 
 impl<M: Member> Worker<M> {
+    /// What is paused has nothing to come.
+    fn look_at_fetch(&mut self, input: Topic, lag: &Lag) {
+        let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
+        let lag = Lag { waits_at: lag.waits_at.filter(|_| !paused), ..lag.clone() };
+        let (name, now) = (input.name(&self.parts.config.topics), self.parts.member.now());
+        let stalled = self.fetches.look_at((input, name), &lag, now);
+        let unled = self.positions.unled.waits((input, lag.partition));
+        self.parts.metrics.set_stalled(input, lag.partition, unled || stalled);
+    }
+
     /// Every thread has the whole catalogue, so whichever reports last is right.
     pub(super) fn report_sessions(&self) {
         self.parts.metrics.catalogue_sessions.set(gauge(self.parts.catalogue.len()));
@@ -34,7 +46,7 @@ impl<M: Member> Worker<M> {
     pub(super) fn report(&mut self) {
         let lags = self.parts.member.take_lags();
         if !lags.is_empty() || self.assigned.is_empty() || self.positions.reason_changed() {
-            let stalled = self.fetches.reason(&self.next_offsets);
+            let stalled = self.fetches.reason(|input, it| self.next_offsets.has(input, it));
             self.parts.member.waits_for_records(self.positions.reason().or(stalled));
         }
         for lag in lags {

@@ -141,6 +141,7 @@ impl Joining {
         let config = &self.config;
         let mut client = kafka::client_config(config);
         kafka::set_session_timeout(&mut client);
+        kafka::set_metadata_interval(&mut client);
         client
             .set("client.id", self.name.client_id(config))
             .set("group.id", group(config))

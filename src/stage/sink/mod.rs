@@ -42,9 +42,11 @@ use crate::config::{Config, Invalid};
 use crate::disposition::{Disposition, Wait};
 use crate::event::Millis;
 use crate::http::Pulse;
+use crate::kafka::fetches::Fetches;
 use crate::kafka::notes::NoteBook;
 use crate::kafka::topics::Topic;
 use crate::kafka::twins::Twin;
+use crate::kafka::watch::Watch;
 use crate::metrics::Metrics;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
@@ -121,6 +123,8 @@ struct Sink<'a> {
     takeover: JoinSet<TakenOver>,
     /// Rows of each of our partitions that the thread has not read yet, as far as anybody told.
     to_read: BTreeMap<i32, usize>,
+    fetches: Fetches,
+    watch: Arc<Watch>,
     records: mpsc::Receiver<outbox::Source>,
     control: mpsc::UnboundedReceiver<Control>,
     commands: std_mpsc::Sender<Command>,
@@ -166,6 +170,8 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         assigned: None,
         takeover: JoinSet::new(),
         to_read: BTreeMap::new(),
+        fetches: Fetches::default(),
+        watch: Arc::clone(&shared.watch),
         records: handle.records,
         control: handle.control,
         commands: handle.commands,

@@ -1,7 +1,7 @@
 //! What the sink tells: metrics, readiness, and a line in the log where something changes.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
@@ -52,10 +52,18 @@ impl Sink<'_> {
     /// Statistics may still tell of partitions that went to somebody else, who tells of them, too.
     pub(super) fn lags(&mut self, lags: &[Lag]) {
         let assigned = self.assigned.as_deref().unwrap_or_default();
+        let upserts = (Topic::Upserts, self.config.topics.upserts.as_str());
+        // Its thread pauses while there is no room for what it has read.
+        let paused = !self.records.is_empty();
         for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
             self.process.set_lag(Topic::Upserts, lag.partition, lag.records);
             self.to_read.insert(lag.partition, usize::try_from(lag.records).unwrap_or(0));
+            let lag = Lag { waits_at: lag.waits_at.filter(|_| !paused), ..lag.clone() };
+            let stalled = self.fetches.look_at(upserts, &lag, Instant::now());
+            self.process.set_stalled(Topic::Upserts, lag.partition, stalled);
         }
+        let reason = self.fetches.reason(|_, partition| assigned.contains(&partition));
+        self.watch.waits("sink-upserts", reason);
     }
 
     /// A code that holds rows is told once, not once per row and attempt.

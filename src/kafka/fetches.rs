@@ -9,12 +9,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::kafka::member::Member;
-use crate::kafka::membership::Lag;
-use crate::kafka::topics::Topic;
-
-use super::inputs::NextOffsets;
-use super::worker::Worker;
+use super::membership::Lag;
+use super::topics::Topic;
 
 /// Far longer than any fetch of a broker that is well.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
@@ -26,7 +22,7 @@ const SAID_EVERY: Duration = Duration::from_mins(1);
 
 /// Where each partition waits, and since when.
 #[derive(Default)]
-pub(super) struct Fetches {
+pub struct Fetches {
     partitions: BTreeMap<(Topic, i32), Waits>,
     looked: Option<Instant>,
 }
@@ -50,15 +46,34 @@ enum Look {
 
 impl Fetches {
     /// What is waited for, of the partitions that are read here. The others are forgotten.
-    pub fn reason(&mut self, read: &NextOffsets) -> Option<String> {
-        self.partitions.retain(|(input, partition), _| read.has(*input, *partition));
+    pub fn reason(&mut self, reads: impl Fn(Topic, i32) -> bool) -> Option<String> {
+        self.partitions.retain(|(topic, partition), _| reads(*topic, *partition));
         let mut stalled = self.partitions.iter().filter(|(_, waits)| waits.said.is_some());
-        let ((input, partition), _) = stalled.next()?;
+        let ((topic, partition), _) = stalled.next()?;
         let others = match stalled.count() {
             0 => String::new(),
             others => format!(", and of {others} more"),
         };
-        Some(format!("the next record of {}/{partition}{others} does not come", input.label()))
+        Some(format!("the next record of {}/{partition}{others} does not come", topic.label()))
+    }
+
+    /// Takes a look at a partition that is read, and says what it sees: true where it stands still. `lag.waits_at` of one
+    /// that is paused is none.
+    pub fn look_at(&mut self, (topic, name): (Topic, &str), lag: &Lag, now: Instant) -> bool {
+        let look = self.look((topic, lag.partition), lag.waits_at, now);
+        let (topic, partition, records) = (name, lag.partition, lag.records);
+        match look {
+            Look::Stalled { say: true } => warn!(
+                topic,
+                partition,
+                offset = lag.waits_at,
+                records,
+                "the next record does not come and is waited for; hint: RollbookPartitionStalled in deploy/runbook.md"
+            ),
+            Look::Moves => info!(topic, partition, "records come again"),
+            Look::Stalled { say: false } | Look::Well => {}
+        }
+        matches!(look, Look::Stalled { .. })
     }
 
     fn look(&mut self, partition: (Topic, i32), waits_at: Option<i64>, now: Instant) -> Look {
@@ -82,30 +97,6 @@ impl Fetches {
             (true, _) => Look::Stalled { say },
             (false, true) => Look::Moves,
             (false, false) => Look::Well,
-        }
-    }
-}
-
-impl<M: Member> Worker<M> {
-    /// Takes a look at a partition that is read.
-    pub(super) fn look_at_fetch(&mut self, input: Topic, lag: &Lag) {
-        let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
-        let waits_at = lag.waits_at.filter(|_| !paused);
-        let look = self.fetches.look((input, lag.partition), waits_at, self.parts.member.now());
-        let unled = self.positions.unled.waits((input, lag.partition));
-        let stalled = unled || matches!(look, Look::Stalled { .. });
-        self.parts.metrics.set_stalled(input, lag.partition, stalled);
-        let (topic, partition, records) = (input.name(&self.parts.config.topics), lag.partition, lag.records);
-        match look {
-            Look::Stalled { say: true } => warn!(
-                topic,
-                partition,
-                offset = waits_at,
-                records,
-                "the next record does not come and is waited for; hint: RollbookPartitionStalled in deploy/runbook.md"
-            ),
-            Look::Moves => info!(topic, partition, "records come again"),
-            Look::Stalled { say: false } | Look::Well => {}
         }
     }
 }
