@@ -4,9 +4,9 @@
 //! long as that takes, in order, and is heard as everybody else hears it: who wants to know that a note stands looks for
 //! it in what was read. Tools read and write once, and say whether that worked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -27,6 +27,8 @@ use crate::note::Note;
 const READ_FOR: Duration = Duration::from_millis(200);
 /// A broker that is away is asked again after this.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause before what may not be written is put once more.
+const AGAIN_EVERY: Duration = Duration::from_secs(2);
 /// Created with one partition, so that notes have one order.
 const PARTITION: i32 = 0;
 
@@ -44,20 +46,27 @@ pub struct Notes {
     said: Arc<Mutex<BTreeSet<String>>>,
     /// With the secrets that it was made with, as the watch counts them.
     producer: Arc<Mutex<(u64, ThreadedProducer<Reports>)>>,
+    denied: Denied,
     config: Arc<Config>,
     watch: Arc<Watch>,
 }
 
+/// Keys and values that may not be written now, in their order. They are few: a note for a gap, or a partition.
+type Denied = Arc<Mutex<VecDeque<(Vec<u8>, Option<Vec<u8>>)>>>;
+
 impl Notes {
     /// The notes, and what must be run on a thread of its own for them to be known.
     pub fn open(config: &Arc<Config>, watch: &Arc<Watch>) -> KafkaResult<(Self, Follower)> {
-        let producer = Arc::new(Mutex::new((watch.secrets(), producer(config)?)));
+        let denied = Denied::default();
+        let producer = Arc::new(Mutex::new((watch.secrets(), producer(config, &denied)?)));
         let (told, known) = watch::channel(None);
         let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
         let said = Arc::default();
         let heard = Heard { told, said: Arc::clone(&said) };
-        let follower = Follower { config: Arc::clone(&config), watch: Arc::clone(watch), heard };
-        Ok((Self { topic, known, said, producer, config, watch: Arc::clone(watch) }, follower))
+        let (ours, watch) = (Arc::clone(&config), Arc::clone(watch));
+        let notes = Self { topic, known, said, producer, denied, config: ours, watch: Arc::clone(&watch) };
+        let follower = Follower { config, watch, notes: notes.clone(), heard };
+        Ok((notes, follower))
     }
 
     /// Every note, as of now. None: the topic has not been read to its end yet, so that nothing is known.
@@ -78,33 +87,54 @@ impl Notes {
 
     /// Writes a note, or the tombstone that ends one, sooner or later; it is in `known` when it stands.
     pub fn put(&self, key: &str, note: Option<&Note>) -> KafkaResult<()> {
-        let value = note.map(Note::encode);
-        let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(&self.topic).partition(PARTITION).key(key);
-        record.payload = value.as_deref();
+        // What was to be written of it before is out of date.
+        lock(&self.denied).retain(|(denied, _)| denied != key.as_bytes());
+        self.send(key.as_bytes(), note.map(Note::encode).as_deref())
+    }
+
+    fn send(&self, key: &[u8], value: Option<&[u8]>) -> KafkaResult<()> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).partition(PARTITION).key(key);
+        record.payload = value;
         let mut ours = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         // One that librdkafka has given up takes nothing more; what it had is put again by whoever misses it.
         let secrets = self.watch.secrets();
         if ours.1.client().fatal_error().is_some() || ours.0 != secrets {
-            let (_, given_up) = std::mem::replace(&mut *ours, (secrets, producer(&self.config)?));
+            let (_, given_up) = std::mem::replace(&mut *ours, (secrets, producer(&self.config, &self.denied)?));
             let_go(given_up, Duration::ZERO);
         }
         ours.1.send(record).map_err(|(error, _)| error)
     }
+
+    /// Once more what could not be written for want of a right, in its order.
+    fn put_again(&self) {
+        let denied = std::mem::take(&mut *lock(&self.denied));
+        for (key, value) in denied {
+            if let Err(error) = self.send(&key, value.as_deref()) {
+                warn!(%error, "a note cannot be written; trying again");
+                lock(&self.denied).push_back((key, value));
+            }
+        }
+    }
 }
 
-fn producer(config: &Config) -> KafkaResult<ThreadedProducer<Reports>> {
+fn lock(denied: &Denied) -> MutexGuard<'_, VecDeque<(Vec<u8>, Option<Vec<u8>>)>> {
+    denied.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn producer(config: &Config, denied: &Denied) -> KafkaResult<ThreadedProducer<Reports>> {
     let mut client = client_config(config);
     client
         .set("enable.idempotence", "true")
         // A broker that is away is waited for.
         .set("message.timeout.ms", "0");
-    ThreadedProducer::from_config_and_context(&client, Reports)
+    ThreadedProducer::from_config_and_context(&client, Reports { denied: Arc::clone(denied) })
 }
 
 /// Reads the topic for all of them.
 pub struct Follower {
     config: Arc<Config>,
     watch: Arc<Watch>,
+    notes: Notes,
     heard: Heard,
 }
 
@@ -129,7 +159,12 @@ impl Follower {
         let stopped = || *stop.borrow();
         let Some(mut changelog) = self.open(stopped) else { return };
         let (mut book, mut keys) = (NoteBook::new(), BTreeSet::new());
+        let mut put = Instant::now();
         while !stopped() {
+            if put.elapsed() >= AGAIN_EVERY {
+                put = Instant::now();
+                self.notes.put_again();
+            }
             let read = changelog.read(READ_FOR, |change| {
                 apply(&mut book, change.key, change.value);
                 keys.insert(String::from_utf8_lossy(change.key).into_owned());
@@ -223,8 +258,11 @@ fn apply(book: &mut NoteBook, key: &[u8], value: Option<&[u8]>) {
     }
 }
 
-/// What was put and cannot be written is said; whoever put it misses it in what is known.
-struct Reports;
+/// What was put and may not be written is put again; what cannot be written is said, and whoever put it misses it in what
+/// is known.
+struct Reports {
+    denied: Denied,
+}
 
 impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -241,6 +279,13 @@ impl ProducerContext for Reports {
             Ok(_)
             | Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) =>
                 {}
+            Err((cause, record)) if cause.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                let (key, value) = (record.key().unwrap_or_default().to_vec(), record.payload().map(<[u8]>::to_vec));
+                lock(&self.denied).push_back((key, value));
+                if let Some(times) = said::again("a note may not be written now") {
+                    warn!(error = %cause, times, "a note may not be written now; trying again");
+                }
+            }
             Err((cause, _)) => error!(error = %cause, "a note cannot be written"),
         }
     }
@@ -248,7 +293,14 @@ impl ProducerContext for Reports {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
     use super::*;
+
+    const WITHIN: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_note_that_came_and_went_between_two_looks_was_said() {
@@ -263,5 +315,26 @@ mod tests {
         heard.tell(&book, keys);
         assert_eq!(known.borrow().as_deref(), Some(&NoteBook::new()));
         assert!(heard.said.lock().unwrap().contains("gap/views/1"));
+    }
+
+    #[test]
+    fn a_note_that_may_not_be_written_is_written_when_it_may() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("rollbook.notes", 1, 1).unwrap();
+        let text = format!("[kafka]\nbootstrap = \"{}\"\n", cluster.bootstrap_servers());
+        let config = Arc::new(Config::parse(&text, Path::new("."), &|_| None).unwrap());
+        let watch = Watch::start(&config, (Arc::default(), Arc::default()), || true).unwrap();
+        let (notes, follower) = Notes::open(&config, &watch).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let follows = std::thread::spawn(move || follower.run(&stopped));
+        cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+        notes.put("gap/views/1", Some(&Note::new("gap", 7))).unwrap();
+        let began = Instant::now();
+        while notes.known().is_none_or(|book| !book.contains_key("gap/views/1")) {
+            assert!(began.elapsed() < WITHIN, "the note stands");
+            std::thread::sleep(READ_FOR);
+        }
+        stop.send_replace(true);
+        follows.join().unwrap();
     }
 }
