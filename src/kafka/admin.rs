@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::native::topics::{Seen, look};
 use super::retention;
 use super::scan::all_topics;
 use super::topics::{self, Found, Survey, Topic, TopicProblem};
+use super::watch::Watch;
 use super::{client_config, said};
 use crate::config::Config;
 
@@ -23,6 +25,9 @@ use crate::config::Config;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// Who waits, for the watch.
+const WHO: &str = "topics";
 
 /// How often a topic that was just created is looked for before it counts as lost.
 const CREATED_LOOKS_MAX: u32 = 200;
@@ -50,11 +55,22 @@ pub enum AdminError {
     Create(#[source] KafkaError),
     #[error("cannot create topic `{topic}`: {code}{hint}")]
     CreateOne { topic: String, code: RDKafkaErrorCode, hint: &'static str },
+    #[error("Kafka denies {right} on topic `{topic}`; hint: the rights that Rollbook needs are listed in SECURITY.md")]
+    Denied { topic: String, right: &'static str },
     #[error("the topics have {} problem{}{}", .0.len(), plural(.0), listed(.0))]
     Problems(Vec<TopicProblem>),
 }
 
 impl AdminError {
+    /// A right that is missing, for whoever waits for it.
+    fn denied(&self) -> Option<String> {
+        if let Self::Denied { topic, right } = self {
+            Some(format!("Kafka denies {right} on topic `{topic}`"))
+        } else {
+            None
+        }
+    }
+
     /// Whether a broker was away, so that another try may succeed without a change.
     pub fn temporary(&self) -> bool {
         use RDKafkaErrorCode::{
@@ -75,10 +91,10 @@ impl AdminError {
             )
         };
         match self {
-            Self::Describe(source) | Self::Create(source) => source.rdkafka_error_code().is_some_and(passes),
+            Self::Describe(source) | Self::Create(source) => code_of(source).is_some_and(passes),
             Self::CreateOne { code, .. } => passes(*code),
             Self::Unreachable { .. } => true,
-            Self::Client(_) | Self::Runtime(_) | Self::Stopped | Self::Problems(_) => false,
+            Self::Client(_) | Self::Runtime(_) | Self::Stopped | Self::Denied { .. } | Self::Problems(_) => false,
         }
     }
 }
@@ -96,8 +112,9 @@ fn listed(problems: &[TopicProblem]) -> String {
 pub enum Patience<'a> {
     /// Not at all: a person waits for the answer.
     Once,
-    /// Until it answers, or `stop` is true. That it does not answer, the watch says.
-    Until { stop: &'a watch::Receiver<bool> },
+    /// Until it answers, and has given the rights, or `stop` is true. That it does not answer, the watch says by itself;
+    /// of a right it is told.
+    Until { stop: &'a watch::Receiver<bool>, watch: &'a Watch },
 }
 
 pub struct Admin<'a> {
@@ -120,9 +137,10 @@ impl<'a> Admin<'a> {
     /// partitions of the inputs.
     pub fn prepare(&self, patience: Patience) -> Result<i32, AdminError> {
         let (mut tried, mut backoff) = (self.prepare_once(), BACKOFF_MIN);
-        while let (Err(error), Patience::Until { stop }) = (&tried, patience)
-            && error.temporary()
+        while let (Err(error), Patience::Until { stop, watch }) = (&tried, patience)
+            && (error.temporary() || error.denied().is_some())
         {
+            watch.waits(WHO, error.denied());
             if let Some(times) = said::again("the topics cannot be prepared yet") {
                 warn!(error = error as &dyn std::error::Error, times, "the topics cannot be prepared yet");
             }
@@ -130,6 +148,9 @@ impl<'a> Admin<'a> {
             backoff = (backoff * 2).min(BACKOFF_MAX);
             // Other clients, with what stands in the files of secrets now.
             tried = Admin::new(self.config)?.prepare_once();
+        }
+        if let Patience::Until { watch, .. } = patience {
+            watch.waits(WHO, None);
         }
         tried
     }
@@ -212,6 +233,7 @@ impl<'a> Admin<'a> {
                 Ok(topic) => info!(topic, "created"),
                 // Another instance was quicker.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) if unauthorized(code) => return Err(AdminError::Denied { topic, right: "CREATE" }),
                 Err((topic, code)) => return Err(AdminError::CreateOne { topic, code, hint: hint(code) }),
             }
         }
@@ -242,7 +264,23 @@ impl<'a> Admin<'a> {
             let found = metadata.topics().iter().find(|found| found.name() == name && found.error().is_none())?;
             Some((topic, i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)))
         };
-        Ok(Topic::ALL.into_iter().filter_map(count).filter(|(_, partitions)| *partitions > 0).collect())
+        let counts: Vec<_> =
+            Topic::ALL.into_iter().filter_map(count).filter(|(_, partitions)| *partitions > 0).collect();
+        self.refuse_hidden(&counts)?;
+        Ok(counts)
+    }
+
+    /// A topic that we may not describe is not absent, and is not to be created.
+    fn refuse_hidden(&self, found: &[(Topic, i32)]) -> Result<(), AdminError> {
+        let missing = |topic: &Topic| !found.iter().any(|(found, _)| found == topic);
+        let missing = Topic::ALL.into_iter().filter(missing).map(|topic| topic.name(&self.config.topics));
+        let missing: Vec<&str> = missing.collect();
+        // Whoever cannot say so will say why not when the topics are created.
+        let seen = look(self.consumer.client(), &missing, false, REQUEST_TIMEOUT).unwrap_or_default();
+        match seen.into_iter().find(|(_, seen)| *seen == Seen::Denied) {
+            Some((topic, _)) => Err(AdminError::Denied { topic, right: "DESCRIBE" }),
+            None => Ok(()),
+        }
     }
 
     fn pause(&self, backoff: Duration, stop: &watch::Receiver<bool>) -> Result<(), AdminError> {
@@ -272,6 +310,10 @@ impl<'a> Admin<'a> {
                 Ok(resource) => settings.push((*topic, resource)),
                 // The broker that answers has not heard of a new topic yet.
                 Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+                Err(code) if unauthorized(code) => {
+                    let topic = topic.name(&self.config.topics).to_owned();
+                    return Err(AdminError::Denied { topic, right: "DESCRIBE_CONFIGS" });
+                }
                 Err(code) => return Err(AdminError::Describe(KafkaError::AdminOp(code))),
             }
         }
@@ -283,10 +325,31 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT))
 }
 
+/// rdkafka names no code of what an admin client was refused.
+fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    if let KafkaError::AdminOp(code) = error { Some(*code) } else { error.rdkafka_error_code() }
+}
+
+fn unauthorized(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
+}
+
 fn hint(code: RDKafkaErrorCode) -> &'static str {
     if code == RDKafkaErrorCode::InvalidReplicationFactor {
         "\n  hint: there are fewer brokers than copies; set topics.replication_factor"
     } else {
         ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_answer_about_settings_is_asked_again() {
+        let failed = |code| AdminError::Describe(KafkaError::AdminOp(code));
+        assert!(failed(RDKafkaErrorCode::OperationTimedOut).temporary());
+        assert!(!failed(RDKafkaErrorCode::InvalidConfig).temporary());
     }
 }

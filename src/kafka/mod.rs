@@ -4,8 +4,10 @@ pub mod admin;
 pub mod changelog;
 pub mod clock;
 pub mod commit;
+pub mod fetches;
 pub mod member;
 pub mod membership;
+pub mod native;
 pub mod notes;
 pub mod positions;
 pub mod producer;
@@ -13,12 +15,12 @@ pub mod questions;
 mod records;
 pub mod registry;
 pub mod retention;
+pub mod rights;
 pub mod said;
 pub mod scan;
 pub mod send;
 pub mod sizes;
 pub mod stall;
-pub mod topic_ids;
 pub mod topics;
 pub mod transaction;
 pub mod twins;
@@ -102,6 +104,14 @@ pub fn set_session_timeout(client: &mut ClientConfig) {
     }
 }
 
+/// How soon members of groups notice a partition that was added, a topic that was made anew, or one that may be read again;
+/// librdkafka's default is five minutes.
+pub fn set_metadata_interval(client: &mut ClientConfig) {
+    if client.get(METADATA_INTERVAL).is_none() {
+        client.set(METADATA_INTERVAL, METADATA_INTERVAL_MS);
+    }
+}
+
 /// After how long a silent member is missed. By the consumer protocol the broker decides; what matters here is how long a
 /// member may take to hear of its group, which is a few heartbeats.
 pub fn session_timeout(config: &Config) -> Duration {
@@ -178,10 +188,7 @@ pub fn group_consumer(config: &Config, group: &str, name: &MemberName) -> KafkaR
     client.set("fetch.queue.backoff.ms", "1");
     // Whoever starts is not ready before the first of them: soon, and yet no burden with hundreds of partitions.
     client.set("statistics.interval.ms", "500");
-    // How soon a partition that was added, or a topic that was made anew, is noticed; the default is five minutes.
-    if client.get(METADATA_INTERVAL).is_none() {
-        client.set(METADATA_INTERVAL, METADATA_INTERVAL_MS);
-    }
+    set_metadata_interval(&mut client);
     BaseConsumer::from_config_and_context(&client, Membership::default())
 }
 

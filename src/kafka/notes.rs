@@ -52,7 +52,8 @@ pub struct Notes {
 }
 
 /// Keys and values that may not be written now, in their order. They are few: a note for a gap, or a partition.
-type Denied = Arc<Mutex<VecDeque<(Vec<u8>, Option<Vec<u8>>)>>>;
+type Denied = Arc<Mutex<VecDeque<Pair>>>;
+type Pair = (Vec<u8>, Option<Vec<u8>>);
 
 impl Notes {
     /// The notes, and what must be run on a thread of its own for them to be known.
@@ -117,7 +118,7 @@ impl Notes {
     }
 }
 
-fn lock(denied: &Denied) -> MutexGuard<'_, VecDeque<(Vec<u8>, Option<Vec<u8>>)>> {
+fn lock(denied: &Denied) -> MutexGuard<'_, VecDeque<Pair>> {
     denied.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -14,7 +14,8 @@ use rdkafka::groups::GroupInfo;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::membership::TopicPartition;
-use super::topic_ids::Described;
+use super::native::groups::describe;
+use super::native::topics::Described;
 
 /// How a stamp begins.
 const OURS: &str = "rollbook";
@@ -202,10 +203,9 @@ pub fn strangers<C: ConsumerContext>(
     (group, application): (&str, &str),
     timeout: Duration,
 ) -> KafkaResult<Vec<String>> {
-    let groups = consumer.fetch_group_list(Some(group), timeout)?;
-    let members = groups.groups().iter().filter(|found| found.name() == group).flat_map(GroupInfo::members);
-    let strange = members.filter(|member| !ours(member.client_id(), application));
-    Ok(strange.map(|member| format!("{} at {}", member.client_id(), member.client_host())).collect())
+    let members = describe(consumer.client(), group, timeout)?.members;
+    let strange = members.into_iter().filter(|member| !ours(&member.client_id, application));
+    Ok(strange.map(|member| format!("{} at {}", member.client_id, member.host)).collect())
 }
 
 /// Whether a build that names its members by the application alone is in the group: it commits without stamps.

@@ -15,8 +15,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 
 use super::membership::TopicPartition;
+use super::native::topics::{Described, describe};
 use super::positions::{Ends, ends_by_leader, strangers};
-use super::topic_ids::{Described, describe};
 
 /// For each of the calls that a question is.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::Metadata;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::warn;
 
+use super::native::topics::{Seen, look};
 use super::{ToTheEnd, client_config, said};
 use crate::config::Config;
 
@@ -38,6 +39,8 @@ pub enum ScanError {
     },
     #[error("topic `{0}` does not exist; hint: rollbook topics create")]
     NoTopic(String),
+    #[error("Kafka denies {right} on topic `{topic}`; hint: the rights that Rollbook needs are listed in SECURITY.md")]
+    Denied { topic: String, right: &'static str },
     #[error("Kafka sent nothing of `{0}` for {silence} s", silence = SILENCE_MAX.as_secs())]
     Silent(String),
     #[error("cannot read `{topic}`")]
@@ -52,6 +55,14 @@ impl ScanError {
     /// Whether another try may succeed without a change.
     pub fn temporary(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Silent(_) | Self::Read { .. })
+    }
+
+    fn read(topic: &str, source: KafkaError) -> Self {
+        let topic = topic.to_owned();
+        if source.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            return Self::Denied { topic, right: "READ" };
+        }
+        Self::Read { topic, source }
     }
 }
 
@@ -88,17 +99,23 @@ impl<'a> Scanner<'a> {
             .map_err(|source| ScanError::Unreachable { topic: self.topic.to_owned(), source })?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         let count = found.map_or(0, |found| found.partitions().len());
-        if count == 0 {
-            Err(ScanError::NoTopic(self.topic.to_owned()))
-        } else {
-            Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        if count > 0 {
+            return Ok(i32::try_from(count).unwrap_or(i32::MAX));
+        }
+        // Of a topic that we may not describe, brokers do not even say that it is there, unless it is named.
+        let topic = self.topic.to_owned();
+        match look(self.consumer.client(), &[self.topic], false, METADATA_TIMEOUT) {
+            Ok(seen) if seen.get(self.topic) == Some(&Seen::Denied) => {
+                Err(ScanError::Denied { topic, right: "DESCRIBE" })
+            }
+            _ => Err(ScanError::NoTopic(topic)),
         }
     }
 
     /// The first offset of a partition and the one behind its last.
     pub fn ends(&self, partition: i32) -> Result<(i64, i64), ScanError> {
         let ends = self.consumer.fetch_watermarks(self.topic, partition, METADATA_TIMEOUT);
-        ends.map_err(|source| ScanError::Read { topic: self.topic.to_owned(), source })
+        ends.map_err(|source| ScanError::read(self.topic, source))
     }
 
     /// Every record of these partitions from `from` on, as it stands now.
@@ -108,7 +125,7 @@ impl<'a> Scanner<'a> {
         from: Offset,
         mut on_record: impl FnMut(&BorrowedMessage) -> Next,
     ) -> Result<(), ScanError> {
-        let failed = |source| ScanError::Read { topic: self.topic.to_owned(), source };
+        let failed = |source| ScanError::read(self.topic, source);
         let mut open: BTreeSet<i32> = partitions.into_iter().collect();
         let mut assignment = TopicPartitionList::new();
         for partition in &open {

@@ -48,7 +48,11 @@ impl<'a> Group<'a> {
         let failed = |source| ScanError::Unreachable { topic: topic.to_owned(), source };
         let metadata = all_topics(&self.consumer, REQUEST_TIMEOUT).map_err(failed)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic && !found.partitions().is_empty());
-        let found = found.ok_or_else(|| ScanError::NoTopic(topic.to_owned()))?;
+        let Some(found) = found else {
+            // It is not there, or may not be described.
+            Scanner::new(self.config, topic)?.partitions()?;
+            return Err(ScanError::NoTopic(topic.to_owned()));
+        };
         let mut list = TopicPartitionList::new();
         for partition in found.partitions() {
             list.add_partition(topic, partition.id());

@@ -27,8 +27,11 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(4);
 /// Questions without an answer after which another client asks: librdkafka may have given this one up.
 const CLIENT_TRIES: u32 = 5;
-/// Words of librdkafka's that are heard after each question.
+/// Words of librdkafka's that are heard after a question, one with each poll.
 const WORDS_MAX: usize = 50;
+/// The same where there was no answer. Log lines come before the error that says why, and a certificate that is not taken
+/// makes some hundred of them in the time of one question.
+const FAILED_WORDS_MAX: usize = 2_000;
 /// Between two lines of an outage that goes on.
 const LINE_INTERVAL: Duration = Duration::from_mins(1);
 /// So long after an outage clients still stumble over it.
@@ -77,7 +80,14 @@ struct State {
     outage: Option<(Instant, Instant)>,
     outage_ended: Option<Instant>,
     /// What is waited for, by who waits.
-    reasons: BTreeMap<String, String>,
+    reasons: BTreeMap<String, Reason>,
+}
+
+struct Reason {
+    why: String,
+    since: Instant,
+    /// When the log told of it last.
+    said: Instant,
 }
 
 impl Watch {
@@ -118,25 +128,36 @@ impl Watch {
     /// Somebody waits for something of Kafka, or no longer does. The text is for people: no data in it.
     pub fn waits(&self, who: &str, why: Option<String>) {
         let mut state = self.state();
-        let known = state.reasons.get(who);
-        if known == why.as_ref() {
+        if state.reasons.get(who).map(|known| &known.why) == why.as_ref() {
             return;
         }
+        let known = state.reasons.remove(who);
         if let Some(why) = why {
             if who != NO_ANSWER {
                 warn!(who, waits_for = why, "kafka is waited for");
             }
-            state.reasons.insert(who.to_owned(), why);
-        } else {
-            if who != NO_ANSWER {
-                info!(who, "kafka is waited for no longer");
-            }
-            state.reasons.remove(who);
+            let now = Instant::now();
+            let since = known.map_or(now, |known| known.since);
+            state.reasons.insert(who.to_owned(), Reason { why, since, said: now });
+        } else if who != NO_ANSWER {
+            info!(who, "kafka is waited for no longer");
         }
         self.metrics.waiting(Dependency::Kafka).set((!state.reasons.is_empty()).into());
         // That nobody is answered explains the rest.
         let reason = state.reasons.get(NO_ANSWER).or_else(|| state.reasons.values().next());
-        self.health.outage(Dependency::Kafka, reason.cloned());
+        self.health.outage(Dependency::Kafka, reason.map(|reason| reason.why.clone()));
+    }
+
+    /// What is still waited for is said every minute. An outage has its own lines, and explains the rest.
+    fn say_again(&self, now: Instant) {
+        let mut state = self.state();
+        for (who, reason) in &mut state.reasons {
+            if who != NO_ANSWER && now.saturating_duration_since(reason.said) >= LINE_INTERVAL {
+                reason.said = now;
+                let seconds = now.saturating_duration_since(reason.since).as_secs();
+                warn!(who, waits_for = reason.why, seconds, "kafka is waited for");
+            }
+        }
     }
 
     /// What the group says of a member, by the classic protocol. Blocks for some seconds at most.
@@ -197,6 +218,7 @@ impl Watch {
                 Ok(()) => {
                     unanswered = 0;
                     self.answered(Instant::now());
+                    self.say_again(Instant::now());
                     thread::sleep(ASK_EVERY);
                 }
                 Err((error, refused)) => {
@@ -223,7 +245,8 @@ impl Watch {
         };
         let asked = client.fetch_metadata(Some(&self.config.topics.state), ANSWERS_WITHIN);
         // Librdkafka's own words wait in a queue that only polling empties, one at a time.
-        for _ in 0..WORDS_MAX {
+        let words = if asked.is_ok() { WORDS_MAX } else { FAILED_WORDS_MAX };
+        for _ in 0..words {
             client.poll(Duration::ZERO);
         }
         let refused = || client.context().refused.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -22,6 +22,7 @@ pub use crate::dead_letter::Stage;
 use crate::http::Health;
 use crate::kafka::admin::{Admin, AdminError, Patience};
 use crate::kafka::notes::{self, Notes};
+use crate::kafka::rights;
 use crate::kafka::watch::Watch;
 use crate::metrics::Metrics;
 
@@ -121,7 +122,7 @@ async fn request_when_told(mut stop: watch::Receiver<bool>, shutdown: Shutdown) 
 /// Number of partitions of the inputs. Waits for a broker that is down.
 fn prepare_topics(shared: &Shared) -> Result<i32, AdminError> {
     let stop = &shared.shutdown.watch();
-    Admin::new(&shared.config)?.prepare(Patience::Until { stop })
+    Admin::new(&shared.config)?.prepare(Patience::Until { stop, watch: &shared.watch })
 }
 
 async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Follower) -> Result<(), StageError> {
@@ -130,6 +131,8 @@ async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Fol
         Err(AdminError::Stopped) => return Ok(()),
         prepared => prepared?,
     };
+    let ends = shared.shutdown.clone();
+    rights::start(&shared.config, stages, &shared.watch, move || ends.requested()).map_err(StageError::Watch)?;
     let mut running = JoinSet::new();
     let stop = shared.shutdown.watch();
     running.spawn(async move { spawn_blocking(move || notes.run(&stop)).await.map_err(|_| StageError::Panicked) });

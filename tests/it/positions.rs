@@ -6,8 +6,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rollbook::kafka::native::topics::describe;
 use rollbook::kafka::positions::{Ends, log_ends, strangers};
-use rollbook::kafka::topic_ids::describe;
 
 use crate::harness::{self, Record};
 
@@ -55,17 +55,20 @@ fn the_ends_of_logs_are_asked_for_together_and_a_foreign_member_is_named() {
     assert_eq!(ends[&place(0)], Ends { start: 0, end: 0 });
     assert_eq!(ends[&place(1)], Ends { start: 2, end: 3 });
 
-    let asked = |application: &str| strangers(&consumer, (&names.prefix, application), WITHIN).expect("it answers");
-    let mut foreign = client.clone();
-    foreign.set("group.id", &names.prefix).set("client.id", "console-consumer");
-    let foreign: BaseConsumer = foreign.create().expect("the settings are right");
-    foreign.subscribe(&[topic]).expect("it subscribes");
-    harness::until("the foreign member", WITHIN, || {
-        let _ = foreign.poll(Duration::from_millis(100));
-        let named = foreign.assignment().map(|assigned: TopicPartitionList| assigned.count());
-        if named == Ok(2) { Ok(()) } else { Err(format!("{named:?}")) }
-    });
-    let said = asked("rollbook");
-    assert!(matches!(said.as_slice(), [one] if one.starts_with("console-consumer at /")), "{said:?}");
-    assert_eq!(asked("console"), Vec::<String>::new(), "its own application's");
+    for protocol in ["classic", "consumer"] {
+        let group = format!("{}-{protocol}", names.prefix);
+        let asked = |application: &str| strangers(&consumer, (&group, application), WITHIN).expect("it answers");
+        let mut foreign = client.clone();
+        foreign.set("group.id", &group).set("client.id", "console-consumer").set("group.protocol", protocol);
+        let foreign: BaseConsumer = foreign.create().expect("the settings are right");
+        foreign.subscribe(&[topic]).expect("it subscribes");
+        harness::until("the foreign member", WITHIN, || {
+            let _ = foreign.poll(Duration::from_millis(100));
+            let named = foreign.assignment().map(|assigned: TopicPartitionList| assigned.count());
+            if named == Ok(2) { Ok(()) } else { Err(format!("{named:?}")) }
+        });
+        let said = asked("rollbook");
+        assert!(matches!(said.as_slice(), [one] if one.starts_with("console-consumer at /")), "{protocol}: {said:?}");
+        assert_eq!(asked("console"), Vec::<String>::new(), "its own application's");
+    }
 }

@@ -84,8 +84,7 @@ impl<M: Member> Worker<M> {
         let (now, config) = (self.parts.member.now(), &self.parts.config);
         let topics = &config.topics;
         let strangers_due = self.asking.strangers_asked.is_none_or(|then| self.since(then) >= STRANGERS_INTERVAL);
-        // Groups of the other protocol are not described to librdkafka; what such a member commits is noticed all the same.
-        let strangers = (strangers_due && self.restoring.is_none() && !self.incremental())
+        let strangers = (strangers_due && self.restoring.is_none())
             .then(|| (format!("{}-fold", config.application), config.application.clone()));
         let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
         let names: BTreeSet<&str> = Topic::CONSUMED.into_iter().chain(COUNTED).map(|it| it.name(topics)).collect();

@@ -14,8 +14,8 @@ use tracing::warn;
 use super::jobs_topic::unfinished;
 use crate::bulk_job::BulkJob;
 use crate::config::Config;
-use crate::kafka::client_config;
 use crate::kafka::scan::ScanError;
+use crate::kafka::{client_config, said};
 
 /// How long a broker may take to say where a partition ends.
 const OFFSETS_WITHIN: Duration = Duration::from_secs(5);
@@ -40,7 +40,12 @@ pub async fn of(config: Config, partitions: Vec<i32>) -> TakenOver {
         let asked = tokio::task::spawn_blocking(move || ask(&settings, &ours));
         match asked.await {
             Ok(Ok(taken_over)) => return taken_over,
-            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "reading the Bulk jobs, asking again"),
+            Ok(Err(error)) => {
+                if let Some(times) = said::again(&error.to_string()) {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, times, "reading the Bulk jobs, asking again");
+                }
+            }
             Err(error) => warn!(%error, "reading the Bulk jobs, asking again"),
         }
         tokio::time::sleep(PAUSE).await;

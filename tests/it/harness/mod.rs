@@ -9,6 +9,7 @@
 //! let records = harness::read(&kafka.client(), &names.topics.dead_letters);   // read_committed, to the end
 //! harness::committed(&kafka.client(), group, topic, 2);                       // a group's offsets
 //! let secure = harness::sasl_ssl();                  // secure.bootstrap, secure.properties(harness::SCRAM)
+//! rights.deny(&[(Resource::Topic(topic), Operation::Read)]); rights.give_back();  // on a broker with `AUTHORIZER`
 //! let registry = harness::registry();                // registry.url(), registry.register(subject, schema)
 //! let gate = Gate::open_to(registry.address);        // gate.shut(), gate.open(): an outage; url_at(gate.address())
 //! let front = TlsFront::before(registry.address, "Basic …");   // the same behind TLS: front.address, front.ca
@@ -32,6 +33,7 @@ mod node;
 pub mod place;
 mod process;
 mod registry;
+mod rights;
 pub mod settings;
 mod surgery;
 mod tap;
@@ -43,14 +45,16 @@ mod wait;
 pub use binary::{Rollbook, command};
 pub use clients::{node, python};
 pub use gate::Gate;
-pub use kafka::{PLAIN, SCRAM, kafka, plain_client, sasl_ssl};
+pub use kafka::{PLAIN, SCRAM, User, kafka, plain_client, sasl_ssl};
 pub use node::{Node, free_port, kept_port};
 pub use place::{private as private_folder, run as folder};
 pub use process::{Process, run, tool};
 pub use registry::{registry, url_at};
+pub use rights::{AUTHORIZER, Operation, Resource, Rights, change_password};
 pub use settings::Settings;
 pub use surgery::{delete_group, delete_topic, grow, remake};
 pub use tap::Tap;
+pub use tls::certificates;
 pub use tls_front::TlsFront;
 pub use topics::{
     Names, PARTITIONS, Record, Writer, alter, committed, create, delete_below, names, partitions, read, states, write,

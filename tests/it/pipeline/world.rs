@@ -25,6 +25,8 @@ pub struct World {
     /// Between Rollbook and the org.
     pub salesforce: Gate,
     kafka: Connection,
+    /// Where the tests' own clients reach it without a login, if they do not go the same way.
+    pub tests_at: Option<String>,
     /// What the fold's group speaks.
     pub group_protocol: &'static str,
     /// More lines of the section `fold`.
@@ -62,13 +64,17 @@ impl World {
         let names = harness::names(test);
         let salesforce = Gate::open_to(org.address());
         let sections = sections.to_owned();
-        let world = Self { names, org, salesforce, kafka, group_protocol: "classic", fold: "", sections, auth: None };
+        let (group_protocol, fold) = ("classic", "");
+        let world = Self { names, org, salesforce, kafka, tests_at: None, group_protocol, fold, sections, auth: None };
         world.names.create_inputs(&world.client());
         world
     }
 
-    /// A client of the tests' own, with the same access.
+    /// A client of the tests' own.
     pub fn client(&self) -> ClientConfig {
+        if let Some(bootstrap) = &self.tests_at {
+            return harness::plain_client(bootstrap);
+        }
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.kafka.bootstrap);
         for (name, value) in &self.kafka.properties {

@@ -13,9 +13,9 @@ use crate::event::Millis;
 use crate::kafka::changelog::Log;
 use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
+use crate::kafka::native::topics::Described;
 use crate::kafka::positions::Ends;
 use crate::kafka::questions::{Answer, Question};
-use crate::kafka::topic_ids::Described;
 use crate::kafka::topics::Topic;
 
 use super::consumer_group::ConsumerGroup;
