@@ -196,7 +196,12 @@ impl Outbox {
             | Disposition::Retry(_)
             | Disposition::Isolate
             | Disposition::DeadLetter { .. }
-            | Disposition::Hold { .. } => self.proof.answered = self.proof.answered.max(id),
+            | Disposition::Hold { .. } => {
+                self.proof.answered = self.proof.answered.max(id);
+                if self.nothing_goes() {
+                    self.outage = None;
+                }
+            }
         }
     }
 

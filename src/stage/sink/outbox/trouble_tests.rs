@@ -267,6 +267,22 @@ fn a_row_that_breaks_its_requests_alone_in_a_quiet_org_is_held_and_nothing_else_
     });
     assert_eq!((held(&outbox), outbox.waiting()), (1, None), "Salesforce answers");
     assert!(ends(&mut outbox, OutcomeKind::DeadLettered).is_empty());
+    // A refusal of the question is an answer, too.
+    let mut other = outbox_with(&members(1, 1));
+    run(&mut other, 0..600 * SECOND, |request, _| match &request.call {
+        Call::Save { .. } => Some(Answer::Failed(unknown())),
+        Call::Limits => {
+            let hidden = Disposition::Hold { hint: "", reach: crate::disposition::Reach::Org };
+            Some(Answer::Failed(failure(hidden, "INSUFFICIENT_ACCESS")))
+        }
+        Call::FindMembers { .. }
+        | Call::FindPeople { .. }
+        | Call::FindParents { .. }
+        | Call::ReadStatuses { .. }
+        | Call::EnsureStatuses { .. }
+        | Call::Job(_) => None,
+    });
+    assert_eq!((held(&other), other.waiting()), (1, None));
     // An org that is away is waited for all the same.
     outbox.push(source(0, 1, &upsert(MEMBER, member(1, 2), 1)), 600 * SECOND);
     run(&mut outbox, 600 * SECOND..610 * SECOND, |_, _| Some(Answer::Failed(unknown())));

@@ -70,6 +70,10 @@ impl Written {
     /// A newer version of the row was read.
     pub fn forget(&mut self, member: &MemberKey, key: &Key) {
         let Some(of_campaign) = self.campaigns.get_mut(&member.campaign) else { return };
+        // Dependants have no status.
+        if key.object != Object::CampaignMember {
+            return;
+        }
         self.rows -= usize::from(of_campaign.rows.remove(key).is_some());
         self.let_go_of_empty(member.campaign);
     }
@@ -99,6 +103,12 @@ impl Written {
 
     pub fn due_at(&self) -> Option<Millis> {
         self.due.first().map(|(at, _)| *at)
+    }
+
+    fn ask_by(&mut self, campaign: SalesforceId, at: Millis) {
+        if self.campaigns.get(&campaign).is_some_and(|of_campaign| of_campaign.due > at) {
+            self.put_off(campaign, at);
+        }
     }
 
     pub fn put_off(&mut self, campaign: SalesforceId, until: Millis) {
@@ -154,10 +164,10 @@ impl Outbox {
     /// Rows wait until the statuses of their campaign are read, so that no more are kept.
     fn read_ahead(&mut self, campaign: SalesforceId, now: Millis) {
         let just_full = self.written.rows() == self.settings.written_rows_max;
-        let all = self.written.campaigns.keys().copied().filter(|other| just_full || *other == campaign);
-        for campaign in all.collect::<Vec<_>>() {
+        let all = if just_full { self.written.campaigns.keys().copied().collect() } else { vec![campaign] };
+        for campaign in all {
             self.memory.doubt_statuses(&campaign, now);
-            self.written.put_off(campaign, now);
+            self.written.ask_by(campaign, now);
         }
     }
 
