@@ -16,7 +16,7 @@ pub const BIRTH_KEY: &[u8] = b"rollbook.birth";
 pub struct Birth {
     /// Among which members are divided.
     pub partitions: i32,
-    /// By the topic's name.
+    /// By the topic's name; and the topic of the states itself, of which only the id says something.
     pub inputs: BTreeMap<String, Folded>,
 }
 

@@ -41,6 +41,7 @@ impl<M: Member> Worker<M> {
         match self.answer() {
             None => Ok(()),
             Some((asked, Ok(answer))) => {
+                self.refuse_remade_states(&answer)?;
                 self.settle_rest(&answer)?;
                 if self.compare(asked, &answer) { self.take_over_anew() } else { Ok(()) }
             }

@@ -66,6 +66,11 @@ pub enum Error {
     )]
     StateWiped { topic: String, partition: i32 },
     #[error(
+        "`{topic}` was deleted and made anew: of the states of partition {partition} it holds what changed since\n  \
+         hint: going on would write small numbers over large ones; see `Rebuilding the state` in deploy/runbook.md"
+    )]
+    StateRemade { topic: String, partition: i32 },
+    #[error(
         "the states were born among {born} partitions, and `{topic}` has {found}: members would be looked for where they are not\n  \
          hint: see `Partitions of Rollbook's own topics` in deploy/runbook.md"
     )]
@@ -85,7 +90,7 @@ pub enum Error {
 impl Error {
     /// Whether the topics are wrong, so that another start would find the same.
     pub fn topics_are_wrong(&self) -> bool {
-        matches!(self, Self::StateWiped { .. } | Self::Born { .. })
+        matches!(self, Self::StateWiped { .. } | Self::StateRemade { .. } | Self::Born { .. })
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Positions {
     grown: (Option<String>, bool),
     /// Members of our group that are none of ours, as they were last said.
     pub strangers: Vec<String>,
+    /// The topic of the states, as births say it.
+    states_in: Option<String>,
 }
 
 impl Positions {
@@ -69,6 +71,7 @@ impl Positions {
             unled: Unled::default(),
             grown: (None, false),
             strangers: Vec::new(),
+            states_in: None,
         }
     }
 
@@ -174,6 +177,7 @@ impl<M: Member> Worker<M> {
         match self.answer() {
             None => Ok(false),
             Some((_, Ok(answer))) => {
+                self.refuse_remade_states(&answer)?;
                 self.settle_answered(&answer);
                 Ok(true)
             }
@@ -278,6 +282,22 @@ impl<M: Member> Worker<M> {
         Ok(())
     }
 
+    /// States that were born in a topic which is gone: what the new one of its name holds of them is what changed since. A
+    /// birth that is written before somebody looks names the old one, so that no later start takes the rest for all.
+    pub(super) fn refuse_remade_states(&mut self, answer: &Answer) -> Result<(), Error> {
+        let topic = &self.parts.config.topics.state;
+        let Some(id) = answer.topics.get(topic).and_then(|described| described.id.clone()) else { return Ok(()) };
+        for partition in self.assigned.clone() {
+            let birth = self.store.partition(partition).birth.as_ref();
+            let born_in = birth.and_then(|birth| birth.inputs.get(topic)?.topic_id.as_deref());
+            if born_in.or(self.positions.states_in.as_deref()).is_some_and(|born_in| born_in != id) {
+                return Err(Error::StateRemade { topic: topic.clone(), partition });
+            }
+        }
+        self.positions.states_in = Some(id);
+        Ok(())
+    }
+
     fn born_among(&self, born: i32) -> Error {
         Error::Born { topic: self.parts.config.topics.resolved.clone(), born, found: self.parts.partitions }
     }
@@ -351,6 +371,10 @@ impl<M: Member> Worker<M> {
         for (input, _, next_offset) in self.next_offsets.positions().filter(|(_, of, _)| *of == partition) {
             let folded = Folded { topic_id: self.positions.id(input).map(str::to_owned), next_offset };
             birth.inputs.insert(input.name(&self.parts.config.topics).to_owned(), folded);
+        }
+        if let Some(id) = &self.positions.states_in {
+            let ours = Folded { topic_id: Some(id.clone()), next_offset: 0 };
+            birth.inputs.insert(self.parts.config.topics.state.clone(), ours);
         }
         birth
     }

@@ -43,6 +43,7 @@ impl Error {
             Self::WornOut(_) | Self::Stalled { .. } | Self::Outside | Self::Outdated => true,
             Self::Twin(_)
             | Self::StateWiped { .. }
+            | Self::StateRemade { .. }
             | Self::Born { .. }
             | Self::Restore { .. }
             | Self::Registry(_)

@@ -257,6 +257,31 @@ fn a_state_that_was_wiped_refuses_the_start_until_the_offsets_go_too() {
     claps_become(&world, 6.0);
 }
 
+/// Whoever runs has the states in memory, and goes on to write what changes of them.
+#[test]
+fn a_state_that_is_made_anew_while_it_is_written_ends_the_instance_and_refuses_each_start() {
+    let (world, member) = world("remade-state");
+    let (client, state) = (world.client(), world.names.topics.state.clone());
+    let mut rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..5));
+    claps_become(&world, 5.0);
+    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "10485760")];
+    harness::remake(&client, &state, PARTITIONS, &settings);
+    // Some of it is committed into the new one, perhaps.
+    harness::write(&client, &claps(&world, member, 5..6));
+    let ended = harness::until("the instance to end", WITHIN, || {
+        rollbook.process.exited().ok_or_else(|| rollbook.process.log_tail())
+    });
+    assert_eq!(ended.code(), Some(78), "{}", rollbook.process.log_tail());
+    refused(&world, "Rebuilding the state");
+    refused(&world, "Rebuilding the state");
+    harness::remake(&client, &state, PARTITIONS, &settings);
+    harness::delete_group(&client, &format!("{}-fold", world.names.prefix));
+    let _rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 6..7));
+    claps_become(&world, 7.0);
+}
+
 #[test]
 fn upserts_that_were_made_anew_are_read_whole_and_said() {
     let (world, member) = world("upserts");
