@@ -11,7 +11,7 @@ use rollbook::demo::reference::expected;
 use super::world::{Connection, WITHIN, World, metric};
 use crate::harness::Operation::{All, Describe, Read, Write};
 use crate::harness::Resource::{Group, Topic, TransactionalId};
-use crate::harness::{self, AUTHORIZER, Node, Operation, Resource, Rights, Rollbook, SCRAM, User};
+use crate::harness::{self, AUTHORIZER, Node, Operation, PARTITIONS, Resource, Rights, Rollbook, SCRAM, User};
 
 /// One broker for this file's tests, each of which has a user of its own. Connections are logged in again in short order.
 fn broker() -> &'static Node {
@@ -201,7 +201,7 @@ fn rights_to_write_that_are_taken_away_are_waited_for_by_name() {
 }
 
 #[test]
-fn a_member_by_the_consumer_protocol_waits_for_its_rights_too() {
+fn a_member_by_the_consumer_protocol_waits_for_its_rights_and_for_a_topic_that_is_gone() {
     let folder = harness::private_folder();
     let mut site = Site::new("rights-consumer", folder.path());
     site.world.group_protocol = "consumer";
@@ -212,6 +212,13 @@ fn a_member_by_the_consumer_protocol_waits_for_its_rights_too() {
     site.world.settle();
     site.without(&one, &[(Topic(&topics.polls), All)], (1, 3), &[&of_topic("DESCRIBE", &topics.polls)]);
     site.without(&one, &[(Group(&fold), Read)], (2, 3), &[&of_group(&fold)]);
+    let plain = site.world.client();
+    harness::delete_topic(&plain, &topics.polls);
+    waits(&one, "does not exist", &[&format!("topic `{}` does not exist", topics.polls)]);
+    harness::create(&plain, &[&topics.polls], PARTITIONS, &[("cleanup.policy", "delete")]);
+    // Once more what is folded already: it changes nothing, and the new topic is read.
+    site.world.send(site.part((2, 3)));
+    goes_on(&one);
     site.org_is_whole();
 }
 
