@@ -10,8 +10,8 @@ use crate::lattice::{KEYS_MAX, Latest, Register, Stamp};
 
 use super::connection::Connection;
 use super::entry::{EntryPiece, ReactionSets};
-use super::piece::{read_ids, read_intervals, read_times};
 use super::poll::PollPiece;
+use super::sets::{read_ids, read_intervals, read_times};
 
 /// Without the branch of today's pieces of entries; else the same.
 pub(super) static FIRST: LazyLock<Embedded> =

@@ -11,7 +11,7 @@ use crate::lattice::heap::{block, block_of, recount};
 use crate::lattice::{Domain, IdSet, IntervalSet, KEYS_MAX, Keyed, Latest, Put, Register, STRETCHES_MAX, Stamp, ids};
 
 use super::connection::{Connection, Pairing, paired};
-use super::poll::PollPiece;
+use super::poll::{PollPiece, put_text};
 
 /// The piece of a member and one entry. Field for field the record `EntryPiece` of the schema `state`.
 #[derive(Clone, Debug, Default)]
@@ -433,14 +433,6 @@ impl ReactionSets {
             &mut self.messages,
             &mut self.threads,
         ]
-    }
-}
-
-/// Puts a text unless it is blank.
-pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
-    match text.map(str::trim) {
-        None | Some("") => Put::default(),
-        Some(text) => register.put(stamp, text),
     }
 }
 

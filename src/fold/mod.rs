@@ -17,6 +17,7 @@ mod entry;
 mod member;
 mod piece;
 mod poll;
+mod sets;
 mod stamps;
 
 pub use catalogue::Catalogue;

@@ -8,13 +8,14 @@
 
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::event::Millis;
-use crate::lattice::{IdSet, IntervalSet, KEYS_MAX, Latest, Register, TimeSet};
+use crate::lattice::{KEYS_MAX, Latest, Register};
 
 use super::connection::Connection;
 use super::earlier;
 use super::entry::{EntryPiece, ReactionSets};
 use super::member::{FactKind, MemberPiece};
 use super::poll::PollPiece;
+use super::sets::{read_ids, read_intervals, read_times, write_ids, write_intervals, write_times};
 use super::stamps::Stamps;
 
 /// Place of today's pieces of entries in the schema's union.
@@ -247,69 +248,4 @@ fn write_hash(out: &mut Writer, hash: u64) {
 fn read_hash(from: &mut Reader<'_>) -> Result<u64, ReadError> {
     let hash = from.option(|from| from.take(size_of::<u64>())?.first_chunk().copied().ok_or(ReadError::Short))?;
     Ok(hash.map_or(0, u64::from_be_bytes))
-}
-
-/// As gaps: the first start since `base`, its length, the gap to the next start, its length, …
-fn write_intervals(out: &mut Writer, set: &IntervalSet, base: i64) {
-    if !set.is_empty() {
-        out.length(2 * set.iter().len());
-        let mut last = base;
-        for bound in set.iter().flat_map(|(start, end)| [start, end]) {
-            // Wraps for intervals longer than 63 bits, and wraps back where it is read.
-            out.long(bound.wrapping_sub(last));
-            last = bound;
-        }
-    }
-    out.long(0);
-}
-
-pub(super) fn read_intervals(from: &mut Reader<'_>, base: i64) -> Result<IntervalSet, ReadError> {
-    let mut set = IntervalSet::default();
-    let mut last = base;
-    let mut open = None;
-    from.array(|from| {
-        last = last.wrapping_add(from.long()?);
-        match open.take() {
-            None => open = Some(last),
-            Some(start) => {
-                set.insert(start, last);
-            }
-        }
-        Ok(())
-    })?;
-    if open.is_some() { Err(ReadError::Length) } else { Ok(set) }
-}
-
-fn write_times(out: &mut Writer, times: &TimeSet, base: Millis) {
-    let mut last = base;
-    out.array(times.iter(), |out, at| {
-        out.long(at.wrapping_sub(last));
-        last = at;
-    });
-}
-
-pub(super) fn read_times(from: &mut Reader<'_>, base: Millis) -> Result<TimeSet, ReadError> {
-    let mut times = Vec::new();
-    let mut last = base;
-    from.array(|from| {
-        last = last.wrapping_add(from.long()?);
-        times.push(last);
-        Ok(())
-    })?;
-    Ok(times.into_iter().collect())
-}
-
-fn write_ids(out: &mut Writer, ids: &IdSet) {
-    out.length(8 * ids.len());
-    for id in ids.iter() {
-        out.0.extend_from_slice(&id.to_be_bytes());
-    }
-}
-
-pub(super) fn read_ids(from: &mut Reader<'_>) -> Result<IdSet, ReadError> {
-    let (ids, rest) = from.bytes()?.as_chunks();
-    if !rest.is_empty() {
-        return Err(ReadError::Length);
-    }
-    Ok(ids.iter().map(|id| u64::from_be_bytes(*id)).collect())
 }

@@ -3,8 +3,6 @@
 use crate::event::PollAnswer;
 use crate::lattice::{Earliest, Put, Register, Stamp};
 
-use super::entry::put_text;
-
 /// Everything said about one poll. An empty answer is a statement too: it withdraws the one before.
 #[derive(Clone, Debug, Default)]
 pub struct PollPiece {
@@ -40,5 +38,13 @@ impl PollPiece {
 
     pub fn answered(&self) -> bool {
         self.answer.get().is_some_and(|answer| !answer.is_empty())
+    }
+}
+
+/// Puts a text unless it is blank.
+pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
+    match text.map(str::trim) {
+        None | Some("") => Put::default(),
+        Some(text) => register.put(stamp, text),
     }
 }

@@ -3,7 +3,7 @@
 use crate::avro::{Reader, Writer};
 use crate::fold::{Aggregate, Piece, decode_piece};
 
-use super::disk::DiskError;
+use super::error::DiskError;
 
 /// Appends the state; nothing for an aggregate that holds nothing.
 pub(super) fn write(out: &mut Writer, aggregate: &Aggregate) {

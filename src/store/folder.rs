@@ -11,8 +11,7 @@ use std::path::Path;
 
 use tempfile::Builder;
 
-use super::DiskError;
-use super::disk::full;
+use super::error::{DiskError, full};
 
 /// Begins the names of files that are made to try whether one can be made.
 const PROBE: &str = ".rollbook-probe";

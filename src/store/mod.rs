@@ -8,6 +8,7 @@
 mod birth;
 mod blob;
 pub mod disk;
+mod error;
 pub mod folder;
 mod partition;
 mod shelf;
@@ -20,7 +21,8 @@ use std::collections::BTreeMap;
 use crate::event::Event;
 
 pub use birth::{BIRTH_KEY, Birth, Folded};
-pub use disk::{BESIDE_BYTES, Disk, DiskError};
+pub use disk::{BESIDE_BYTES, Disk};
+pub use error::DiskError;
 pub use partition::{Partition, RestoreError, parse_piece_key, piece_key, write_piece_key};
 pub use shelf::{Identity, Marker, Shelf};
 pub use spill::Snapshot;

@@ -11,7 +11,7 @@ use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
 use crate::upsert::Lane;
 
 use super::birth::{BIRTH_KEY, Birth};
-use super::disk::DiskError;
+use super::error::DiskError;
 use super::shelf::Shelf;
 use super::stale::{About, Cause, DiskScan, Rounds, Stale};
 use super::warm;

@@ -5,7 +5,7 @@ use fjall::{Database, Keyspace};
 use crate::avro::{Reader, Writer};
 use crate::event::{MemberKey, Millis};
 
-use super::disk::{DiskError, guarded};
+use super::error::{DiskError, guarded};
 
 /// Keys that begin so are no members'; they sort before these.
 const RESERVED: &[u8] = b"\0";

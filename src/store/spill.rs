@@ -9,7 +9,7 @@ use crate::avro::Writer;
 use crate::event::{MemberKey, SalesforceId};
 
 use super::blob;
-use super::disk::DiskError;
+use super::error::DiskError;
 use super::partition::Partition;
 use super::shelf::{Marker, Shelf};
 use super::stale::Stale;
