@@ -2,7 +2,7 @@
 //!
 //! The first error would be enough to say that a tree is no schema. Who deploys wants all of them, each with its place.
 
-use super::element::Error;
+use super::source::Error;
 
 /// One object, field or permission set of a deployment, and what became of it.
 #[derive(Debug)]

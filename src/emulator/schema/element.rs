@@ -1,65 +1,8 @@
-//! XML elements that know their file, so that what is wrong with one is told with its place: in words for who loads a
-//! tree, and in Salesforce's words for who deploys it.
-
-use std::path::PathBuf;
+//! XML elements that know their file, so that what is wrong with one is told with its place.
 
 use roxmltree::Node;
 
-use super::source::Source;
-
-/// Why a source tree is no schema.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("could not read `{path}`")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("`{path}` is not XML")]
-    Xml { path: String, source: roxmltree::Error },
-    #[error("`{path}`: element `{element}` {problem}; hint: {hint}")]
-    Invalid {
-        path: String,
-        element: String,
-        problem: String,
-        hint: &'static str,
-        /// What Salesforce says to who deploys it, where that is known.
-        told: Option<String>,
-        /// Line and column.
-        place: (u32, u32),
-    },
-    /// Of the deployment as a whole, in Salesforce's words.
-    #[error("`{path}`: {message}")]
-    Told { path: String, message: String },
-    #[error("no object, field or permission set below `{path}`; hint: name the directory of `sfdx-project.json`")]
-    Empty { path: PathBuf },
-}
-
-impl Error {
-    /// As Salesforce tells it to who deploys.
-    pub fn told(&self) -> String {
-        match self {
-            Self::Xml { source, .. } => format!("Error parsing file: {source}"),
-            Self::Invalid { told: Some(told), .. } => told.clone(),
-            Self::Invalid { element, problem, .. } => format!("{element} {problem}"),
-            Self::Told { message, .. } => message.clone(),
-            Self::Read { .. } | Self::Empty { .. } => self.to_string(),
-        }
-    }
-
-    /// Line and column in the file.
-    pub fn place(&self) -> Option<(u32, u32)> {
-        match self {
-            Self::Xml { source, .. } => Some((source.pos().row, source.pos().col)),
-            Self::Invalid { place, .. } => Some(*place),
-            Self::Read { .. } | Self::Empty { .. } | Self::Told { .. } => None,
-        }
-    }
-
-    pub(super) fn telling(mut self, words: impl Into<String>) -> Self {
-        if let Self::Invalid { told, .. } = &mut self {
-            *told = Some(words.into());
-        }
-        self
-    }
-}
+use super::source::{Error, Source};
 
 /// An XML element and the file it is from, for errors that say where.
 pub(super) struct Element<'a, 'input> {

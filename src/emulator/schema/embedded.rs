@@ -2,7 +2,7 @@
 //!
 //! Listed by hand, so that no build script runs; a test compares the list with the directory.
 
-use super::Source;
+use super::source::Source;
 
 macro_rules! tree {
     ($($path:literal),* $(,)?) => {

@@ -8,21 +8,22 @@
 //! integration user of a real org. Only `fields` of an `ObjectDef` is what that user sees.
 
 mod component;
+mod declare;
 pub mod describe;
 mod element;
 mod embedded;
 mod field;
+mod object;
 mod permission;
 mod source;
 mod standard;
 
-use std::collections::HashMap;
 use std::path::Path;
 
 pub use component::Component;
-pub use element::Error;
 pub use field::{Derived, FieldDef, FieldKind};
-pub use source::Source;
+pub use object::ObjectDef;
+pub use source::{Error, Source};
 
 use permission::Grants;
 
@@ -31,27 +32,6 @@ use permission::Grants;
 pub struct Schema {
     objects: Vec<ObjectDef>,
     grants: Grants,
-}
-
-/// An object as the integration user sees it.
-#[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "Salesforce's own independent object properties")]
-pub struct ObjectDef {
-    pub name: String,
-    pub label: String,
-    pub plural_label: String,
-    /// First three characters of its record ids.
-    pub key_prefix: String,
-    pub custom: bool,
-    pub readable: bool,
-    pub createable: bool,
-    pub updateable: bool,
-    pub deletable: bool,
-    /// What the user sees, in the order of declaration.
-    pub fields: Vec<FieldDef>,
-    by_name: HashMap<String, usize>,
-    /// What exists, seen or not.
-    declared: Vec<FieldDef>,
 }
 
 impl Schema {
@@ -89,7 +69,7 @@ impl Schema {
     /// The schema with what is good of the sources, and what became of each component.
     pub fn deployed(&self, sources: &[Source]) -> (Self, Vec<Component>) {
         let mut next = self.clone();
-        let mut components = source::declare(&mut next.objects, sources);
+        let mut components = declare::declare(&mut next.objects, sources);
         components.extend(permission::collect(&mut next.grants, &next.objects, sources));
         next.grant();
         (next, components)
@@ -119,57 +99,6 @@ impl Schema {
         for object in &mut self.objects {
             self.grants.apply(object);
         }
-    }
-}
-
-impl ObjectDef {
-    fn new(name: &str, label: &str, plural_label: &str, key_prefix: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            label: label.to_owned(),
-            plural_label: plural_label.to_owned(),
-            key_prefix: key_prefix.to_owned(),
-            custom: name.ends_with("__c"),
-            readable: true,
-            createable: true,
-            updateable: true,
-            deletable: true,
-            fields: Vec::new(),
-            by_name: HashMap::new(),
-            declared: Vec::new(),
-        }
-    }
-
-    /// A visible field, by name without regard to case.
-    pub fn field(&self, name: &str) -> Option<&FieldDef> {
-        match self.by_name.get(name) {
-            Some(&at) => self.fields.get(at),
-            None => self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)),
-        }
-    }
-
-    /// The lookup behind a relationship name (`Lead`, `Lead__r`).
-    pub fn relationship(&self, name: &str) -> Option<&FieldDef> {
-        self.fields.iter().find(|field| {
-            field.relationship_name.as_deref().is_some_and(|relationship| relationship.eq_ignore_ascii_case(name))
-        })
-    }
-
-    /// The field that names a record to people: `Name`, mostly.
-    pub fn name_field(&self) -> Option<&FieldDef> {
-        self.fields.iter().find(|field| field.name_field)
-    }
-
-    fn declare(&mut self, field: FieldDef) {
-        match self.declared.iter_mut().find(|known| known.name.eq_ignore_ascii_case(&field.name)) {
-            Some(known) => *known = field,
-            None => self.declared.push(field),
-        }
-    }
-
-    fn show(&mut self, fields: Vec<FieldDef>) {
-        self.by_name = fields.iter().enumerate().map(|(at, field)| (field.name.clone(), at)).collect();
-        self.fields = fields;
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::ObjectDef;
 use super::component::Component;
-use super::element::{Element, Error};
+use super::element::Element;
 use super::field::FieldDef;
-use super::source::Source;
+use super::object::ObjectDef;
+use super::source::{Error, Source};
 
 /// Longer ones are refused.
 const DESCRIPTION_MAX: usize = 255;

@@ -4,8 +4,8 @@
 //! A field is listed only if the emulator keeps it true: a column that is always null would answer queries wrongly,
 //! a missing one is refused with `INVALID_FIELD`.
 
-use super::ObjectDef;
 use super::field::{Derived, FieldDef, FieldKind};
+use super::object::ObjectDef;
 
 pub(super) fn objects() -> Vec<ObjectDef> {
     let mut objects =
