@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::plan::{Groups, Key, Route, Source};
 use super::query::Function;
-use super::{Context, Rows};
+use super::rows::{Context, Rows};
 use crate::emulator::schema::FieldKind;
 
 /// One group: its rows, the first of which stands for the key's spelling.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::lexer::Piece;
 use super::query::Function;
-use super::{Context, Rows};
+use super::rows::{Context, Rows};
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 
 #[derive(Debug)]

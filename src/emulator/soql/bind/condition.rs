@@ -3,10 +3,11 @@
 use super::{Binder, long_text};
 use crate::emulator::schema::{FieldDef, FieldKind};
 use crate::emulator::soql::fault::Fault;
+use crate::emulator::soql::find::matching;
 use crate::emulator::soql::lexer::{Piece, plain, unescape};
 use crate::emulator::soql::plan::{Key, Members, Output, Relation, Route, Test};
 use crate::emulator::soql::query::{Condition, Days, Item, Literal, LiteralValue, Op, Path, Select};
-use crate::emulator::soql::{Context, Rows, run};
+use crate::emulator::soql::rows::{Context, Rows};
 use crate::event::SalesforceId;
 
 /// A literal that fits its field.
@@ -127,7 +128,7 @@ impl<'a> Binder<'a, '_> {
             return Err(Fault::malformed(select.object.at, problem));
         }
         let mut members = Members::default();
-        for row in run::matching(&plan, context) {
+        for row in matching(&plan, context) {
             if let Some(key @ Key::Text(_)) = inner.key(context, row) {
                 let lookup = if let Key::Text(id) = &key { id.clone() } else { String::new() };
                 members.insert(key, lookup);

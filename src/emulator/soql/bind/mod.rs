@@ -5,7 +5,7 @@ mod condition;
 use super::fault::{Code, Fault};
 use super::plan::{Column, Direction, GroupOrder, Groups, Node, Order, Output, Plan, Route, Shape, Source};
 use super::query::{Call, FieldSet, Function, Item, OrderKey, Path, Select};
-use super::{Context, Rows};
+use super::rows::{Context, Rows};
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef, Schema};
 
 const FIELDS_LIMIT: usize = 200;
