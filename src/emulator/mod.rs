@@ -20,6 +20,7 @@ mod metadata;
 mod org;
 mod rest;
 pub mod schema;
+mod search;
 mod server;
 mod soap;
 pub mod soql;

@@ -28,6 +28,14 @@ pub struct Part {
     pub content: Vec<u8>,
 }
 
+/// A call below `/services/data/vNN.0/`, authenticated and paid for.
+pub struct DataCall<'a> {
+    pub call: &'a Call,
+    pub version: u32,
+    /// What follows the version.
+    pub path: &'a [&'a str],
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -112,6 +120,15 @@ impl Call {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Refuses every other method.
+    pub fn only(&self, allowed: &[Method]) -> Result<(), Refusal> {
+        if allowed.contains(&self.method) {
+            return Ok(());
+        }
+        let names: Vec<&str> = allowed.iter().map(|method| method.name()).collect();
+        Err(Refusal::method(self.method, &names.join(",")))
+    }
+
     /// The bearer token, or why there is none.
     pub fn token(&self) -> Result<&str, Refusal> {
         let header = self.header("authorization").ok_or_else(Refusal::session)?;
@@ -136,6 +153,13 @@ impl Call {
                 format!("Unexpected token at [line:{}, column:{}]", error.line(), error.column()),
             )),
         }
+    }
+}
+
+impl DataCall<'_> {
+    /// `/services/data/vNN.0`
+    pub fn base(&self) -> String {
+        format!("/services/data/v{}.0", self.version)
     }
 }
 

@@ -6,11 +6,9 @@ use std::time::Duration;
 use super::job::{Format, Ingest, Job, Operation, State, Task, choice, unknown_choice};
 use super::{Jobs, Kind, find, wrong_state};
 use crate::emulator::org::Body;
-use crate::emulator::rest::DataCall;
-use crate::emulator::rest::sobjects::only;
 use crate::emulator::schema::{ObjectDef, Schema};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Call, Method, Refusal, Reply};
+use crate::emulator::wire::{Call, DataCall, Method, Refusal, Reply};
 
 /// Of an upload. Salesforce takes 150 MB after its base64.
 const CONTENT_BYTES_MAX: usize = 100_000_000;
@@ -101,7 +99,7 @@ fn key(object: &ObjectDef, body: &Body) -> Result<String, Refusal> {
 
 /// `PUT /jobs/ingest/ID/batches`
 pub fn upload(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Put])?;
+    call.call.only(&[Method::Put])?;
     let Jobs { all, keep, .. } = &mut service.bulk;
     let job = find(all, Kind::Ingest, id)?;
     let (state, id) = (job.state, job.id);

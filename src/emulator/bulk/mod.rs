@@ -29,9 +29,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::org::{Org, now, numbered_id};
-use super::rest::DataCall;
 use super::server::Service;
-use super::wire::{Method, Refusal, Reply};
+use super::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 use job::{Job, State, Task};
 use keep::Keep;

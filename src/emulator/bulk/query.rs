@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::job::{Format, Job, Query, State, Task, choice, unknown_choice};
 use crate::emulator::org::Org;
-use crate::emulator::rest::{DataCall, search};
+use crate::emulator::search;
 use crate::emulator::server::Service;
 use crate::emulator::soql;
-use crate::emulator::wire::{Refusal, Reply};
+use crate::emulator::wire::{DataCall, Refusal, Reply};
 
 /// `POST /jobs/query`
 pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {

@@ -9,10 +9,8 @@ use csv::{QuoteStyle, StringRecord, Terminator, Writer, WriterBuilder};
 
 use super::job::{Format, Ingest, Outcome, State, Task};
 use super::{Kind, find, wrong_state};
-use crate::emulator::rest::DataCall;
-use crate::emulator::rest::sobjects::only;
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 
 /// From this version on failed rows tell the record's id.
@@ -24,7 +22,7 @@ const PAGE_ROWS: usize = 50_000;
 pub fn ingest(service: &mut Service, call: &DataCall<'_>, id: &str, part: &str) -> Result<Reply, Refusal> {
     let known = matches!(part, "successfulresults" | "failedresults" | "unprocessedrecords");
     known.then_some(()).ok_or_else(Refusal::not_found)?;
-    only(call.call, &[Method::Get, Method::Head])?;
+    call.call.only(&[Method::Get, Method::Head])?;
     let job = find(&mut service.bulk.all, Kind::Ingest, id)?;
     if !job.state.ended() {
         return Err(wrong_state(format!("Results of a Job in state {} not allowed", job.state.name())));
@@ -90,7 +88,7 @@ fn unread(ingest: &Ingest, format: Format) -> Vec<StringRecord> {
 
 /// `/jobs/query/ID/results`
 pub fn query(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Get, Method::Head])?;
+    call.call.only(&[Method::Get, Method::Head])?;
     let job = find(&mut service.bulk.all, Kind::Query, id)?;
     let Task::Query(query) = &job.task else { return Err(Refusal::not_found()) };
     if job.state != State::JobComplete {

@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Options, report};
-use crate::emulator::rest::DataCall;
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 /// `POST /metadata/deployRequest`: a zip and its options, as a form of two parts. The command line calls the second one
 /// `entity_content`, Salesforce's guide calls it `json`.

@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use super::composite::flag;
-use super::{DataCall, route, version};
+use super::{route, version};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Body, Call, Method, Refusal, Reply};
+use crate::emulator::wire::{Body, Call, DataCall, Method, Refusal, Reply};
 
 const SUBREQUESTS_MAX: usize = 25;
 
 /// `POST /composite/batch`
 pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
-    super::sobjects::only(call.call, &[Method::Post])?;
+    call.call.only(&[Method::Post])?;
     let body = call.call.json()?;
     let halt = flag(&body, "haltOnError")?;
     let requests = body.get("batchRequests").and_then(Value::as_array);

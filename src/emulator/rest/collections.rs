@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::sobjects::{Upserted, attempt, external_id, known, only, upsert as upsert_row};
-use super::{DataCall, record};
+use super::record;
+use super::sobjects::{Upserted, attempt, external_id, known, upsert as upsert_row};
 use crate::emulator::org::{Access, Body, Org};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 const ROWS_MAX: usize = 200;
 /// The first API version that has it.
@@ -32,7 +32,7 @@ pub fn upsert(service: &mut Service, call: &DataCall<'_>, object: &str, field: &
     if call.version < UPSERT_SINCE {
         return Err(Refusal::not_found());
     }
-    only(call.call, &[Method::Patch])?;
+    call.call.only(&[Method::Patch])?;
     let schema = service.org.schema();
     let object = known(&schema, object)?;
     let field = external_id(object, field)?;
@@ -74,7 +74,7 @@ pub fn mixed(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusa
 
 /// `/composite/sobjects/X`: several records by id, null where there is none.
 pub fn retrieve(service: &mut Service, call: &DataCall<'_>, object: &str) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Get, Method::Post])?;
+    call.call.only(&[Method::Get, Method::Post])?;
     let schema = service.org.schema();
     let object = known(&schema, object)?;
     let list = |body: &Body, name: &str| {

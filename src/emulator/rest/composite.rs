@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{DataCall, route};
+use super::route;
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Body, Call, Method, Refusal, Reply};
+use crate::emulator::wire::{Body, Call, DataCall, Method, Refusal, Reply};
 
 const SUBREQUESTS_MAX: usize = 25;
 /// Of which so many may be collections or queries.
@@ -26,7 +26,7 @@ struct Answer {
 
 /// `POST /composite`
 pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
-    super::sobjects::only(call.call, &[Method::Post])?;
+    call.call.only(&[Method::Post])?;
     let body = call.call.json()?;
     let all_or_none = flag(&body, "allOrNone")?;
     // Collated or not, subrequests are carried out in their order: clients may not count on it, and need not fear it.

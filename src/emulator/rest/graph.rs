@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
-use super::DataCall;
 use super::composite::{self, Subrequest};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 const GRAPHS_MAX: usize = 75;
 /// Calls of all graphs together.
@@ -32,7 +31,7 @@ pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refu
     if call.version < SINCE {
         return Err(Refusal::not_found());
     }
-    super::sobjects::only(call.call, &[Method::Post])?;
+    call.call.only(&[Method::Post])?;
     let body = call.call.json()?;
     let graphs = body.get("graphs").and_then(Value::as_array);
     let graphs = graphs.ok_or_else(|| Refusal::bad("MISSING_ARGUMENT", "graphs must be specified"))?;

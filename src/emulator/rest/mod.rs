@@ -10,35 +10,19 @@ mod graph;
 mod limits;
 mod query;
 mod record;
-pub(super) mod search;
 pub(super) mod sobjects;
 mod tree;
 
 use serde_json::{Value, json};
 
 use super::server::{Service, Turn};
-use super::wire::{Call, Method, Refusal, Reply};
+use super::wire::{Call, DataCall, Method, Refusal, Reply};
 use super::{auth, bulk, metadata};
 
 pub use query::Cursors;
 
 /// The versions served: 31.0 to 67.0. Older ones are retired.
 const VERSIONS: std::ops::RangeInclusive<u32> = 31..=67;
-
-/// A call below `/services/data/vNN.0/`, authenticated and paid for.
-pub struct DataCall<'a> {
-    pub call: &'a Call,
-    pub version: u32,
-    /// What follows the version.
-    pub path: &'a [&'a str],
-}
-
-impl DataCall<'_> {
-    /// `/services/data/vNN.0`
-    pub fn base(&self) -> String {
-        format!("/services/data/v{}.0", self.version)
-    }
-}
 
 /// Answers a call; its changes are durable before it returns. None: it did nothing, because it met a lock.
 pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> {

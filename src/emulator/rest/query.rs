@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::sobjects::only;
-use super::{DataCall, search};
+use crate::emulator::search;
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 const PAGE_ROWS: usize = 2_000;
 const PAGE_ROWS_MIN: usize = 200;
@@ -28,7 +27,7 @@ struct Cursor {
 }
 
 pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Get, Method::Head])?;
+    call.call.only(&[Method::Get, Method::Head])?;
     let text = call.call.param("q").ok_or_else(|| Refusal::bad("MALFORMED_QUERY", "a query needs the parameter q"))?;
     let with_deleted = call.path.first().is_some_and(|name| name.eq_ignore_ascii_case("queryAll"));
     if call.call.param("columns") == Some("true") {
@@ -46,7 +45,7 @@ pub fn respond(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refu
 
 /// `/query/01g…-2000`
 pub fn next_page(service: &mut Service, call: &DataCall<'_>, locator: &str) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Get, Method::Head])?;
+    call.call.only(&[Method::Get, Method::Head])?;
     let parts = locator.rsplit_once('-').and_then(|(id, from)| Some((id, from.parse().ok()?)));
     let (id, from) = parts.ok_or_else(invalid_locator)?;
     page(service, call, id, from)

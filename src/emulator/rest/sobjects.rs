@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{DataCall, record};
+use super::record;
 use crate::emulator::org::{Access, Body, Cell, Org, cell_of};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema, describe};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Call, Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 
 /// From this version on a write by external id answers with `created`, and an update with a body.
@@ -28,7 +28,7 @@ pub enum Upserted {
 }
 
 pub fn global(service: &Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Get, Method::Head])?;
+    call.call.only(&[Method::Get, Method::Head])?;
     let base = call.base();
     let schema = service.org.schema();
     let sobjects: Vec<_> = schema.objects().map(|object| describe::summary(object, &base)).collect();
@@ -36,7 +36,7 @@ pub fn global(service: &Service, call: &DataCall<'_>) -> Result<Reply, Refusal> 
 }
 
 pub fn describe(service: &Service, call: &DataCall<'_>, object: &str) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Get, Method::Head])?;
+    call.call.only(&[Method::Get, Method::Head])?;
     let schema = service.org.schema();
     Ok(Reply::json(200, describe::object(&schema, known(&schema, object)?, &call.base())))
 }
@@ -201,14 +201,6 @@ pub fn attempt<T>(org: &mut Org, write: impl FnOnce(&mut Org) -> Result<T, Refus
 
 pub fn known<'a>(schema: &'a Schema, object: &str) -> Result<&'a ObjectDef, Refusal> {
     schema.object(object).ok_or_else(Refusal::not_found)
-}
-
-pub fn only(call: &Call, allowed: &[Method]) -> Result<(), Refusal> {
-    if allowed.contains(&call.method) {
-        return Ok(());
-    }
-    let names: Vec<&str> = allowed.iter().map(|method| method.name()).collect();
-    Err(Refusal::method(call.method, &names.join(",")))
 }
 
 fn read(service: &Service, call: &DataCall<'_>, object: &ObjectDef, found: &[SalesforceId]) -> Result<Reply, Refusal> {

@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::DataCall;
-use super::sobjects::{create, known, only};
+use super::sobjects::{create, known};
 use crate::emulator::org::{Body, Org};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
 use crate::emulator::server::Service;
-use crate::emulator::wire::{Method, Refusal, Reply};
+use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 
 const RECORDS_MAX: usize = 200;
@@ -27,7 +26,7 @@ struct Node<'a> {
 
 /// `POST /composite/tree/X`
 pub fn respond(service: &mut Service, call: &DataCall<'_>, object: &str) -> Result<Reply, Refusal> {
-    only(call.call, &[Method::Post])?;
+    call.call.only(&[Method::Post])?;
     let schema = service.org.schema();
     let object = known(&schema, object)?;
     let body = call.call.json()?;

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::emulator::org::{Org, Record};
-use crate::emulator::schema::{FieldDef, ObjectDef};
-use crate::emulator::soql::{self, Answer, Context, Rows};
-use crate::emulator::wire::Refusal;
+use super::org::{Org, Record};
+use super::schema::{FieldDef, ObjectDef};
+use super::soql::{self, Answer, Context, Rows};
+use super::wire::Refusal;
 
 impl Rows for Org {
     type Row = Record;
