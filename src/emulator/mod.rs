@@ -19,6 +19,7 @@ mod fault;
 mod metadata;
 mod org;
 mod rest;
+mod rows;
 pub mod schema;
 mod search;
 mod server;

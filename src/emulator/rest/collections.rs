@@ -2,13 +2,13 @@
 //!
 //! A request that is understood is answered with 200, even when every row of it failed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use super::record;
-use super::sobjects::{Upserted, attempt, external_id, known, upsert as upsert_row};
 use crate::emulator::org::{Access, Body, Org};
+use crate::emulator::rows::{RowResult, attempt, external_id, known, normal, repeated, upsert_by_key};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
 use crate::emulator::server::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
@@ -19,13 +19,6 @@ const UPSERT_SINCE: u32 = 46;
 const RETRIEVE_MAX: usize = 2_000;
 /// Consecutive records of one type make a chunk.
 const CHUNKS_MAX: usize = 10;
-
-/// What became of one row.
-pub struct RowResult {
-    pub outcome: Result<String, Refusal>,
-    /// Whether the row was, or would have been, an insert. None: the operation does not say.
-    pub created: Option<bool>,
-}
 
 /// `PATCH /composite/sobjects/X/FIELD`
 pub fn upsert(service: &mut Service, call: &DataCall<'_>, object: &str, field: &str) -> Result<Reply, Refusal> {
@@ -160,20 +153,6 @@ fn member<'a>(record: &'a Body, name: &str) -> Option<&'a Value> {
     record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// A key as its field compares it.
-pub fn normal(key: &str, field: &FieldDef) -> String {
-    if field.case_sensitive { key.to_owned() } else { key.to_lowercase() }
-}
-
-/// Keys that more than one row has: all of those rows fail.
-pub fn repeated(keys: &[Option<String>], field: &FieldDef) -> HashSet<String> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for key in keys.iter().flatten() {
-        *counts.entry(normal(key, field)).or_default() += 1;
-    }
-    counts.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect()
-}
-
 fn upsert_one(
     org: &mut Org,
     object: &ObjectDef,
@@ -193,35 +172,6 @@ fn upsert_one(
     let mut body = record.clone();
     body.retain(|name, _| !name.eq_ignore_ascii_case(&field.name));
     upsert_by_key(org, object, field, (&body, key.map(|key| (key, repeated.contains(&normal(key, field))))))
-}
-
-/// Upserts a row by its key, of which the caller knows whether other rows have it too.
-pub fn upsert_by_key(
-    org: &mut Org,
-    object: &ObjectDef,
-    field: &FieldDef,
-    (body, key): (&Body, Option<(&str, bool)>),
-) -> RowResult {
-    let refused = |refusal| RowResult { outcome: Err(refusal), created: Some(false) };
-    let key = match key {
-        None => return refused(Refusal::bad("MISSING_ARGUMENT", format!("{} not specified", field.name))),
-        Some((key, true)) => {
-            let refusal = Refusal::bad("DUPLICATE_VALUE", format!("Duplicate external id specified: {key}"));
-            return refused(refusal.on(&field.name));
-        }
-        Some((key, false)) => key,
-    };
-    let exists = super::sobjects::matches(org, object, field, key).is_ok_and(|found| !found.is_empty());
-    let outcome = match upsert_row(org, object, field, key, body) {
-        Ok(Upserted::Created(id) | Upserted::Updated(id)) => Ok(id.to_string()),
-        Ok(Upserted::Several(found)) => {
-            let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let message = format!("{}: more than one record found for external id field: [{found}]", field.name);
-            Err(Refusal::bad("DUPLICATE_EXTERNAL_ID", message).on(&field.name))
-        }
-        Err(refusal) => Err(refusal),
-    };
-    RowResult { outcome, created: Some(!exists) }
 }
 
 fn create_one(org: &mut Org, schema: &Schema, record: &Body) -> RowResult {

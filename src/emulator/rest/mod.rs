@@ -4,13 +4,13 @@
 //! because clients differ in both.
 
 mod batch;
-pub(super) mod collections;
+mod collections;
 mod composite;
 mod graph;
 mod limits;
 mod query;
 mod record;
-pub(super) mod sobjects;
+mod sobjects;
 mod tree;
 
 use serde_json::{Value, json};

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::record;
-use crate::emulator::org::{Access, Body, Cell, Org, cell_of};
-use crate::emulator::schema::{FieldDef, ObjectDef, Schema, describe};
+use crate::emulator::org::Access;
+use crate::emulator::rows::{Upserted, attempt, create, external_id, known, matches, no_external_id, upsert};
+use crate::emulator::schema::{FieldDef, ObjectDef, describe};
 use crate::emulator::server::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
@@ -17,14 +18,6 @@ pub struct Key<'a> {
     pub object: &'a str,
     pub field: &'a str,
     pub value: &'a str,
-}
-
-/// What an upsert did, or found in its way.
-pub enum Upserted {
-    Created(SalesforceId),
-    Updated(SalesforceId),
-    /// The key matches several records.
-    Several(Vec<SalesforceId>),
 }
 
 pub fn global(service: &Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
@@ -134,73 +127,6 @@ fn upsert_one(
         Upserted::Updated(_) => Reply::empty(204),
         Upserted::Several(found) => several(call, object, &found),
     })
-}
-
-/// Inserts or updates by the value of an external id field, which `body` does not repeat.
-pub fn upsert(
-    org: &mut Org,
-    object: &ObjectDef,
-    field: &FieldDef,
-    value: &str,
-    body: &Body,
-) -> Result<Upserted, Refusal> {
-    match matches(org, object, field, value)?.as_slice() {
-        [] if field.name == "Id" => Err(Refusal::no_record()),
-        [] => {
-            let mut body = body.clone();
-            body.insert(field.name.clone(), value.into());
-            create(org, object, &body).map(Upserted::Created)
-        }
-        [id] => {
-            let updated = attempt(org, |org| org.update(&object.name, id.as_str(), body, Access::User));
-            updated.map(Upserted::Updated)
-        }
-        several => Ok(Upserted::Several(several.to_vec())),
-    }
-}
-
-/// Live records that a key addresses.
-pub fn matches(org: &Org, object: &ObjectDef, field: &FieldDef, value: &str) -> Result<Vec<SalesforceId>, Refusal> {
-    if field.name == "Id" {
-        let found = org.record(&object.name, value).filter(|found| !found.deleted);
-        return Ok(found.map(|found| found.id).into_iter().collect());
-    }
-    // What could not be stored in the field cannot be found in it either, and is refused in the same words.
-    let cell = cell_of(field, &value.into())?;
-    if let Some(found) = cell.as_str().and_then(|value| org.find(&object.name, &field.name, value)) {
-        return Ok(found.into_iter().map(|record| record.id).collect());
-    }
-    let wanted = match cell {
-        Cell::Number(number) => json!(number),
-        Cell::Text(text) => json!(&*text),
-        Cell::Null | Cell::Bool(_) => return Ok(Vec::new()),
-    };
-    let live = org.rows(&object.name).iter().filter(|record| !record.deleted);
-    Ok(live.filter(|record| org.value(object, record, field) == wanted).map(|record| record.id).collect())
-}
-
-/// The field that a URL names as a key.
-pub fn external_id<'a>(object: &'a ObjectDef, name: &str) -> Result<&'a FieldDef, Refusal> {
-    let field = object.field(name).filter(|field| field.external_id || field.id_lookup || field.name == "Id");
-    field.ok_or_else(|| no_external_id(name))
-}
-
-fn no_external_id(name: &str) -> Refusal {
-    Refusal::new(404, "NOT_FOUND", format!("Provided external ID field does not exist or is not accessible: {name}"))
-}
-
-pub fn create(org: &mut Org, object: &ObjectDef, body: &Body) -> Result<SalesforceId, Refusal> {
-    attempt(org, |org| org.insert(&object.name, body, Access::User))
-}
-
-/// Runs one write; what a failed one had done already is taken back.
-pub fn attempt<T>(org: &mut Org, write: impl FnOnce(&mut Org) -> Result<T, Refusal>) -> Result<T, Refusal> {
-    let savepoint = org.savepoint();
-    write(org).inspect_err(|_| org.rollback_to(savepoint))
-}
-
-pub fn known<'a>(schema: &'a Schema, object: &str) -> Result<&'a ObjectDef, Refusal> {
-    schema.object(object).ok_or_else(Refusal::not_found)
 }
 
 fn read(service: &Service, call: &DataCall<'_>, object: &ObjectDef, found: &[SalesforceId]) -> Result<Reply, Refusal> {

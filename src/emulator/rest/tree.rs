@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::sobjects::{create, known};
 use crate::emulator::org::{Body, Org};
+use crate::emulator::rows::{create, known};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
 use crate::emulator::server::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
