@@ -15,6 +15,8 @@
 mod auth;
 mod bulk;
 mod control;
+mod counters;
+mod cursors;
 mod fault;
 mod metadata;
 mod org;

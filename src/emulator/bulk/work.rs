@@ -14,7 +14,7 @@ use super::content::{Column, Table};
 use super::job::{Format, Ingest, Job, Operation, Outcome, State, Task};
 use super::keep::Keep;
 use super::{Jobs, query};
-use crate::emulator::control::Counters;
+use crate::emulator::counters::Counters;
 use crate::emulator::org::{Access, Body, Org, cell_of, now};
 use crate::emulator::rows::{attempt, create, external_id, matches, normal, repeated, upsert_by_key};
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};

@@ -19,8 +19,6 @@ use super::server::{Service, Turn};
 use super::wire::{Call, DataCall, Method, Refusal, Reply};
 use super::{auth, bulk, metadata};
 
-pub use query::Cursors;
-
 /// The versions served: 31.0 to 67.0. Older ones are retired.
 const VERSIONS: std::ops::RangeInclusive<u32> = 31..=67;
 

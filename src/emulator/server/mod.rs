@@ -23,6 +23,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::auth::{Credentials, Identity, JwtKey, Sessions};
+use super::counters::Counters;
+use super::cursors::Cursors;
 use super::fault::{Fault, FaultAction, FaultScript, Faults};
 use super::metadata::Deployments;
 use super::org::{JournalError, Org};
@@ -96,8 +98,8 @@ pub struct Service {
     pub org: Org,
     pub sessions: Sessions,
     pub faults: Faults,
-    pub counters: control::Counters,
-    pub cursors: rest::Cursors,
+    pub counters: Counters,
+    pub cursors: Cursors,
     pub deployments: Deployments,
     /// Codes that the call under way was refused with, it or its rows.
     pub refused: Vec<&'static str>,
@@ -172,8 +174,8 @@ impl Shared {
             org,
             sessions: Sessions::new(options.credentials, identity),
             faults: Faults::new(options.faults),
-            counters: control::Counters::new(options.daily_api_requests),
-            cursors: rest::Cursors::default(),
+            counters: Counters::new(options.daily_api_requests),
+            cursors: Cursors::default(),
             deployments: Deployments::default(),
             refused: Vec::new(),
             bulk,
