@@ -6,6 +6,7 @@
 
 mod jwt;
 mod refresh;
+mod secret;
 mod soap;
 
 use std::collections::HashMap;
@@ -16,11 +17,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::server::random_secret;
 use super::wire::{Call, Refusal, Reply, parse_form};
 use refresh::{RefreshTokens, Refused};
 
 pub use jwt::JwtKey;
+pub use secret::{random_secret, same};
 pub use soap::login as soap_login;
 
 /// Who may log in, and how.
@@ -270,12 +271,6 @@ fn check_audience(audience: &str, base_url: &str) -> Result<(), &'static str> {
     let host = audience.trim_end_matches('/');
     let salesforce = host.starts_with("https://") && host.ends_with(".salesforce.com");
     (salesforce || host == base_url).then_some(()).ok_or("audience is invalid")
-}
-
-/// Compares secrets in a time that does not tell how much of them is right.
-pub(super) fn same(given: &str, expected: &str) -> bool {
-    let digest = |text: &str| openssl::sha::sha256(text.as_bytes());
-    openssl::memcmp::eq(&digest(given), &digest(expected))
 }
 
 impl OAuthError {

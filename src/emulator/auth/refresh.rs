@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::same;
+use super::secret::same;
 
 /// The refresh tokens of one consumer and user.
 pub struct RefreshTokens {

@@ -2,7 +2,8 @@
 
 use secrecy::ExposeSecret as _;
 
-use super::{Identity, Sessions, same};
+use super::secret::same;
+use super::{Identity, Sessions};
 use crate::emulator::soap::{Dialect, escape};
 use crate::emulator::wire::{Call, Refusal, Reply};
 

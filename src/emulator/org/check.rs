@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::table::Cell;
+use super::time::timestamp;
 use crate::emulator::schema::{FieldDef, FieldKind};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
@@ -102,7 +103,7 @@ fn date_time(value: &Value) -> Result<Cell, Refusal> {
         return Ok(Cell::Null);
     }
     let time = parse_time(text).ok_or_else(|| wrong_type("datetime", value))?;
-    Ok(Cell::text(&super::timestamp(time.as_millisecond())))
+    Ok(Cell::text(&timestamp(time.as_millisecond())))
 }
 
 /// RFC 3339, and Salesforce's own `+0000` without a colon.

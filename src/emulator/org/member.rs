@@ -3,6 +3,7 @@
 
 use super::Org;
 use super::table::{Cell, Record};
+use super::time::timestamp;
 use super::write::{Draft, required};
 use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
@@ -80,7 +81,7 @@ impl Org {
         draft.record.set(self.column(object, "HasResponded")?, Cell::Bool(responded));
         let first = self.column(object, "FirstRespondedDate")?;
         if responded && draft.record.cell(first).is_null() {
-            let today = super::timestamp(draft.record.modified);
+            let today = timestamp(draft.record.modified);
             draft.record.set(first, Cell::text(today.get(..10).unwrap_or_default()));
         }
         Ok(())

@@ -14,6 +14,7 @@ mod rules;
 mod seed;
 mod status;
 mod table;
+mod time;
 mod write;
 
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ pub use journal::JournalError;
 pub use rules::{DuplicateRule, ValidationRule};
 pub use seed::Person;
 pub use table::{Cell, Record};
+pub use time::{now, timestamp, timestamp_now};
 pub use write::{Access, Body, numbered_id};
 
 /// Rows and rules of one emulated org.
@@ -323,21 +325,6 @@ fn stored_value(cell: &Cell, kind: FieldKind) -> Value {
         Cell::Number(value) => (*value).into(),
         Cell::Text(text) => (**text).into(),
     }
-}
-
-/// `2026-01-31T10:00:00.000+0000`: Salesforce writes the offset without a colon.
-pub fn timestamp(millis: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
-    time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
-}
-
-pub fn timestamp_now() -> String {
-    timestamp(now())
-}
-
-/// Milliseconds since 1970.
-pub fn now() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Org;
 use super::table::{Cell, Record};
+use super::time::{now, timestamp_now};
 use super::write::{Access, Body, Draft};
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
@@ -18,7 +19,7 @@ impl Org {
     /// Converts a lead as the user interface does: its memberships move to the contact, the lead turns read-only. Of a
     /// campaign that the contact is in already, the contact's membership stays.
     pub fn convert_lead(&mut self, lead: &str, contact: &str) -> Result<(), Refusal> {
-        let today = super::timestamp_now();
+        let today = timestamp_now();
         let converted = json!({
             "IsConverted": true, "ConvertedContactId": contact, "ConvertedDate": today.get(..10),
             "Status": "Closed - Converted",
@@ -80,7 +81,7 @@ impl Org {
         let rows = self.tables.get(table).ok_or_else(Refusal::not_found)?;
         let row = rows.position(id).ok_or_else(Refusal::no_record)?;
         let mut record = rows.row(row).ok_or_else(Refusal::no_record)?.clone();
-        (record.deleted, record.taken_by, record.modified) = (false, None, super::now());
+        (record.deleted, record.taken_by, record.modified) = (false, None, now());
         if let Some(column) = rows.column("MasterRecordId") {
             record.set(column, Cell::Null);
         }

@@ -5,8 +5,10 @@
 
 use serde_json::{Map, Value};
 
+use super::Org;
+use super::check::cell_of;
 use super::table::{Cell, Record};
-use super::{Org, now};
+use super::time::now;
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
@@ -134,7 +136,7 @@ impl Org {
             }
             let cell = match nested {
                 Some(parent) => self.nested_reference(field, name, parent)?,
-                None => super::check::cell_of(field, value)?,
+                None => cell_of(field, value)?,
             };
             if let Some(column) = self.table(&object.name).and_then(|table| table.column(&field.name)) {
                 cells.push((column, cell));
@@ -171,7 +173,7 @@ impl Org {
             let Some(column) = table.column(&field.name) else { continue };
             let cell = match (&field.auto_number, &field.default) {
                 (Some(format), _) => Cell::text(&auto_number(format, number)),
-                (None, Some(default)) => super::check::cell_of(field, default).unwrap_or(Cell::Null),
+                (None, Some(default)) => cell_of(field, default).unwrap_or(Cell::Null),
                 (None, None) if field.name == "OwnerId" => Cell::text(self.user.as_str()),
                 (None, None) => continue,
             };

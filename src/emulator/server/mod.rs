@@ -15,14 +15,12 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::auth::{Credentials, Identity, JwtKey, Sessions};
+use super::auth::{Credentials, Identity, JwtKey, Sessions, random_secret};
 use super::counters::Counters;
 use super::cursors::Cursors;
 use super::fault::{Fault, FaultAction, FaultScript, Faults};
@@ -131,13 +129,6 @@ impl Options {
             long_requests: LongRequests::default(),
         }
     }
-}
-
-/// A secret nobody can guess.
-pub fn random_secret() -> SecretString {
-    let mut bytes = [0_u8; 24];
-    openssl::rand::rand_bytes(&mut bytes).expect("the system's source of randomness answers");
-    URL_SAFE_NO_PAD.encode(bytes).into()
 }
 
 /// Serves until `shutdown` is done. `announce` is called when the org is there.
