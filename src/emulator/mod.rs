@@ -17,6 +17,7 @@ mod bulk;
 mod control;
 mod counters;
 mod cursors;
+mod deploy;
 mod fault;
 mod metadata;
 mod org;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Options, report};
+use crate::emulator::deploy::Options;
 use crate::emulator::server::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
@@ -20,7 +20,7 @@ pub fn start(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusa
         .map_err(|error| Refusal::bad("JSON_PARSER_ERROR", error.to_string()))?;
     let given = options.get("deployOptions").cloned().unwrap_or_default();
     let options = Options::read(|name| given.get(name).is_some_and(|flag| *flag == json!(true) || flag == "true"));
-    let id = super::deploy(service, &zip.content, options)?;
+    let id = service.deployments.deploy(&mut service.org, &zip.content, options)?;
     let pending = json!({
         "checkOnly": options.check_only, "done": false, "id": id, "ignoreWarnings": options.ignore_warnings,
         "rollbackOnError": options.rollback_on_error, "status": "Pending", "success": false,
@@ -39,7 +39,7 @@ pub fn status(service: &Service, call: &DataCall<'_>, id: &str) -> Result<Reply,
         return Err(Refusal::method(call.call.method, "GET"));
     }
     let details = call.call.param("includeDetails") == Some("true");
-    let result = report::shown(service.deployments.result(id)?, details);
+    let result = service.deployments.result(id, details)?;
     let url = format!("{}{}/metadata/deployRequest/{id}", call.call.base_url, call.base());
     Ok(Reply::json(200, json!({ "id": id, "url": url, "deployResult": result })))
 }

@@ -2,14 +2,16 @@
 //!
 //! simple-salesforce calls both below a path of its own, `…/deployRequest`; what the body asks for decides.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use roxmltree::{Document, Node};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::{Options, report};
+use crate::emulator::deploy::Options;
 use crate::emulator::server::Service;
-use crate::emulator::soap::Dialect;
+use crate::emulator::soap::{Dialect, escape};
 use crate::emulator::wire::{Call, Refusal, Reply};
 
 const METADATA: Dialect = Dialect {
@@ -51,7 +53,7 @@ fn deploy(service: &mut Service, operation: Node<'_, '_>) -> Result<Reply, Refus
     let zip = STANDARD.decode(text).map_err(|error| Refusal::bad("INVALID_OPERATION", format!("ZipFile: {error}")))?;
     let options = METADATA.child(operation, "DeployOptions");
     let options = Options::read(|name| options.is_some_and(|options| flag(options, name)));
-    let id = super::deploy(service, &zip, options)?;
+    let id = service.deployments.deploy(&mut service.org, &zip, options)?;
     Ok(METADATA.reply(&format!(
         "<deployResponse><result><done>false</done><id>{id}</id><state>Queued</state></result></deployResponse>"
     )))
@@ -59,13 +61,30 @@ fn deploy(service: &mut Service, operation: Node<'_, '_>) -> Result<Reply, Refus
 
 fn status(service: &Service, operation: Node<'_, '_>) -> Result<Reply, Refusal> {
     let id = METADATA.text(operation, "asyncProcessId").unwrap_or_default();
-    let result = service.deployments.result(id)?;
-    let result = json!({ "result": report::shown(result, flag(operation, "includeDetails")) });
-    let inner = result.as_object().map(report::xml).unwrap_or_default();
+    let result = service.deployments.result(id, flag(operation, "includeDetails"))?;
+    let result = json!({ "result": result });
+    let inner = result.as_object().map(xml).unwrap_or_default();
     Ok(METADATA.reply(&format!("<checkDeployStatusResponse>{inner}</checkDeployStatusResponse>")))
 }
 
 /// simple-salesforce writes `True`.
 fn flag(parent: Node<'_, '_>, name: &str) -> bool {
     METADATA.text(parent, name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
+}
+
+/// Members become elements, lists repeat theirs.
+fn xml(members: &Map<String, Value>) -> String {
+    let mut out = String::new();
+    for (name, value) in members {
+        let values = if let Value::Array(values) = value { values.iter().collect() } else { vec![value] };
+        for value in values {
+            let inner = match value {
+                Value::Object(members) => xml(members),
+                Value::String(text) => escape(text),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
+            };
+            write!(out, "<{name}>{inner}</{name}>").expect("a string takes what is written to it");
+        }
+    }
+    out
 }

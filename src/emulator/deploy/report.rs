@@ -1,13 +1,10 @@
-//! The result of a deployment, once as a tree of values: JSON as it is, XML by walking it.
+//! The result of a deployment as a tree of values: JSON as it is, XML by walking it.
 
-use std::fmt::Write as _;
+use serde_json::{Value, json};
 
-use serde_json::{Map, Value, json};
-
-use super::Options;
+use super::options::Options;
 use crate::emulator::org::timestamp_now;
 use crate::emulator::schema::Component;
-use crate::emulator::soap::escape;
 
 pub fn result(id: &str, user: &str, options: Options, components: &[Component]) -> Value {
     let now = timestamp_now();
@@ -85,21 +82,4 @@ pub fn shown(result: &Value, details: bool) -> Value {
         shown.remove("details");
     }
     shown
-}
-
-/// Members become elements, lists repeat theirs.
-pub fn xml(members: &Map<String, Value>) -> String {
-    let mut out = String::new();
-    for (name, value) in members {
-        let values = if let Value::Array(values) = value { values.iter().collect() } else { vec![value] };
-        for value in values {
-            let inner = match value {
-                Value::Object(members) => xml(members),
-                Value::String(text) => escape(text),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
-            };
-            write!(out, "<{name}>{inner}</{name}>").expect("a string takes what is written to it");
-        }
-    }
-    out
 }
