@@ -38,16 +38,16 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
         }
         (Method::Delete, ["faults"]) => service.faults.clear(),
         (Method::Post, ["tokens", "expire"]) => service.sessions.expire_all(),
-        (Method::Put, ["bulk", "hold"]) => service.bulk.set_held(true),
-        (Method::Delete, ["bulk", "hold"]) => service.bulk.set_held(false),
+        (Method::Put, ["bulk", "hold"]) => service.jobs.set_held(true),
+        (Method::Delete, ["bulk", "hold"]) => service.jobs.set_held(false),
         (Method::Post, ["bulk", "step"]) => {
             let stepped = bulk::step_once(&mut service);
             return Ok(Reply { body: Body::Json(json!({ "stepped": stepped })), ..Reply::empty(200) });
         }
         (Method::Post, ["bulk", "fail"]) => {
-            service.bulk.fail_next(parse(call)?);
+            service.jobs.fail_next(parse(call)?);
         }
-        (Method::Post, ["bulk", "expire"]) => service.bulk.expire(),
+        (Method::Post, ["bulk", "expire"]) => service.jobs.expire(),
         (Method::Post, ["locks", record]) => service.org.lock_record(record),
         (Method::Delete, ["locks", record]) => service.org.unlock_record(record),
         (Method::Put, ["rules", "validation", object, name]) => {
@@ -72,8 +72,8 @@ fn command(shared: &Shared, call: &Call, path: &[&str]) -> Result<Reply, Refusal
             let limit = limit.parse().map_err(|_| Refusal::bad("JSON_PARSER_ERROR", "the limit is no number"))?;
             match *name {
                 "DailyApiRequests" => service.counters.set_limit(limit),
-                "DailyBulkApiBatches" => service.bulk.batches.max = limit,
-                "DailyBulkV2QueryJobs" => service.bulk.queries.max = limit,
+                "DailyBulkApiBatches" => service.jobs.batches.max = limit,
+                "DailyBulkV2QueryJobs" => service.jobs.queries.max = limit,
                 _ => return Err(Refusal::not_found()),
             }
         }

@@ -19,6 +19,7 @@ mod counters;
 mod cursors;
 mod deploy;
 mod fault;
+mod jobs;
 mod metadata;
 mod org;
 mod rest;

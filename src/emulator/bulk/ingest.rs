@@ -3,15 +3,12 @@
 
 use std::time::Duration;
 
-use super::job::{Format, Ingest, Job, Operation, State, Task, choice, unknown_choice};
-use super::{Jobs, Kind, find, wrong_state};
+use crate::emulator::jobs::{Format, Ingest, Job, Kind, Operation, State, Task, choice, unknown_choice};
 use crate::emulator::org::Body;
 use crate::emulator::schema::{ObjectDef, Schema};
 use crate::emulator::server::Service;
 use crate::emulator::wire::{Call, DataCall, Method, Refusal, Reply};
 
-/// Of an upload. Salesforce takes 150 MB after its base64.
-const CONTENT_BYTES_MAX: usize = 100_000_000;
 /// Of rows that come with the job's description.
 const MULTIPART_CHARS_MAX: usize = 100_000;
 
@@ -33,10 +30,10 @@ pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refus
     let object = object(&schema, &body)?;
     let ingest = describe(object, &body)?;
     let format = Format::parse(&body)?;
-    if service.bulk.batches.remaining() == 0 {
+    if service.jobs.batches.remaining() == 0 {
         return Err(Refusal::bad("EXCEEDEDQUOTA", "ApiBatchItems Limit exceeded."));
     }
-    let job = service.bulk.add(|id, created| Job {
+    let job = service.jobs.add(|id, created| Job {
         id,
         created,
         modified: created,
@@ -100,27 +97,11 @@ fn key(object: &ObjectDef, body: &Body) -> Result<String, Refusal> {
 /// `PUT /jobs/ingest/ID/batches`
 pub fn upload(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Reply, Refusal> {
     call.call.only(&[Method::Put])?;
-    let Jobs { all, keep, .. } = &mut service.bulk;
-    let job = find(all, Kind::Ingest, id)?;
-    let (state, id) = (job.state, job.id);
+    // That there is no such job is told first.
+    service.jobs.get(Kind::Ingest, id)?;
     if let Some(kind) = call.call.header("content-type").filter(|kind| !kind.starts_with("text/csv")) {
         return Err(Refusal::new(415, "UNSUPPORTED_MEDIA_TYPE", format!("Content-Type '{kind}' is not text/csv")));
     }
-    let Task::Ingest(ingest) = &mut job.task else { return Err(Refusal::not_found()) };
-    if state != State::Open {
-        return Err(wrong_state(format!("Uploading data to a Job in state {} not allowed", state.name())));
-    }
-    if ingest.content.is_some() {
-        return Err(wrong_state(format!(
-            "Found multiple contents for job: <{id}>, please 'Close' / 'Abort' / 'Delete' the current Job then create a new \
-             Job and make sure you only do 'PUT' once on a given Job."
-        )));
-    }
-    if call.call.body.len() > CONTENT_BYTES_MAX {
-        let message = format!("the data of a job can be at most {CONTENT_BYTES_MAX} bytes");
-        return Err(Refusal::new(413, "REQUEST_ENTITY_TOO_LARGE", message));
-    }
-    keep.content(id, &call.call.body)?;
-    ingest.content = Some(call.call.body.clone());
+    service.jobs.upload(id, &call.call.body)?;
     Ok(Reply::empty(201))
 }

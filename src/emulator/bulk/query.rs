@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::job::{Format, Job, Query, State, Task, choice, unknown_choice};
+use crate::emulator::jobs::{Format, Job, Query, State, Task, choice, unknown_choice};
 use crate::emulator::org::Org;
 use crate::emulator::search;
 use crate::emulator::server::Service;
@@ -33,13 +33,13 @@ pub fn create(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refus
     }
     let columns = search::columns(&service.org, &text)?;
     let object = columns.get("entityName").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let queries = &mut service.bulk.queries;
+    let queries = &mut service.jobs.queries;
     if !queries.take() {
         let (max, asked) = (queries.max, queries.used + 1);
         let message = format!("Max bulk v2 query jobs ({max}) per 24 hrs has been reached ({asked})");
         return Err(Refusal::bad("LIMIT_EXCEEDED", message));
     }
-    let job = service.bulk.add(|id, created| Job {
+    let job = service.jobs.add(|id, created| Job {
         id,
         created,
         modified: created,

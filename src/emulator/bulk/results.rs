@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use csv::{QuoteStyle, StringRecord, Terminator, Writer, WriterBuilder};
 
-use super::job::{Format, Ingest, Outcome, State, Task};
-use super::{Kind, find, wrong_state};
+use crate::emulator::jobs::{Format, Ingest, Kind, Outcome, State, Task, wrong_state};
 use crate::emulator::server::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
@@ -23,7 +22,7 @@ pub fn ingest(service: &mut Service, call: &DataCall<'_>, id: &str, part: &str) 
     let known = matches!(part, "successfulresults" | "failedresults" | "unprocessedrecords");
     known.then_some(()).ok_or_else(Refusal::not_found)?;
     call.call.only(&[Method::Get, Method::Head])?;
-    let job = find(&mut service.bulk.all, Kind::Ingest, id)?;
+    let job = service.jobs.get(Kind::Ingest, id)?;
     if !job.state.ended() {
         return Err(wrong_state(format!("Results of a Job in state {} not allowed", job.state.name())));
     }
@@ -89,7 +88,7 @@ fn unread(ingest: &Ingest, format: Format) -> Vec<StringRecord> {
 /// `/jobs/query/ID/results`
 pub fn query(service: &mut Service, call: &DataCall<'_>, id: &str) -> Result<Reply, Refusal> {
     call.call.only(&[Method::Get, Method::Head])?;
-    let job = find(&mut service.bulk.all, Kind::Query, id)?;
+    let job = service.jobs.get(Kind::Query, id)?;
     let Task::Query(query) = &job.task else { return Err(Refusal::not_found()) };
     if job.state != State::JobComplete {
         return Err(wrong_state(format!("Results of a Job in state {} not allowed", job.state.name())));

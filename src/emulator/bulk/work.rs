@@ -10,11 +10,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::content::{Column, Table};
-use super::job::{Format, Ingest, Job, Operation, Outcome, State, Task};
-use super::keep::Keep;
-use super::{Jobs, query};
+use super::query;
 use crate::emulator::counters::Counters;
+use crate::emulator::jobs::{Claimed, Column, Format, Ingest, Job, Keep, Operation, Outcome, State, Table, Task};
 use crate::emulator::org::{Access, Body, Org, cell_of, now};
 use crate::emulator::rows::{attempt, create, external_id, matches, normal, repeated, upsert_by_key};
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};
@@ -38,11 +36,11 @@ struct Draft {
 
 /// Carries jobs out for as long as the emulator runs.
 pub async fn run(shared: Arc<Shared>) {
-    let ready = Arc::clone(&shared.lock().bulk.ready);
+    let ready = shared.lock().jobs.ready();
     loop {
         let claimed = {
-            let bulk = &mut shared.lock().bulk;
-            (!bulk.held).then(|| bulk.claim()).flatten().map(|id| (id, bulk.delay))
+            let jobs = &mut shared.lock().jobs;
+            (!jobs.held).then(|| jobs.claim()).flatten().map(|id| (id, jobs.delay))
         };
         let Some((id, delay)) = claimed else {
             ready.notified().await;
@@ -56,7 +54,7 @@ pub async fn run(shared: Arc<Shared>) {
 
 /// Takes the next job one step forward, on order. False: there is none.
 pub fn step_once(service: &mut Service) -> bool {
-    let Some(id) = service.bulk.claim() else { return false };
+    let Some(id) = service.jobs.claim() else { return false };
     service.org.begin();
     let done = step(service, id, Turn { first: true, last: true }).is_some();
     service.count_changes();
@@ -67,11 +65,10 @@ pub fn step_once(service: &mut Service) -> bool {
 fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
     // Only a call that panicked leaves something open: it was never answered.
     service.org.rollback_to(0);
-    let Service { org, bulk, counters, .. } = service;
+    let Service { org, jobs, counters, .. } = service;
     org.set_duplicate_rule_header("");
-    let Jobs { all, batches, failure, keep, .. } = bulk;
     // Deleted or aborted since it was claimed, perhaps.
-    let Some(job) = all.iter_mut().find(|job| job.id == id) else { return Some(()) };
+    let Some(Claimed { job, batches, failure, keep }) = jobs.claimed(id) else { return Some(()) };
     let (started, before) = (Instant::now(), job.state);
     match job.state {
         State::UploadComplete => begin(org, job),
@@ -95,22 +92,6 @@ fn step(service: &mut Service, id: SalesforceId, turn: Turn) -> Option<()> {
         job.fail(UNWRITABLE);
     }
     Some(())
-}
-
-impl Jobs {
-    /// The running job whose turn it is; nobody else gets it until its step is done.
-    fn claim(&mut self) -> Option<SalesforceId> {
-        let mut running: Vec<&mut Job> = self.all.iter_mut().filter(|job| job.state.runs() && !job.claimed).collect();
-        self.turn = self.turn.wrapping_add(1);
-        let at = self.turn.checked_rem(running.len())?;
-        if running.len() > 1 {
-            // For another worker.
-            self.ready.notify_one();
-        }
-        let job = running.get_mut(at)?;
-        job.claimed = true;
-        Some(job.id)
-    }
 }
 
 fn chunks(job: &Job) -> usize {

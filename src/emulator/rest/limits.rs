@@ -76,8 +76,8 @@ pub fn report(service: &Service, version: u32) -> Value {
                 let max = service.counters.daily_limit();
                 entry(max, max.saturating_sub(service.counters.api_calls()))
             }
-            "DailyBulkApiBatches" => entry(service.bulk.batches.max, service.bulk.batches.remaining()),
-            "DailyBulkV2QueryJobs" => entry(service.bulk.queries.max, service.bulk.queries.remaining()),
+            "DailyBulkApiBatches" => entry(service.jobs.batches.max, service.jobs.batches.remaining()),
+            "DailyBulkV2QueryJobs" => entry(service.jobs.queries.max, service.jobs.queries.remaining()),
             "PermissionSets" => json!({ "Max": max, "Remaining": max, "CreateCustom": entry(1_000, 1_000) }),
             _ => entry(max, max),
         };

@@ -25,6 +25,7 @@ use super::counters::Counters;
 use super::cursors::Cursors;
 use super::deploy::Deployments;
 use super::fault::{Fault, FaultAction, FaultScript, Faults};
+use super::jobs::Jobs;
 use super::org::{JournalError, Org};
 use super::schema::Schema;
 use super::wire::{Body, Call, Method, Part, Refusal, Reply};
@@ -101,7 +102,7 @@ pub struct Service {
     pub deployments: Deployments,
     /// Codes that the call under way was refused with, it or its rows.
     pub refused: Vec<&'static str>,
-    pub bulk: bulk::Jobs,
+    pub jobs: Jobs,
 }
 
 impl Options {
@@ -160,7 +161,7 @@ impl Shared {
             user_id: org.user_id().to_owned(),
             username: options.credentials.username.clone(),
         };
-        let bulk = bulk::Jobs::open(options.data.as_deref(), &org, options.bulk_delay).map_err(Error::Jobs)?;
+        let jobs = Jobs::open(options.data.as_deref(), &org, options.bulk_delay).map_err(Error::Jobs)?;
         let service = Service {
             org,
             sessions: Sessions::new(options.credentials, identity),
@@ -169,7 +170,7 @@ impl Shared {
             cursors: Cursors::default(),
             deployments: Deployments::default(),
             refused: Vec::new(),
-            bulk,
+            jobs,
         };
         Ok(Arc::new(Self {
             state: Mutex::new(service),

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::content::Table;
-use super::job::{Format, Ingest, Job, Operation, Outcome, State, Task};
+use super::content::{Operation, Table};
+use super::format::Format;
+use super::job::{Ingest, Job, Outcome, State, Task};
 use crate::emulator::org::{Body, Org};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;

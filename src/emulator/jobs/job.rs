@@ -1,12 +1,13 @@
-//! One job: what it is to do, how its CSV is written, and which state may follow which.
+//! One job: what it is to do, how far it is, and which state may follow which.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::content::Table;
-use crate::emulator::org::{Body, timestamp};
+use super::content::{Operation, Table};
+use super::format::Format;
+use crate::emulator::org::timestamp;
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 
@@ -35,6 +36,12 @@ pub enum Task {
     Query(Query),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Ingest,
+    Query,
+}
+
 /// Rows to write.
 pub struct Ingest {
     pub operation: Operation,
@@ -57,14 +64,6 @@ pub struct Query {
     pub rows: Vec<csv::StringRecord>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Operation {
-    Insert,
-    Update,
-    Upsert,
-    Delete,
-}
-
 /// What became of a row.
 #[derive(Clone)]
 pub enum Outcome {
@@ -82,24 +81,10 @@ pub enum State {
     Aborted,
 }
 
-/// How the columns and lines of a job's CSV end.
-#[derive(Clone, Copy, Debug)]
-pub struct Format {
-    delimiter: (&'static str, u8),
-    pub crlf: bool,
-}
-
-const DELIMITERS: [(&str, u8); 6] =
-    [("COMMA", b','), ("BACKQUOTE", b'`'), ("CARET", b'^'), ("PIPE", b'|'), ("SEMICOLON", b';'), ("TAB", b'\t')];
-
-impl Operation {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Insert => "insert",
-            Self::Update => "update",
-            Self::Upsert => "upsert",
-            Self::Delete => "delete",
-        }
+impl Kind {
+    /// The API version that brought it.
+    pub fn since(self) -> u32 {
+        if self == Self::Ingest { 41 } else { 47 }
     }
 }
 
@@ -126,48 +111,35 @@ impl State {
     }
 }
 
-impl Format {
-    /// What a new job asks for; commas and line feeds if it does not ask.
-    pub fn parse(body: &Body) -> Result<Self, Refusal> {
-        let delimiter = choice(body, "columnDelimiter")?.unwrap_or("COMMA");
-        let known = DELIMITERS.into_iter().find(|(name, _)| *name == delimiter);
-        let delimiter = known.ok_or_else(|| unknown_choice("columnDelimiter", delimiter))?;
-        let crlf = match choice(body, "lineEnding")? {
-            None | Some("LF") => false,
-            Some("CRLF") => true,
-            Some(other) => return Err(unknown_choice("lineEnding", other)),
-        };
-        Ok(Self { delimiter, crlf })
-    }
-
-    pub fn delimiter(self) -> u8 {
-        self.delimiter.1
-    }
-
-    /// As a new job asks for it.
-    pub fn describe(self) -> Body {
-        object(json!({ "columnDelimiter": self.delimiter.0, "lineEnding": self.line_ending() }))
-    }
-
-    pub fn line_ending(self) -> &'static str {
-        if self.crlf { "CRLF" } else { "LF" }
-    }
-}
-
-/// A member of a job's description that must be a text.
-pub fn choice<'a>(body: &'a Body, name: &str) -> Result<Option<&'a str>, Refusal> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Refusal::bad("JSON_PARSER_ERROR", format!("{name} must be a string at [line:1, column:2]"))),
-    }
-}
-
-pub fn unknown_choice(name: &str, value: &str) -> Refusal {
-    Refusal::bad("INVALIDJOB", format!("InvalidJob : Invalid value for {name}: {value}"))
-}
-
 impl Job {
+    pub fn kind(&self) -> Kind {
+        if matches!(self.task, Task::Ingest(_)) { Kind::Ingest } else { Kind::Query }
+    }
+
+    /// What a client may ask of it: to be closed, or to be aborted.
+    pub fn change(&mut self, asked: &str) -> Result<(), Refusal> {
+        let verb = match asked {
+            "UploadComplete" if self.kind() == Kind::Ingest => "Closing",
+            "Aborted" => "Aborting",
+            _ => return Err(wrong_state(format!("Job state cannot be set to '{asked}'"))),
+        };
+        let already = match self.state {
+            State::Open => {
+                self.state = if verb == "Closing" { State::UploadComplete } else { State::Aborted };
+                return Ok(());
+            }
+            State::UploadComplete | State::InProgress if verb == "Aborting" => {
+                self.state = State::Aborted;
+                return Ok(());
+            }
+            State::UploadComplete | State::InProgress => "closed",
+            State::JobComplete => "Completed",
+            State::Failed => "failed",
+            State::Aborted => "aborted",
+        };
+        Err(wrong_state(format!("{verb} already {already} Job not allowed")))
+    }
+
     pub fn operation(&self) -> &'static str {
         match &self.task {
             Task::Ingest(ingest) => ingest.operation.name(),
@@ -194,9 +166,9 @@ impl Job {
             "concurrencyMode": "Parallel",
             "contentType": "CSV",
             "apiVersion": f64::from(self.version),
-            "jobType": if matches!(self.task, Task::Ingest(_)) { "V2Ingest" } else { "V2Query" },
+            "jobType": if self.kind() == Kind::Ingest { "V2Ingest" } else { "V2Query" },
             "lineEnding": self.format.line_ending(),
-            "columnDelimiter": self.format.delimiter.0,
+            "columnDelimiter": self.format.delimiter_name(),
         }));
         if let Task::Ingest(ingest) = &self.task {
             if let Some(key) = &ingest.key {
@@ -240,4 +212,8 @@ impl Job {
 
 fn object(value: Value) -> Map<String, Value> {
     if let Value::Object(members) = value { members } else { Map::new() }
+}
+
+pub fn wrong_state(message: String) -> Refusal {
+    Refusal::bad("INVALIDJOBSTATE", message)
 }

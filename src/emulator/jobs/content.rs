@@ -7,8 +7,9 @@
 use std::ops::Range;
 
 use csv::{Reader, ReaderBuilder, StringRecord, Terminator};
+use serde::{Deserialize, Serialize};
 
-use super::job::{Format, Operation};
+use super::format::Format;
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
 
 /// Rows and columns of an upload.
@@ -39,6 +40,15 @@ pub enum Column {
     },
 }
 
+/// What is done with the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    Insert,
+    Update,
+    Upsert,
+    Delete,
+}
+
 /// Where the scan of the bytes stands.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
@@ -48,6 +58,17 @@ enum Place {
     Quoted,
     /// Behind a quote that ends a value, or is the first of two.
     Quote,
+}
+
+impl Operation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Upsert => "upsert",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 impl Table {
