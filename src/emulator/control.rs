@@ -11,7 +11,7 @@ use super::auth::same;
 use super::bulk;
 use super::fault::Fault;
 use super::org::Org;
-use super::server::{Service, Shared};
+use super::service::{Service, Shared};
 use super::wire::{Body, Call, Method, Refusal, Reply};
 
 pub fn respond(shared: &Shared, call: &Call) -> Reply {

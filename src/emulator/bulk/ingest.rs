@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::emulator::jobs::{Format, Ingest, Job, Kind, Operation, State, Task, choice, unknown_choice};
 use crate::emulator::org::Body;
 use crate::emulator::schema::{ObjectDef, Schema};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{Call, DataCall, Method, Refusal, Reply};
 
 /// Of rows that come with the job's description.

@@ -16,7 +16,7 @@ mod work;
 use serde_json::{Value, json};
 
 use super::jobs::{Job, Kind, unknown_choice};
-use super::server::Service;
+use super::service::Service;
 use super::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::emulator::jobs::{Format, Job, Query, State, Task, choice, unknown_choice};
 use crate::emulator::org::Org;
 use crate::emulator::search;
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::soql;
 use crate::emulator::wire::{DataCall, Refusal, Reply};
 

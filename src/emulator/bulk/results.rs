@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use csv::{QuoteStyle, StringRecord, Terminator, Writer, WriterBuilder};
 
 use crate::emulator::jobs::{Format, Ingest, Kind, Outcome, State, Task, wrong_state};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 

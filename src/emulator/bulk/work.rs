@@ -14,9 +14,10 @@ use super::query;
 use crate::emulator::counters::Counters;
 use crate::emulator::jobs::{Claimed, Column, Format, Ingest, Job, Keep, Operation, Outcome, State, Table, Task};
 use crate::emulator::org::{Access, Body, Org, cell_of, now};
+use crate::emulator::pace::{Turn, pause};
 use crate::emulator::rows::{attempt, create, external_id, matches, normal, repeated, upsert_by_key};
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};
-use crate::emulator::server::{Service, Shared, Turn, pause};
+use crate::emulator::service::{Service, Shared};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::emulator::deploy::Options;
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 /// `POST /metadata/deployRequest`: a zip and its options, as a form of two parts. The command line calls the second one

@@ -10,7 +10,7 @@ use roxmltree::{Document, Node};
 use serde_json::{Map, Value, json};
 
 use crate::emulator::deploy::Options;
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::soap::{Dialect, escape};
 use crate::emulator::wire::{Call, Refusal, Reply};
 

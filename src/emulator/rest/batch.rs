@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::composite::flag;
 use super::{route, version};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{Body, Call, DataCall, Method, Refusal, Reply};
 
 const SUBREQUESTS_MAX: usize = 25;

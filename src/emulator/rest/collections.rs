@@ -10,7 +10,7 @@ use super::record;
 use crate::emulator::org::{Access, Body, Org};
 use crate::emulator::rows::{RowResult, attempt, external_id, known, normal, repeated, upsert_by_key};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 const ROWS_MAX: usize = 200;

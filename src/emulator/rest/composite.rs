@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::route;
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{Body, Call, DataCall, Method, Refusal, Reply};
 
 const SUBREQUESTS_MAX: usize = 25;

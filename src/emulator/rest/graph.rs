@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::composite::{self, Subrequest};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 const GRAPHS_MAX: usize = 75;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 
 /// Name and allocation of a Developer Edition org. What has another one is put in its place.
 const LIMITS: [(&str, u64); 51] = [

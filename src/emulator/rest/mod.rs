@@ -15,7 +15,8 @@ mod tree;
 
 use serde_json::{Value, json};
 
-use super::server::{Service, Turn};
+use super::pace::Turn;
+use super::service::Service;
 use super::wire::{Call, DataCall, Method, Refusal, Reply};
 use super::{auth, bulk, metadata};
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::emulator::cursors::{Page, invalid_locator};
 use crate::emulator::search;
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 
 const PAGE_ROWS: usize = 2_000;

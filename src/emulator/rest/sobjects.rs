@@ -6,7 +6,7 @@ use super::record;
 use crate::emulator::org::Access;
 use crate::emulator::rows::{Upserted, attempt, create, external_id, known, matches, no_external_id, upsert};
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 

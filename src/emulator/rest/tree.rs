@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::emulator::org::{Body, Org};
 use crate::emulator::rows::{create, known};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
-use crate::emulator::server::Service;
+use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
 use crate::event::SalesforceId;
 

@@ -1,14 +1,10 @@
-//! The HTTP server around the org: reads a call, lets a fault hit it, answers it under one lock.
+//! The HTTP server around the service: reads a call, lets a fault hit it, hands it to the room that answers it.
 
 mod listen;
-mod long;
-mod pace;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, to_bytes};
@@ -17,50 +13,23 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::auth::{Credentials, Identity, JwtKey, Sessions, random_secret};
-use super::counters::Counters;
-use super::cursors::Cursors;
-use super::deploy::Deployments;
-use super::fault::{Fault, FaultAction, FaultScript, Faults};
-use super::jobs::Jobs;
-use super::org::{JournalError, Org};
-use super::schema::Schema;
+use super::auth::Credentials;
+use super::fault::{Fault, FaultAction};
+use super::org::Org;
+use super::pace::pause;
+use super::service::{self, Options, Shared};
+use super::under_way::Ticket;
 use super::wire::{Body, Call, Method, Part, Refusal, Reply};
 use super::{bulk, control, rest};
-use crate::event::SalesforceId;
 use listen::{Cut, CutListener};
-
-pub use long::LongRequests;
-pub use pace::{Pace, Turn, pause};
 
 /// Larger request bodies are refused; 200 rows of a collection never come near it.
 const BODY_BYTES_MAX: usize = 50 << 20;
 /// The rows of a bulk job.
 const UPLOAD_BYTES_MAX: usize = 150 << 20;
-
-/// How the emulator is set up.
-#[derive(Clone)]
-pub struct Options {
-    pub schema: Schema,
-    /// Where changes are kept. None: in memory only.
-    pub data: Option<PathBuf>,
-    /// Of a new org. None: the one that every emulator has, so that one without data is the same org after a restart.
-    pub org_id: Option<SalesforceId>,
-    pub credentials: Credentials,
-    /// Calls per 24 hours; the default is a developer org's.
-    pub daily_api_requests: u64,
-    /// Token of the control surface under `/emulator`.
-    pub control_token: SecretString,
-    pub pace: Pace,
-    /// Trouble from the start.
-    pub faults: FaultScript,
-    /// How long each step of a bulk job takes: its start, and every 200 rows.
-    pub bulk_delay: Duration,
-    pub long_requests: LongRequests,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -69,9 +38,7 @@ pub enum Error {
     #[error("serving failed")]
     Serve(#[source] std::io::Error),
     #[error(transparent)]
-    Journal(#[from] JournalError),
-    #[error("cannot use the bulk jobs in the data directory")]
-    Jobs(#[source] std::io::Error),
+    Service(#[from] service::Error),
 }
 
 /// A running emulator, for tests and the demo. Dropping it stops it.
@@ -80,56 +47,6 @@ pub struct Emulator {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Error>>,
-}
-
-/// What all connections share.
-pub struct Shared {
-    pub(super) state: Mutex<Service>,
-    pub(super) control_token: SecretString,
-    pace: Pace,
-    under_way: long::UnderWay,
-    /// Somebody let go of locks.
-    released: Notify,
-}
-
-/// Everything behind the lock.
-pub struct Service {
-    pub org: Org,
-    pub sessions: Sessions,
-    pub faults: Faults,
-    pub counters: Counters,
-    pub cursors: Cursors,
-    pub deployments: Deployments,
-    /// Codes that the call under way was refused with, it or its rows.
-    pub refused: Vec<&'static str>,
-    pub jobs: Jobs,
-}
-
-impl Options {
-    /// An emulator in memory with credentials of its own making.
-    pub fn new(schema: Schema) -> Self {
-        Self {
-            schema,
-            data: None,
-            org_id: None,
-            credentials: Credentials {
-                client_id: "rollbook".into(),
-                client_secret: random_secret(),
-                jwt_key: JwtKey::None,
-                username: "integration@rollbook.example".into(),
-                password: None,
-                refresh_token: None,
-                rotate_refresh_tokens: false,
-                token_lifetime: None,
-            },
-            daily_api_requests: 15_000,
-            control_token: random_secret(),
-            pace: Pace::default(),
-            faults: FaultScript::default(),
-            bulk_delay: Duration::ZERO,
-            long_requests: LongRequests::default(),
-        }
-    }
 }
 
 /// Serves until `shutdown` is done. `announce` is called when the org is there.
@@ -142,49 +59,6 @@ pub async fn serve(
     let shared = Shared::open(options)?;
     announce();
     run(listener, shared, shutdown).await
-}
-
-impl Service {
-    pub fn count_changes(&mut self) {
-        for (object, change) in self.org.take_changes() {
-            self.counters.changed(&object, change);
-        }
-    }
-}
-
-impl Shared {
-    fn open(options: Options) -> Result<Arc<Self>, Error> {
-        let Options { schema, data, credentials, org_id, .. } = &options;
-        let org = Org::open(schema.clone(), data.as_deref(), &credentials.username, *org_id)?;
-        let identity = Identity {
-            org_id: org.org_id().to_owned(),
-            user_id: org.user_id().to_owned(),
-            username: options.credentials.username.clone(),
-        };
-        let jobs = Jobs::open(options.data.as_deref(), &org, options.bulk_delay).map_err(Error::Jobs)?;
-        let service = Service {
-            org,
-            sessions: Sessions::new(options.credentials, identity),
-            faults: Faults::new(options.faults),
-            counters: Counters::new(options.daily_api_requests),
-            cursors: Cursors::default(),
-            deployments: Deployments::default(),
-            refused: Vec::new(),
-            jobs,
-        };
-        Ok(Arc::new(Self {
-            state: Mutex::new(service),
-            control_token: options.control_token,
-            pace: options.pace,
-            under_way: long::UnderWay::new(options.long_requests),
-            released: Notify::new(),
-        }))
-    }
-
-    /// A panic in one request must not take the org away from all others.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Service> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 async fn run(
@@ -211,7 +85,7 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo
         return respond(control::respond(&shared, &call));
     }
     // On a task of its own: a client that hangs up does not stop what it began.
-    match tokio::spawn(shared.carry_out(call)).await {
+    match tokio::spawn(carry_out(shared, call)).await {
         Ok(Some(reply)) => respond(reply),
         Ok(None) => {
             cut.cut();
@@ -222,49 +96,47 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(cut): ConnectInfo
     }
 }
 
-impl Shared {
-    /// None: the connection is to be cut.
-    async fn carry_out(self: Arc<Self>, call: Call) -> Option<Reply> {
-        let _ticket = match self.admit(&call) {
-            Ok(ticket) => ticket,
-            Err(reply) => return Some(reply),
-        };
-        pace::pause(self.pace.latency).await;
-        let fault = self.lock().faults.take(&call);
-        let Some((delay, action)) = fault else { return Some(self.answer(&call).await) };
-        self.lock().counters.hit(&action);
-        pace::pause(delay).await;
-        match action {
-            FaultAction::Answer { status, body } => {
-                let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
-                self.lock().counters.answered(&call, status);
-                Some(Reply::text(status, kind, body))
-            }
-            FaultAction::CutBefore => None,
-            FaultAction::CutAfter => {
-                self.answer(&call).await;
-                None
-            }
-            FaultAction::Proceed => Some(self.answer(&call).await),
+/// None: the connection is to be cut.
+async fn carry_out(shared: Arc<Shared>, call: Call) -> Option<Reply> {
+    let _ticket = match admit(&shared, &call) {
+        Ok(ticket) => ticket,
+        Err(reply) => return Some(reply),
+    };
+    pause(shared.pace.latency).await;
+    let fault = shared.lock().faults.take(&call);
+    let Some((delay, action)) = fault else { return Some(answer(&shared, &call).await) };
+    shared.lock().counters.hit(&action);
+    pause(delay).await;
+    match action {
+        FaultAction::Answer { status, body } => {
+            let kind = if body.starts_with('<') { "text/html" } else { "application/json;charset=UTF-8" };
+            shared.lock().counters.answered(&call, status);
+            Some(Reply::text(status, kind, body))
         }
-    }
-
-    /// Logins and what is not the REST API last as long as they like.
-    fn admit(&self, call: &Call) -> Result<Option<long::Ticket<'_>>, Reply> {
-        if !call.path.iter().take(2).eq(["services", "data"]) {
-            return Ok(None);
+        FaultAction::CutBefore => None,
+        FaultAction::CutAfter => {
+            answer(&shared, &call).await;
+            None
         }
-        self.under_way.enter().map(Some).map_err(|refusal| {
-            let counters = &mut self.lock().counters;
-            counters.answered(call, refusal.status);
-            counters.refused(refusal.code);
-            refusal.reply().with_header("Sforce-Limit-Info", counters.limit_info())
-        })
+        FaultAction::Proceed => Some(answer(&shared, &call).await),
     }
+}
 
-    async fn answer(&self, call: &Call) -> Reply {
-        self.transact(|service, turn| rest::respond(service, call, turn)).await
+/// Logins and what is not the REST API last as long as they like.
+fn admit<'a>(shared: &'a Shared, call: &Call) -> Result<Option<Ticket<'a>>, Reply> {
+    if !call.path.iter().take(2).eq(["services", "data"]) {
+        return Ok(None);
     }
+    shared.under_way.enter().map(Some).map_err(|refusal| {
+        let counters = &mut shared.lock().counters;
+        counters.answered(call, refusal.status);
+        counters.refused(refusal.code);
+        refusal.reply().with_header("Sforce-Limit-Info", counters.limit_info())
+    })
+}
+
+async fn answer(shared: &Shared, call: &Call) -> Reply {
+    shared.transact(|service, turn| rest::respond(service, call, turn)).await
 }
 
 async fn read(request: Request) -> Result<Call, Reply> {

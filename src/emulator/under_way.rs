@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::emulator::wire::Refusal;
+use super::wire::Refusal;
 
 /// How many requests may last how long.
 #[derive(Clone, Copy, Debug)]
