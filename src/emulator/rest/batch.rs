@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::composite::flag;
-use super::{route, version};
+use super::{resource, version};
 use crate::emulator::service::Service;
 use crate::emulator::wire::{Body, Call, DataCall, Method, Refusal, Reply};
 
@@ -67,8 +67,8 @@ fn parse(request: &Value, outer: &Call) -> Result<Call, Refusal> {
 fn perform(service: &mut Service, call: &Call) -> Result<Reply, Refusal> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     match path.as_slice() {
-        [number, inner @ ..] if !inner.first().is_some_and(|first| ["composite", "jobs"].contains(first)) => {
-            route(service, &DataCall { call, version: version(number)?, path: inner })
+        [number, inner @ ..] if !inner.first().is_some_and(|first| first.eq_ignore_ascii_case("composite")) => {
+            resource::respond(service, &DataCall { call, version: version::number(number)?, path: inner })
         }
         _ => Err(Refusal::not_found()),
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::route;
+use super::{resource, version};
 use crate::emulator::service::Service;
 use crate::emulator::wire::{Body, Call, DataCall, Method, Refusal, Reply};
 
@@ -196,9 +196,9 @@ fn perform(
     if !body.is_null() {
         call.body = body.to_string().into_bytes();
     }
-    let version = super::version(version)?;
+    let version = version::number(version)?;
     service.org.set_duplicate_rule_header(call.header("sforce-duplicate-rule-header").unwrap_or_default());
-    route(service, &DataCall { call: &call, version, path: inner })
+    resource::respond(service, &DataCall { call: &call, version, path: inner })
 }
 
 fn resolve_value(value: &Value, answers: &[Answer]) -> Result<Value, Refusal> {

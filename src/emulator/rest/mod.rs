@@ -10,18 +10,15 @@ mod graph;
 mod limits;
 mod query;
 mod record;
+mod resource;
 mod sobjects;
 mod tree;
-
-use serde_json::{Value, json};
+mod version;
 
 use super::pace::Turn;
 use super::service::Service;
 use super::wire::{Call, DataCall, Method, Refusal, Reply};
 use super::{auth, bulk, metadata};
-
-/// The versions served: 31.0 to 67.0. Older ones are retired.
-const VERSIONS: std::ops::RangeInclusive<u32> = 31..=67;
 
 /// Answers a call; its changes are durable before it returns. None: it did nothing, because it met a lock.
 pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> {
@@ -32,7 +29,7 @@ pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> 
             auth::soap_login(&mut service.sessions, call, version)
         }
         ["services", "Soap", "m", _, ..] if call.method == Method::Post => metadata::respond_soap(service, call),
-        ["services", "data"] => Reply::json(200, versions()),
+        ["services", "data"] => Reply::json(200, version::list()),
         ["services", "data", version, path @ ..] => data(service, (call, turn), version, path)?,
         ["id", _, _] => identity(service, call).unwrap_or_else(|refusal| refusal.reply()),
         _ => Refusal::not_found().reply(),
@@ -73,83 +70,25 @@ fn data(service: &mut Service, (call, turn): (&Call, Turn), version: &str, path:
 /// Token, version, allocation: in this order, and only a call that passes the first two costs anything.
 fn admit(service: &mut Service, call: &Call, version: &str, unpaid: bool) -> Result<u32, Refusal> {
     service.sessions.check(call.token()?)?;
-    let number = self::version(version)?;
+    let number = version::number(version)?;
     if unpaid {
         service.counters.charge()?;
     }
     Ok(number)
 }
 
-/// The number of a version that is served.
-fn version(text: &str) -> Result<u32, Refusal> {
-    let number = text.strip_prefix('v').and_then(|text| text.strip_suffix(".0"));
-    let number: u32 = number.and_then(|number| number.parse().ok()).ok_or_else(Refusal::not_found)?;
-    match number {
-        number if number < *VERSIONS.start() => {
-            Err(Refusal::new(410, "GONE", "The requested resource is no longer available"))
-        }
-        number if VERSIONS.contains(&number) => Ok(number),
-        _ => Err(Refusal::not_found()),
-    }
-}
-
-/// Also where the subrequests of a composite call come in.
+/// Calls that hold others, and jobs, come alone.
 fn route(service: &mut Service, call: &DataCall<'_>) -> Result<Reply, Refusal> {
     let lower: Vec<String> = call.path.iter().map(|segment| segment.to_ascii_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     match (lower.as_slice(), call.path) {
-        ([], _) => Ok(Reply::json(200, root(service, call))),
-        (["limits"], _) => Ok(Reply::json(200, limits::report(service, call.version))),
         (["jobs", ..], _) => bulk::respond(service, call),
-        (["sobjects"], _) => sobjects::global(service, call),
-        (["sobjects", _], [_, object]) => sobjects::collection(service, call, object),
-        (["sobjects", _, "describe"], [_, object, _]) => sobjects::describe(service, call, object),
-        (["sobjects", _, _], [_, object, id]) => sobjects::by_id(service, call, object, id),
-        (["sobjects", _, _, _], [_, object, field, value]) => {
-            sobjects::by_external_id(service, call, &sobjects::Key { object, field, value })
-        }
         (["composite"], _) => composite::respond(service, call),
         (["composite", "batch"], _) => batch::respond(service, call),
         (["composite", "graph"], _) => graph::respond(service, call),
         (["composite", "tree", _], [_, _, object]) => tree::respond(service, call, object),
-        (["composite", "sobjects"], _) => collections::mixed(service, call),
-        (["composite", "sobjects", _], [_, _, object]) => collections::retrieve(service, call, object),
-        (["composite", "sobjects", _, _], [_, _, object, field]) => collections::upsert(service, call, object, field),
-        (["metadata", "deployrequest"], _) => metadata::start_rest(service, call),
-        (["metadata", "deployrequest", _], [_, _, id]) => metadata::status_rest(service, call, id),
-        (["query" | "queryall"], _) => query::respond(service, call),
-        (["query" | "queryall", _], [_, locator]) => query::next_page(service, call, locator),
-        _ => Err(Refusal::not_found()),
+        _ => resource::respond(service, call),
     }
-}
-
-fn versions() -> Value {
-    /// Labels follow the seasons: v31 is Summer '14, three releases a year.
-    const SEASONS: [&str; 3] = ["Summer", "Winter", "Spring"];
-    let version = |number: u32| {
-        let since = number - VERSIONS.start();
-        let season = usize::try_from(since % 3).ok().and_then(|at| SEASONS.get(at)).unwrap_or(&"");
-        let year = 14 + since.div_ceil(3);
-        json!({
-            "label": format!("{season} '{year}"),
-            "url": format!("/services/data/v{number}.0"),
-            "version": format!("{number}.0"),
-        })
-    };
-    VERSIONS.map(version).collect()
-}
-
-fn root(service: &Service, call: &DataCall<'_>) -> Value {
-    let base = call.base();
-    json!({
-        "identity": service.sessions.identity_url(&call.call.base_url),
-        "composite": format!("{base}/composite"),
-        "jobs": format!("{base}/jobs"),
-        "limits": format!("{base}/limits"),
-        "query": format!("{base}/query"),
-        "queryAll": format!("{base}/queryAll"),
-        "sobjects": format!("{base}/sobjects"),
-    })
 }
 
 /// The token comes in the header, or in the query as jsforce sends it.
@@ -163,22 +102,4 @@ fn identity(service: &Service, call: &Call) -> Result<Reply, Refusal> {
         return Ok(Reply::json(200, service.sessions.user_info(&call.base_url)));
     }
     Err(Refusal::not_found())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_carry_the_label_of_their_season() {
-        let versions = versions();
-        let label = |version: &str| {
-            let all = versions.as_array().expect("a list");
-            all.iter().find(|entry| entry["version"] == version).map(|entry| entry["label"].clone())
-        };
-        assert_eq!(label("31.0"), Some(json!("Summer '14")));
-        assert_eq!(label("62.0"), Some(json!("Winter '25")));
-        assert_eq!(label("67.0"), Some(json!("Summer '26")));
-        assert_eq!(label("30.0"), None);
-    }
 }
