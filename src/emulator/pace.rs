@@ -1,4 +1,4 @@
-//! How long calls take, and what that means for the locks they hold.
+//! How long calls take, and how long they keep and wait for locks.
 //!
 //! The work itself is done under one mutex and takes no time to speak of. What takes time, a call's latency and the
 //! duration of its writes, is spent outside of it, so calls overlap as they do in a real org.

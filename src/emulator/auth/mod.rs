@@ -22,7 +22,6 @@ use refresh::{RefreshTokens, Refused};
 
 pub use jwt::JwtKey;
 pub use secret::{random_secret, same};
-pub use soap::login as soap_login;
 
 /// Who may log in, and how.
 #[derive(Clone)]

@@ -1,10 +1,10 @@
 //! Deletes: the row stays, flagged, and what hangs on it goes along or lets go of it.
 
 use super::Org;
+use super::draft::{Access, allow};
 use super::people::points_to;
 use super::table::{Cell, Record};
 use super::time::now;
-use super::write::{Access, allow};
 use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;

@@ -2,9 +2,9 @@
 //! person, and a status that silently becomes another.
 
 use super::Org;
+use super::draft::{Draft, required};
 use super::table::{Cell, Record};
 use super::time::timestamp;
-use super::write::{Draft, required};
 use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
 

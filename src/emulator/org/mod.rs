@@ -6,9 +6,11 @@
 mod check;
 mod delete;
 mod deployed;
+mod draft;
 mod journal;
 mod lock;
 mod member;
+mod number;
 mod people;
 mod rules;
 mod seed;
@@ -32,12 +34,13 @@ use rules::Rules;
 use table::Table;
 
 pub use check::cell_of;
+pub use draft::{Access, Body};
 pub use journal::JournalError;
+pub use number::numbered_id;
 pub use rules::{DuplicateRule, ValidationRule};
 pub use seed::Person;
 pub use table::{Cell, Record};
 pub use time::{now, timestamp, timestamp_now};
-pub use write::{Access, Body, numbered_id};
 
 /// Rows and rules of one emulated org.
 pub struct Org {
@@ -113,8 +116,8 @@ impl Org {
             locks: Locks::default(),
             rules: Rules::default(),
             converted_leads_editable: false,
-            organization: id.unwrap_or_else(|| seed::first_id("00D")),
-            user: seed::first_id("005"),
+            organization: id.unwrap_or_else(|| number::first_id("00D")),
+            user: number::first_id("005"),
         };
         if let Some(kept) = org.rows("Organization").first() {
             org.organization = kept.id;

@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 
 use super::Org;
+use super::draft::{Access, Body, Draft};
 use super::table::{Cell, Record};
 use super::time::{now, timestamp_now};
-use super::write::{Access, Body, Draft};
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Org;
+use super::draft::Draft;
 use super::table::{Cell, Record};
-use super::write::Draft;
 use crate::emulator::schema::{FieldDef, ObjectDef};
 use crate::emulator::wire::Refusal;
 

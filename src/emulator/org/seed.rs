@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Org;
-use super::write::{Access, numbered_id};
+use super::draft::Access;
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 
@@ -16,11 +16,6 @@ pub struct Person<'a> {
     pub email: &'a str,
     /// A lead's company; contacts have none here.
     pub company: Option<&'a str>,
-}
-
-/// The id that an object's first row gets.
-pub(super) fn first_id(prefix: &str) -> SalesforceId {
-    numbered_id(prefix, 1)
 }
 
 impl Org {

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::Org;
+use super::draft::{Access, Draft};
 use super::table::{Cell, Record};
-use super::write::{Access, Draft};
 use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;

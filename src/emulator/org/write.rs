@@ -3,39 +3,20 @@
 //! The order of the checks is the order in which Salesforce reports: the body's shape, who may write what, the values,
 //! what they refer to, the object's own rules, and uniqueness last.
 
-use serde_json::{Map, Value};
-
 use super::Org;
 use super::check::cell_of;
+use super::draft::{Access, Body, Draft, allow, required};
+use super::number::{auto_number, numbered_id};
 use super::table::{Cell, Record};
 use super::time::now;
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
 use crate::event::SalesforceId;
 
-/// A record as JSON.
-pub type Body = Map<String, Value>;
-
-/// On whose behalf a write happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// The integration user, with the permissions that its permission sets grant.
-    User,
-    /// The org itself: seeds, demos and tests may set what users may not.
-    System,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Create,
     Update,
-}
-
-/// A row on its way in.
-pub(super) struct Draft {
-    pub record: Record,
-    /// Columns that the body set.
-    pub changed: Vec<usize>,
 }
 
 impl Org {
@@ -254,67 +235,5 @@ impl Org {
             "CampaignMemberStatus" => self.settle_statuses(id),
             _ => Ok(()),
         }
-    }
-}
-
-impl Draft {
-    fn take(&mut self, cells: Vec<(usize, Cell)>) {
-        for (column, cell) in cells {
-            self.record.set(column, cell);
-            self.changed.push(column);
-        }
-    }
-}
-
-pub(super) fn required(fields: Vec<String>) -> Refusal {
-    let message = format!("Required fields are missing: [{}]", fields.join(", "));
-    Refusal { fields, ..Refusal::bad("REQUIRED_FIELD_MISSING", message) }
-}
-
-pub(super) fn allow(permitted: bool, access: Access) -> Result<(), Refusal> {
-    if permitted || access == Access::System {
-        return Ok(());
-    }
-    Err(Refusal::new(403, "INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id"))
-}
-
-/// The id of an object's `number`th row: key prefix, a fixed instance part, the number in base 62.
-pub fn numbered_id(prefix: &str, number: u64) -> SalesforceId {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut rest = number;
-    let mut digits = [b'0'; 7];
-    for digit in digits.iter_mut().rev() {
-        let at = usize::try_from(rest % 62).expect("less than 62");
-        *digit = *DIGITS.get(at).expect("62 digits");
-        rest /= 62;
-    }
-    let digits = std::str::from_utf8(&digits).expect("ASCII digits");
-    SalesforceId::parse(&format!("{prefix}RB000{digits}")).expect("15 letters and digits")
-}
-
-/// `USE-{000000}` and 42: `USE-000042`.
-fn auto_number(format: &str, number: u64) -> String {
-    let Some((before, (zeros, after))) =
-        format.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-    else {
-        return format!("{format}{number}");
-    };
-    format!("{before}{number:0width$}{after}", width = zeros.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_count_in_base_62_and_carry_their_suffix() {
-        assert_eq!(numbered_id("701", 1).as_str().get(..15), Some("701RB0000000001"));
-        assert_eq!(numbered_id("701", 61 * 62 + 10).as_str().get(..15), Some("701RB00000000zA"));
-    }
-
-    #[test]
-    fn an_auto_number_fills_its_zeros() {
-        assert_eq!(auto_number("USE-{000000}", 42), "USE-000042");
-        assert_eq!(auto_number("A{0}B", 1_234), "A1234B");
     }
 }

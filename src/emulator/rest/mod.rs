@@ -18,7 +18,7 @@ mod version;
 use super::pace::Turn;
 use super::service::Service;
 use super::wire::{Call, DataCall, Method, Refusal, Reply};
-use super::{auth, bulk, metadata};
+use super::{bulk, metadata};
 
 /// Answers a call; its changes are durable before it returns. None: it did nothing, because it met a lock.
 pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> {
@@ -26,7 +26,7 @@ pub fn respond(service: &mut Service, call: &Call, turn: Turn) -> Option<Reply> 
     let reply = match path.as_slice() {
         ["services", "oauth2", resource] => service.sessions.oauth(call, resource),
         ["services", "Soap", "u", version, ..] if call.method == Method::Post => {
-            auth::soap_login(&mut service.sessions, call, version)
+            service.sessions.soap_login(call, version)
         }
         ["services", "Soap", "m", _, ..] if call.method == Method::Post => metadata::respond_soap(service, call),
         ["services", "data"] => Reply::json(200, version::list()),
