@@ -2,15 +2,31 @@
 //! strict.
 //!
 //! ```text
-//!  TCP ─ server ─ fault? ─ rest ──▶ org: rows, indexes, rules ──▶ journal (--data)
-//!          │        │        ├ soql     │
-//!          │        │        ├ bulk: jobs, and the worker that carries them out
-//!          └ auth   control  └ wire     └ schema ◀─ deploy/salesforce
+//!  TCP ─ server ─┬─ control                       the surface that only an emulator has
+//!                └─ fault? ─ rest ─┬─ bulk        jobs come in, and workers carry them out
+//!                            │     └─ metadata    deployments come in
+//!             ┌──────────────┴──────────────┐
+//!             │ service                     │     one lock, a transaction's turns
+//!             ├─────────────────────────────┤
+//!             │ jobs  deploy  rows  search  │     what is done with the org's rows
+//!             │ auth  counters  cursors     │
+//!             │ fault  under_way  pace      │
+//!             ├──────────────────────┬──────┤
+//!             │ org ─▶ journal       │ soql │     rows, indexes, rules (--data)
+//!             ├──────────────────────┴──────┤
+//!             │ schema ◀─ deploy/salesforce │
+//!             ├─────────────────────────────┤
+//!             │ wire  soap                  │     calls, replies, refusals
+//!             └─────────────────────────────┘
 //! ```
 //!
+//! A room knows what stands below it, never what stands above: data is changed by the room that has it, and what answers
+//! calls holds nothing.
+//!
 //! Invariants: a request works under one mutex, so every call is atomic and calls have an order; what takes time is
-//! spent outside of it, holding row locks; a change is in the journal before its answer leaves; what the emulator does not know it refuses, it never guesses. It shares no logic with
-//! Rollbook's own client, so that a mistake in one does not hide in the other.
+//! spent outside of it, holding row locks; a change is in the journal before its answer leaves; what the emulator does
+//! not know it refuses, it never guesses. It shares no logic with Rollbook's own client, so that a mistake in one does
+//! not hide in the other.
 
 mod auth;
 mod bulk;
