@@ -204,9 +204,19 @@ impl Round {
         let within = self.within + if stage == "sink" { SINK_LATER } else { Duration::ZERO };
         harness::until(&format!("the {stage} to go on after {what} ({})", self.setting), within, || {
             site.all_alive();
-            ends.iter().try_for_each(|(topic, ends)| site.names.consumed(&client, stage, topic, ends))
+            let read = ends.iter().try_for_each(|(topic, ends)| site.names.consumed(&client, stage, topic, ends));
+            read.map_err(|unread| format!("{unread}; {}", standing(site, stage)))
         });
     }
+}
+
+/// What a stage says of itself.
+fn standing(site: &Site, stage: &str) -> String {
+    let victim = if stage == "sink" { Victim::Sink } else { Victim::Fold };
+    let says = |path| site.get(victim, path).map_or_else(|why| why, |answer| answer.body);
+    let waiting = says("/metrics");
+    let waiting: Vec<&str> = waiting.lines().filter(|line| line.starts_with("rollbook_waiting")).collect();
+    format!("{} {}", says("/readyz").trim(), waiting.join(" "))
 }
 
 /// The schedule: nothing else in this test is timed.
