@@ -33,6 +33,7 @@ pub mod emulator;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+pub mod repeated;
 pub mod salesforce;
 pub mod stage;
 pub mod status;

@@ -28,7 +28,7 @@ const PURE_ROOMS: [&str; 11] = [
 const IMPURE: [&str; 9] =
     ["tokio", "rdkafka", "reqwest", "SystemTime", "Instant::now", "std::fs", "std::net", "fastrand", "rand::"];
 /// Rooms of the shell, which the pure ones may not know.
-const SHELL: [&str; 12] = [
+const SHELL: [&str; 13] = [
     "cli",
     "config",
     "demo",
@@ -36,6 +36,7 @@ const SHELL: [&str; 12] = [
     "http",
     "kafka",
     "metrics",
+    "repeated",
     "salesforce",
     "stage",
     "status",

@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::repeated::Repeated;
 use crate::disposition::{Disposition, Wait};
 use crate::event::{Millis, SalesforceId};
 use crate::kafka::notes::Notes;
 use crate::note::{Note, ORG, ORG_ID};
+use crate::repeated::Repeated;
 use crate::salesforce::{Client, Error};
 
 /// A note that was put and is not heard is put again after this.
@@ -128,7 +128,7 @@ impl Access {
             Err(error) if refused(&error) => self.refused(&error),
             Err(error) => {
                 self.last = Some(Last::Unreached);
-                if self.said.due(error.code(), Instant::now()) {
+                if self.said.again(error.code(), Instant::now().into_std()).is_some() {
                     let cause: &(dyn std::error::Error + 'static) = &error;
                     warn!(error = cause, "no token from Salesforce yet, waiting");
                 }
@@ -152,7 +152,7 @@ impl Access {
 
     fn refused(&mut self, error: &Error) {
         self.last = Some(Last::Refused);
-        if self.said.due(error.code(), Instant::now()) {
+        if self.said.again(error.code(), Instant::now().into_std()).is_some() {
             let cause: &(dyn std::error::Error + 'static) = error;
             error!(error = cause, "Salesforce refuses the login; rows wait, the fold goes on");
         }
@@ -162,7 +162,7 @@ impl Access {
     pub fn look(&mut self, idle: bool, now: Millis) -> Result<Open, Shut> {
         let look = self.judge(idle, now);
         if std::mem::replace(&mut self.shut, look.is_err()) && look.is_ok() {
-            self.said.over();
+            self.said.all_over();
         }
         look
     }
@@ -212,7 +212,7 @@ impl Access {
 
     /// Says so, and looks now and then where the login leads.
     fn hold(&mut self, recorded: SalesforceId, found: SalesforceId) {
-        if self.said.due("org_changed", Instant::now()) {
+        if self.said.again("org_changed", Instant::now().into_std()).is_some() {
             error!(
                 %recorded,
                 %found,

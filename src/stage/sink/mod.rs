@@ -15,7 +15,6 @@ pub mod outbox;
 mod parents;
 mod positions;
 mod recorder;
-mod repeated;
 mod report;
 mod standstill;
 mod takeover;
@@ -35,7 +34,6 @@ use self::access::{Access, Login, Shut};
 use self::consumer::{Command, Control};
 use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder, Report};
-use self::repeated::Repeated;
 use self::standstill::Standstill;
 use self::takeover::TakenOver;
 use crate::config::{Config, Invalid};
@@ -48,6 +46,7 @@ use crate::kafka::topics::Topic;
 use crate::kafka::twins::Twin;
 use crate::kafka::watch::Watch;
 use crate::metrics::Metrics;
+use crate::repeated::Repeated;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
 use crate::stage::sink_metrics::{Api, CallStatus, SinkMetrics};
@@ -327,7 +326,7 @@ impl Sink<'_> {
         }
         let answer = result.unwrap_or_else(|error| {
             let waits = matches!(error.disposition(), Disposition::Wait(_));
-            if !said && (!waits || self.said.due(error.code(), Instant::now())) {
+            if !said && (!waits || self.said.again(error.code(), Instant::now().into_std()).is_some()) {
                 let cause: &(dyn std::error::Error + 'static) = &error;
                 warn!(api = api.name(), code = error.code(), error = cause, "call to Salesforce failed");
             }

@@ -161,7 +161,7 @@ impl Sink<'_> {
                 Some(Wait::Login | Wait::Org) => {}
                 Some(wait) => warn!(reason = wait.name(), "waiting for Salesforce"),
                 None => {
-                    self.said.over();
+                    self.said.all_over();
                     info!("Salesforce takes rows again");
                 }
             }
