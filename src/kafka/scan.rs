@@ -80,36 +80,13 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub fn new(config: &Config, topic: &'a str) -> Result<Self, ScanError> {
-        let mut client = client_config(config);
-        client
-            // The client wants a group id even where it joins no group.
-            .set("group.id", format!("{}-scan", config.application))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "50");
-        Ok(Self { topic, consumer: client.create_with_context(ToTheEnd).map_err(ScanError::Client)? })
+        // The client wants a group id even where it joins no group.
+        Ok(Self { topic, consumer: client(config, &format!("{}-scan", config.application))? })
     }
 
     /// Number of partitions of the topic.
     pub fn partitions(&self) -> Result<i32, ScanError> {
-        let metadata = all_topics(&self.consumer, METADATA_TIMEOUT)
-            .map_err(|source| ScanError::Unreachable { topic: self.topic.to_owned(), source })?;
-        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
-        let count = found.map_or(0, |found| found.partitions().len());
-        if count > 0 {
-            return Ok(i32::try_from(count).unwrap_or(i32::MAX));
-        }
-        // Of a topic that we may not describe, brokers do not even say that it is there, unless it is named.
-        let topic = self.topic.to_owned();
-        match look(self.consumer.client(), &[self.topic], false, METADATA_TIMEOUT) {
-            Ok(seen) if seen.get(self.topic) == Some(&Seen::Denied) => {
-                Err(ScanError::Denied { topic, right: "DESCRIBE" })
-            }
-            _ => Err(ScanError::NoTopic(topic)),
-        }
+        partitions(&self.consumer, self.topic)
     }
 
     /// The first offset of a partition and the one behind its last.
@@ -123,32 +100,72 @@ impl<'a> Scanner<'a> {
         &self,
         partitions: impl IntoIterator<Item = i32>,
         from: Offset,
-        mut on_record: impl FnMut(&BorrowedMessage) -> Next,
+        on_record: impl FnMut(&BorrowedMessage) -> Next,
     ) -> Result<(), ScanError> {
-        let failed = |source| ScanError::read(self.topic, source);
-        let mut open: BTreeSet<i32> = partitions.into_iter().collect();
-        let mut assignment = TopicPartitionList::new();
-        for partition in &open {
-            assignment.add_partition_offset(self.topic, *partition, from).map_err(failed)?;
-        }
-        self.consumer.assign(&assignment).map_err(failed)?;
-        while !open.is_empty() {
-            match self.consumer.poll(SILENCE_MAX) {
-                None => return Err(ScanError::Silent(self.topic.to_owned())),
-                Some(Ok(record)) => {
-                    if open.contains(&record.partition()) && on_record(&record) == Next::Enough {
-                        break;
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    open.remove(&partition);
-                }
-                Some(Err(source)) if source.rdkafka_error_code().is_some_and(passing) => {}
-                Some(Err(source)) => return Err(failed(source)),
-            }
-        }
-        self.consumer.unassign().map_err(failed)
+        read(&self.consumer, (self.topic, partitions.into_iter().collect()), from, on_record)
     }
+}
+
+/// A client that reads committed records to the end, and never joins or commits to the group of that name.
+pub(super) fn client(config: &Config, group: &str) -> Result<BaseConsumer<ToTheEnd>, ScanError> {
+    let mut client = client_config(config);
+    client
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "50");
+    client.create_with_context(ToTheEnd).map_err(ScanError::Client)
+}
+
+/// As [`Scanner::partitions`].
+pub(super) fn partitions(consumer: &BaseConsumer<ToTheEnd>, topic: &str) -> Result<i32, ScanError> {
+    let metadata = all_topics(consumer, METADATA_TIMEOUT)
+        .map_err(|source| ScanError::Unreachable { topic: topic.to_owned(), source })?;
+    let count = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |it| it.partitions().len());
+    if count > 0 {
+        return Ok(i32::try_from(count).unwrap_or(i32::MAX));
+    }
+    // Of a topic that we may not describe, brokers do not even say that it is there, unless it is named.
+    match look(consumer.client(), &[topic], false, METADATA_TIMEOUT) {
+        Ok(seen) if seen.get(topic) == Some(&Seen::Denied) => {
+            Err(ScanError::Denied { topic: topic.to_owned(), right: "DESCRIBE" })
+        }
+        _ => Err(ScanError::NoTopic(topic.to_owned())),
+    }
+}
+
+/// As [`Scanner::read`], by a client that may have read another topic before.
+pub(super) fn read(
+    consumer: &BaseConsumer<ToTheEnd>,
+    (topic, mut open): (&str, BTreeSet<i32>),
+    from: Offset,
+    mut on_record: impl FnMut(&BorrowedMessage) -> Next,
+) -> Result<(), ScanError> {
+    let failed = |source| ScanError::read(topic, source);
+    let mut assignment = TopicPartitionList::new();
+    for partition in &open {
+        assignment.add_partition_offset(topic, *partition, from).map_err(failed)?;
+    }
+    consumer.assign(&assignment).map_err(failed)?;
+    while !open.is_empty() {
+        match consumer.poll(SILENCE_MAX) {
+            None => return Err(ScanError::Silent(topic.to_owned())),
+            Some(Ok(record)) => {
+                if open.contains(&record.partition()) && on_record(&record) == Next::Enough {
+                    break;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
+            Some(Err(source)) if source.rdkafka_error_code().is_some_and(passing) => {}
+            Some(Err(source)) => return Err(failed(source)),
+        }
+    }
+    consumer.unassign().map_err(failed)
 }
 
 /// Metadata of all topics, as asking for one by name may create it. If that fails, librdkafka's own words (a refused

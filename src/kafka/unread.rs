@@ -10,17 +10,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client_config;
-use super::scan::{Next, ScanError, Scanner, all_topics};
+use super::ToTheEnd;
+use super::scan::{self, Next, ScanError};
 use crate::config::Config;
 
 /// One request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Looks at the offsets of one group, without being its member.
-pub struct Group<'a> {
-    config: &'a Config,
-    consumer: BaseConsumer,
+/// Looks at the offsets of one group, without being its member, and with one client for all topics and partitions.
+pub struct Group {
+    consumer: BaseConsumer<ToTheEnd>,
 }
 
 /// A partition with records that the group has not committed.
@@ -36,26 +35,17 @@ pub struct Unread {
 /// What stood on the topics, by partition: where they end.
 pub type Ends = Vec<(String, i32, i64)>;
 
-impl<'a> Group<'a> {
-    pub fn new(config: &'a Config, group: &str) -> Result<Self, ScanError> {
-        let mut client = client_config(config);
-        client.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-        Ok(Self { config, consumer: client.create().map_err(ScanError::Client)? })
+impl Group {
+    pub fn new(config: &Config, group: &str) -> Result<Self, ScanError> {
+        Ok(Self { consumer: scan::client(config, group)? })
     }
 
     /// The first partition that has a record which is not committed, and the ends of those before it.
     pub fn unread(&self, topic: &str) -> Result<(Option<Unread>, Ends), ScanError> {
         let failed = |source| ScanError::Unreachable { topic: topic.to_owned(), source };
-        let metadata = all_topics(&self.consumer, REQUEST_TIMEOUT).map_err(failed)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && !found.partitions().is_empty());
-        let Some(found) = found else {
-            // It is not there, or may not be described.
-            Scanner::new(self.config, topic)?.partitions()?;
-            return Err(ScanError::NoTopic(topic.to_owned()));
-        };
         let mut list = TopicPartitionList::new();
-        for partition in found.partitions() {
-            list.add_partition(topic, partition.id());
+        for partition in 0..scan::partitions(&self.consumer, topic)? {
+            list.add_partition(topic, partition);
         }
         let committed = self.consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(failed)?;
         let mut ends = Ends::new();
@@ -79,7 +69,7 @@ impl<'a> Group<'a> {
 
     fn record_from(&self, topic: &str, partition: i32, from: i64) -> Result<bool, ScanError> {
         let mut found = false;
-        Scanner::new(self.config, topic)?.read([partition], Offset::Offset(from), |_| {
+        scan::read(&self.consumer, (topic, [partition].into()), Offset::Offset(from), |_| {
             found = true;
             Next::Enough
         })?;

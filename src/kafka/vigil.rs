@@ -3,7 +3,8 @@
 //! librdkafka may stay outside of its group after an outage, without an assignment, an error or a word. What it says of
 //! itself tells one that waits from one that has arrived; what the group says tells one that waits for others (a
 //! rebalance takes as long as the slowest member) from one that nobody knows. A member with nothing to do, because there
-//! are more members than partitions, has arrived and is listed: it is left alone.
+//! are more members than partitions, has arrived and is listed: it is left alone. The group is asked twice before a
+//! member is given up: the answer may be of a moment ago, and a rebalance may have ended meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ const SESSION_HALVES: u32 = 3;
 const LIMIT_MIN: Duration = Duration::from_secs(10);
 /// So many times the limit a member may wait for others, as the group says that it does.
 const JOINING_LIMITS: u32 = 4;
+/// Between an answer that speaks against the member and the question whether it still holds.
+const DOUBT_FOR: Duration = Duration::from_secs(2);
 
 /// What the group says of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +44,21 @@ pub struct Vigil {
     stall: Stall,
     /// Moves as that does, and whenever the group has given a reason to wait.
     patience: Stall,
+    /// The group's last answer spoke against the member.
+    doubted: Option<Instant>,
 }
 
 impl Vigil {
     pub fn new(session_timeout: Duration, now: Instant) -> Self {
         let limit = (session_timeout * SESSION_HALVES / 2).max(LIMIT_MIN);
-        Self { limit, stall: Stall::new(now), patience: Stall::new(now) }
+        Self { limit, stall: Stall::new(now), patience: Stall::new(now), doubted: None }
     }
 
     /// The member has heard of its group, or has been heard.
     pub fn heard(&mut self, now: Instant) {
         self.stall.moved(now);
         self.patience.moved(now);
+        self.doubted = None;
     }
 
     /// One look. `arrived`: librdkafka says that it knows what it has; `owns`: and that is something.
@@ -60,12 +66,17 @@ impl Vigil {
         if arrived && owns {
             self.heard(now);
         }
-        if self.patience.stalled(now, answering_since, self.limit) { Verdict::Ask } else { Verdict::Well }
+        if answering_since.is_none() {
+            self.doubted = None;
+        }
+        let doubts = self.doubted.is_some_and(|doubted| now.saturating_duration_since(doubted) >= DOUBT_FOR);
+        if doubts || self.patience.stalled(now, answering_since, self.limit) { Verdict::Ask } else { Verdict::Well }
     }
 
-    /// The group's answer. True where the member is to be made anew.
+    /// The group's answer; `arrived` as it is after it. True where the member is to be made anew.
     pub fn answered(&mut self, listed: Listed, arrived: bool, now: Instant, answering_since: Option<Instant>) -> bool {
         self.patience.moved(now);
+        let doubted = self.doubted.take();
         match listed {
             // It says that it has nothing to do, and the group knows it; by KIP-848 its own word must do.
             Listed::Member | Listed::Unknown if arrived => {
@@ -73,7 +84,10 @@ impl Vigil {
                 false
             }
             Listed::Joining => self.stall.stalled(now, answering_since, self.limit * JOINING_LIMITS),
-            Listed::Member | Listed::Stranger | Listed::Unknown => true,
+            Listed::Member | Listed::Stranger | Listed::Unknown => {
+                self.doubted = Some(doubted.unwrap_or(now));
+                doubted.is_some()
+            }
         }
     }
 }
@@ -96,7 +110,25 @@ mod tests {
         let back = second(start, 300);
         assert_eq!(vigil.look(second(start, 314), (false, false), Some(back)), Verdict::Well);
         assert_eq!(vigil.look(second(start, 315), (false, false), Some(back)), Verdict::Ask);
-        assert!(vigil.answered(Listed::Stranger, false, second(start, 315), Some(back)));
+        assert!(!vigil.answered(Listed::Stranger, false, second(start, 315), Some(back)), "it is asked twice");
+        assert_eq!(vigil.look(second(start, 316), (false, false), Some(back)), Verdict::Well);
+        assert_eq!(vigil.look(second(start, 317), (false, false), Some(back)), Verdict::Ask);
+        assert!(vigil.answered(Listed::Stranger, false, second(start, 317), Some(back)));
+    }
+
+    /// The group was asked while it shared its partitions out: the answer is of before, the assignment of after.
+    #[test]
+    fn a_rebalance_that_ends_while_the_group_is_asked_is_no_reason() {
+        let start = Instant::now();
+        let mut vigil = Vigil::new(SESSION, start);
+        assert_eq!(vigil.look(second(start, 15), (false, false), Some(start)), Verdict::Ask);
+        assert!(!vigil.answered(Listed::Member, false, second(start, 18), Some(start)));
+        assert_eq!(vigil.look(second(start, 18), (true, true), Some(start)), Verdict::Well, "it has its partitions");
+        assert_eq!(vigil.look(second(start, 20), (true, true), Some(start)), Verdict::Well);
+        assert_eq!(vigil.look(second(start, 35), (false, false), Some(start)), Verdict::Ask);
+        assert!(!vigil.answered(Listed::Stranger, false, second(start, 35), Some(start)), "the doubt was over");
+        assert_eq!(vigil.look(second(start, 36), (false, false), None), Verdict::Well);
+        assert_eq!(vigil.look(second(start, 40), (false, false), Some(second(start, 37))), Verdict::Well, "an outage");
     }
 
     #[test]
@@ -130,7 +162,7 @@ mod tests {
         }
         assert_eq!(over, Some(60));
         let mut vigil = Vigil::new(SESSION, start);
-        assert!(vigil.answered(Listed::Stranger, true, second(start, 20), Some(start)), "nobody knows it");
-        vigil.heard(start);
+        assert!(!vigil.answered(Listed::Stranger, true, second(start, 20), Some(start)), "nobody knows it");
+        assert!(vigil.answered(Listed::Stranger, true, second(start, 22), Some(start)), "nobody ever will");
     }
 }

@@ -36,9 +36,9 @@ pub struct Wait<'a> {
 }
 
 /// The groups whose offsets are looked at; None where the stage is not waited for.
-struct Groups<'a> {
-    fold: Option<Group<'a>>,
-    sink: Option<Group<'a>>,
+struct Groups {
+    fold: Option<Group>,
+    sink: Option<Group>,
 }
 
 /// One look at everything.
@@ -93,7 +93,7 @@ impl Wait<'_> {
         Ok(Exit::NotIdle)
     }
 
-    fn look(&self, groups: &Groups<'_>) -> Look {
+    fn look(&self, groups: &Groups) -> Look {
         let mut look = Look { open: Vec::new(), ends: Ends::new(), status: None };
         for input in Topic::CONSUMED {
             if let Some(group) = &groups.fold {
@@ -107,7 +107,7 @@ impl Wait<'_> {
         look
     }
 
-    fn committed(&self, look: &mut Look, group: &Group<'_>, topic: Topic, what: &str) {
+    fn committed(&self, look: &mut Look, group: &Group, topic: Topic, what: &str) {
         // The first reason is enough, and the brokers are spared the rest.
         if !look.open.is_empty() {
             return;

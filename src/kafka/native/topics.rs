@@ -1,7 +1,8 @@
 //! What a broker says of topics: their ids, how many partitions they have, and what we may do with them.
 //!
 //! A topic that was deleted and made anew is told from the one before by its id alone. One that we may not describe is
-//! not absent: the same look tells them apart.
+//! not absent: the same look tells them apart. A broker that does not know the question has no ids to tell: its topics are
+//! counted by what every broker knows.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
@@ -69,11 +70,36 @@ pub fn look<C: ClientContext>(
     for broker in brokers {
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         match ask(client, topics, &Question { operation, broker: Some(broker), rights, timeout }) {
+            Err(error) if unknown_to_the_broker(&error) => return counted(client, topics, timeout),
             Err(error) => failed = error,
             seen => return seen,
         }
     }
     Err(failed)
+}
+
+fn unknown_to_the_broker(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{NotImplemented, UnsupportedFeature, UnsupportedVersion};
+    matches!(error, KafkaError::AdminOp(NotImplemented | UnsupportedFeature | UnsupportedVersion))
+}
+
+/// Without ids and rights. Topics are asked for together, as asking for one by name may create it.
+fn counted<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    timeout: Duration,
+) -> KafkaResult<BTreeMap<String, Seen>> {
+    let metadata = client.fetch_metadata(None, timeout)?;
+    let seen = topics.iter().map(|topic| {
+        let found = metadata.topics().iter().find(|it| it.name() == *topic && !it.partitions().is_empty());
+        let seen = found.map_or(Seen::Absent, |found| {
+            let partitions = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+            let leaders = found.partitions().iter().map(|it| (it.id(), it.leader())).filter(|(_, leader)| *leader >= 0);
+            Seen::There(Described { id: None, partitions, leaders: leaders.collect() }, None)
+        });
+        ((*topic).to_owned(), seen)
+    });
+    Ok(seen.collect())
 }
 
 fn ask<C: ClientContext>(
@@ -157,6 +183,22 @@ mod tests {
     use rdkafka::mocking::MockCluster;
 
     use super::*;
+
+    #[test]
+    fn a_broker_that_knows_no_ids_tells_how_many_partitions_there_are() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("views", 3, 1).unwrap();
+        let mut client = ClientConfig::new();
+        let consumer: BaseConsumer = client.set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
+        let seen = counted(consumer.client(), &["views", "polls"], Duration::from_secs(10)).unwrap();
+        let Seen::There(views, None) = &seen["views"] else { panic!("{seen:?}") };
+        assert_eq!((views.id.as_deref(), views.partitions, views.leaders.len()), (None, 3, 3));
+        assert_eq!(seen["polls"], Seen::Absent);
+        let refused = |code| unknown_to_the_broker(&KafkaError::AdminOp(code));
+        assert!(refused(RDKafkaErrorCode::UnsupportedFeature) && refused(RDKafkaErrorCode::UnsupportedVersion));
+        // An outage is waited for: without ids a topic that was made anew would be taken for the one before.
+        assert!(!refused(RDKafkaErrorCode::OperationTimedOut) && !refused(RDKafkaErrorCode::BrokerTransportFailure));
+    }
 
     #[test]
     fn a_cluster_without_a_controller_tells_its_topics_too() {

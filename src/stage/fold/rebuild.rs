@@ -182,7 +182,11 @@ impl<M: Member> Worker<M> {
             return Err(Error::Outside);
         }
         let listed = member.listed();
-        let now = member.now();
+        // The question took a while: what has come meanwhile is served first.
+        if member.rebalance_pending() {
+            return Ok(());
+        }
+        let (now, arrived) = (member.now(), member.arrived());
         if self.mending.vigil.answered(listed, arrived, now, answering) { Err(Error::Outside) } else { Ok(()) }
     }
 }

@@ -254,6 +254,8 @@ impl Reader {
             return false;
         }
         let listed = self.watch.listed(&group(&self.joining.config), &self.joining.name);
+        // The question took a while.
+        let arrived = context.arrived.load(Ordering::Acquire);
         self.mending.vigil.answered(listed, arrived, Instant::now(), answering)
     }
 
