@@ -188,7 +188,7 @@ impl Metrics {
             rows: Rows::new(&add),
             lags: Lags::new(&add),
             commits: add.counters("commits_total", "Transactions of the fold, by result.", &["result"]),
-            waiting: add.gauges("waiting", "1 while the process waits for a dependency.", &["dependency"]),
+            waiting: add.gauges("waiting", "Above 0 while the process waits for a dependency.", &["dependency"]),
             restore_remaining: add.gauges(
                 "state_restore_remaining_records",
                 "Changelog records that an assigned partition still has to read.",
@@ -299,7 +299,7 @@ impl Metrics {
         self.commits.with_label_values(&[result.name()])
     }
 
-    /// 1 while the process waits for it.
+    /// Above 0 while the process waits for it: several threads may.
     pub fn waiting(&self, dependency: Dependency) -> IntGauge {
         self.waiting.with_label_values(&[dependency.name()])
     }

@@ -15,7 +15,7 @@ use crate::kafka::member::Member;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 use crate::kafka::{headers_of, said};
-use crate::metrics::{Dependency, RecordOutcome};
+use crate::metrics::RecordOutcome;
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
 use crate::status::ignored::Place;
@@ -24,7 +24,7 @@ use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
 use super::inputs::{input_of, kind_of};
-use super::poll::may_pass;
+use super::report::REGISTRY_WAITED_FOR;
 use super::too_large::reason_header;
 use super::worker::Worker;
 use super::{Error, attempt};
@@ -239,13 +239,14 @@ impl<M: Member> Worker<M> {
         }
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;
         attempt("pause partitions", self.parts.member.pause(&assignment))?;
-        self.parts.metrics.waiting(Dependency::Registry).set(1);
+        self.lags_are_unknown();
+        self.waits_for_registry(true);
         let health = Arc::clone(&self.parts.health);
         let before = health.own_reason();
-        health.ready(false, "the schema registry is waited for");
+        health.ready(false, REGISTRY_WAITED_FOR);
         let learned = self.ask_until_answered(id);
         health.ready(before.is_none(), before.as_deref().unwrap_or_default());
-        self.parts.metrics.waiting(Dependency::Registry).set(0);
+        self.waits_for_registry(false);
         self.resume_folding()?;
         Ok(if learned? { Progress::Done } else { Progress::Left })
     }
@@ -260,17 +261,16 @@ impl<M: Member> Worker<M> {
                     return Ok(true);
                 }
                 Err(error) => {
-                    if let Some(times) = said::again("the schema registry is waited for") {
+                    if let Some(times) = said::again(REGISTRY_WAITED_FOR) {
                         let error = error.with_causes();
-                        warn!(error, schema_id = id, times, "the schema registry is waited for");
+                        warn!(error, schema_id = id, times, REGISTRY_WAITED_FOR);
                     }
                 }
             }
             self.parts.health.beat();
-            // Paused, so that no record comes; serves rebalances and is the pause between two questions.
-            if let Some(Err(error)) = self.parts.member.poll(REGISTRY_PAUSE) {
-                may_pass(error)?;
-            }
+            // Serves rebalances, and is the pause between two questions.
+            self.poll_paused(REGISTRY_PAUSE)?;
+            self.lags_are_unknown();
             if self.parts.member.rebalance_pending() || self.parts.shutdown.requested() {
                 return Ok(false);
             }

@@ -1,13 +1,19 @@
 //! What a fold thread tells of itself at every turn.
 
+use tracing::info;
+
 use crate::kafka::member::Member;
 use crate::kafka::membership::Lag;
+use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Commits;
-use crate::metrics::{Metrics, Share};
+use crate::metrics::{Dependency, Metrics, Share};
 
 use super::inputs::input_of;
 use super::worker::Worker;
+
+/// What the log says while the schema registry is away.
+pub(super) const REGISTRY_WAITED_FOR: &str = "the schema registry is waited for";
 
 /// What this thread adds to gauges that are sums over threads.
 pub(super) struct Shares {
@@ -15,6 +21,8 @@ pub(super) struct Shares {
     memory: Share,
     /// 1 while something was read, or is derived again, that is not committed.
     commits: Share,
+    /// 1 while the schema registry is waited for.
+    registry: Share,
 }
 
 impl Shares {
@@ -23,6 +31,7 @@ impl Shares {
             pieces: Share::of(&metrics.state_entries),
             memory: Share::of(&metrics.state_memory),
             commits: Share::of(&metrics.commit_pending),
+            registry: Share::of(&metrics.waiting(Dependency::Registry)),
         }
     }
 }
@@ -41,6 +50,25 @@ impl<M: Member> Worker<M> {
     /// Every thread has the whole catalogue, so whichever reports last is right.
     pub(super) fn report_sessions(&self) {
         self.parts.metrics.catalogue_sessions.set(gauge(self.parts.catalogue.len()));
+    }
+
+    /// Whether the schema registry is waited for. The log says so once for all threads.
+    pub(super) fn waits_for_registry(&mut self, waits: bool) {
+        self.shares.registry.set(waits.into());
+        let everybody_has_it = self.parts.metrics.waiting(Dependency::Registry).get() == 0;
+        if everybody_has_it && said::over(REGISTRY_WAITED_FOR) {
+            info!("the schema registry answers again");
+        }
+    }
+
+    /// Of partitions that are paused for long librdkafka tells what it knew when it fetched last: nothing to read, while
+    /// records pile up. What it has told until now is forgotten, too.
+    pub(super) fn lags_are_unknown(&self) {
+        drop(self.parts.member.take_lags());
+        for (input, partition, _) in self.next_offsets.positions() {
+            self.parts.metrics.lag_unknown(input, partition);
+        }
+        self.parts.health.knows_lag(false);
     }
 
     pub(super) fn report(&mut self) {

@@ -53,7 +53,7 @@ fn with_registry(prefix: &str, records: &mut [Record]) -> (usize, Reference) {
 
 /// Whether the registry is waited for.
 fn waiting(metrics: &str) -> u64 {
-    metric(metrics, "rollbook_waiting", &["dependency=\"registry\""])
+    metric(metrics, "rollbook_waiting", &["dependency=\"registry\""]).min(1)
 }
 
 /// Dead letters of records that the registry's schema would have read.

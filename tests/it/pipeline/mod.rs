@@ -19,6 +19,7 @@ mod payload;
 mod positions;
 mod rebuild;
 mod redrive;
+mod registry_outage;
 mod rights;
 mod rows_refused;
 mod secrets;
