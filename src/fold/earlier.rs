@@ -10,7 +10,7 @@ use crate::lattice::{KEYS_MAX, Latest, Register, Stamp};
 
 use super::connection::Connection;
 use super::entry::{EntryPiece, ReactionSets};
-use super::poll::PollPiece;
+use super::poll::{PollPiece, kept};
 use super::sets::{read_ids, read_intervals, read_times};
 
 /// Without the branch of today's pieces of entries; else the same.
@@ -63,7 +63,7 @@ fn read_poll(from: &mut Reader<'_>) -> Result<PollPiece, ReadError> {
     let mut poll = PollPiece::default();
     poll.first_at.join(from.long()?);
     let stamp = read_stamp(from)?;
-    poll.answer.put(stamp, from.text()?);
+    poll.answer.put(stamp, kept(from.text()?));
     read_text(from, &mut poll.poll_type)?;
     read_text(from, &mut poll.question)?;
     read_number(from, &mut poll.position)?;
@@ -71,7 +71,7 @@ fn read_poll(from: &mut Reader<'_>) -> Result<PollPiece, ReadError> {
 }
 
 fn read_text(from: &mut Reader<'_>, register: &mut Register<String>) -> Result<(), ReadError> {
-    from.option(|from| Ok(register.put(read_stamp(from)?, from.text()?)))?;
+    from.option(|from| Ok(register.put(read_stamp(from)?, kept(from.text()?))))?;
     Ok(())
 }
 

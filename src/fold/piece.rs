@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::earlier;
 use super::entry::{EntryPiece, ReactionSets};
 use super::member::{FactKind, MemberPiece};
-use super::poll::PollPiece;
+use super::poll::{PollPiece, kept};
 use super::sets::{read_ids, read_intervals, read_times, write_ids, write_intervals, write_times};
 use super::stamps::Stamps;
 
@@ -220,7 +220,7 @@ fn read_text<'a>(
     register: &mut Register<String>,
 ) -> Result<(), ReadError> {
     stamps.read(from, |from, stamp| {
-        register.put(stamp, from.text()?);
+        register.put(stamp, kept(from.text()?));
         Ok(())
     })
 }

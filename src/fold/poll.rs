@@ -18,7 +18,7 @@ pub struct PollPiece {
 impl PollPiece {
     pub(super) fn apply(&mut self, stamp: Stamp<'_>, poll: &PollAnswer<'_>) -> Put {
         let mut put = Put { changed: self.first_at.join(stamp.at), ..Put::default() };
-        put |= self.answer.put(stamp, poll.answer.trim());
+        put |= self.answer.put(stamp, kept(poll.answer.trim()));
         put |= put_text(&mut self.poll_type, stamp, poll.poll_type.as_deref());
         put |= put_text(&mut self.question, stamp, poll.question.as_deref());
         if let Some(position) = &poll.position {
@@ -45,6 +45,16 @@ impl PollPiece {
 pub(super) fn put_text(register: &mut Register<String>, stamp: Stamp<'_>, text: Option<&str>) -> Put {
     match text.map(str::trim) {
         None | Some("") => Put::default(),
-        Some(text) => register.put(stamp, text),
+        Some(text) => register.put(stamp, kept(text)),
     }
+}
+
+/// Bytes of a text that are kept. No field of a row shows more (255 UTF-16 units are 765 bytes at most), and what is cut
+/// off decides nothing but which of two texts under one stamp is greater, where rows cannot tell them apart either. A piece
+/// is written whole at each commit that changes it: fifty answers of 32 KB would be megabytes.
+const TEXT_KEPT: usize = 1_024;
+
+/// The beginning of a text, between code points.
+pub(super) fn kept(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_KEPT)).unwrap_or(text)
 }

@@ -10,7 +10,7 @@ use rollbook::metrics::Metrics;
 use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::Store;
-use rollbook::upsert::{Lane, Object, ReadUpsert, Value};
+use rollbook::upsert::{Lane, Object, ReadUpsert, Row, Value, write_polls};
 
 use crate::harness::{self, events::ENTRY};
 
@@ -138,11 +138,57 @@ fn the_count_of_a_full_set_stops_and_the_row_is_counted_as_saturated() {
     assert_eq!(Object::ALL.map(|object| metrics.saturated(object).get()), [0, 1, 0]);
 }
 
+/// Everything that can be said of a poll, with texts of so many letters.
+fn wordy(number: usize, letters: usize) -> Event<'static> {
+    let text = || "é".repeat(letters);
+    let answer = PollAnswer {
+        poll_id: format!("poll-{number}").into(),
+        poll_type: Some("crowd vote".into()),
+        question: Some(text().into()),
+        answer: text().into(),
+        position: i64::try_from(number).ok(),
+    };
+    event(number, Act::Poll(answer))
+}
+
+#[test]
+fn long_texts_make_no_large_piece() {
+    let size = |polls: usize, letters: usize| bytes(&fold((0..polls).map(|number| wordy(number, letters)))).len();
+    // Fifty essays of the longest kind, which were 3.3 MB at each commit; and what a script comes to.
+    let (essays, script) = (size(50, 16_000), size(KEYS_MAX, 20));
+    println!("{essays} bytes of essays, {script} bytes of a script's polls");
+    assert!(essays < 50 * 2_200, "{essays}");
+    assert!(script < 3 << 20, "{script}");
+}
+
+#[test]
+fn no_row_and_no_order_depends_on_what_is_cut_off_a_text() {
+    let stated = |answer: String| {
+        let (poll_id, question) = ("poll".into(), Some(answer.clone().into()));
+        event(1, Act::Poll(PollAnswer { poll_id, poll_type: None, question, answer: answer.into(), position: None }))
+    };
+    for letter in ["a", "é", "語", "\u{1F600}"] {
+        let shown = letter.repeat(255 / letter.encode_utf16().count());
+        let long = |tail: &str| stated(format!(" {}{tail}", letter.repeat(5_000)));
+        let (one, other) = (fold([long("1"), long("2")].into_iter()), fold([long("2"), long("1")].into_iter()));
+        assert_eq!(bytes(&one), bytes(&other));
+        let row = Row::of(|out| {
+            let piece = one.entry(ENTRY).expect("it is there");
+            write_polls(out, &harness::events::member(), ENTRY, piece, &Catalogue::default())
+        });
+        let fields = row.expect("there is a poll").expect("it has room").fields;
+        for name in ["poll_1_answer__c", "poll_1_question__c"] {
+            let field = fields.iter().find(|(field, _)| *field == name);
+            assert_eq!(field.map(|(_, value)| value.clone()), Some(Value::Text(shown.as_str().into())), "{letter}");
+        }
+    }
+}
+
 #[test]
 fn a_piece_that_no_record_has_room_for_gives_up_half_of_it() {
     // Each of the longest texts that are accepted.
     let long = "x".repeat(32_000);
-    let polls: Vec<_> = (0..200)
+    let polls: Vec<_> = (0..400)
         .map(|number| {
             let poll_id = format!("{number}{long}").into();
             let texts = (Some(long.clone().into()), Some(long.clone().into()), long.clone().into());
