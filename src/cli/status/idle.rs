@@ -5,7 +5,8 @@
 //! rows are on the upserts by then, in the same transaction; then the sink has committed every upsert, which it does for
 //! rows with an outcome alone. In between the instance is asked whether it derives rows again, which no offset shows:
 //! a statement of the catalogue is one record, and changes the rows of thousands of members after it was committed. All
-//! of this has to hold twice in a row, with nothing new on any topic.
+//! of this has to hold twice in a row, with nothing new on any topic. What a foreign member of our groups has committed
+//! proves nothing, and while there is one, what it is assigned is read by nobody.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::dead_letter::Stage;
 use crate::kafka;
 use crate::kafka::topics::Topic;
-use crate::kafka::unread::{Ends, Group, Unread};
+use crate::kafka::unread::{Ends, Group};
 use crate::status::Status;
 
 /// Between two looks; longer than an instance takes to hear of a catalogue statement that another one has written.
@@ -54,7 +55,7 @@ impl Wait<'_> {
         let deadline = Instant::now() + self.timeout;
         let of = |stage: Stage| {
             let group = kafka::group(self.config, stage.name());
-            self.stages.contains(&stage).then(|| Group::new(self.config, &group)).transpose()
+            self.stages.contains(&stage).then(|| Group::new(self.config, &group, deadline)).transpose()
         };
         let groups = Groups { fold: of(Stage::Fold)?, sink: of(Stage::Sink)? };
         let mut before: Option<Ends> = None;
@@ -95,6 +96,9 @@ impl Wait<'_> {
 
     fn look(&self, groups: &Groups) -> Look {
         let mut look = Look { open: Vec::new(), ends: Ends::new(), status: None };
+        for group in groups.fold.iter().chain(&groups.sink) {
+            strangers(&mut look, group);
+        }
         for input in Topic::CONSUMED {
             if let Some(group) = &groups.fold {
                 self.committed(&mut look, group, input, "is not folded");
@@ -115,10 +119,9 @@ impl Wait<'_> {
         let name = topic.name(&self.config.topics);
         match group.unread(name) {
             Ok((None, ends)) => look.ends.extend(ends),
-            Ok((Some(Unread { partition, committed, end, .. }), _)) => {
-                let committed =
-                    committed.map_or_else(|| "nothing is committed".to_owned(), |at| format!("committed {at}"));
-                look.open.push(format!("partition {partition} of `{name}` {what}: {committed}, it ends at {end}"));
+            Ok((Some(unread), _)) => {
+                let (partition, why) = (unread.partition, unread.why());
+                look.open.push(format!("partition {partition} of `{name}` {what}: {why}"));
             }
             Err(error) => look.open.push(format!("`{name}` cannot be looked at: {:#}", anyhow::Error::from(error))),
         }
@@ -139,6 +142,18 @@ impl Wait<'_> {
             }
             Err(error) => look.open.push(format!("the instance at `{}` does not tell its state: {error:#}", self.url)),
         }
+    }
+}
+
+fn strangers(look: &mut Look, group: &Group) {
+    if !look.open.is_empty() {
+        return;
+    }
+    match group.strangers() {
+        Ok(strangers) => look.open.extend(
+            strangers.iter().map(|who| format!("{who} is a member of our group: nobody reads what it is assigned")),
+        ),
+        Err(error) => look.open.push(format!("the members of our groups are not known: {error}")),
     }
 }
 

@@ -251,9 +251,16 @@ impl<M: Member> Worker<M> {
             warn!(topic = place.0, partition, error = %error, "the place to read from is not taken");
             return None;
         }
+        let ours = |it: &Committed| it.stamp.as_ref().is_some_and(|stamp| stamp.topic_id == id);
+        let stamped = committed.is_none_or(ours);
         self.positions.ends_are((input, partition), id.as_deref(), ends);
         self.positions.ids.insert(input, id);
-        self.next_offsets.start_at(input, partition, from);
+        if stamped {
+            self.next_offsets.start_at(input, partition, from);
+        } else {
+            // Whoever asks whether all is read believes our stamp alone, also of a partition in which nothing moves.
+            self.next_offsets.go_on_at(input, partition, from);
+        }
         self.positions.taken.remove(&(input, partition));
         self.hold_again(input, partition);
         if let Some(gap) = gap {

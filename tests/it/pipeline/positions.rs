@@ -203,7 +203,9 @@ fn what_a_foreign_consumer_commits_in_our_group_is_read_all_the_same() {
         .map(|number| MemberKey { campaign: ann.campaign, person: world.lead(&format!("bob-{number}")) })
         .collect();
     let bob = *others.iter().find(|bob| home(**bob) != home(ann)).expect("one of them lives elsewhere");
-    let mut rollbook = world.start("one").ready();
+    let port = harness::free_port();
+    let config = world.config("one", port);
+    let mut rollbook = Rollbook::start(&format!("{}-one", world.names.prefix), &config, port).ready();
     let topic = world.topic(EventKind::Reaction);
     harness::write(&client, &[claps(&world, ann, 0..2), claps(&world, bob, 0..2)].concat());
     claps_become(&world, 4.0);
@@ -232,6 +234,9 @@ fn what_a_foreign_consumer_commits_in_our_group_is_read_all_the_same() {
         if rollbook.process.log().contains("console-consumer") { Ok(()) } else { Err(rollbook.process.log_tail()) }
     });
     assert!(rollbook.process.exited().is_none(), "{}", rollbook.process.log_tail());
+    let config = config.to_str().expect("UTF-8");
+    let (code, _, stderr) = world.tool(&["status", "--wait-idle", "--timeout", "3s", "--config", config]);
+    assert!(code == 5 && stderr.contains("console-consumer at "), "{code}: {stderr}");
     drop(foreign);
     claps_become(&world, 24.0);
     assert!(rollbook.process.log().contains("foreign_commit"), "{}", rollbook.process.log_tail());

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crate::config::{Config, GroupProtocol};
 use crate::http::Health;
-use crate::kafka::positions::Cause;
+use crate::kafka::positions::{Cause, Stamp};
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;
@@ -407,6 +407,38 @@ fn a_partition_without_a_leader_holds_up_no_other_and_is_read_when_it_has_one() 
     };
     for seed in 0..8 {
         assert_eq!(direct(move || one_without(seed)), Ok(()), "seed {seed}");
+    }
+}
+
+/// `status --wait-idle` believes no other offset, and would wait for a partition in which nothing moves any more.
+#[test]
+fn an_offset_that_a_stranger_committed_gets_our_stamp_when_its_partition_is_taken_over() {
+    let visited = |seed| {
+        let mut history = History::begin(seed);
+        history.kafka.broker().calm = true;
+        for _ in 0..20 {
+            history.send();
+        }
+        history.come_to_rest()?;
+        history.stop_all();
+        history.kafka.broker().logs.offsets.values_mut().for_each(|(_, metadata)| metadata.clear());
+        (0..SLOTS).for_each(|slot| history.start(slot));
+        let turns = Arc::clone(&history.kafka.turns);
+        let end = turns.now() + CALM_MAX;
+        let strange = |history: &History| {
+            let broker = history.kafka.broker();
+            let mut offsets = broker.logs.offsets.iter();
+            offsets.find(|(_, (_, it))| Stamp::parse(it).is_none()).map(|(partition, _)| partition.clone())
+        };
+        while let Some(partition) = strange(&history) {
+            assert!(turns.now() < end, "{partition:?}");
+            turns.sleep(Duration::from_millis(500));
+        }
+        history.stop_all();
+        history.kafka.turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..4 {
+        assert_eq!(direct(move || visited(seed)), Ok(()), "seed {seed}");
     }
 }
 
