@@ -50,6 +50,8 @@ pub struct Pulse {
     waits_for: Mutex<Option<String>>,
     /// Of all that is assigned it is known how much there is to read.
     knows_lag: AtomicBool,
+    /// What it waits for otherwise may be mended, and would not help.
+    disk_fails: AtomicBool,
 }
 
 impl Default for Health {
@@ -69,6 +71,7 @@ impl Health {
                 beat_at,
                 waits_for: Mutex::new(Some("starting".to_owned())),
                 knows_lag: AtomicBool::new(true),
+                disk_fails: AtomicBool::new(false),
             })
         });
         Arc::clone(pulse)
@@ -139,6 +142,11 @@ impl Pulse {
         self.knows_lag.store(known, Ordering::Relaxed);
     }
 
+    /// Whether the disk refuses states, or did a moment ago: whatever `ready` is told meanwhile.
+    pub fn disk_fails(&self, fails: bool) {
+        self.disk_fails.store(fails, Ordering::Relaxed);
+    }
+
     /// What `ready` was told last.
     pub fn own_reason(&self) -> Option<String> {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -146,6 +154,9 @@ impl Pulse {
 
     /// What the loop itself waits for.
     fn waits_for(&self) -> Option<String> {
+        if self.disk_fails.load(Ordering::Relaxed) {
+            return Some("states cannot be written to disk".to_owned());
+        }
         let waits_for = self.own_reason();
         let knows_lag = self.knows_lag.load(Ordering::Relaxed);
         waits_for.or_else(|| (!knows_lag).then(|| "the brokers have not told how much there is to read".to_owned()))

@@ -24,6 +24,7 @@ mod positions;
 mod progress;
 mod rebuild;
 mod record;
+mod refusals;
 mod report;
 mod saving;
 #[cfg(test)]

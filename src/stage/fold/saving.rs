@@ -12,9 +12,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::kafka::member::Member;
 use crate::kafka::membership::listed;
+use crate::kafka::said;
 use crate::kafka::transaction::Commits as _;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
+use super::refusals::Refusals;
 use super::worker::Worker;
 use super::{Error, attempt};
 
@@ -40,8 +42,7 @@ pub(super) struct Saving {
     urgent: bool,
     /// The next commit takes one of these partitions, which are given up.
     leaving: BTreeSet<i32>,
-    /// Since the disk last refused; none while it does what it should.
-    failing: Option<Instant>,
+    refusals: Refusals,
     /// Whose the states are, once it is known.
     identity: Option<Identity>,
 }
@@ -95,7 +96,7 @@ impl Saving {
     }
 
     pub fn failing(&self) -> bool {
-        self.failing.is_some()
+        self.refusals.failing()
     }
 
     /// What is still to be saved of other partitions is somebody else's.
@@ -148,7 +149,7 @@ impl<M: Member> Worker<M> {
         self.store.clear();
         let Some(disk) = &mut self.parts.disk else { return Ok(()) };
         match disk.discard() {
-            Ok(()) if self.saving.failing() => self.disk_is_back(),
+            Ok(()) if self.saving.failing() => self.saving.refusals.taken(self.parts.member.now()),
             Err(error) if error.may_pass() => self.disk_fails(&error),
             discarded => discarded?,
         }
@@ -178,25 +179,29 @@ impl<M: Member> Worker<M> {
 
     /// Moves members out of memory where it is full. Those of the commit in flight are waited for.
     pub(super) fn make_room(&mut self) -> Result<(), Error> {
-        if !self.memory_is_full() {
-            return Ok(());
-        }
-        let kept = self.parts.config.state.memory_max / 100 * KEPT_PERCENT;
-        match self.store.evict(kept, self.saving.settled()) {
-            Ok(evicted) => {
-                self.parts.metrics.state_evicted.inc_by(evicted as u64);
-                if self.memory_is_full() && self.restoring.is_none() {
-                    // What is left is new: the next commit lets it go.
-                    self.wait_for_commit()?;
-                }
-                Ok(())
+        match self.move_out() {
+            Ok(true) if self.memory_is_full() && self.restoring.is_none() => {
+                // What is left is new: the next commit lets it go.
+                self.wait_for_commit()
             }
+            Ok(_) => Ok(()),
             Err(error) if error.may_pass() => {
                 self.disk_fails(&error);
                 Ok(())
             }
             Err(error) => self.start_over(&error),
         }
+    }
+
+    /// True where memory was full.
+    fn move_out(&mut self) -> Result<bool, DiskError> {
+        if !self.memory_is_full() {
+            return Ok(false);
+        }
+        let kept = self.parts.config.state.memory_max / 100 * KEPT_PERCENT;
+        let evicted = self.store.evict(kept, self.saving.settled())?;
+        self.parts.metrics.state_evicted.inc_by(evicted as u64);
+        Ok(true)
     }
 
     /// Whether the commit before partitions are given up has something to save, if nothing else.
@@ -277,11 +282,11 @@ impl<M: Member> Worker<M> {
     }
 
     fn disk_fails(&mut self, error: &DiskError) {
-        if self.saving.failing.replace(self.parts.member.now()).is_none() {
+        if self.saving.refusals.refused(self.parts.member.now()) {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             error!(thread = %self.parts.name, cause, "{error}; nothing is folded until they can");
             self.parts.metrics.state_disk_failing.inc();
-            self.parts.health.ready(false, "states cannot be written to disk");
+            self.parts.health.disk_fails(true);
         }
     }
 
@@ -293,15 +298,18 @@ impl<M: Member> Worker<M> {
         // Paused, so that no record comes; serves rebalances and is the pause between two tries.
         self.poll_paused(MEND_EVERY)?;
         // What is to be saved with a commit waits for its end: it may still be refused.
-        let waits = self.saving.failing.is_some_and(|since| self.since(since) < MEND_EVERY);
+        let waits = self.saving.refusals.tried().is_some_and(|tried| self.since(tried) < MEND_EVERY);
         if waits || self.parts.committer.in_flight() {
             return Ok(());
         }
-        self.saving.failing = Some(self.parts.member.now());
-        match self.reach_shelves().and_then(|()| self.try_to_save()) {
-            Ok(()) => self.disk_is_back(),
+        self.saving.refusals.refused(self.parts.member.now());
+        // Also what memory has no room for, or more and more would be folded into it between two tries.
+        match self.reach_shelves().and_then(|()| self.try_to_save()).and_then(|()| self.move_out()) {
+            Ok(_) => self.saving.refusals.taken(self.parts.member.now()),
             Err(error) if error.may_pass() => {
-                warn!(thread = %self.parts.name, error = %error, "the disk is waited for");
+                if let Some(times) = said::again("the disk is waited for") {
+                    warn!(thread = %self.parts.name, error = %error, times, "the disk is waited for");
+                }
                 return Ok(());
             }
             Err(error) => return self.start_over(&error),
@@ -318,10 +326,13 @@ impl<M: Member> Worker<M> {
         Ok(())
     }
 
-    fn disk_is_back(&mut self) {
-        self.saving.failing = None;
-        self.parts.metrics.state_disk_failing.dec();
-        info!(thread = %self.parts.name, "states can be written to disk again");
+    /// Says that the disk is well again when it is.
+    pub(super) fn believe_disk(&mut self) {
+        if self.saving.refusals.well_again(self.parts.member.now()) {
+            self.parts.metrics.state_disk_failing.dec();
+            self.parts.health.disk_fails(false);
+            info!(thread = %self.parts.name, "states can be written to disk again");
+        }
     }
 
     /// A database that failed to write takes nothing more: it is opened again.

@@ -214,6 +214,7 @@ impl<M: Member> Worker<M> {
             self.commit()?;
         }
         self.make_room()?;
+        self.believe_disk();
         self.look()?;
         if self.since(self.unknown_forgotten) >= UNKNOWN_KEPT {
             self.unknown_forgotten = self.parts.member.now();

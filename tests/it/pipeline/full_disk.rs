@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::conference::{org_equals_the_reference, storm};
 use super::state_on_disk::world;
@@ -57,13 +58,15 @@ fn offsets(world: &World) -> Vec<Option<i64>> {
     world.names.inputs().flat_map(|input| harness::committed(&world.client(), &group, input, PARTITIONS)).collect()
 }
 
-/// Until it was tried again some more times.
+/// Until it was tried again some more times, each a second after the last.
 fn some_tries_later(rollbook: &Rollbook) {
-    let tries = || rollbook.process.log().matches("the disk is waited for").count();
-    let before = tries();
+    let before = Instant::now();
     harness::until("some more tries", WITHIN, || {
-        if tries() > before + 2 { Ok(()) } else { Err(rollbook.process.log_tail()) }
+        if before.elapsed() > Duration::from_secs(4) { Ok(()) } else { Err(rollbook.process.log_tail()) }
     });
+    let log = rollbook.process.log();
+    assert_eq!(log.matches("nothing is folded until they can").count(), 1, "it is said once: {log}");
+    assert!(!log.contains("states can be written to disk again"), "they cannot: {log}");
 }
 
 #[test]
