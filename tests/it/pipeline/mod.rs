@@ -20,6 +20,7 @@ mod positions;
 mod rebuild;
 mod redrive;
 mod registry_outage;
+mod retention;
 mod rights;
 mod rows_refused;
 mod secrets;
