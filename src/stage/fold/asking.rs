@@ -11,8 +11,10 @@ use rdkafka::error::KafkaResult;
 
 use crate::kafka::member::Member;
 use crate::kafka::questions::{Answer, Question};
+use crate::kafka::stall::Stall;
 use crate::kafka::topics::Topic;
 
+use super::Error;
 use super::inputs::Jump;
 use super::worker::Worker;
 
@@ -22,6 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Questions that are not answered are asked ever less often.
 const INTERVAL_MAX: Duration = Duration::from_mins(1);
+/// While brokers answer others an answer takes less, however many of them are away (see `kafka::positions`).
+const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 /// Who comes new into the group is noticed sooner, as it brings a rebalance.
 const STRANGERS_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -30,7 +34,7 @@ pub(super) const COUNTED: [Topic; 4] = [Topic::Resolved, Topic::State, Topic::Up
 
 #[derive(Default)]
 pub(super) struct Asking {
-    asked: Option<Asked>,
+    asked: Option<(Asked, Stall)>,
     /// Not before.
     next: Option<Instant>,
     /// Questions in a row that were not answered.
@@ -98,25 +102,31 @@ impl<M: Member> Worker<M> {
         }
         self.parts.member.ask(question);
         let positions = self.next_offsets.positions().map(|(input, partition, next)| ((input, partition), next));
-        self.asking.asked = Some(Asked { positions: positions.collect(), jumps: self.next_offsets.take_jumps() });
+        let asked = Asked { positions: positions.collect(), jumps: self.next_offsets.take_jumps() };
+        self.asking.asked = Some((asked, Stall::new(now)));
     }
 
     /// The answer, if it is there by now, with what was so when it was asked.
-    pub(super) fn answer(&mut self) -> Option<(Asked, KafkaResult<Answer>)> {
-        self.asking.asked.as_ref()?;
-        let answer = self.parts.member.answer()?;
-        let asked = self.asking.asked.take().unwrap_or_default();
+    pub(super) fn answer(&mut self) -> Result<Option<(Asked, KafkaResult<Answer>)>, Error> {
+        let Some((_, stall)) = &self.asking.asked else { return Ok(None) };
+        let member = &self.parts.member;
+        let Some(answer) = member.answer() else {
+            let stalled = stall.stalled(member.now(), member.answering_since(), ANSWERED_WITHIN);
+            let waited_for = "ask for the ends of the inputs";
+            return if stalled { Err(Error::Stalled { waited_for }) } else { Ok(None) };
+        };
+        let asked = self.asking.asked.take().map(|(asked, _)| asked).unwrap_or_default();
         let (now, settling) = (self.parts.member.now(), self.positions.settling());
         match answer {
             Ok(_) => self.asking.answered(now, settling),
             Err(_) => self.asking.not_answered(now, settling),
         }
-        Some((asked, answer))
+        Ok(Some((asked, answer)))
     }
 
     /// Nobody waits for the answer any more. What had not come is judged by the next one.
     pub(super) fn forget_question(&mut self) {
-        if let Some(asked) = self.asking.asked.take() {
+        if let Some((asked, _)) = self.asking.asked.take() {
             self.next_offsets.put_back(asked.jumps);
         }
         self.asking.begin();

@@ -38,7 +38,7 @@ impl<M: Member> Worker<M> {
         if due && self.parts.member.answering_since().is_some() {
             self.ask();
         }
-        match self.answer() {
+        match self.answer()? {
             None => Ok(()),
             Some((asked, Ok(answer))) => {
                 self.refuse_remade_states(&answer)?;

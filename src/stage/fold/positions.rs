@@ -81,6 +81,7 @@ impl Positions {
         self.held.clear();
         self.brought.clear();
         self.unled.clear();
+        self.grown_is(None);
     }
 
     pub fn give_up(&mut self, input: Topic, partition: i32) {
@@ -167,6 +168,7 @@ impl<M: Member> Worker<M> {
             let now = self.parts.member.now();
             if self.asking.due(now) {
                 if self.may_settle()? {
+                    self.parts.health.ready(false, "the ends of the inputs are waited for");
                     self.ask();
                 } else {
                     self.asking.soon(now);
@@ -174,14 +176,17 @@ impl<M: Member> Worker<M> {
             }
             return Ok(false);
         }
-        match self.answer() {
+        match self.answer()? {
             None => Ok(false),
-            Some((_, Ok(answer))) => {
+            Some((asked, Ok(answer))) => {
+                // Of what is read meanwhile: the next look judges it.
+                self.next_offsets.put_back(asked.jumps);
                 self.refuse_remade_states(&answer)?;
                 self.settle_answered(&answer);
                 Ok(true)
             }
-            Some((_, Err(error))) => {
+            Some((asked, Err(error))) => {
+                self.next_offsets.put_back(asked.jumps);
                 self.parts.health.ready(false, "the ends of the inputs are waited for");
                 if let Some(times) = said::again("the ends of the inputs are waited for") {
                     warn!(error = %error, times, "the ends of the inputs are waited for");

@@ -50,6 +50,15 @@ impl Partition {
         self.start = self.start.max(offset);
     }
 
+    /// Offsets that were deleted and had nothing for anybody.
+    pub fn holes_below_start(&self) -> u64 {
+        (0..self.start)
+            .filter(|offset| self.committed(*offset).is_none())
+            .count()
+            .try_into()
+            .expect("a history is short")
+    }
+
     pub fn stable_end(&self) -> i64 {
         self.open.values().copied().min().unwrap_or(self.end())
     }

@@ -26,6 +26,9 @@ use super::kafka::{Broker, Kafka, Simulated, SimulatedLog, message};
 use super::producer::SimulatedCommitter;
 use super::seen::{Seen, seen};
 
+/// Some questions come to no end, whatever their time.
+const NEVER: Duration = Duration::from_hours(1);
+
 pub struct SimulatedMember {
     kafka: Kafka,
     process: usize,
@@ -364,7 +367,9 @@ impl Member for SimulatedMember {
     fn ask(&self, question: Question) {
         self.kafka.call();
         let slow = self.kafka.mishap(5);
+        let lost = self.kafka.mishap(1);
         let takes = self.kafka.turns.random(|rng| Duration::from_millis(rng.u64(..if slow { 6_000 } else { 50 })));
+        let takes = if lost { NEVER } else { takes };
         // Brokers may have answered long before it is heard.
         let early = self.kafka.turns.chance(50).then(|| self.kafka.answer(&question));
         self.client().asked = Some((question, early, self.kafka.turns.now() + takes));
