@@ -189,19 +189,14 @@ impl<M: Member> Worker<M> {
         self.assign(&listed(&assignment))
     }
 
-    /// Something was passed over, or nearly: it is counted, said, and noted in the commit that moves over it.
+    /// Something was passed over, or nearly: it is noted in the commit that moves over it, and counted and said when that is
+    /// done. Who has lost its partitions without knowing finds gaps that are none: others have read what is gone.
     pub(super) fn gap(&mut self, (input, partition): (Topic, i32), from: i64, gap: Gap) {
         let Gap { cause, passed_over } = gap;
         let config = Arc::clone(&self.parts.config);
-        self.parts.metrics.positions.passed_over(input, cause).inc_by(passed_over.unsigned_abs());
-        let (topic, cause_name) = (input.name(&config.topics), cause.name());
-        if cause.loses() {
-            error!(topic, partition, cause = cause_name, passed_over, from, "records were passed over");
-        } else {
-            warn!(topic, partition, cause = cause_name, from, "the group's offset was not where reading had ended");
-        }
+        let topic = input.name(&config.topics).to_owned();
         let at = self.parts.member.wall_clock();
-        let noted = NotedGap { topic: topic.to_owned(), partition, cause, next_offset: from, passed_over, at };
+        let noted = NotedGap { topic, partition, cause, next_offset: from, passed_over, at };
         let (key, value) = (noted.key(), noted.note().encode());
         let (key, value) = (Some(key.as_bytes()), Some(value.as_slice()));
         self.records.push(Topic::Notes, Outgoing { partition: Some(0), key, value, ..Outgoing::default() });
@@ -209,5 +204,6 @@ impl<M: Member> Worker<M> {
         if cause.loses() && self.holds() {
             self.hold(input, partition, Some(noted.key()));
         }
+        self.tally.gaps.push((input, noted));
     }
 }

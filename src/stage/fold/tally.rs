@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, Ignored, RefusalReason};
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
+use crate::stage::gaps::NotedGap;
 use crate::status::ignored::{Place, Sample, Samples};
 use crate::upsert::Object;
 
@@ -28,6 +29,8 @@ pub struct Tally {
     pub conflicts: u64,
     /// Gaps between stretches of viewing that were closed for want of room.
     pub closed_gaps: u64,
+    /// Of the inputs, that the commit moves over.
+    pub gaps: Vec<(Topic, NotedGap)>,
 }
 
 impl Tally {
@@ -103,7 +106,21 @@ impl Tally {
         }
         metrics.identity_conflicts.inc_by(self.conflicts);
         metrics.closed_gaps().inc_by(self.closed_gaps);
+        for (input, gap) in &self.gaps {
+            metrics.positions.passed_over(*input, gap.cause).inc_by(gap.passed_over.unsigned_abs());
+            tell_gap(gap);
+        }
         tell_ignored(self.samples, metrics);
+    }
+}
+
+fn tell_gap(gap: &NotedGap) {
+    let NotedGap { topic, partition, cause, next_offset: from, passed_over, .. } = gap;
+    let name = cause.name();
+    if cause.loses() {
+        error!(topic, partition, cause = name, passed_over, from, "records were passed over");
+    } else {
+        warn!(topic, partition, cause = name, from, "the group's offset was not where reading had ended");
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Broker {
     pub away_until: Duration,
     /// Partitions are given to any member, not by ranges.
     pub scatters: bool,
+    /// Somebody else has committed: how far an input was read by others than the owner of the states nobody knows then.
+    pub overwritten: bool,
     /// Partitions of inputs that nobody leads.
     pub unled: BTreeSet<TopicPartition>,
     /// Nothing goes wrong any more.

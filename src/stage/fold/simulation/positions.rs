@@ -17,13 +17,15 @@ impl History {
     pub(super) fn commit_as_a_stranger(&self) {
         let inputs = self.kafka.inputs();
         let partition = inputs[self.kafka.turns.random(|rng| rng.usize(..inputs.len()))].clone();
-        let logs = &mut self.kafka.broker().logs;
+        let broker = &mut *self.kafka.broker();
+        let logs = &mut broker.logs;
         let states = logs.topic(&self.config.topics.state);
         let born = states.filter(|(_, log)| log.all().any(|(_, entry)| entry.key.as_deref() == Some(BIRTH_KEY)));
         if born.count() == usize::try_from(PARTITIONS).expect("it is positive") && !logs.unstable(&partition) {
             seen(Seen::ForeignCommit);
             let end = logs.partition(&partition.0, partition.1).stable_end();
             logs.offsets.insert(partition, (end, String::new()));
+            broker.overwritten = true;
         }
     }
 
