@@ -150,6 +150,7 @@ pub struct Metrics {
     /// Fold threads that are not done with what they have read; see [`Share`].
     pub commit_pending: IntGauge,
     pub state_restored_records: IntCounter,
+    pub state_foreign_records: IntCounter,
     pub rebalances: IntCounter,
     /// Kafka clients that were made anew, as librdkafka had given them up or they did not get on.
     pub clients_rebuilt: IntCounter,
@@ -216,6 +217,10 @@ impl Metrics {
                 .gauge("state_disk_failing", "Fold threads that wait until states can be written to disk."),
             commit_pending: add.gauge("commit_pending", "Fold threads that have something to commit."),
             state_restored_records: add.counter("state_restored_records_total", "Changelog records read at restore."),
+            state_foreign_records: add.counter(
+                "state_foreign_records_total",
+                "Changelog records that Rollbook did not write, passed over at restore.",
+            ),
             rebalances: add.counter("rebalances_total", "Changes of the assignment."),
             clients_rebuilt: add.counter("kafka_clients_rebuilt_total", "Kafka clients that were made anew."),
             ready: add.gauge("ready", "1 while every loop of the instance does its work, as /readyz says."),

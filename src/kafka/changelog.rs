@@ -165,6 +165,7 @@ enum Phase {
 /// A record of the changelog.
 pub struct Change<'a> {
     pub partition: i32,
+    pub offset: i64,
     pub key: &'a [u8],
     /// None: a tombstone.
     pub value: Option<&'a [u8]>,
@@ -246,6 +247,10 @@ impl<L: Log> Changelog<L> {
     fn limit(&self) -> Duration {
         let unstable = self.partitions.values().any(|it| matches!(it.phase, Phase::Unstable { .. }));
         if unstable { UNSTABLE_FOR } else { STALLED_AFTER }
+    }
+
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     pub fn now(&self) -> Instant {
@@ -349,6 +354,7 @@ impl<L: Log> Changelog<L> {
 fn change(message: &impl Message) -> Change<'_> {
     Change {
         partition: message.partition(),
+        offset: message.offset(),
         key: message.key().unwrap_or_default(),
         value: message.payload(),
         timestamp: message.timestamp().to_millis(),

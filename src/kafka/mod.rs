@@ -5,6 +5,7 @@ pub mod changelog;
 pub mod clock;
 pub mod commit;
 pub mod fetches;
+pub mod foreign;
 pub mod member;
 pub mod membership;
 pub mod native;

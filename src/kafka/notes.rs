@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::changelog::{Changelog, TopicLog};
+use super::foreign::Foreign;
 use super::scan::{Next, ScanError, Scanner};
 use super::send::{Outgoing, SendError, Sender};
 use super::watch::Watch;
@@ -159,7 +160,7 @@ impl Follower {
     pub fn run(self, stop: &watch::Receiver<bool>) {
         let stopped = || *stop.borrow();
         let Some(mut changelog) = self.open(stopped) else { return };
-        let (mut book, mut keys) = (NoteBook::new(), BTreeSet::new());
+        let (mut book, mut keys, mut foreign) = (NoteBook::new(), BTreeSet::new(), Foreign::default());
         let mut put = Instant::now();
         while !stopped() {
             if put.elapsed() >= AGAIN_EVERY {
@@ -167,7 +168,8 @@ impl Follower {
                 self.notes.put_again();
             }
             let read = changelog.read(READ_FOR, |change| {
-                apply(&mut book, change.key, change.value);
+                apply(&mut book, (change.key, change.value))
+                    .unwrap_or_else(|why| foreign.add(change.partition, change.offset, why));
                 keys.insert(String::from_utf8_lossy(change.key).into_owned());
             });
             if read.is_err() || changelog.stalled() {
@@ -177,6 +179,9 @@ impl Follower {
                 let Some(anew) = self.open(stopped) else { return };
                 (changelog, book) = (anew, NoteBook::new());
                 continue;
+            }
+            if changelog.finished() {
+                foreign.tell(&self.config.topics.notes);
             }
             let first = self.heard.told.borrow().is_none();
             if changelog.finished() && (first || !keys.is_empty()) {
@@ -212,11 +217,13 @@ impl Follower {
 /// Every note that stands now: for tools.
 pub fn read(config: &Config) -> Result<NoteBook, ScanError> {
     let scanner = Scanner::new(config, &config.topics.notes)?;
-    let mut book = NoteBook::new();
+    let (mut book, mut foreign) = (NoteBook::new(), Foreign::default());
     scanner.read(0..scanner.partitions()?, Offset::Beginning, |record| {
-        apply(&mut book, record.key().unwrap_or_default(), record.payload());
+        apply(&mut book, (record.key().unwrap_or_default(), record.payload()))
+            .unwrap_or_else(|why| foreign.add(record.partition(), record.offset(), why));
         Next::On
     })?;
+    foreign.tell(&config.topics.notes);
     Ok(book)
 }
 
@@ -241,11 +248,9 @@ pub fn write(config: &Config, key: &str, note: Option<&Note>) -> Result<(), Writ
     Ok(())
 }
 
-fn apply(book: &mut NoteBook, key: &[u8], value: Option<&[u8]>) {
-    let Ok(key) = std::str::from_utf8(key) else {
-        warn!("a record of the notes topic has a key that is no text; it is passed over");
-        return;
-    };
+/// Or why it is no note.
+fn apply(book: &mut NoteBook, (key, value): (&[u8], Option<&[u8]>)) -> Result<(), &'static str> {
+    let key = std::str::from_utf8(key).map_err(|_| "its key is no text")?;
     match value.map(Note::decode) {
         None => {
             book.remove(key);
@@ -253,10 +258,9 @@ fn apply(book: &mut NoteBook, key: &[u8], value: Option<&[u8]>) {
         Some(Ok(note)) => {
             book.insert(key.to_owned(), note);
         }
-        Some(Err(error)) => {
-            warn!(key, %error, "a record of the notes topic is no note of this version; it is passed over");
-        }
+        Some(Err(_)) => return Err("its value is no note of this version"),
     }
+    Ok(())
 }
 
 /// What was put and may not be written is put again; what cannot be written is said, and whoever put it misses it in what
@@ -310,7 +314,7 @@ mod tests {
         let (note, mut book) = (Note::new("gap", 0), NoteBook::new());
         let mut keys = BTreeSet::new();
         for value in [Some(note.encode()), None] {
-            apply(&mut book, b"gap/views/1", value.as_deref());
+            apply(&mut book, (b"gap/views/1", value.as_deref())).unwrap();
             keys.insert("gap/views/1".to_owned());
         }
         heard.tell(&book, keys);

@@ -19,6 +19,7 @@ use crate::config::Topics;
 use crate::event::{DecodedSession, Decoder, Millis, Record, Session, SessionKey};
 use crate::fold::Catalogue;
 use crate::kafka::changelog::{Change, Changelog, Log};
+use crate::kafka::foreign::Foreign;
 use crate::kafka::said;
 
 use super::Shutdown;
@@ -159,12 +160,13 @@ impl<L: Log> CatalogueReader<L> {
         };
         let decoder = Decoder::new(usize::MAX);
         let (mut catalogue, mut outdated) = (Catalogue::default(), Outdated::default());
+        let mut foreign = Foreign::default();
         while !changelog.finished() {
             if shutdown.requested() {
                 return Ok(None);
             }
             let read = changelog.read(READ_FOR, |change| {
-                if let Some(change) = read_change(&decoder, &change) {
+                if let Some(change) = read_change(&decoder, &change, &mut foreign) {
                     let (key, session) = (change.key.clone(), change.session.clone());
                     apply(&mut catalogue, change);
                     outdated.heard(&catalogue, &key, session.as_ref());
@@ -172,6 +174,7 @@ impl<L: Log> CatalogueReader<L> {
             });
             mend(&mut changelog, &read, &log);
         }
+        foreign.tell(&topics.catalogue);
         info!(sessions = catalogue.len(), "session catalogue read");
         let (log, followers, requests) = (Box::new(log), Vec::new(), channel());
         Ok(Some(Self { changelog, decoder, catalogue, outdated, followers, requests, log }))
@@ -195,7 +198,7 @@ impl<L: Log> CatalogueReader<L> {
     /// Follows the topic until the shutdown.
     pub fn run(self, shutdown: &Shutdown) {
         let Self { mut changelog, decoder, followers, requests: (_, requests), log, .. } = self;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut foreign) = (Vec::new(), Foreign::default());
         let mut looked = changelog.now();
         while !shutdown.requested() {
             let before = waiting.len();
@@ -207,7 +210,7 @@ impl<L: Log> CatalogueReader<L> {
                 changelog.to_the_end_again();
             }
             let read = changelog.read(FOLLOW_FOR, |change| {
-                let Some(change) = read_change(&decoder, &change) else { return };
+                let Some(change) = read_change(&decoder, &change, &mut foreign) else { return };
                 for follower in &followers {
                     // A follower that is gone has stopped; the others go on.
                     let _ = follower.send(Word::Change(Box::new(change.clone())));
@@ -215,6 +218,7 @@ impl<L: Log> CatalogueReader<L> {
             });
             mend(&mut changelog, &read, &log);
             if changelog.finished() {
+                foreign.tell(changelog.topic());
                 for Request { follower, ticket } in waiting.drain(..) {
                     let _ = followers.get(follower).map(|follower| follower.send(Word::CaughtUp(ticket)));
                 }
@@ -251,7 +255,7 @@ pub fn apply(catalogue: &mut Catalogue, change: CatalogueChange) -> bool {
     }
 }
 
-fn read_change(decoder: &Decoder, change: &Change<'_>) -> Option<CatalogueChange> {
+fn read_change(decoder: &Decoder, change: &Change<'_>, foreign: &mut Foreign) -> Option<CatalogueChange> {
     let record =
         Record { kind: None, key: Some(change.key), value: change.value, timestamp: change.timestamp, headers: &() };
     let at = change.timestamp.unwrap_or_default();
@@ -262,10 +266,7 @@ fn read_change(decoder: &Decoder, change: &Change<'_>) -> Option<CatalogueChange
         Ok(DecodedSession::Tombstone(key)) => Some(CatalogueChange { key, session: None, at }),
         // Only the fold writes this topic, and only what it has accepted.
         Ok(DecodedSession::Refused(_)) | Err(_) => {
-            warn!(
-                partition = change.partition,
-                "record of the catalogue topic is not Rollbook's; nothing is taken from it"
-            );
+            foreign.add(change.partition, change.offset, "it is no statement of the catalogue");
             None
         }
     }

@@ -191,8 +191,8 @@ impl Partition {
             self.birth = Some(Birth::decode(value)?);
             return Ok(());
         }
-        let key = std::str::from_utf8(key).map_err(|_| RestoreError::Key)?;
-        let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
+        let key = std::str::from_utf8(key).map_err(|_| RestoreError::Foreign)?;
+        let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Foreign)?;
         let piece = decode_piece(value)?;
         self.load(&member)?;
         let kept = self.shelf.is_some();
@@ -222,7 +222,7 @@ impl Partition {
                 (ours.dirty, ours.awaited) = (false, false);
                 ours.count_memory()
             }
-            (Piece::Member(_), Some(_)) | (Piece::Entry(_), None) => return Err(RestoreError::Key),
+            (Piece::Member(_), Some(_)) | (Piece::Entry(_), None) => return Err(RestoreError::Piece),
         };
         slot.commit = 0;
         let new = slot.aggregate.entries.len() - known;
@@ -244,8 +244,8 @@ impl Partition {
             self.birth = None;
             return Ok(());
         }
-        let key = std::str::from_utf8(key).map_err(|_| RestoreError::Key)?;
-        let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Key)?;
+        let key = std::str::from_utf8(key).map_err(|_| RestoreError::Foreign)?;
+        let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Foreign)?;
         self.load(&member)?;
         if let Some(slot) = self.known(&member) {
             let (known, bytes) = (slot.aggregate.entries.len(), slot.aggregate.memory());
@@ -372,10 +372,31 @@ pub fn parse_piece_key(key: &str) -> Option<(MemberKey, Option<&str>)> {
 /// Why a record of the changelog cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    #[error("the key names no piece of a member, or not the one that the value holds")]
-    Key,
+    /// It says nothing of what is known here.
+    #[error("its key names no piece of a member")]
+    Foreign,
+    #[error("its key names another piece than the one that the value holds")]
+    Piece,
     #[error("the value is no state of this version")]
     Value(#[from] ReadError),
     #[error("the disk cannot be read")]
     Disk(#[from] DiskError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_none_of_ours_is_told_apart_from_a_state_that_cannot_be_read() {
+        let mut partition = Partition::default();
+        let ours = b"7011t000000RvXoAAK_00Q1t000000abcdEAA";
+        for key in [&b"k"[..], b"", b"\xff", &ours[1..]] {
+            assert!(matches!(partition.restore(key, b"{}"), Err(RestoreError::Foreign)));
+            assert!(matches!(partition.forget(key), Err(RestoreError::Foreign)));
+        }
+        assert!(matches!(partition.restore(ours, b"{}"), Err(RestoreError::Value(_))));
+        assert!(matches!(partition.restore(BIRTH_KEY, b"{}"), Err(RestoreError::Value(_))));
+        partition.forget(ours).unwrap();
+    }
 }

@@ -170,7 +170,7 @@ impl<M: Member> Worker<M> {
         }
         let mut failed = None;
         let mut restored = 0;
-        let store = &mut self.store;
+        let (store, foreign) = (&mut self.store, &mut self.foreign);
         let read = changelog.read(if beside { RESTORE_FOR_BESIDE } else { RESTORE_FOR }, |change| {
             restored += 1;
             let partition = store.partition(change.partition);
@@ -178,8 +178,12 @@ impl<M: Member> Worker<M> {
                 Some(value) => partition.restore(change.key, value),
                 None => partition.forget(change.key),
             };
-            if let Err(source) = result {
-                failed.get_or_insert((change.partition, source));
+            match result {
+                Ok(()) => {}
+                Err(why @ RestoreError::Foreign) => foreign.add(change.partition, change.offset, why),
+                Err(source) => {
+                    failed.get_or_insert((change.partition, change.offset, source));
+                }
             }
         });
         attempt("read states back", read)?;
@@ -190,13 +194,13 @@ impl<M: Member> Worker<M> {
             self.start_over(&DiskError::Foreign)?;
             return Ok(false);
         }
-        if let Some((_, RestoreError::Disk(error))) = failed {
+        if let Some((.., RestoreError::Disk(error))) = failed {
             self.start_over(&error)?;
             return Ok(false);
         }
-        if let Some((partition, source)) = failed {
+        if let Some((partition, offset, source)) = failed {
             let topic = self.parts.config.topics.state.clone();
-            return Err(Error::Restore { topic, partition, source });
+            return Err(Error::Restore { topic, partition, offset, source });
         }
         self.parts.metrics.state_restored_records.inc_by(restored);
         let mut remaining_of_all = 0;
@@ -211,6 +215,7 @@ impl<M: Member> Worker<M> {
     fn resume(&mut self) -> Result<(), Error> {
         let Some(changelog) = self.restoring.take() else { return Ok(()) };
         self.reading_back.clear();
+        self.parts.metrics.state_foreign_records.inc_by(self.foreign.tell(&self.parts.config.topics.state));
         let derivation = self.derivation();
         for (partition, next_offset) in changelog.next_offsets() {
             let state = self.store.partition(partition);

@@ -77,9 +77,11 @@ pub enum Error {
     )]
     Born { topic: String, born: i32, found: i32 },
     #[error(
-        "record of `{topic}` partition {partition} cannot be restored; hint: the topic holds what this version did not write"
+        "the state at offset {offset} of `{topic}` partition {partition} cannot be read\n  \
+         hint: going on without it would write small numbers over large ones; if a later version wrote it, start that one, \
+         else see `Rebuilding the state` in deploy/runbook.md"
     )]
-    Restore { topic: String, partition: i32, source: RestoreError },
+    Restore { topic: String, partition: i32, offset: i64, source: RestoreError },
     #[error("the schema registry's client cannot be made")]
     Registry(#[from] RegistrySetupError),
     #[error(transparent)]
@@ -91,7 +93,7 @@ pub enum Error {
 impl Error {
     /// Whether the topics are wrong, so that another start would find the same.
     pub fn topics_are_wrong(&self) -> bool {
-        matches!(self, Self::StateWiped { .. } | Self::StateRemade { .. } | Self::Born { .. })
+        matches!(self, Self::StateWiped { .. } | Self::StateRemade { .. } | Self::Born { .. } | Self::Restore { .. })
     }
 }
 

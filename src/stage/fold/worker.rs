@@ -12,6 +12,7 @@ use crate::fold::Catalogue;
 use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
 use crate::kafka::fetches::Fetches;
+use crate::kafka::foreign::Foreign;
 use crate::kafka::member::Member;
 use crate::kafka::membership::Rebalance;
 use crate::kafka::notes::Notes;
@@ -90,6 +91,8 @@ pub struct Worker<M: Member> {
     pub(super) assigned: BTreeSet<i32>,
     /// Set while states are read back; the inputs of their partitions are paused.
     pub(super) restoring: Option<Changelog<M::Log>>,
+    /// What was met on the way.
+    pub(super) foreign: Foreign,
     /// Partitions whose states are being read back.
     pub(super) reading_back: BTreeSet<i32>,
     /// Records were read and not folded, of partitions that may stay.
@@ -142,6 +145,7 @@ impl<M: Member> Worker<M> {
             store: Store::default(),
             assigned: BTreeSet::new(),
             restoring: None,
+            foreign: Foreign::default(),
             reading_back: BTreeSet::new(),
             skipped: false,
             starts_over: 0,

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use rdkafka::{Message, Offset};
-use tracing::error;
 
 use crate::bulk_job::BulkJob;
 use crate::config::Config;
+use crate::kafka::foreign::Foreign;
 use crate::kafka::scan::{Next, ScanError, Scanner};
 
 /// The jobs of these partitions that have no tombstone, with their partition. Blocks for as long as Kafka takes.
@@ -19,6 +19,7 @@ pub fn unfinished(config: &Config, partitions: &[i32]) -> Result<Vec<(i32, BulkJ
     let scanner = Scanner::new(config, topic)?;
     // A topic that is not there would only be silent.
     scanner.partitions()?;
+    let mut foreign = Foreign::default();
     scanner.read(partitions.iter().copied(), Offset::Beginning, |record| {
         let (partition, offset) = (record.partition(), record.offset());
         let place = (partition, record.key().unwrap_or_default().to_vec());
@@ -27,12 +28,13 @@ pub fn unfinished(config: &Config, partitions: &[i32]) -> Result<Vec<(i32, BulkJ
                 jobs.insert(place, job);
             }
             // Its rows are sent again, which is harmless but for a job that is still under way.
-            Some(Err(error)) => error!(topic, partition, offset, %error, "not a bulk job of this version"),
+            Some(Err(error)) => foreign.add(partition, offset, error),
             None => {
                 jobs.remove(&place);
             }
         }
         Next::On
     })?;
+    foreign.tell(topic);
     Ok(jobs.into_iter().map(|((partition, _), job)| (partition, job)).collect())
 }

@@ -39,6 +39,7 @@ use super::worker::{Worker, WorkerParts};
 use disks::spoil;
 use feed::{PARTITIONS, Sent};
 use kafka::{Kafka, SimulatedLog};
+use log::Entry;
 use member::SimulatedMember;
 use producer::SimulatedCommitter;
 use seen::{Seen, seen_often};
@@ -448,6 +449,25 @@ fn an_offset_that_a_stranger_committed_gets_our_stamp_when_its_partition_is_take
             assert!(turns.now() < end, "{partition:?}");
             turns.sleep(Duration::from_millis(500));
         }
+        history.stop_all();
+        history.kafka.turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..4 {
+        assert_eq!(direct(move || visited(seed)), Ok(()), "seed {seed}");
+    }
+}
+
+/// It ended every start, once the disk was lost.
+#[test]
+fn a_record_of_the_states_that_nobody_here_wrote_is_passed_over() {
+    let visited = |seed| {
+        let mut history = History::begin(seed);
+        history.kafka.broker().calm = true;
+        for (key, value) in [(Some(&b"k"[..]), Some(&b"{}"[..])), (None, Some(b"{}")), (Some(b"k"), None)] {
+            history.kafka.append(&history.config.topics.state, 1, Entry::new(key, value, 0));
+        }
+        (0..20).for_each(|_| history.send());
+        history.come_to_rest()?;
         history.stop_all();
         history.kafka.turns.failure().map_or(Ok(()), Err)
     };
