@@ -38,7 +38,7 @@ const ROW_BYTES: usize = 400;
 const JOBS_MAX: usize = 4;
 
 /// Rows that are still to be read are waited for so long, so that they share the job.
-const FILL_MAX_MS: Millis = 30_000;
+const FILL_MAX_MS: Millis = 60_000;
 
 /// How long a choice stands.
 const CHOICE_MS: Millis = 100;
