@@ -74,3 +74,32 @@ unsafe fn read(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> KafkaR
         Ok(Group { members: (0..count).map(member).collect(), allowed: allowed(may, operations) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    /// librdkafka ended the process where it heard of the coordinator later than the question was given up (see build.rs).
+    #[test]
+    fn a_question_that_is_given_up_before_its_coordinator_is_found_ends_nothing() {
+        let cluster = MockCluster::new(1).unwrap();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        let client: BaseConsumer = client.create().unwrap();
+        client.fetch_metadata(None, Duration::from_mins(1)).unwrap();
+        let slow = Duration::from_millis(1_500);
+        cluster.broker_round_trip_time(1, slow).unwrap();
+        let asked = describe(client.client(), "fold", Duration::from_millis(500));
+        assert!(asked.is_err(), "{asked:?}");
+        // The coordinator is told, and asked nothing any more.
+        thread::sleep(2 * slow);
+        cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        client.fetch_metadata(None, Duration::from_mins(1)).unwrap();
+    }
+}
