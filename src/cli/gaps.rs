@@ -65,14 +65,37 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
 }
 
 fn told(gap: &NotedGap) -> String {
-    let NotedGap { topic, partition, cause, next_offset, passed_over, .. } = gap;
-    let lost = if cause.loses() { format!("at most {passed_over} records gone") } else { "nothing gone".to_owned() };
+    let NotedGap { topic, partition, cause, next_offset, passed_over, counted, .. } = gap;
+    let lost = match (cause.loses(), counted) {
+        (false, _) => "nothing gone".to_owned(),
+        (true, true) => format!("at most {passed_over} records gone"),
+        (true, false) => "it is not known how many records are gone".to_owned(),
+    };
     format!("{topic}/{partition}: {}, {lost}, read on from offset {next_offset}", cause.name())
 }
 
 fn json_of(key: &str, gap: &NotedGap) -> Value {
     json!({
         "key": key, "topic": gap.topic, "partition": gap.partition, "cause": gap.cause.name(),
-        "passed_over": gap.passed_over, "next_offset": gap.next_offset, "noticed_at": time(gap.at),
+        "passed_over": gap.counted.then_some(gap.passed_over), "next_offset": gap.next_offset, "noticed_at": time(gap.at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::positions::Cause;
+
+    #[test]
+    fn a_number_that_nobody_knows_is_not_said_to_be_one() {
+        let gap = |cause, counted| {
+            let topic = "rollbook.upserts".to_owned();
+            NotedGap { topic, partition: 0, cause, next_offset: 0, passed_over: 0, counted, at: 0 }
+        };
+        let remade = gap(Cause::TopicRemade, false);
+        let said = "rollbook.upserts/0: topic_remade, it is not known how many records are gone, read on from offset 0";
+        assert_eq!((told(&remade), json_of("key", &remade)["passed_over"].clone()), (said.to_owned(), Value::Null));
+        assert!(told(&gap(Cause::BelowLogStart, true)).contains("at most 0 records gone"));
+        assert!(told(&gap(Cause::ForeignCommit, true)).contains("nothing gone"));
+    }
 }

@@ -25,8 +25,9 @@ pub struct NotedGap {
     pub cause: Cause,
     /// Where reading went on.
     pub next_offset: i64,
-    /// At most.
+    /// At most, where all are counted.
     pub passed_over: i64,
+    pub counted: bool,
     pub at: Millis,
 }
 
@@ -43,6 +44,7 @@ impl NotedGap {
             .with("cause", self.cause.name())
             .with("next_offset", self.next_offset.to_string())
             .with("passed_over", self.passed_over.to_string())
+            .with("counted", self.counted.to_string())
     }
 
     /// None: it is a note of another kind, or of a later version.
@@ -56,6 +58,8 @@ impl NotedGap {
             cause: Cause::ALL.into_iter().find(|known| known.name() == cause)?,
             next_offset: number("next_offset")?,
             passed_over: number("passed_over")?,
+            // One of before, whose number may have been none.
+            counted: note.get("counted").map_or(cause != Cause::TopicRemade.name(), |counted| counted == "true"),
             at: note.at,
         })
     }
@@ -105,7 +109,7 @@ mod tests {
 
     fn gap(cause: Cause, partition: i32) -> NotedGap {
         let topic = Topics::default().views;
-        NotedGap { topic, partition, cause, next_offset: 12, passed_over: 7, at: 1_767_225_600_000 }
+        NotedGap { topic, partition, cause, next_offset: 12, passed_over: 7, counted: true, at: 1_767_225_600_000 }
     }
 
     #[test]

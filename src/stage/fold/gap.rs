@@ -14,6 +14,8 @@ pub struct Gap {
     pub cause: Cause,
     /// Offsets that nobody will read, an upper bound: some of them may have been marks, or compacted away.
     pub passed_over: i64,
+    /// Whether these are all. Of a log that is gone nobody may know where it ended.
+    pub counted: bool,
 }
 
 /// What is known of a partition that is taken over.
@@ -35,19 +37,22 @@ pub struct Place<'a> {
 pub fn resume_at(place: &Place<'_>) -> (i64, Option<Gap>) {
     let Ends { start, end } = place.ends;
     let (read_to, topic_id, said) = read_to(place);
-    let gap = |cause, passed_over| (start, Some(Gap { cause, passed_over }));
+    let gap = |cause, passed_over| (start, Some(Gap { cause, passed_over, counted: true }));
     if let (Some(before), Some(now)) = (topic_id, place.topic_id)
         && before != now
     {
         let of_before = place.known_end.filter(|(id, _)| *id == before);
-        let unread = of_before.zip(read_to).map_or(0, |((_, end), read_to)| (end - read_to).max(0));
-        return gap(Cause::TopicRemade, start + unread);
+        let unread = of_before.zip(read_to).map(|((_, end), read_to)| (end - read_to).max(0));
+        let passed_over = start + unread.unwrap_or(0);
+        return (start, Some(Gap { cause: Cause::TopicRemade, passed_over, counted: unread.is_some() }));
     }
     match (read_to, said) {
         (Some(read_to), _) if read_to < start => gap(Cause::BelowLogStart, start - read_to),
-        (Some(read_to), _) if read_to > end => gap(Cause::BeyondLogEnd, 0),
+        (Some(read_to), _) if read_to > end => {
+            (start, Some(Gap { cause: Cause::BeyondLogEnd, passed_over: 0, counted: false }))
+        }
         (Some(_), Some(Cause::OffsetsExpired)) => gap(Cause::OffsetsExpired, 0),
-        (Some(read_to), said) => (read_to, said.map(|cause| Gap { cause, passed_over: 0 })),
+        (Some(read_to), said) => (read_to, said.map(|cause| Gap { cause, passed_over: 0, counted: true })),
         (None, Some(cause)) => gap(cause, 0),
         (None, None) => (start, None),
     }
@@ -143,7 +148,7 @@ mod tests {
             };
             resume_at(&place)
         };
-        let from_0 = (0, Some(Gap { cause: Cause::TopicRemade, passed_over: 0 }));
+        let from_0 = (0, Some(Gap { cause: Cause::TopicRemade, passed_over: 0, counted: false }));
         assert_eq!((remade(None), remade(Some(&strange(50)))), (from_0, from_0), "its offsets went with it");
         assert_eq!(remade(Some(&stamped(50, "one"))), (50, None), "somebody has read on in the new one");
     }
@@ -160,12 +165,13 @@ mod tests {
                 ends: LOG,
                 known_end,
             };
-            resume_at(&place).1.unwrap().passed_over
+            let gap = resume_at(&place).1.unwrap();
+            (gap.passed_over, gap.counted)
         };
-        assert_eq!(passed_over(Some(("another", 50))), 8 + 10, "and what is gone of the new one already");
-        assert_eq!(passed_over(Some(("another", 40))), 10, "it was told before the last of it was read");
-        assert_eq!(passed_over(Some(("a third", 50))), 10);
-        assert_eq!(passed_over(None), 10);
+        assert_eq!(passed_over(Some(("another", 50))), (8 + 10, true), "and what is gone of the new one already");
+        assert_eq!(passed_over(Some(("another", 40))), (10, true), "it was told before the last of it was read");
+        assert_eq!(passed_over(Some(("a third", 50))), (10, false), "nobody knows where it ended");
+        assert_eq!(passed_over(None), (10, false));
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl<M: Member> Worker<M> {
 
     pub(super) fn hold(&mut self, input: Topic, partition: i32, key: Option<String>) {
         self.positions.held.insert((input, partition), key);
+        let topic = input.name(&self.parts.config.topics);
+        warn!(topic, partition, "the partition is held until its gap is acknowledged; hint: rollbook gaps list");
         if let Err(error) = self.parts.member.pause(&self.list_of(input, partition)) {
             warn!(error = %error, "a partition with a gap is not paused");
         }

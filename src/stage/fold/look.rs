@@ -93,7 +93,7 @@ impl<M: Member> Worker<M> {
             let Some(ends) = self.ends_of((input, partition), answer) else { continue };
             self.positions.ends_are((input, partition), id.as_deref(), ends);
             if ends.start > position {
-                let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start - position };
+                let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start - position, counted: true };
                 self.gap((input, partition), ends.start, gap);
             }
             self.held_lag((input, partition), ends.end - position);
@@ -123,7 +123,8 @@ impl<M: Member> Worker<M> {
                 continue;
             };
             if let Some(position) = self.next_offsets.position(input, partition) {
-                let gap = Gap { cause: Cause::BelowLogStart, passed_over: ends.start.min(to) - from };
+                let passed_over = ends.start.min(to) - from;
+                let gap = Gap { cause: Cause::BelowLogStart, passed_over, counted: true };
                 self.gap((input, partition), position, gap);
             }
         }
@@ -192,11 +193,11 @@ impl<M: Member> Worker<M> {
     /// Something was passed over, or nearly: it is noted in the commit that moves over it, and counted and said when that is
     /// done. Who has lost its partitions without knowing finds gaps that are none: others have read what is gone.
     pub(super) fn gap(&mut self, (input, partition): (Topic, i32), from: i64, gap: Gap) {
-        let Gap { cause, passed_over } = gap;
+        let Gap { cause, passed_over, counted } = gap;
         let config = Arc::clone(&self.parts.config);
         let topic = input.name(&config.topics).to_owned();
         let at = self.parts.member.wall_clock();
-        let noted = NotedGap { topic, partition, cause, next_offset: from, passed_over, at };
+        let noted = NotedGap { topic, partition, cause, next_offset: from, passed_over, counted, at };
         let (key, value) = (noted.key(), noted.note().encode());
         let (key, value) = (Some(key.as_bytes()), Some(value.as_slice()));
         self.records.push(Topic::Notes, Outgoing { partition: Some(0), key, value, ..Outgoing::default() });

@@ -115,10 +115,10 @@ impl Tally {
 }
 
 fn tell_gap(gap: &NotedGap) {
-    let NotedGap { topic, partition, cause, next_offset: from, passed_over, .. } = gap;
+    let NotedGap { topic, partition, cause, next_offset: from, passed_over, counted, .. } = gap;
     let name = cause.name();
     if cause.loses() {
-        error!(topic, partition, cause = name, passed_over, from, "records were passed over");
+        error!(topic, partition, cause = name, passed_over, counted, from, "records were passed over");
     } else {
         warn!(topic, partition, cause = name, from, "the group's offset was not where reading had ended");
     }

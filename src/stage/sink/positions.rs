@@ -291,20 +291,20 @@ impl Positions {
         seen.next.insert(partition, from);
         drop(seen);
         if passed_over > 0 {
-            self.gap(partition, from, Gap { cause: Cause::BelowLogStart, passed_over });
+            self.gap(partition, from, Gap { cause: Cause::BelowLogStart, passed_over, counted: true });
         }
     }
 
     fn gap(&self, partition: i32, from: i64, gap: Gap) {
-        let Gap { cause, passed_over } = gap;
+        let Gap { cause, passed_over, counted } = gap;
         let topic = self.config.topics.upserts.clone();
         self.metrics.positions.passed_over(Topic::Upserts, cause).inc_by(passed_over.unsigned_abs());
         if cause.loses() {
-            error!(topic, partition, cause = cause.name(), passed_over, from, "rows were passed over");
+            error!(topic, partition, cause = cause.name(), passed_over, counted, from, "rows were passed over");
         } else {
             warn!(topic, partition, cause = cause.name(), from, "the group's offset was not where reading had ended");
         }
-        let noted = NotedGap { topic, partition, cause, next_offset: from, passed_over, at: wall_clock() };
+        let noted = NotedGap { topic, partition, cause, next_offset: from, passed_over, counted, at: wall_clock() };
         if let Err(error) = self.notes.put(&noted.key(), Some(&noted.note())) {
             warn!(%error, "a gap is not noted");
         }
