@@ -209,7 +209,7 @@ const TABLE: &[(&str, Rule)] = {
         ("INVALID_LOGIN", Is(NO_LOGIN)),
         // -- limits -----------------------------------------------------------------------------------------------
         ("REQUEST_LIMIT_EXCEEDED", By(request_limit)),
-        ("STORAGE_LIMIT_EXCEEDED", Per { row: FULL, request: QUOTA }),
+        ("STORAGE_LIMIT_EXCEEDED", Is(FULL)),
         // -- may pass ---------------------------------------------------------------------------------------------
         ("UNABLE_TO_LOCK_ROW", Is(LOCK)),
         ("TooManyLockFailure", Is(LOCK)),

@@ -36,7 +36,9 @@ fn the_calls_of_the_day_too_many_at_once_and_a_refused_login_are_told_apart() {
 
 #[test]
 fn full_storage_and_a_record_that_is_not_shared_stop_their_row_alone() {
-    assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), Disposition::Hold { hint: STORAGE, reach: Reach::Org });
+    let full = Disposition::Hold { hint: STORAGE, reach: Reach::Org };
+    assert_eq!(row("STORAGE_LIMIT_EXCEEDED", ""), full);
+    assert_eq!(request(400, "STORAGE_LIMIT_EXCEEDED"), full, "no call of the day is used up");
     let code = "INSUFFICIENT_ACCESS_OR_READONLY";
     assert_eq!(row(code, ""), Disposition::DeadLetter { reason: code });
     assert_eq!(request(403, code), NO_PERMISSION);

@@ -49,6 +49,23 @@ fn full() -> RowResult {
     refused(Disposition::Hold { hint: "make room", reach: Reach::Org }, "STORAGE_LIMIT_EXCEEDED")
 }
 
+#[test]
+fn a_full_org_that_refuses_whole_requests_holds_their_rows_and_no_others() {
+    let mut outbox = outbox_with(&members(1, 200));
+    let mut calls = 0;
+    while let Some(request) = prepare(&mut outbox, 0) {
+        calls += 1;
+        let full = Disposition::Hold { hint: "make room", reach: Reach::Org };
+        outbox.complete(request.id, Answer::Failed(failure(full, "STORAGE_LIMIT_EXCEEDED")), 0);
+    }
+    outbox.check_liveness(0);
+    assert!(calls <= 8, "each row meets it once: {calls}");
+    assert_eq!((outbox.waiting(), outbox.held()), (None, [("STORAGE_LIMIT_EXCEEDED".into(), 200)].into()));
+    outbox.wake_at(0);
+    let request = prepare(&mut outbox, PAUSE).expect("a probe");
+    assert_eq!(rows(&request).len(), 1, "one row asks for all");
+}
+
 fn locked() -> RowResult {
     refused(Disposition::Retry(Retry::Lock), "UNABLE_TO_LOCK_ROW")
 }

@@ -37,7 +37,8 @@ impl Outbox {
             return false;
         }
         for key in keys {
-            let code = reason(key.object, failure);
+            // What holds the whole org is one cause, whoever met it, and however.
+            let code = if reach == Reach::Org { failure.code.clone() } else { reason(key.object, failure) };
             self.hold(key, Obstacle { code: &code, hint, reach, passes: false }, now);
         }
         true
