@@ -61,7 +61,8 @@ fn tell(config: &Config, (recorded, found): (Option<SalesforceId>, SalesforceId)
     }
     say!("found     {found}, where the login leads");
     if accept {
-        say!("accepted  rows are written to {found} from now on");
+        say!("accepted  rows are written to {found} from now on: those that change");
+        say!("          hint: if it lacks rows of before, see `RollbookOrgChanged` in deploy/runbook.md");
     } else if recorded.is_some_and(|recorded| recorded != found) {
         say!("nothing is written while they differ; if {found} is right: rollbook org accept");
     }

@@ -6,6 +6,7 @@ use rollbook::event::{EventKind, MemberKey, SalesforceId};
 use serde_json::{Value, json};
 
 use super::payload::record;
+use super::positions::stop;
 use super::world::{Connection, WITHIN, World, metric};
 use crate::harness;
 
@@ -21,6 +22,10 @@ fn options(org: &str) -> Options {
 
 fn members_in(org: &Emulator) -> usize {
     org.with_org(|org| org.dump("CampaignMember")).expect("the org has the object").len()
+}
+
+fn engagements_in(org: &Emulator) -> usize {
+    org.with_org(|org| org.dump("UserSessionEngagement__c")).expect("the org has the object").len()
 }
 
 /// What the command says as JSON, and its exit code.
@@ -79,4 +84,16 @@ fn another_org_holds_the_sink_and_not_the_fold_until_org_accept_and_list_tells_w
     assert_eq!((members_in(&world.org), members_in(&two)), (1, 1));
     let (code, text, _) = world.tool(&["org", "show"]);
     assert!(code == 0 && text.contains(&format!("recorded  {TWO}")), "{text}");
+
+    // As the runbook says it (RollbookOrgChanged): what has not changed since is not there, until all rows are read again.
+    let clap = record(&world, EventKind::Reaction, members[0], "clap", &json!({}));
+    harness::write(&world.client(), &[clap]);
+    world.settle();
+    let (_, letters) = asked(&world, &["dead-letters", "list", "--stage", "sink"]);
+    assert_eq!((letters[0]["reason"].clone(), engagements_in(&two)), (json!("member_missing"), 0), "{letters}");
+    stop(rollbook);
+    harness::delete_group(&world.client(), &format!("{}-sink", world.names.prefix));
+    let rollbook = world.start("one").ready();
+    world.settle();
+    assert_eq!((members_in(&two), engagements_in(&two)), (2, 1), "{}", rollbook.process.log_tail());
 }
