@@ -217,18 +217,13 @@ impl Metrics {
                 .gauge("state_disk_failing", "Fold threads that wait until states can be written to disk."),
             commit_pending: add.gauge("commit_pending", "Fold threads that have something to commit."),
             state_restored_records: add.counter("state_restored_records_total", "Changelog records read at restore."),
-            state_foreign_records: add.counter(
-                "state_foreign_records_total",
-                "Changelog records that Rollbook did not write, passed over at restore.",
-            ),
+            state_foreign_records: add.counter("state_foreign_records_total", "Changelog records of others' making."),
             rebalances: add.counter("rebalances_total", "Changes of the assignment."),
             clients_rebuilt: add.counter("kafka_clients_rebuilt_total", "Kafka clients that were made anew."),
             ready: add.gauge("ready", "1 while every loop of the instance does its work, as /readyz says."),
             assigned_partitions: add.gauge("assigned_partitions", "Partition numbers that this instance folds."),
-            identity_conflicts: add.counter(
-                "identity_conflicts_total",
-                "Events with a known identity and other content: the producer's fault.",
-            ),
+            identity_conflicts: add
+                .counter("identity_conflicts_total", "Known identities with other content: the producer's fault."),
             catalogue_sessions: add.gauge("catalogue_sessions", "Entries and campaigns in the session catalogue."),
             ignored_samples: Mutex::default(),
             registry: registry.clone(),

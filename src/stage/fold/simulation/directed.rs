@@ -1,0 +1,88 @@
+//! Histories in which one thing happens, and nothing else goes wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kafka::positions::Stamp;
+
+use super::log::Entry;
+use super::{CALM_MAX, History, SLOTS, direct, verdict};
+
+#[test]
+fn a_partition_without_a_leader_holds_up_no_other_and_is_read_when_it_has_one() {
+    let one_without = |seed| {
+        let mut history = History::begin(seed);
+        let views = (history.config.topics.views.clone(), 1);
+        {
+            let mut broker = history.kafka.broker();
+            broker.calm = true;
+            broker.unled.insert(views.clone());
+        }
+        let views_unread = |history: &History| !history.kafka.broker().logs.own_offsets.contains_key(&views);
+        for _ in 0..20 {
+            history.send();
+        }
+        history.come_to_rest()?;
+        assert!(views_unread(&history), "nobody leads it");
+        history.kafka.broker().unled.clear();
+        history.come_to_rest()?;
+        assert!(!views_unread(&history), "it was read");
+        verdict::verdict(&history.kafka, &history.config.topics)?;
+        history.stop_all();
+        history.kafka.turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..8 {
+        assert_eq!(direct(move || one_without(seed)), Ok(()), "seed {seed}");
+    }
+}
+
+/// `status --wait-idle` believes no other offset, and would wait for a partition in which nothing moves any more.
+#[test]
+fn an_offset_that_a_stranger_committed_gets_our_stamp_when_its_partition_is_taken_over() {
+    let visited = |seed| {
+        let mut history = History::begin(seed);
+        history.kafka.broker().calm = true;
+        for _ in 0..20 {
+            history.send();
+        }
+        history.come_to_rest()?;
+        history.stop_all();
+        history.kafka.broker().logs.offsets.values_mut().for_each(|(_, metadata)| metadata.clear());
+        (0..SLOTS).for_each(|slot| history.start(slot));
+        let turns = Arc::clone(&history.kafka.turns);
+        let end = turns.now() + CALM_MAX;
+        let strange = |history: &History| {
+            let broker = history.kafka.broker();
+            let mut offsets = broker.logs.offsets.iter();
+            offsets.find(|(_, (_, it))| Stamp::parse(it).is_none()).map(|(partition, _)| partition.clone())
+        };
+        while let Some(partition) = strange(&history) {
+            assert!(turns.now() < end, "{partition:?}");
+            turns.sleep(Duration::from_millis(500));
+        }
+        history.stop_all();
+        history.kafka.turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..4 {
+        assert_eq!(direct(move || visited(seed)), Ok(()), "seed {seed}");
+    }
+}
+
+/// It ended every start, once the disk was lost.
+#[test]
+fn a_record_of_the_states_that_nobody_here_wrote_is_passed_over() {
+    let visited = |seed| {
+        let mut history = History::begin(seed);
+        history.kafka.broker().calm = true;
+        for (key, value) in [(Some(&b"k"[..]), Some(&b"{}"[..])), (None, Some(b"{}")), (Some(b"k"), None)] {
+            history.kafka.append(&history.config.topics.state, 1, Entry::new(key, value, 0));
+        }
+        (0..20).for_each(|_| history.send());
+        history.come_to_rest()?;
+        history.stop_all();
+        history.kafka.turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..4 {
+        assert_eq!(direct(move || visited(seed)), Ok(()), "seed {seed}");
+    }
+}
