@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Exit, Global, print_json};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::retention;
-use crate::kafka::topics::Topic;
+use crate::kafka::topics::{Topic, setting_note};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -31,7 +31,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         (created, survey) = admin.create(survey)?;
     }
     let problems = admin.problems(&survey);
-    if let Some(note) = retention::note(&config.topics, &survey) {
+    let notes = [retention::note(&config.topics, &survey), setting_note(&config.topics, &survey)];
+    for note in notes.into_iter().flatten() {
         eprintln!("note: {note}");
     }
     if global.json {

@@ -165,6 +165,9 @@ impl<'a> Admin<'a> {
             if let Some(note) = retention::note(&self.config.topics, &survey) {
                 info!("{note}");
             }
+            if let Some(note) = topics::setting_note(&self.config.topics, &survey) {
+                warn!("{note}");
+            }
             Ok(topics::partitions(&self.config.topics, &survey))
         } else {
             Err(AdminError::Problems(problems))

@@ -260,6 +260,17 @@ pub fn partitions(topics: &Topics, survey: &Survey) -> i32 {
     own.or_else(|| Topic::EVENTS.iter().filter_map(of).max()).unwrap_or(topics.partitions)
 }
 
+/// That somebody has set a number of partitions and existing topics have decided for another one.
+pub fn setting_note(topics: &Topics, survey: &Survey) -> Option<String> {
+    let (set, divided) = (topics.partitions, partitions(topics, survey));
+    (set != divided && set != Topics::default().partitions).then(|| {
+        format!(
+            "topics.partitions = {set} is not in effect: existing topics divide members among {divided} partitions; \
+             hint: `Partitions of Rollbook's own topics` in deploy/runbook.md says how to have more"
+        )
+    })
+}
+
 /// Absent topics, with the number of partitions to create them with.
 pub fn absent(topics: &Topics, survey: &Survey) -> Vec<(Topic, i32)> {
     let of_inputs = partitions(topics, survey);
@@ -377,6 +388,20 @@ mod tests {
             assert_eq!(absent.get(&topic), Some(&12), "{topic:?}");
         }
         assert_eq!(absent.get(&Topic::Outcomes), Some(&6));
+    }
+
+    #[test]
+    fn a_number_that_was_set_and_is_not_in_effect_is_said() {
+        let note = |partitions: i32, views: i32| {
+            let survey = Survey::from([(Topic::Views, Found { partitions: views, ..Found::default() })]);
+            setting_note(&Topics { partitions, ..Topics::default() }, &survey)
+        };
+        let said = note(5, 3).unwrap();
+        assert!(
+            said.contains("topics.partitions = 5 is not in effect") && said.contains("among 3 partitions"),
+            "{said}"
+        );
+        assert_eq!((note(5, 5), note(6, 3)), (None, None), "the default asks for nothing");
     }
 
     #[test]
