@@ -35,8 +35,9 @@ const API_VERSION_MIN: u32 = 46;
 impl Check<'_> {
     pub(super) fn kafka(&mut self, leaf: Leaf<raw::RawKafka>) -> Kafka {
         let raw = self.table("kafka", leaf);
+        let given = matches!(raw.bootstrap, Leaf::Value(_));
         let bootstrap = self.required("kafka.bootstrap", raw.bootstrap, "\"host:port\", several with commas");
-        if !bootstrap.is_empty() && !bootstrap.split(',').all(|server| host_port(server.trim())) {
+        if given && !bootstrap.split(',').all(|server| host_port(server.trim())) {
             self.note("kafka.bootstrap", "is not a list of host:port", "write \"broker-1:9092,broker-2:9092\"");
         }
         let instance = self.field("kafka.instance", raw.instance, NAME, |text| name(&text, 100));

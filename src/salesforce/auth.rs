@@ -99,7 +99,7 @@ fn hint(code: &OauthCode) -> &'static str {
              audience, an approved user and a clock that is right; a refresh token that is used up or revoked is \
              replaced by logging in as the user again)"
         }
-        OauthCode::InvalidClient => " (hint: check salesforce.client_id and the secret)",
+        OauthCode::InvalidClient => " (hint: check salesforce.auth.client_id and the secret)",
         OauthCode::UnsupportedGrantType => " (hint: switch the flow on in the external client app)",
         OauthCode::Other(_) => "",
     }

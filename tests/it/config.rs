@@ -78,6 +78,13 @@ fn every_problem_is_reported_at_once_with_its_path() {
 }
 
 #[test]
+fn a_bootstrap_of_nothing_is_no_bootstrap() {
+    for nothing in ["", " ", "broker-1:9092,", "broker-1"] {
+        assert_eq!(paths(&format!("[kafka]\nbootstrap = \"{nothing}\"\n")), ["kafka.bootstrap"], "`{nothing}`");
+    }
+}
+
+#[test]
 fn settings_of_the_other_login_are_a_problem() {
     let with = |flow: &str, settings: &str| {
         let flow = format!("flow = \"{flow}\"\nclient_id = \"consumer\"\nusername = \"u\"");

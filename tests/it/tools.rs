@@ -357,7 +357,7 @@ fn dead_letters_are_counted_shown_and_sent_again_as_they_were() {
     assert_eq!(setup.json(&["dead-letters", "show", &source]), setup.json(&["dead-letters", "show", "1/0"]));
     assert_eq!(setup.json(&["dead-letters", "show", "1/0"]).1["source"]["value"], "value of event");
 
-    assert_eq!(setup.run(&["dead-letters", "redrive"]).0, 1, "nothing says which ones");
+    assert_eq!(setup.run(&["dead-letters", "redrive"]).0, 2, "nothing says which ones");
     let (code, _, stderr) = setup.run(&["dead-letters", "redrive", "1/0", "1/999"]);
     assert!(code == 1 && stderr.contains("`1/999`"), "{stderr}");
     assert_eq!(harness::read(&client, &setup.topics.views), [], "a position that is none sends nothing");

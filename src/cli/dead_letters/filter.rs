@@ -29,11 +29,6 @@ fn parse_time(text: &str) -> Result<Millis, &'static str> {
 }
 
 impl Filter {
-    /// Whether it takes every letter.
-    pub(super) fn open(&self) -> bool {
-        self.reason.is_empty() && self.topic.is_none() && self.stage.is_none() && self.since.is_none()
-    }
-
     /// What of it concerns rows that were written.
     pub(super) fn of_rows(&self) -> (Option<Millis>, &[String]) {
         (self.since, &self.reason)

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{anyhow, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use rdkafka::{Message, Offset};
 use serde_json::json;
 
@@ -30,6 +30,9 @@ const REDRIVES_MAX: u32 = 5;
 const ROUNDS_MAX: usize = 10;
 
 #[derive(Debug, Args)]
+#[command(group(
+    ArgGroup::new("meant").args(["positions", "all", "reason", "topic", "stage", "since"]).required(true).multiple(true)
+))]
 pub(super) struct Arguments {
     #[command(flatten)]
     filter: Filter,
@@ -54,9 +57,6 @@ enum Verdict<'a> {
 }
 
 pub(super) fn run(config: &Config, arguments: &Arguments, as_json: bool) -> anyhow::Result<Exit> {
-    if arguments.filter.open() && arguments.positions.is_empty() && !arguments.all {
-        bail!("nothing says which letters are meant; hint: name positions, filter them, or say --all");
-    }
     let named = |letter: &Letter| {
         arguments.positions.is_empty() || arguments.positions.iter().any(|position| position.names(letter))
     };

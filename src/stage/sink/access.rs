@@ -25,12 +25,17 @@ use crate::salesforce::{Client, Error};
 /// A note that was put and is not heard is put again after this.
 const NOTE_AGAIN: Duration = Duration::from_secs(10);
 
+/// A first login that takes longer is waited for, whether it has failed or not.
+const FIRST_LOGIN_WITHIN: Duration = Duration::from_secs(5);
+
 /// Where a login led.
 pub type Login = Result<Option<SalesforceId>, Error>;
 
 /// Why no call may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shut {
+    /// The first login is under way, which is no outage yet.
+    FirstToken,
     /// There is none yet, and nobody refused one.
     Token,
     Refused,
@@ -46,7 +51,7 @@ pub enum Shut {
 impl Shut {
     pub fn waits_for(self) -> &'static str {
         match self {
-            Self::Token => "a token from Salesforce",
+            Self::FirstToken | Self::Token => "a token from Salesforce",
             Self::Refused => "a login that Salesforce does not refuse",
             Self::Notes => "the notes to be read",
             Self::Noting => "the org to be noted",
@@ -60,7 +65,7 @@ impl Shut {
         match self {
             Self::Token => Some(Wait::Outage),
             Self::Refused => Some(Wait::Login),
-            Self::Notes | Self::Noting => None,
+            Self::FirstToken | Self::Notes | Self::Noting => None,
             Self::OtherOrg | Self::Settling => Some(Wait::Org),
         }
     }
@@ -78,6 +83,7 @@ pub struct Access {
     notes: Notes,
     backoff: (Duration, Duration),
     login: JoinSet<()>,
+    began: Instant,
     told: mpsc::UnboundedSender<Login>,
     logins: mpsc::UnboundedReceiver<Login>,
     last: Option<Last>,
@@ -106,6 +112,7 @@ impl Access {
             notes,
             backoff,
             login,
+            began: Instant::now(),
             told,
             logins,
             last: None,
@@ -169,6 +176,7 @@ impl Access {
 
     fn judge(&mut self, idle: bool, now: Millis) -> Result<Open, Shut> {
         let found = match &self.last {
+            None if self.began.elapsed() < FIRST_LOGIN_WITHIN => return Err(Shut::FirstToken),
             None | Some(Last::Unreached) => return Err(Shut::Token),
             Some(Last::Refused) => return Err(Shut::Refused),
             Some(Last::Led(None)) => {

@@ -52,6 +52,7 @@ fn another_org_holds_the_sink_and_not_the_fold_until_org_accept_and_list_tells_w
     harness::write(&world.client(), &[record(&world, EventKind::View, members[0], "view", &view)]);
     let rollbook = world.start("one").ready();
     world.settle();
+    assert!(!rollbook.process.log().contains("waiting for Salesforce"), "a first login is no outage");
 
     let (code, left_out) = asked(&world, &["dead-letters", "list", "--left-out"]);
     let expected = ["UserSessionEngagement__c", "email__c", "INVALID_EMAIL_ADDRESS"];
