@@ -28,9 +28,6 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// default), and some.
 const UNSTABLE_FOR: Duration = Duration::from_secs(40);
 
-/// What could not be told is asked again after this; whoever reads may come back in milliseconds.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
-
 /// A reader that goes is waited for so long; nothing hangs on it.
 const GOES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -143,8 +140,6 @@ pub struct Changelog<L> {
     partitions: BTreeMap<i32, Progress>,
     beyond_end: bool,
     stall: Stall,
-    /// A question failed, and is asked again then.
-    ask_at: Option<Instant>,
 }
 
 /// How far one partition has been read.
@@ -184,14 +179,7 @@ impl<L: Log> Changelog<L> {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };
         let stall = Stall::new(log.now());
-        Self {
-            topic: topic.to_owned(),
-            log,
-            partitions: from.iter().map(start).collect(),
-            beyond_end: false,
-            stall,
-            ask_at: None,
-        }
+        Self { topic: topic.to_owned(), log, partitions: from.iter().map(start).collect(), beyond_end: false, stall }
     }
 
     /// Reads every partition of a topic from its beginning. None, after the pause: the topic cannot be described yet.
@@ -237,13 +225,7 @@ impl<L: Log> Changelog<L> {
     /// Reads for at most this long, also behind the end, handing over each record. A broker that is away is tried again
     /// at the next call.
     pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
-        if self.ask_at.is_some_and(|at| self.log.now() < at) {
-            self.log.sleep(for_at_most);
-            return Ok(());
-        }
-        self.ask_at = None;
         if let Err(error) = self.advance_phases() {
-            self.ask_at = Some(self.log.now() + ASK_AGAIN_AFTER);
             if let Some(times) = said::again("the changelog's end is waited for") {
                 warn!(error = %error, topic = %self.topic, times, "the changelog's end is waited for");
             }
