@@ -3,20 +3,23 @@
 //! It polls without a break, also while the sink has all the rows it can hold: a consumer that stops polling is thrown
 //! out of its group, and its rows are sent a second time by somebody else. So back-pressure pauses the partitions.
 
+mod context;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
+use self::context::{Context, commit, lock};
 use super::outbox::{Position, Source};
 use super::positions::Positions;
 use crate::config::Config;
@@ -24,7 +27,7 @@ use crate::kafka::membership::Lag;
 use crate::kafka::twins::{Mending, Twin};
 use crate::kafka::vigil::Verdict;
 use crate::kafka::watch::Watch;
-use crate::kafka::{self, MemberName, headers_of, let_go, membership, said};
+use crate::kafka::{self, MemberName, headers_of, let_go, said};
 use crate::metrics::Metrics;
 use crate::stage::Shared;
 use crate::store::disk::random_name;
@@ -47,7 +50,7 @@ const CHANNEL_RECORDS: usize = 50_000;
 pub enum Control {
     /// These partitions are ours, and no others.
     Assigned(Vec<i32>),
-    /// As of the last statistics.
+    /// As of the last statistics. Of a thread that pauses, no partition waits for its next record.
     Lags(Vec<Lag>),
     /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here.
     Revoked { partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
@@ -73,20 +76,6 @@ pub struct Handle {
     pub control: mpsc::UnboundedReceiver<Control>,
     pub commands: std_mpsc::Sender<Command>,
     pub thread: JoinHandle<()>,
-}
-
-struct Context {
-    topic: String,
-    control: mpsc::UnboundedSender<Control>,
-    /// Rebalances that took partitions away: records read before the last one are not handed on.
-    revocations: Arc<AtomicU64>,
-    /// What this consumer was assigned.
-    assigned: Mutex<Vec<i32>>,
-    /// Whether librdkafka says that the member has arrived in its group.
-    arrived: AtomicBool,
-    closing: AtomicBool,
-    reply_wait: Duration,
-    positions: Arc<Positions>,
 }
 
 /// Subscribes and starts the thread. `handover_wait` bounds how long a rebalance waits for requests in flight.
@@ -162,6 +151,7 @@ impl Joining {
             revocations: Arc::clone(&self.revocations),
             assigned: Mutex::default(),
             arrived: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             reply_wait: self.reply_wait,
             positions: Arc::clone(&self.positions),
@@ -365,6 +355,7 @@ impl Reader {
     }
 
     fn set_paused(&self, paused: bool) {
+        self.consumer.context().paused.store(paused, Ordering::Release);
         let result = self
             .consumer
             .assignment()
@@ -402,28 +393,6 @@ impl Reader {
     }
 }
 
-fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(i32, i64)], mode: CommitMode) {
-    // A commit of what was lost is refused; one of a static member that joins again would even be taken for that of
-    // somebody else with its name, which ends the consumer for good.
-    let Ok(assigned) = consumer.assignment() else { return };
-    let ours = |partition: i32| assigned.find_partition(topic, partition).is_some();
-    if consumer.assignment_lost() || !offsets.iter().any(|(partition, _)| ours(*partition)) {
-        return;
-    }
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for (partition, next_offset) in offsets.iter().filter(|(partition, _)| ours(*partition)) {
-        if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset)) {
-            warn!(%error, partition, "committing");
-        }
-    }
-    let stamp = consumer.context().positions.stamp();
-    list.elements().iter_mut().for_each(|element| element.set_metadata(&stamp));
-    // Crash here: the rows are read and sent again; harmless, they are upserts by external id.
-    if let Err(error) = consumer.commit(&list, mode) {
-        warn!(%error, "could not commit, the rows will be sent again");
-    }
-}
-
 fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
     Source {
         topic: Arc::clone(topic),
@@ -433,68 +402,4 @@ fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
         value: message.payload().map(<[u8]>::to_vec),
         headers: headers_of(message),
     }
-}
-
-fn lock(assigned: &Mutex<Vec<i32>>) -> MutexGuard<'_, Vec<i32>> {
-    assigned.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: KafkaError, reason: &str) {
-        said::error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.arrived.store(membership::arrived(&statistics), Ordering::Release);
-        let _loop_gone = self.control.send(Control::Lags(membership::lags(&statistics)));
-    }
-}
-
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            // Nobody listens to a consumer that is given up.
-            _ if self.closing.load(Ordering::Acquire) => {}
-            Rebalance::Assign(assigned) => {
-                let partitions = partitions(assigned);
-                lock(&self.assigned).clone_from(&partitions);
-                info!(?partitions, "sink assigned");
-                self.positions.place(assigned);
-                let _loop_gone = self.control.send(Control::Assigned(partitions));
-            }
-            Rebalance::Revoke(revoked) => {
-                let partitions = partitions(revoked);
-                info!(?partitions, "sink revoked");
-                lock(&self.assigned).clear();
-                self.revocations.fetch_add(1, Ordering::AcqRel);
-                let (reply, offsets) = std_mpsc::sync_channel(1);
-                if self.control.send(Control::Revoked { partitions, reply }).is_ok()
-                    && let Ok(offsets) = offsets.recv_timeout(self.reply_wait)
-                {
-                    commit(consumer, &self.topic, &offsets, CommitMode::Sync);
-                }
-            }
-            Rebalance::Error(error) => warn!(%error, "sink rebalance"),
-        }
-    }
-
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        // librdkafka keeps the pause of a partition that leaves. Without this, one that left while the sink was full
-        // and came back when it no longer was would stay paused for ever.
-        let Rebalance::Assign(assigned) = rebalance else { return };
-        if let Err(error) = consumer.resume(assigned) {
-            warn!(%error, "resuming partitions");
-        }
-        self.positions.stamp_placed(consumer);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            debug!(%error, "commit");
-        }
-    }
-}
-
-fn partitions(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
 }

@@ -53,13 +53,10 @@ impl Sink<'_> {
     pub(super) fn lags(&mut self, lags: &[Lag]) {
         let assigned = self.assigned.as_deref().unwrap_or_default();
         let upserts = (Topic::Upserts, self.config.topics.upserts.as_str());
-        // Its thread pauses while there is no room for what it has read.
-        let paused = !self.records.is_empty();
         for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
             self.process.set_lag(Topic::Upserts, lag.partition, lag.records);
             self.to_read.insert(lag.partition, usize::try_from(lag.records).unwrap_or(0));
-            let lag = Lag { waits_at: lag.waits_at.filter(|_| !paused), ..lag.clone() };
-            let stalled = self.fetches.look_at(upserts, &lag, Instant::now());
+            let stalled = self.fetches.look_at(upserts, lag, Instant::now());
             self.process.set_stalled(Topic::Upserts, lag.partition, stalled);
         }
         let reason = self.fetches.reason(|_, partition| assigned.contains(&partition));
