@@ -129,7 +129,8 @@ impl Written {
         }
         let gone = of_campaign.rows.extract_if(.., |_, kept| !kept.stands(statuses));
         let gone = gone.map(|(_, kept)| kept.source).collect();
-        of_campaign.rows.retain(|_, kept| kept.newest > asked);
+        // The newest call may be this very reading, on its way while the row's answer came: it may have read before.
+        of_campaign.rows.retain(|_, kept| kept.newest >= asked);
         for (key, kept) in of_campaign.rows {
             self.keep(campaign, key, kept, now + STATUSES_FRESH_MS);
         }

@@ -112,6 +112,19 @@ fn what_was_on_its_way_while_the_status_was_made_again_goes_again() {
 }
 
 #[test]
+fn a_reading_that_was_on_its_way_when_a_row_was_written_is_no_proof_of_its_status() {
+    let mut outbox = outbox_with(&[upsert(MEMBER, member(1, 1), 1)]);
+    let on_its_way = prepare(&mut outbox, 0).unwrap();
+    outbox.push(source(0, 1, &upsert(MEMBER, member(1, 2), 1)), TEN_MINUTES);
+    let reading = outbox.next_request(TEN_MINUTES).unwrap();
+    assert_eq!(reading.call, Call::EnsureStatuses { campaign: id("701", 1) });
+    // It was read, deleted, and then the row was written.
+    outbox.complete(on_its_way.id, answer_rows(&on_its_way, |_| saved(7, true)), TEN_MINUTES);
+    outbox.complete(reading.id, told(labels()), TEN_MINUTES);
+    assert_eq!(outbox.written.rows(), 1, "the next reading shows it");
+}
+
+#[test]
 fn nothing_is_sent_again_of_a_partition_that_left_or_of_a_row_that_is_no_longer_wanted() {
     for step in 0..2 {
         let mut outbox = written(&[upsert(MEMBER, member(1, 1), 1)]);
