@@ -22,7 +22,7 @@ impl Outbox {
     pub(super) fn supersede(&mut self, version: &Version, now: Millis) {
         // It has been written before, and said so.
         if version.again {
-            return;
+            return self.offsets.recorded(version.source.position);
         }
         let outcome = version.outcome(OutcomeKind::Superseded, None, now);
         self.settle(Settled {

@@ -6,7 +6,7 @@
 //!   writes, and two saves of one new external id race each other into an error.
 //! - A dependant is sent only with its member's record id, or behind its member in the same call.
 //! - Every upsert that was read ends in one outcome, and an offset may be committed only when all upserts below it
-//!   have a *recorded* outcome. A superseded version may be passed at once: the version that superseded it has a
+//!   have a *recorded* outcome, and those that are sent again, as they were written wrong, their second one. A superseded version may be passed at once: the version that superseded it has a
 //!   higher offset, so it is read again after a crash.
 //!
 //! Rows wait in a lane per campaign, so that a stuck row or campaign holds up nobody else. The obvious single queue
@@ -297,7 +297,7 @@ impl Outbox {
         self.offsets.recorded(position);
     }
 
-    /// Partitions and offsets to resume at, where they have moved.
+    /// Partitions and offsets to resume at, where they have moved: forward, or back below a row that is sent again.
     pub fn take_committable(&mut self) -> Vec<(i32, i64)> {
         self.offsets.take_committable()
     }

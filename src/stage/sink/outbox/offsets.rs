@@ -2,6 +2,9 @@
 //!
 //! Outcomes come in any order, so a committed offset cannot simply follow the newest one: everything between would be
 //! lost in a crash.
+//!
+//! A row that has its outcome and turns out to be wrong in the org owes another one: the offset goes back below it, so
+//! that whoever reads the partition next reads it again. What stands between is sent once more, which changes nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,12 +17,13 @@ pub struct Offsets {
 
 #[derive(Debug, Default)]
 struct Partition {
-    /// Offsets that were read, in their order, and whether the outcome is recorded.
-    read: VecDeque<(i64, bool)>,
+    /// Offsets that were read, in their order, and the outcomes that are to be recorded yet.
+    read: VecDeque<(i64, u32)>,
+    /// Offsets that owe outcomes.
     unrecorded: usize,
     last_read: Option<i64>,
-    /// Where to resume.
-    next_offset: Option<i64>,
+    /// Everything below had its outcome once.
+    done: Option<i64>,
     /// What was last handed out.
     committed: Option<i64>,
 }
@@ -32,7 +36,7 @@ impl Offsets {
             return false;
         }
         partition.last_read = Some(position.offset);
-        partition.read.push_back((position.offset, false));
+        partition.read.push_back((position.offset, 1));
         partition.unrecorded += 1;
         true
     }
@@ -45,14 +49,32 @@ impl Offsets {
     pub fn recorded(&mut self, position: Position) {
         let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
         if let Ok(at) = partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset)
-            && let Some(entry) = partition.read.get_mut(at)
-            && !std::mem::replace(&mut entry.1, true)
+            && let Some((_, owed)) = partition.read.get_mut(at)
+            && *owed > 0
         {
-            partition.unrecorded -= 1;
+            *owed -= 1;
+            partition.unrecorded -= usize::from(*owed == 0);
         }
-        while let Some((offset, true)) = partition.read.front() {
-            partition.next_offset = Some(offset + 1);
+        while let Some((offset, 0)) = partition.read.front() {
+            partition.done = partition.done.max(Some(offset + 1));
             partition.read.pop_front();
+        }
+    }
+
+    /// The row of a record that was read is sent once more, and owes one outcome more.
+    pub fn reopen(&mut self, position: Position) {
+        let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
+        match partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset) {
+            Ok(at) => {
+                if let Some((_, owed)) = partition.read.get_mut(at) {
+                    partition.unrecorded += usize::from(*owed == 0);
+                    *owed += 1;
+                }
+            }
+            Err(at) => {
+                partition.read.insert(at, (position.offset, 1));
+                partition.unrecorded += 1;
+            }
         }
     }
 
@@ -83,9 +105,16 @@ impl Offsets {
 }
 
 impl Partition {
+    /// Where to resume.
+    fn next_offset(&self) -> Option<i64> {
+        let done = self.done?;
+        Some(self.read.front().map_or(done, |(offset, _)| done.min(*offset)))
+    }
+
     fn take(&mut self) -> Option<i64> {
-        let moved = self.next_offset.filter(|next| self.committed != Some(*next));
-        self.committed = self.next_offset;
+        let next = self.next_offset();
+        let moved = next.filter(|next| self.committed != Some(*next));
+        self.committed = next;
         moved
     }
 }
@@ -121,5 +150,36 @@ mod tests {
         assert!(!offsets.read(at(3)));
         offsets.recorded(at(3));
         assert_eq!((offsets.pending(), offsets.leave(0)), (0, Some(4)));
+    }
+
+    #[test]
+    fn the_offset_goes_back_below_a_row_that_is_sent_again_until_it_has_its_outcome() {
+        let mut offsets = Offsets::default();
+        for offset in [3, 4, 7, 9] {
+            offsets.read(at(offset));
+            offsets.recorded(at(offset));
+        }
+        assert_eq!(offsets.take_committable(), [(0, 10)]);
+        offsets.reopen(at(7));
+        offsets.reopen(at(3));
+        assert_eq!((offsets.take_committable(), offsets.pending(), offsets.open()), (vec![(0, 3)], 2, 2));
+        offsets.recorded(at(3));
+        assert_eq!(offsets.take_committable(), [(0, 7)]);
+        offsets.read(at(12));
+        offsets.recorded(at(7));
+        assert_eq!((offsets.take_committable(), offsets.pending()), (vec![(0, 10)], 1));
+        offsets.reopen(at(9));
+        assert_eq!(offsets.leave(0), Some(9));
+    }
+
+    #[test]
+    fn a_row_that_is_sent_again_before_its_outcome_is_recorded_owes_both() {
+        let mut offsets = Offsets::default();
+        offsets.read(at(3));
+        offsets.reopen(at(3));
+        offsets.recorded(at(3));
+        assert_eq!((offsets.take_committable(), offsets.pending()), (Vec::new(), 1));
+        offsets.recorded(at(3));
+        assert_eq!((offsets.take_committable(), offsets.pending()), (vec![(0, 4)], 0));
     }
 }

@@ -267,6 +267,12 @@ impl World {
     fn commit(&mut self, outbox: &mut Outbox) {
         let offsets = outbox.take_committable();
         self.check_and_commit(&offsets);
+        // Also what was written before, and is to be written again.
+        for (key, slot) in outbox.queue.slots() {
+            let Position { partition, offset } = slot.version.source.position;
+            let committed = self.committed[usize::try_from(partition).unwrap()];
+            assert!(committed <= usize::try_from(offset).unwrap(), "{key:?} at {offset} would be lost: {committed}");
+        }
     }
 
     fn check_and_commit(&mut self, offsets: &[(i32, i64)]) {

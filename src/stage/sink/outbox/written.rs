@@ -3,7 +3,7 @@
 //! Salesforce does not refuse a status that a campaign lacks: it writes the campaign's default without a word. That one
 //! is gone shows when they are read again, or that it was made anew meanwhile, by whomever, as another record. So a row
 //! is kept until a reading that was asked for after its answer shows the record that its status had when it was sent.
-//! Where it shows another one, or none, the row is sent again.
+//! Where it shows another one, or none, the row is sent again, and the committed offset goes back below it until it was.
 //!
 //! To read the rows from the topic again, once a status is gone, would keep less in memory. But what is read for the second time
 //! would have to find its order among what is read for the first, and a member's row is small. No row is kept of which
@@ -199,6 +199,8 @@ impl Outbox {
             return;
         }
         self.effects.push(Effect::Retried(Retry::StatusGone));
+        // Crash here, or before the next commit: nobody knows of it any more. Later it is read again.
+        self.offsets.reopen(version.source.position);
         self.queue.insert(key.clone(), Version { again: true, ..version });
         self.admit(&key, now);
     }

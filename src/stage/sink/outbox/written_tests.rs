@@ -29,11 +29,20 @@ fn write(outbox: &mut Outbox, now: Millis) -> Vec<i64> {
     versions
 }
 
+/// Puts the outcomes on their topic.
+fn record(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<String>)> {
+    let outcomes = outcomes(outbox);
+    for (offset, ..) in &outcomes {
+        outbox.recorded(Position { partition: 0, offset: *offset });
+    }
+    outcomes
+}
+
 /// Rows of one campaign, which are written.
 fn written(upserts: &[Upsert]) -> Outbox {
     let mut outbox = outbox_with(upserts);
     write(&mut outbox, 0);
-    outcomes(&mut outbox);
+    record(&mut outbox);
     outbox
 }
 
@@ -67,6 +76,33 @@ fn a_status_that_may_not_be_made_again_holds_the_rows_that_were_written_without_
 }
 
 #[test]
+fn a_row_that_is_to_be_sent_again_is_pending_and_whoever_takes_its_partition_over_reads_it_again() {
+    for handed_over in [false, true] {
+        let mut outbox = written(&[1, 2].map(|person| upsert(MEMBER, member(1, person), i64::from(person))));
+        outbox.push(source(0, 2, &upsert(MEMBER, member(2, 1), 1)), 0);
+        write(&mut outbox, 0);
+        record(&mut outbox);
+        assert_eq!((outbox.take_committable(), outbox.pending()), (vec![(0, 3)], 0));
+        let request = outbox.next_request(TEN_MINUTES).unwrap();
+        let Call::ReadStatuses { campaigns } = &request.call else { panic!("{request:?}") };
+        let complete = campaigns
+            .iter()
+            .map(|campaign| (*campaign, if *campaign == id("701", 1) { made_again(2) } else { labels() }));
+        outbox.complete(request.id, Answer::CompleteStatuses(complete.collect()), TEN_MINUTES);
+        assert_eq!((outbox.pending(), outbox.open()), (1, 1));
+        if handed_over {
+            outbox.revoke(&[0], TEN_MINUTES);
+            assert_eq!(outbox.leave(&[0], TEN_MINUTES), [(0, 1)]);
+        } else {
+            assert_eq!(outbox.take_committable(), [(0, 1)]);
+            assert_eq!(write(&mut outbox, TEN_MINUTES), [2]);
+            record(&mut outbox);
+            assert_eq!((outbox.take_committable(), outbox.pending()), (vec![(0, 3)], 0));
+        }
+    }
+}
+
+#[test]
 fn statuses_of_many_campaigns_tell_it_too_and_those_that_lack_one_get_it() {
     let mut outbox = written(&[1, 2, 3].map(|campaign| upsert(MEMBER, member(campaign, 1), i64::from(campaign))));
     let request = outbox.next_request(TEN_MINUTES).unwrap();
@@ -96,7 +132,8 @@ fn a_row_that_is_sent_again_never_passes_a_newer_version_and_has_no_outcome_for_
     read_statuses(&mut outbox, TEN_MINUTES, made_again(1));
     outbox.push(source(0, 1, &upsert(MEMBER, key, 4)), TEN_MINUTES);
     assert_eq!(write(&mut outbox, TEN_MINUTES), [4]);
-    assert_eq!(outcomes(&mut outbox), [(1, OutcomeKind::Updated, None)], "the older one has its own");
+    assert_eq!(record(&mut outbox), [(1, OutcomeKind::Updated, None)], "the older one has its own");
+    assert_eq!((outbox.take_committable(), outbox.pending()), (vec![(0, 2)], 0));
 }
 
 #[test]
