@@ -40,9 +40,8 @@ impl<M: Member> Worker<M> {
     /// What is paused has nothing to come.
     fn look_at_fetch(&mut self, input: Topic, lag: &Lag) {
         let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
-        let lag = Lag { waits_at: lag.waits_at.filter(|_| !paused), ..lag.clone() };
         let (name, now) = (input.name(&self.parts.config.topics), self.parts.member.now());
-        let stalled = self.fetches.look_at((input, name), &lag, now);
+        let stalled = self.fetches.look_at((input, name), lag, paused, now);
         let unled = self.positions.unled.waits((input, lag.partition));
         self.parts.metrics.set_stalled(input, lag.partition, unled || stalled);
     }
