@@ -4,8 +4,9 @@
 //! long as that takes, in order, and is heard as everybody else hears it: who wants to know that a note stands looks for
 //! it in what was read. Tools read and write once, and say whether that worked.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -44,13 +45,40 @@ type Known = Option<Arc<NoteBook>>;
 pub struct Notes {
     topic: String,
     known: watch::Receiver<Known>,
-    said: Arc<Mutex<BTreeSet<String>>>,
+    awaited: Awaited,
     /// With the secrets that it was made with, as the watch counts them.
     producer: Arc<Mutex<(u64, ThreadedProducer<Reports>)>>,
     denied: Denied,
     config: Arc<Config>,
     watch: Arc<Watch>,
 }
+
+/// A note that is to be written, or is being written, and that somebody waits for.
+#[derive(Debug)]
+pub struct Expected {
+    key: String,
+    value: Vec<u8>,
+    heard: AtomicBool,
+}
+
+impl Expected {
+    pub fn new(key: &str, value: &[u8]) -> Self {
+        Self { key: key.to_owned(), value: value.to_vec(), heard: AtomicBool::new(false) }
+    }
+
+    /// Whether it has been heard, be it gone again. If so, what is known from now on is what was said after that.
+    pub fn heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    /// One of the same key is another one, which may have come and gone long ago.
+    fn is(&self, key: &[u8], value: Option<&[u8]>) -> bool {
+        self.key.as_bytes() == key && value == Some(self.value.as_slice())
+    }
+}
+
+/// As long as somebody waits. They are few, whatever is written to the topic: one for each partition that is held.
+type Awaited = Arc<Mutex<Vec<Weak<Expected>>>>;
 
 /// Keys and values that may not be written now, in their order. They are few: a note for a gap, or a partition.
 type Denied = Arc<Mutex<VecDeque<Pair>>>;
@@ -63,10 +91,10 @@ impl Notes {
         let producer = Arc::new(Mutex::new((watch.secrets(), producer(config, &denied)?)));
         let (told, known) = watch::channel(None);
         let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
-        let said = Arc::default();
-        let heard = Heard { told, said: Arc::clone(&said) };
+        let awaited = Awaited::default();
+        let heard = Heard { told, awaited: Arc::clone(&awaited) };
         let (ours, watch) = (Arc::clone(&config), Arc::clone(watch));
-        let notes = Self { topic, known, said, producer, denied, config: ours, watch: Arc::clone(&watch) };
+        let notes = Self { topic, known, awaited, producer, denied, config: ours, watch: Arc::clone(&watch) };
         let follower = Follower { config, watch, notes: notes.clone(), heard };
         Ok((notes, follower))
     }
@@ -76,10 +104,13 @@ impl Notes {
         self.known.borrow().clone()
     }
 
-    /// Whether a record of this key has been heard, be it gone again. If so, what `known` says from now on is what was said
-    /// after that.
-    pub fn said(&self, key: &str) -> bool {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    /// Listens for a note that has not been written yet, as it may come and go between two looks at what is known.
+    pub fn expect(&self, key: &str, value: &[u8]) -> Arc<Expected> {
+        let expected = Arc::new(Expected::new(key, value));
+        let mut awaited = lock(&self.awaited);
+        awaited.retain(|it| it.strong_count() > 0);
+        awaited.push(Arc::downgrade(&expected));
+        expected
     }
 
     /// Changes whenever `known` does: for a task that waits. A receiver whose follower has ended is an error to wait for.
@@ -119,8 +150,8 @@ impl Notes {
     }
 }
 
-fn lock(denied: &Denied) -> MutexGuard<'_, VecDeque<Pair>> {
-    denied.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn producer(config: &Config, denied: &Denied) -> KafkaResult<ThreadedProducer<Reports>> {
@@ -143,15 +174,21 @@ pub struct Follower {
 /// What was heard, for all views.
 struct Heard {
     told: watch::Sender<Known>,
-    /// Every key that there was. A note may come and go between two looks.
-    said: Arc<Mutex<BTreeSet<String>>>,
+    awaited: Awaited,
 }
 
 impl Heard {
-    /// In this order: who finds a key here must find what was said with it.
-    fn tell(&self, book: &NoteBook, keys: BTreeSet<String>) {
+    /// Those that wait for this record.
+    fn awaited(&self, key: &[u8], value: Option<&[u8]>) -> Vec<Arc<Expected>> {
+        lock(&self.awaited).iter().filter_map(Weak::upgrade).filter(|expected| expected.is(key, value)).collect()
+    }
+
+    /// In this order: for whom a note was heard, what is known was said with it, or later.
+    fn tell(&self, book: &NoteBook, heard: Vec<Arc<Expected>>) {
         self.told.send_replace(Some(Arc::new(book.clone())));
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        for expected in heard {
+            expected.heard.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -160,8 +197,8 @@ impl Follower {
     pub fn run(self, stop: &watch::Receiver<bool>) {
         let stopped = || *stop.borrow();
         let Some(mut changelog) = self.open(stopped) else { return };
-        let (mut book, mut keys, mut foreign) = (NoteBook::new(), BTreeSet::new(), Foreign::default());
-        let mut put = Instant::now();
+        let (mut book, mut heard, mut foreign) = (NoteBook::new(), Vec::new(), Foreign::default());
+        let (mut put, mut news) = (Instant::now(), false);
         while !stopped() {
             if put.elapsed() >= AGAIN_EVERY {
                 put = Instant::now();
@@ -170,7 +207,8 @@ impl Follower {
             let read = changelog.read(READ_FOR, |change| {
                 apply(&mut book, (change.key, change.value))
                     .unwrap_or_else(|why| foreign.add(change.partition, change.offset, why));
-                keys.insert(String::from_utf8_lossy(change.key).into_owned());
+                heard.extend(self.heard.awaited(change.key, change.value));
+                news = true;
             });
             if read.is_err() || changelog.stalled() {
                 let error = read.err().map_or_else(|| "it does not get on".to_owned(), |error| error.to_string());
@@ -184,11 +222,12 @@ impl Follower {
                 foreign.tell(&self.config.topics.notes);
             }
             let first = self.heard.told.borrow().is_none();
-            if changelog.finished() && (first || !keys.is_empty()) {
+            if changelog.finished() && (first || news) {
                 if first {
                     info!(notes = book.len(), "notes read");
                 }
-                self.heard.tell(&book, std::mem::take(&mut keys));
+                news = false;
+                self.heard.tell(&book, std::mem::take(&mut heard));
             }
         }
     }
@@ -310,16 +349,25 @@ mod tests {
     #[test]
     fn a_note_that_came_and_went_between_two_looks_was_said() {
         let (told, known) = watch::channel(None);
-        let heard = Heard { told, said: Arc::default() };
-        let (note, mut book) = (Note::new("gap", 0), NoteBook::new());
-        let mut keys = BTreeSet::new();
-        for value in [Some(note.encode()), None] {
-            apply(&mut book, (b"gap/views/1", value.as_deref())).unwrap();
-            keys.insert("gap/views/1".to_owned());
-        }
-        heard.tell(&book, keys);
+        let heard = Heard { told, awaited: Arc::default() };
+        let key = "gap/views/1";
+        let expected = Arc::new(Expected::new(key, &Note::new("gap", 7).encode()));
+        let gone = Arc::new(Expected::new(key, &Note::new("gap", 9).encode()));
+        lock(&heard.awaited).extend([&expected, &gone].map(Arc::downgrade));
+        drop(gone);
+        let say = |notes: &[Option<Note>]| {
+            let (mut book, mut found) = (NoteBook::new(), Vec::new());
+            for value in notes.iter().map(|note| note.as_ref().map(Note::encode)) {
+                apply(&mut book, (key.as_bytes(), value.as_deref())).unwrap();
+                found.extend(heard.awaited(key.as_bytes(), value.as_deref()));
+            }
+            heard.tell(&book, found);
+        };
+        say(&[Some(Note::new("gap", 5)), None]);
+        assert!(!expected.heard(), "that was an earlier gap at the same place");
+        say(&[Some(Note::new("gap", 7)), None]);
+        assert!(expected.heard());
         assert_eq!(known.borrow().as_deref(), Some(&NoteBook::new()));
-        assert!(heard.said.lock().unwrap().contains("gap/views/1"));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Partitions that are not read on until somebody has acknowledged what was passed over (`fold.on_gap = "hold"`).
 //!
 //! A gap is acknowledged where its note is gone. That there is none may also mean that it has not been heard yet, as it is
-//! written with the commit that moves over the gap: so the note's key must have been heard first. It may be heard and be
-//! gone between two looks.
+//! written with the commit that moves over the gap: so the note must have been heard first. It may be heard and be gone
+//! between two looks. Its key does not tell it: a log that ends early twice is read on at the same place twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -12,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::config::OnGap;
 use crate::kafka::member::Member;
+use crate::kafka::notes::Expected;
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, Share};
 use crate::stage::gaps;
@@ -23,8 +25,8 @@ use super::{Error, attempt};
 const LISTEN_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Held {
-    /// With the key of the note that must be heard first; none where one was heard already.
-    partitions: BTreeMap<(Topic, i32), Option<String>>,
+    /// With the note that must be heard first; none where one was heard already.
+    partitions: BTreeMap<(Topic, i32), Option<Arc<Expected>>>,
     share: Share,
     listened: Option<Instant>,
 }
@@ -48,8 +50,8 @@ impl Held {
         self.count();
     }
 
-    fn insert(&mut self, partition: (Topic, i32), key: Option<String>) {
-        self.partitions.insert(partition, key);
+    fn insert(&mut self, partition: (Topic, i32), note: Option<Arc<Expected>>) {
+        self.partitions.insert(partition, note);
         self.count();
     }
 
@@ -58,9 +60,9 @@ impl Held {
     }
 }
 
-/// Whether a partition is read on. `said` is asked first: what is open is then known as of later than that.
-fn acknowledged(key: Option<&str>, said: impl FnOnce(&str) -> bool, open: impl FnOnce() -> Option<bool>) -> bool {
-    key.is_none_or(said) && open() == Some(false)
+/// Whether a partition is read on. The note is asked for first: what is open is then known as of later than that.
+fn acknowledged(heard: bool, open: impl FnOnce() -> Option<bool>) -> bool {
+    heard && open() == Some(false)
 }
 
 impl<M: Member> Worker<M> {
@@ -85,8 +87,10 @@ impl<M: Member> Worker<M> {
         Some(gaps::holds(&known, input.name(&self.parts.config.topics), partition))
     }
 
-    pub(super) fn hold(&mut self, input: Topic, partition: i32, key: Option<String>) {
-        self.positions.held.insert((input, partition), key);
+    /// `note`: key and value of the one that is written for it.
+    pub(super) fn hold(&mut self, input: Topic, partition: i32, note: Option<(&str, &[u8])>) {
+        let expected = note.zip(self.parts.notes.as_ref()).map(|((key, value), notes)| notes.expect(key, value));
+        self.positions.held.insert((input, partition), expected);
         let topic = input.name(&self.parts.config.topics);
         warn!(topic, partition, "the partition is held until its gap is acknowledged; hint: rollbook gaps list");
         if let Err(error) = self.parts.member.pause(&self.list_of(input, partition)) {
@@ -114,9 +118,9 @@ impl<M: Member> Worker<M> {
             return Ok(());
         }
         self.positions.held.listened = Some(self.parts.member.now());
-        for ((input, partition), key) in self.positions.held.partitions.clone() {
-            let said = |key: &str| self.parts.notes.as_ref().is_some_and(|notes| notes.said(key));
-            if acknowledged(key.as_deref(), said, || self.gap_is_open(input, partition)) {
+        for ((input, partition), note) in self.positions.held.partitions.clone() {
+            let heard = note.is_none_or(|note| note.heard());
+            if acknowledged(heard, || self.gap_is_open(input, partition)) {
                 let topic = input.name(&self.parts.config.topics);
                 info!(topic, partition, "the gap is acknowledged; reading on");
                 attempt("resume a partition", self.parts.member.resume(&self.list_of(input, partition)))?;
@@ -133,11 +137,9 @@ mod tests {
 
     #[test]
     fn a_gap_is_acknowledged_once_its_note_was_heard_and_is_gone() {
-        let key = Some("gap/views/1/below_log_start/12");
-        assert!(!acknowledged(key, |_| false, || Some(false)), "the note is still to be heard");
-        assert!(!acknowledged(key, |_| true, || Some(true)));
-        assert!(!acknowledged(key, |_| true, || None), "the notes are read anew");
-        assert!(acknowledged(key, |_| true, || Some(false)), "it came and went, be it between two looks");
-        assert!(acknowledged(None, |_| false, || Some(false)), "it was there when the partition was taken over");
+        assert!(!acknowledged(false, || Some(false)), "the note is still to be heard");
+        assert!(!acknowledged(true, || Some(true)));
+        assert!(!acknowledged(true, || None), "the notes are read anew");
+        assert!(acknowledged(true, || Some(false)), "it came and went, be it between two looks");
     }
 }

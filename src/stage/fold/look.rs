@@ -33,9 +33,8 @@ impl<M: Member> Worker<M> {
             return Ok(());
         }
         self.release()?;
-        // An outage has nothing to compare with.
-        let due = !self.assigned_nothing() && self.asking.due(self.parts.member.now());
-        if due && self.parts.member.answering_since().is_some() {
+        let (now, answering_since) = (self.parts.member.now(), self.parts.member.answering_since());
+        if !self.assigned_nothing() && self.asking.due(now, answering_since) {
             self.ask();
         }
         match self.answer()? {
@@ -199,11 +198,12 @@ impl<M: Member> Worker<M> {
         let at = self.parts.member.wall_clock();
         let noted = NotedGap { topic, partition, cause, next_offset: from, passed_over, counted, at };
         let (key, value) = (noted.key(), noted.note().encode());
-        let (key, value) = (Some(key.as_bytes()), Some(value.as_slice()));
-        self.records.push(Topic::Notes, Outgoing { partition: Some(0), key, value, ..Outgoing::default() });
+        let record =
+            Outgoing { partition: Some(0), key: Some(key.as_bytes()), value: Some(&value), ..Outgoing::default() };
+        self.records.push(Topic::Notes, record);
         self.next_offsets.go_on_at(input, partition, from);
         if cause.loses() && self.holds() {
-            self.hold(input, partition, Some(noted.key()));
+            self.hold(input, partition, Some((&key, &value)));
         }
         self.tally.gaps.push((input, noted));
     }
