@@ -39,6 +39,8 @@ pub(super) struct Asking {
     next: Option<Instant>,
     /// Questions in a row that were not answered.
     failed: u32,
+    /// Since when brokers answered when this was last of interest.
+    answering: Option<Instant>,
     strangers_asked: Option<Instant>,
 }
 
@@ -56,7 +58,12 @@ impl Asking {
         self.asked.is_some()
     }
 
-    pub fn due(&self, now: Instant) -> bool {
+    /// An outage has no answers, so that nobody asks; and its end is no time to wait for what it has cost.
+    pub fn due(&mut self, now: Instant, answering_since: Option<Instant>) -> bool {
+        let Some(since) = answering_since else { return false };
+        if self.answering.replace(since) != Some(since) && self.failed > 0 {
+            (self.next, self.failed) = (None, 0);
+        }
         self.asked.is_none() && self.next.is_none_or(|next| now >= next)
     }
 
@@ -140,22 +147,38 @@ mod tests {
     #[test]
     fn questions_that_are_not_answered_are_asked_ever_less_often() {
         let (mut asking, start) = (Asking::default(), Instant::now());
-        assert!(asking.due(start));
+        let since = Some(start);
+        assert!(asking.due(start, since));
         let mut pauses = Vec::new();
         let mut now = start;
         for _ in 0..5 {
             asking.not_answered(now, false);
             let next = asking.next.unwrap();
             pauses.push((next - now).as_secs());
-            assert!(asking.due(next) && !asking.due(now));
+            assert!(asking.due(next, since) && !asking.due(now, since));
             now = next;
         }
         assert_eq!(pauses, [10, 20, 40, 60, 60]);
         asking.answered(now, false);
-        assert!(asking.due(now + LOOK_INTERVAL) && !asking.due(now + LOOK_INTERVAL / 2));
+        assert!(asking.due(now + LOOK_INTERVAL, since) && !asking.due(now + LOOK_INTERVAL / 2, since));
         asking.answered(now, true);
-        assert!(asking.due(now + SETTLE_INTERVAL), "what waits to be settled is asked for soon");
+        assert!(asking.due(now + SETTLE_INTERVAL, since), "what waits to be settled is asked for soon");
         asking.begin();
-        assert!(asking.due(now));
+        assert!(asking.due(now, since));
+    }
+
+    #[test]
+    fn nobody_asks_in_an_outage_and_its_end_is_the_end_of_the_pause() {
+        let (mut asking, start) = (Asking::default(), Instant::now());
+        assert!(asking.due(start, Some(start)));
+        for _ in 0..6 {
+            asking.not_answered(start, true);
+        }
+        assert!(!asking.due(start + INTERVAL_MAX, None), "nobody answers");
+        assert!(!asking.due(start + SETTLE_INTERVAL, Some(start)), "nothing has changed");
+        let back = start + Duration::from_secs(2);
+        assert!(asking.due(back, Some(back)));
+        asking.not_answered(back, true);
+        assert!(!asking.due(back, Some(back)) && asking.due(back + SETTLE_INTERVAL, Some(back)), "it begins anew");
     }
 }

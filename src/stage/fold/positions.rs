@@ -165,8 +165,8 @@ impl<M: Member> Worker<M> {
     /// not answer yet. What has no ends, as nobody leads it, waits by itself (see `look`), and nothing else does.
     pub(super) fn settle(&mut self) -> Result<bool, Error> {
         if !self.asking.under_way() {
-            let now = self.parts.member.now();
-            if self.asking.due(now) {
+            let (now, answering_since) = (self.parts.member.now(), self.parts.member.answering_since());
+            if self.asking.due(now, answering_since) {
                 if self.may_settle()? {
                     self.parts.health.ready(false, "the ends of the inputs are waited for");
                     self.ask();

@@ -86,3 +86,34 @@ fn a_record_of_the_states_that_nobody_here_wrote_is_passed_over() {
         assert_eq!(direct(move || visited(seed)), Ok(()), "seed {seed}");
     }
 }
+
+/// Questions that an outage had left without an answer were put off for up to a minute beyond its end.
+#[test]
+fn a_take_over_goes_on_as_soon_as_an_outage_is_over() {
+    let interrupted = |seed| {
+        let mut history = History::begin(seed);
+        let turns = Arc::clone(&history.kafka.turns);
+        {
+            let mut broker = history.kafka.broker();
+            (broker.calm, broker.outage_when_asked) = (true, Some(Duration::from_secs(200)));
+        }
+        (0..20).for_each(|_| history.send());
+        history.start(0);
+        while history.kafka.broker().outage_when_asked.is_some() {
+            turns.sleep(Duration::from_millis(10));
+        }
+        while history.kafka.away() {
+            turns.sleep(Duration::from_millis(100));
+        }
+        let end = turns.now() + Duration::from_secs(10);
+        while !history.folded() {
+            assert!(turns.now() < end, "brokers answer again");
+            turns.sleep(Duration::from_millis(100));
+        }
+        history.stop_all();
+        turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..8 {
+        assert_eq!(direct(move || interrupted(seed)), Ok(()), "seed {seed}");
+    }
+}

@@ -34,6 +34,8 @@ pub struct Broker {
     pub consumers: ConsumerGroup,
     /// Nobody gets an answer until then, from when it was away last on.
     pub away_until: Duration,
+    /// The next question about logs begins an outage of so long.
+    pub outage_when_asked: Option<Duration>,
     /// Partitions are given to any member, not by ranges.
     pub scatters: bool,
     /// Somebody else has committed: how far an input was read by others than the owner of the states nobody knows then.
@@ -146,6 +148,14 @@ impl Kafka {
     /// Since when brokers have answered without a break.
     pub fn answering_since(&self) -> Option<Instant> {
         (!self.away()).then(|| self.turns.instant_at(self.broker().away_until))
+    }
+
+    pub fn begin_outage(&self) {
+        let now = self.turns.now();
+        let mut broker = self.broker();
+        if let Some(outage) = broker.outage_when_asked.take() {
+            broker.away_until = now + outage;
+        }
     }
 
     pub fn mishap(&self, percent: u8) -> bool {

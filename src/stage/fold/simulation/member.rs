@@ -366,6 +366,7 @@ impl Member for SimulatedMember {
 
     fn ask(&self, question: Question) {
         self.kafka.call();
+        self.kafka.begin_outage();
         let slow = self.kafka.mishap(5);
         let lost = self.kafka.mishap(1);
         let takes = self.kafka.turns.random(|rng| Duration::from_millis(rng.u64(..if slow { 6_000 } else { 50 })));
