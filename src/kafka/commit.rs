@@ -65,7 +65,11 @@ pub(crate) fn commit<P: TransactionalProducer>(
                 }));
             }
             Failure::EpochOver if transaction.epoch.renew() => producer.sleep(EPOCH_PAUSE),
-            Failure::EpochOver | Failure::MembershipLost => return Committed::MembershipLost,
+            Failure::EpochOver | Failure::MembershipLost => {
+                // A right that was missing before is nothing that this transaction waits for any more.
+                course.denied(None);
+                return Committed::MembershipLost;
+            }
             Failure::Denied if !worn => {}
             Failure::Fenced | Failure::Denied if producers < PRODUCERS_MAX || failure == Failure::Denied => {
                 // Its start aborts what the old one left, or waits for its commit. Crash-like in the second case: the

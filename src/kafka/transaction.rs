@@ -409,4 +409,24 @@ mod tests {
         assert_eq!(missing.as_deref(), Some("WRITE on topic `state`"));
         assert_eq!(committer.missing_right(), None);
     }
+
+    /// It was said until the next transaction was done, and who owns nothing has none.
+    #[test]
+    fn a_right_is_not_waited_for_by_who_has_lost_its_partitions_meanwhile() {
+        let (cluster, client) = cluster();
+        let mut committer = committer(&client, Arc::new(|| None));
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[denied, denied]);
+        cluster.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+        let mut refused = transaction(&client);
+        refused.next_offsets.add_partition_offset("letters", 0, rdkafka::Offset::Offset(1)).unwrap();
+        committer.send(refused);
+        let mut missing = None;
+        let ended = committer.wait(|right| {
+            missing = missing.take().or(right);
+            true
+        });
+        assert!(ended.is_some_and(|ended| ended.lost()) && missing.is_some());
+        assert_eq!(committer.missing_right(), None);
+    }
 }
