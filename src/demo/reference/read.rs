@@ -141,11 +141,19 @@ fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(text).or(whole)
 }
 
-/// Finer times are cut towards the past.
+/// Finer times are cut towards the past, however fine they are.
 fn time(value: &Value) -> Option<Millis> {
-    let text = || value.as_str()?.trim().parse::<jiff::Timestamp>().ok();
+    let text = || in_nanoseconds(value.as_str()?.trim()).parse::<jiff::Timestamp>().ok();
     let at = || i64::try_from(text()?.as_nanosecond().div_euclid(1_000_000)).ok();
     real(value).map_or_else(|| whole(value), floor).or_else(at)
+}
+
+/// Without the digits of a second that no clock tells.
+fn in_nanoseconds(text: &str) -> String {
+    let Some((whole, rest)) = text.split_once('.') else { return text.to_owned() };
+    let zone = rest.trim_start_matches(|it: char| it.is_ascii_digit());
+    let digits = rest.strip_suffix(zone).unwrap_or(rest);
+    format!("{whole}.{digits:.9}{zone}")
 }
 
 /// A number that was written with a point or an exponent.
