@@ -3,7 +3,7 @@
 use rollbook::demo::reference::event::{
     Act, Answer, Device, Event, Member, Millis, Reaction, Session, Statement, Subject, View,
 };
-use rollbook::demo::reference::{Fields, Rows, differences, rows};
+use rollbook::demo::reference::{Fields, Rows, differences, rows, unexpected_fields};
 use serde_json::{Value, json};
 
 const CAMPAIGN: &str = "70103000000cnFXAAY";
@@ -390,6 +390,13 @@ fn every_difference_is_found_and_no_address_told() {
     row.insert("campaign_member__c".to_owned(), "00v000000000001AAA".into());
     row.insert("clap_clicked_count__c".to_owned(), json!(1.0));
     assert_eq!(differences(&expectation, &actual), Vec::<String>::new());
+
+    // A member without a fact of the ladder has no status.
+    assert_eq!(unexpected_fields(&expectation, &actual), Vec::<String>::new());
+    let member = actual.get_mut(&member_key).unwrap();
+    member.insert("Status".to_owned(), "Blocked".into());
+    assert_eq!(unexpected_fields(&expectation, &actual), [format!("CampaignMember {MEMBER}: Status is not expected")]);
+    actual.get_mut(&member_key).unwrap().remove("Status");
 
     let row = actual.get_mut(&row_key).unwrap();
     row.insert("campaign_member__c".to_owned(), "00v000000000002AAA".into());

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use rollbook::demo::conference::{
     self, CAMPAIGNS, Conference, Feed, People, Statement, event_record, generate, people_wanted, statement_record,
 };
-use rollbook::demo::reference::{Fields, Reference, Rows, differences, expected};
+use rollbook::demo::reference::{Fields, Reference, Rows, differences, expected, unexpected_fields};
 use rollbook::event::{
     Act, Decoded, DecodedSession, Decoder, Device, Event, MemberKey, Millis, PollAnswer, Reaction, Record,
     RegistrationAction, SalesforceId, Session, SessionKey, View, VisitPhase,
@@ -93,7 +93,8 @@ fn held(row: Row, rows: &mut Rows) -> Fields {
 
 #[track_caller]
 fn same(expected: &Rows, actual: &Rows, seed: u64) {
-    let found = differences(expected, actual);
+    let mut found = differences(expected, actual);
+    found.extend(unexpected_fields(expected, actual));
     let first: Vec<_> = found.iter().take(10).collect();
     assert!(found.is_empty(), "seed {seed}: {} differences: {first:#?}", found.len());
 }

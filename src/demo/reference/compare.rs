@@ -7,7 +7,7 @@ use crate::upsert::Object;
 
 /// What differs, one line each, the first row first. Empty: the org holds exactly what is expected.
 ///
-/// `actual` may hold more fields than are expected (a record id, names, dates) but not more rows.
+/// `actual` may hold more fields than are expected (a record id, names, dates; see [`unexpected_fields`]) but not more rows.
 pub fn differences(expected: &Rows, actual: &Rows) -> Vec<String> {
     let mut found = Vec::new();
     for (key, fields) in expected {
@@ -26,6 +26,17 @@ pub fn differences(expected: &Rows, actual: &Rows) -> Vec<String> {
     let unexpected = actual.keys().filter(|key| !expected.contains_key(*key));
     found.extend(unexpected.map(|(object, external_id)| format!("{object} {external_id}: not expected in the org")));
     found
+}
+
+/// What rows hold beyond the expectation, null aside, one line each. For rows as the fold makes them, whose fields are all
+/// meant; an org adds names, dates, and a status of its own where none is sent.
+pub fn unexpected_fields(expected: &Rows, actual: &Rows) -> Vec<String> {
+    let of_row = |(key, held): (&(String, String), &Fields)| {
+        let Some(fields) = expected.get(key) else { return Vec::new() };
+        let more = held.iter().filter(|(name, value)| !value.is_null() && *name != "Id" && !fields.contains_key(*name));
+        more.map(|(name, _)| format!("{} {}: {name} is not expected", key.0, key.1)).collect()
+    };
+    actual.iter().flat_map(of_row).collect()
 }
 
 /// The record id that the org gave to the member with this external id.

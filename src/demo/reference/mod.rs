@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use apache_avro::Schema;
 use serde_json::Value;
 
-pub use compare::differences;
+pub use compare::{differences, unexpected_fields};
 pub use judge::Judgement;
 
 use self::contract::Registered;
@@ -125,7 +125,8 @@ const EXTERNAL_ID_UNITS_MAX: usize = 255;
 /// The org after all of this. `campaign_member__c` holds the member's external id here, in place of the record
 /// id that only the org knows; [`differences`] looks it up.
 ///
-/// A member that has no status yet has no `Status` among its fields: whatever the campaign's default is.
+/// A member that has no status yet has no `Status` among its fields: none is sent, and the org holds whatever the
+/// campaign's default is.
 pub fn rows(events: &[Event], statements: &[Statement]) -> Rows {
     let standing = standing(statements);
     let catalogue = Catalogue::of(&standing);

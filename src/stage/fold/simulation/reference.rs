@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::config::Topics;
 use crate::demo::conference::Feed;
-use crate::demo::reference::{self, Judgement, Reference, Rows, differences};
+use crate::demo::reference::{self, Judgement, Reference, Rows, differences, unexpected_fields};
 use crate::kafka::topics::Topic;
 use crate::stage::fold::inputs::kind_of;
 use crate::upsert::{Object, ReadUpsert, Value};
@@ -41,7 +41,10 @@ pub fn agrees<'u>(
         let read = ReadUpsert::decode(upsert).map_err(|it| it.to_string())?;
         rows.insert((read.object.clone(), read.external_id.clone()), in_the_org(read));
     }
-    match differences(&reference.expected(records), &rows).first() {
+    let expected = reference.expected(records);
+    let mut found = differences(&expected, &rows);
+    found.extend(unexpected_fields(&expected, &rows));
+    match found.first() {
         None => Ok(()),
         Some(difference) => Err(format!("the reference fold: {difference}")),
     }
