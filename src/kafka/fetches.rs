@@ -71,8 +71,8 @@ impl Fetches {
     }
 
     /// Takes a look at a partition that is read, and says what it sees: true where it stands still.
-    pub fn look_at(&mut self, (topic, name): (Topic, &str), lag: &Lag, paused: bool, now: Instant) -> bool {
-        let place = if paused { Place::Paused } else { lag.waits_at.map_or(Place::Nowhere, Place::At) };
+    pub fn look_at(&mut self, (topic, name): (Topic, &str), lag: &Lag, now: Instant) -> bool {
+        let place = if lag.paused { Place::Paused } else { lag.waits_at.map_or(Place::Nowhere, Place::At) };
         let look = self.look((topic, lag.partition), place, now);
         let (topic, partition, records) = (name, lag.partition, lag.records);
         match look {

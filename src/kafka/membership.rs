@@ -39,6 +39,8 @@ pub struct Lag {
     /// What was given to the application and where the fetcher is, where nothing is between them but what nobody gets:
     /// marks of transactions, and what was compacted away.
     pub idle: Option<Idle>,
+    /// Whoever reads does not fetch from it for the time being.
+    pub paused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +112,7 @@ pub fn lags(statistics: &Statistics) -> Vec<Lag> {
             let records = behind(stats)?;
             let waits_at = (records > 0 && stats.fetchq_cnt == 0).then_some(stats.next_offset);
             let idle = (stats.fetchq_cnt == 0).then_some(Idle { given: stats.app_offset, fetcher: stats.next_offset });
-            Some(Lag { topic: topic.clone(), partition: stats.partition, records, waits_at, idle })
+            Some(Lag { topic: topic.clone(), partition: stats.partition, records, waits_at, idle, paused: false })
         })
         .collect()
 }

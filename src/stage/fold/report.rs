@@ -41,7 +41,7 @@ impl<M: Member> Worker<M> {
     fn look_at_fetch(&mut self, input: Topic, lag: &Lag) {
         let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
         let (name, now) = (input.name(&self.parts.config.topics), self.parts.member.now());
-        let stalled = self.fetches.look_at((input, name), lag, paused, now);
+        let stalled = self.fetches.look_at((input, name), &Lag { paused, ..lag.clone() }, now);
         let unled = self.positions.unled.waits((input, lag.partition));
         self.parts.metrics.set_stalled(input, lag.partition, unled || stalled);
     }

@@ -56,7 +56,7 @@ impl Sink<'_> {
         for lag in lags.iter().filter(|lag| assigned.contains(&lag.partition)) {
             self.process.set_lag(Topic::Upserts, lag.partition, lag.records);
             self.to_read.insert(lag.partition, usize::try_from(lag.records).unwrap_or(0));
-            let stalled = self.fetches.look_at(upserts, lag, false, Instant::now());
+            let stalled = self.fetches.look_at(upserts, lag, Instant::now());
             self.process.set_stalled(Topic::Upserts, lag.partition, stalled);
         }
         let reason = self.fetches.reason(|_, partition| assigned.contains(&partition));

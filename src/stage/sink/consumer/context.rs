@@ -121,7 +121,7 @@ pub(super) fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(
 fn as_read(mut lags: Vec<Lag>, paused: bool) -> Vec<Lag> {
     if paused {
         for lag in &mut lags {
-            lag.waits_at = None;
+            lag.paused = true;
         }
     }
     lags
@@ -137,10 +137,16 @@ mod tests {
 
     #[test]
     fn a_partition_waits_for_its_next_record_unless_the_thread_has_paused_it() {
-        let lag =
-            Lag { topic: "rollbook.upserts".to_owned(), partition: 0, records: 7, waits_at: Some(42), idle: None };
-        assert_eq!(as_read(vec![lag.clone()], false)[0].waits_at, Some(42), "also where the loop has much to take");
+        let lag = Lag {
+            topic: "rollbook.upserts".to_owned(),
+            partition: 0,
+            records: 7,
+            waits_at: Some(42),
+            idle: None,
+            paused: false,
+        };
+        assert!(!as_read(vec![lag.clone()], false)[0].paused, "also where the loop has much to take");
         let paused = &as_read(vec![lag], true)[0];
-        assert_eq!((paused.waits_at, paused.records), (None, 7));
+        assert_eq!((paused.paused, paused.records), (true, 7));
     }
 }
