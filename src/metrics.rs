@@ -375,7 +375,7 @@ impl PositionMetrics {
     fn new(add: &Registration<'_>) -> Self {
         let labels = &["topic", "cause"];
         let metrics = Self {
-            passed_over: add.counters("offsets_passed_over_total", "Offsets never read, at most, by why.", labels),
+            passed_over: add.counters("offsets_passed_over_total", "Offsets never read, if known, by why.", labels),
             open_gaps: add.gauges("gaps_unacknowledged", "Gaps that nobody has acknowledged, by why.", labels),
             held: add.gauge("held_partitions", "Partitions that wait for `rollbook gaps ack`."),
             strangers: add.gauges("group_strangers", "Members of a group that are none of Rollbook's.", &["stage"]),

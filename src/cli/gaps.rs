@@ -69,6 +69,9 @@ fn told(gap: &NotedGap) -> String {
     let lost = match (cause.loses(), counted) {
         (false, _) => "nothing gone".to_owned(),
         (true, true) => format!("at most {passed_over} records gone"),
+        (true, false) if *passed_over > 0 => {
+            format!("{passed_over} records gone that were known, and nobody knows how many more")
+        }
         (true, false) => "it is not known how many records are gone".to_owned(),
     };
     format!("{topic}/{partition}: {}, {lost}, read on from offset {next_offset}", cause.name())
@@ -92,6 +95,9 @@ mod tests {
             let topic = "rollbook.upserts".to_owned();
             NotedGap { topic, partition: 0, cause, next_offset: 0, passed_over: 0, counted, at: 0 }
         };
+        let known = NotedGap { passed_over: 7, ..gap(Cause::TopicRemade, false) };
+        assert!(told(&known).contains("7 records gone that were known, and nobody knows how many more"));
+        assert_eq!(json_of("key", &known)["passed_over"], Value::Null, "no bound");
         let remade = gap(Cause::TopicRemade, false);
         let said = "rollbook.upserts/0: topic_remade, it is not known how many records are gone, read on from offset 0";
         assert_eq!((told(&remade), json_of("key", &remade)["passed_over"].clone()), (said.to_owned(), Value::Null));

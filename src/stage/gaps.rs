@@ -25,7 +25,7 @@ pub struct NotedGap {
     pub cause: Cause,
     /// Where reading went on.
     pub next_offset: i64,
-    /// At most, where all are counted.
+    /// At most, where all are counted; else those that were known.
     pub passed_over: i64,
     pub counted: bool,
     pub at: Millis,
@@ -58,8 +58,8 @@ impl NotedGap {
             cause: Cause::ALL.into_iter().find(|known| known.name() == cause)?,
             next_offset: number("next_offset")?,
             passed_over: number("passed_over")?,
-            // One of before, whose number may have been none.
-            counted: note.get("counted").map_or(cause != Cause::TopicRemade.name(), |counted| counted == "true"),
+            // Notes of before did not say it, or took for all what was known.
+            counted: cause != Cause::TopicRemade.name() && note.get("counted").is_none_or(|counted| counted == "true"),
             at: note.at,
         })
     }

@@ -14,7 +14,7 @@ pub struct Gap {
     pub cause: Cause,
     /// Offsets that nobody will read, an upper bound: some of them may have been marks, or compacted away.
     pub passed_over: i64,
-    /// Whether these are all. Of a log that is gone nobody may know where it ended.
+    /// Whether these are all. Of a log that is gone nobody knows where it ended, but where it ended when somebody asked.
     pub counted: bool,
 }
 
@@ -44,7 +44,7 @@ pub fn resume_at(place: &Place<'_>) -> (i64, Option<Gap>) {
         let of_before = place.known_end.filter(|(id, _)| *id == before);
         let unread = of_before.zip(read_to).map(|((_, end), read_to)| (end - read_to).max(0));
         let passed_over = start + unread.unwrap_or(0);
-        return (start, Some(Gap { cause: Cause::TopicRemade, passed_over, counted: unread.is_some() }));
+        return (start, Some(Gap { cause: Cause::TopicRemade, passed_over, counted: false }));
     }
     match (read_to, said) {
         (Some(read_to), _) if read_to < start => gap(Cause::BelowLogStart, start - read_to),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_unread_of_a_topic_that_is_gone_is_counted_where_its_end_was_known() {
+    fn what_was_known_to_be_unread_of_a_topic_that_is_gone_is_counted_and_never_said_to_be_all() {
         let passed_over = |known_end| {
             let committed = stamped(42, "another");
             let place = Place {
@@ -168,8 +168,8 @@ mod tests {
             let gap = resume_at(&place).1.unwrap();
             (gap.passed_over, gap.counted)
         };
-        assert_eq!(passed_over(Some(("another", 50))), (8 + 10, true), "and what is gone of the new one already");
-        assert_eq!(passed_over(Some(("another", 40))), (10, true), "it was told before the last of it was read");
+        assert_eq!(passed_over(Some(("another", 50))), (8 + 10, false), "and what is gone of the new one already");
+        assert_eq!(passed_over(Some(("another", 40))), (10, false), "it was told before the last of it was read");
         assert_eq!(passed_over(Some(("a third", 50))), (10, false), "nobody knows where it ended");
         assert_eq!(passed_over(None), (10, false));
     }
