@@ -1,4 +1,4 @@
-//! Whether what is read and written is there, and may be read and written.
+//! Whether what is read and written is there, is led by somebody, and may be read and written.
 //!
 //! A right that is taken away shows differently to each client, and to most of them once: librdkafka says so of a
 //! partition when it begins, a topic that we may not describe leaves the assignment without an error, and what stands
@@ -14,8 +14,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tracing::warn;
 
+use super::native::Allowed;
 use super::native::groups::{self, Group};
-use super::native::topics::{Seen, look};
+use super::native::topics::{Described, Seen, look};
 use super::topics::Topic;
 use super::watch::Watch;
 use super::{ToTheEnd, client_config, group, said};
@@ -39,6 +40,9 @@ const WHO: &str = "rights";
 struct Need {
     read: bool,
     write: bool,
+    /// Whether all of it waits for a partition without a leader: of an input the others are read on, and whoever reads it
+    /// names what is missing.
+    whole: bool,
 }
 
 /// Looks until `stop`, on a thread of its own. To be called when the topics are there.
@@ -108,7 +112,7 @@ fn needs(stages: &[Stage], config: &Config) -> BTreeMap<String, Need> {
     let mut add = |topics: &[Topic], read: bool, write: bool| {
         for topic in topics {
             let need = needs.entry(topic.name(&config.topics).to_owned()).or_default();
-            *need = Need { read: need.read || read, write: need.write || write };
+            *need = Need { read: need.read || read, write: need.write || write, whole: topic.own() };
         }
     };
     add(&[Topic::Notes, Topic::DeadLetters], false, true);
@@ -134,16 +138,28 @@ fn groups_of(stages: &[Stage], config: &Config) -> Vec<String> {
 fn missing(topic: &str, need: Need, seen: &Seen) -> Option<String> {
     let right = match seen {
         Seen::Absent => return Some(format!("topic `{topic}` does not exist")),
-        Seen::Unknown | Seen::There(_, None) => return None,
+        Seen::Unknown => return None,
         Seen::Denied => "DESCRIBE",
-        Seen::There(_, Some(allowed)) => match (need.read && !allowed.read, need.write && !allowed.write) {
-            (true, true) => "READ and WRITE",
-            (true, false) => "READ",
-            (false, true) => "WRITE",
-            (false, false) => return None,
-        },
+        Seen::There(described, allowed) => {
+            let allowed = allowed.unwrap_or(Allowed { read: true, write: true });
+            match (need.read && !allowed.read, need.write && !allowed.write) {
+                (true, true) => "READ and WRITE",
+                (true, false) => "READ",
+                (false, true) => "WRITE",
+                (false, false) => return need.whole.then(|| unled(topic, described))?,
+            }
+        }
     };
     Some(format!("Kafka denies {right} on topic `{topic}`"))
+}
+
+/// A broker that is away may have it alone. Whoever reads or writes there stands still, and its clients are made anew.
+fn unled(topic: &str, described: &Described) -> Option<String> {
+    let mut unled = (0..described.partitions).filter(|partition| !described.leaders.contains_key(partition));
+    let first = unled.next()?;
+    let more = unled.count();
+    let more = if more > 0 { format!(", nor have {more} more") } else { String::new() };
+    Some(format!("partition {first} of topic `{topic}` has no leader{more}"))
 }
 
 fn missing_of_group(group: &str, found: &KafkaResult<Group>) -> Option<String> {
@@ -172,11 +188,9 @@ fn reason(missing: &BTreeSet<String>) -> Option<String> {
 mod tests {
     use std::path::Path;
 
-    use super::super::native::Allowed;
-    use super::super::native::topics::Described;
     use super::*;
 
-    const READ: Need = Need { read: true, write: false };
+    const READ: Need = Need { read: true, write: false, whole: false };
 
     fn there(allowed: Option<Allowed>) -> Seen {
         Seen::There(Described { id: None, partitions: 3, leaders: BTreeMap::new() }, allowed)
@@ -190,7 +204,7 @@ mod tests {
         assert_eq!(said(READ, there(None)), None, "a broker that does not tell denies nothing");
         assert_eq!(said(READ, Seen::Unknown), None);
         assert_eq!(said(READ, there(Some(none))).unwrap(), "Kafka denies READ on topic `views`");
-        let write = Need { read: true, write: true };
+        let write = Need { read: true, write: true, whole: false };
         assert_eq!(said(write, there(Some(none))).unwrap(), "Kafka denies READ and WRITE on topic `views`");
         assert_eq!(said(READ, Seen::Denied).unwrap(), "Kafka denies DESCRIBE on topic `views`");
         assert_eq!(said(READ, Seen::Absent).unwrap(), "topic `views` does not exist");
@@ -200,6 +214,25 @@ mod tests {
         assert_eq!(of_group(Ok(denied)).unwrap(), "Kafka denies READ on group `rollbook-fold`");
         assert!(of_group(Err(KafkaError::AdminOp(RDKafkaErrorCode::GroupAuthorizationFailed))).is_some());
         assert_eq!(of_group(Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut))), None);
+    }
+
+    #[test]
+    fn a_partition_of_our_own_topics_that_nobody_leads_is_named() {
+        let own = Need { read: true, write: true, whole: true };
+        let led = |leaders: &[i32], allowed| {
+            let leaders = leaders.iter().map(|partition| (*partition, 1)).collect();
+            Seen::There(Described { id: None, partitions: 3, leaders }, allowed)
+        };
+        let said = |need, seen| missing("state", need, &seen);
+        assert_eq!(said(own, led(&[0, 1, 2], None)), None);
+        assert_eq!(said(own, led(&[0, 2], None)).unwrap(), "partition 1 of topic `state` has no leader");
+        let most = "partition 0 of topic `state` has no leader, nor have 1 more";
+        assert_eq!(said(own, led(&[1], Some(Allowed { read: true, write: true }))).unwrap(), most);
+        assert_eq!(
+            said(own, led(&[1], Some(Allowed::default()))).unwrap(),
+            "Kafka denies READ and WRITE on topic `state`"
+        );
+        assert_eq!(said(READ, led(&[1], None)), None, "an input waits by itself");
     }
 
     #[test]
@@ -221,7 +254,11 @@ mod tests {
         let both = needs(&[Stage::Fold, Stage::Sink], &config);
         assert_eq!(both.len(), Topic::ALL.len());
         let sink = needs(&[Stage::Sink], &config);
-        assert_eq!(sink["rollbook.upserts"], READ, "whoever only writes rows of the org writes no upserts");
+        assert_eq!(
+            sink["rollbook.upserts"],
+            Need { whole: true, ..READ },
+            "whoever only writes rows of the org writes no upserts"
+        );
         assert!(!sink.contains_key("views"));
         assert_eq!(groups_of(&[Stage::Sink], &config), ["rollbook-sink"]);
     }
