@@ -224,8 +224,7 @@ impl Member for GroupMember {
     fn listed(&self) -> Listed {
         match self.place.protocol {
             GroupProtocol::Classic => self.place.watch.listed(&self.place.group, &self.place.name),
-            // Such groups are described by a request that this client does not know.
-            GroupProtocol::Consumer => Listed::Unknown,
+            GroupProtocol::Consumer => self.place.watch.waiting(&self.place.group, &self.place.name),
         }
     }
 

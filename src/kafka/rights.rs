@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(said(READ, Seen::Absent).unwrap(), "topic `views` does not exist");
         let of_group = |found| missing_of_group("rollbook-fold", &found);
         assert_eq!(of_group(Ok(Group::default())), None);
-        let denied = Group { members: Vec::new(), allowed: Some(none) };
+        let denied = Group { allowed: Some(none), ..Group::default() };
         assert_eq!(of_group(Ok(denied)).unwrap(), "Kafka denies READ on group `rollbook-fold`");
         assert!(of_group(Err(KafkaError::AdminOp(RDKafkaErrorCode::GroupAuthorizationFailed))).is_some());
         assert_eq!(of_group(Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut))), None);

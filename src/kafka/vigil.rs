@@ -8,6 +8,9 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::error::KafkaResult;
+
+use super::native::groups::Group;
 use super::stall::Stall;
 
 /// The limit is so many times the session timeout, halved; and not less than [`LIMIT_MIN`].
@@ -26,8 +29,17 @@ pub enum Listed {
     /// One of a group that is about to share them out.
     Joining,
     Stranger,
-    /// It cannot be asked: it does not answer, or does not list members of this protocol.
+    /// It does not answer, or its answer says nothing that is of use here.
     Unknown,
+}
+
+impl Listed {
+    /// Of a group by KIP-848 it counts alone that one waits for others there, who are slow to give up what it is to have:
+    /// the rest a member is told itself.
+    pub fn waiting(found: &KafkaResult<Group>, client_id: &str) -> Self {
+        let waits = |group: &Group| !group.stable && group.members.iter().any(|member| member.client_id == client_id);
+        if found.as_ref().is_ok_and(waits) { Self::Joining } else { Self::Unknown }
+    }
 }
 
 /// What is to be done about it.
@@ -94,7 +106,35 @@ impl Vigil {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+    use super::super::native::groups::GroupMember;
     use super::*;
+
+    /// It was made anew over and over for as long as a slow member kept what it was to have.
+    #[test]
+    fn a_member_by_kip_848_has_patience_with_others_and_no_other_answer_counts() {
+        let group = |stable, client_id: &str| {
+            let member = GroupMember { client_id: client_id.to_owned(), host: "/10.0.0.7".to_owned() };
+            Ok(Group { members: vec![member], stable, allowed: None })
+        };
+        assert_eq!(Listed::waiting(&group(false, "one"), "one"), Listed::Joining);
+        for found in [
+            group(true, "one"),
+            group(false, "two"),
+            Ok(Group::default()),
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)),
+        ] {
+            assert_eq!(Listed::waiting(&found, "one"), Listed::Unknown, "{found:?}");
+        }
+        let (mut vigil, start) = (Vigil::new(SESSION, Instant::now()), Instant::now());
+        let anew = (15..60).step_by(5).find(|at| {
+            let now = second(start, *at);
+            vigil.look(now, (false, false), Some(start)) == Verdict::Ask
+                && vigil.answered(Listed::waiting(&group(false, "one"), "one"), false, now, Some(start))
+        });
+        assert_eq!(anew, None);
+    }
 
     const SESSION: Duration = Duration::from_secs(10);
 

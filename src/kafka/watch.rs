@@ -15,6 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use tracing::{info, warn};
 
+use super::native::groups::describe;
 use super::vigil::Listed;
 use super::{MemberName, ToTheEnd, client_config, said};
 use crate::config::Config;
@@ -172,6 +173,13 @@ impl Watch {
             "PreparingRebalance" | "CompletingRebalance" => Listed::Joining,
             _ => Listed::Unknown,
         }
+    }
+
+    /// The same by KIP-848, where a member's own word must do but for one thing: that it waits for others.
+    pub fn waiting(&self, group: &str, name: &MemberName) -> Listed {
+        let client: KafkaResult<BaseConsumer<ToTheEnd>> = client_config(&self.config).create_with_context(ToTheEnd);
+        let found = client.and_then(|client| describe(client.client(), group, GROUP_WITHIN));
+        Listed::waiting(&found, &name.client_id(&self.config))
     }
 
     /// Who else has the name of a member: client id and host.

@@ -14,6 +14,8 @@ use super::{Allowed, Question, allowed, answer, text};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     pub members: Vec<GroupMember>,
+    /// Its members have what they are to have.
+    pub stable: bool,
     /// What we may do. None: the broker does not tell.
     pub allowed: Option<Allowed>,
 }
@@ -71,7 +73,9 @@ unsafe fn read(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> KafkaR
             let host = text(sys::rd_kafka_MemberDescription_host(member)).unwrap_or_default();
             GroupMember { client_id, host }
         };
-        Ok(Group { members: (0..count).map(member).collect(), allowed: allowed(may, operations) })
+        let stable = sys::rd_kafka_ConsumerGroupDescription_state(group)
+            == sys::rd_kafka_consumer_group_state_t::RD_KAFKA_CONSUMER_GROUP_STATE_STABLE;
+        Ok(Group { stable, members: (0..count).map(member).collect(), allowed: allowed(may, operations) })
     }
 }
 
