@@ -253,7 +253,11 @@ impl<M: Member> Worker<M> {
         if from != committed.map_or(ends.start, |committed| committed.offset)
             && let Err(error) = self.parts.member.seek(&place.0, partition, from)
         {
-            warn!(topic = place.0, partition, error = %error, "the place to read from is not taken");
+            if let Some(times) = said::again("the place to read from is not taken") {
+                warn!(topic = place.0, partition, error = %error, times, "the place to read from is not taken");
+            }
+            self.positions.unled.placed((input, partition), false);
+            self.parts.metrics.set_stalled(input, partition, true);
             return None;
         }
         let ours = |it: &Committed| it.stamp.as_ref().is_some_and(|stamp| stamp.topic_id == id);
@@ -267,6 +271,7 @@ impl<M: Member> Worker<M> {
             self.next_offsets.go_on_at(input, partition, from);
         }
         self.positions.taken.remove(&(input, partition));
+        self.positions.unled.placed((input, partition), true);
         self.hold_again(input, partition);
         if let Some(gap) = gap {
             self.positions.brought.insert((input, partition), ends.end);
