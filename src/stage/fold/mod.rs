@@ -33,7 +33,7 @@ mod start;
 mod statements;
 pub mod tally;
 mod too_large;
-mod unled;
+pub(super) mod unled;
 mod worker;
 
 pub use headers::{FIRST_TIMESTAMP_HEADER, KIND_HEADER};

@@ -17,7 +17,7 @@ use super::worker::Worker;
 const MISSED: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+pub(in crate::stage) enum Why {
     NoLeader,
     NoAnswer,
     /// The brokers do not describe the topic, or the partition.
@@ -25,7 +25,7 @@ enum Why {
 }
 
 impl Why {
-    fn text(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Self::NoLeader => "has no leader",
             Self::NoAnswer => "has a leader that does not answer",
@@ -35,7 +35,7 @@ impl Why {
 }
 
 #[derive(Default)]
-pub(super) struct Unled {
+pub(in crate::stage) struct Unled {
     /// With the number of answers without its ends.
     partitions: BTreeMap<(Topic, i32), (Why, u32)>,
     /// Their ends are known, and the consumer cannot be placed where reading is to go on.
@@ -93,7 +93,7 @@ impl Unled {
     }
 
     /// One more answer. True where the partition is waited for from now on, or no longer.
-    fn look(&mut self, partition: (Topic, i32), why: Option<Why>, at_once: bool) -> bool {
+    pub fn look(&mut self, partition: (Topic, i32), why: Option<Why>, at_once: bool) -> bool {
         let before = self.unled(partition);
         let Some(why) = why else {
             self.led(partition);
@@ -109,18 +109,24 @@ impl Unled {
     }
 }
 
+/// Why an answer does not tell the ends of a partition that it was asked for.
+pub(in crate::stage) fn why(answer: &Answer, topic: &str, partition: i32) -> Option<Why> {
+    if answer.ends.contains_key(&(topic.to_owned(), partition)) {
+        return None;
+    }
+    let described = answer.topics.get(topic).filter(|described| partition < described.partitions);
+    Some(match described {
+        None => Why::Unknown,
+        Some(described) if described.leaders.contains_key(&partition) => Why::NoAnswer,
+        Some(_) => Why::NoLeader,
+    })
+}
+
 impl<M: Member> Worker<M> {
     /// Whether an answer tells the ends of a partition. `at_once`: it is not read before.
     pub(super) fn look_for_leader(&mut self, (input, partition): (Topic, i32), answer: &Answer, at_once: bool) {
         let topic = input.name(&self.parts.config.topics);
-        let told = answer.ends.contains_key(&(topic.to_owned(), partition));
-        let described = answer.topics.get(topic).filter(|described| partition < described.partitions);
-        let why = match described {
-            _ if told => None,
-            None => Some(Why::Unknown),
-            Some(described) if described.leaders.contains_key(&partition) => Some(Why::NoAnswer),
-            Some(_) => Some(Why::NoLeader),
-        };
+        let why = why(answer, topic, partition);
         if !self.positions.unled.look((input, partition), why, at_once) {
             return;
         }

@@ -17,11 +17,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::context::{Context, commit, lock};
 use super::outbox::{Position, Source};
-use super::positions::Positions;
+use super::positions::{Look, Positions};
 use crate::config::Config;
 use crate::kafka::membership::Lag;
 use crate::kafka::twins::{Mending, Twin};
@@ -264,6 +264,7 @@ impl Reader {
         }
         let context = Arc::clone(self.consumer.context());
         context.closing.store(true, Ordering::Release);
+        self.joining.positions.let_go();
         self.joining.revocations.fetch_add(1, Ordering::AcqRel);
         self.held.clear();
         self.paused = false;
@@ -318,14 +319,27 @@ impl Reader {
 
     /// Where the topic was made anew the group is joined anew, so that the old rows are let go first.
     fn look(&self) {
+        let positions = &self.joining.positions;
         // A broker that is away would be waited for.
-        let answers = self.watch.answering_since().is_some();
+        if self.watch.answering_since().is_none() || !positions.due() {
+            return;
+        }
         let Ok(assigned) = self.consumer.assignment() else { return };
-        if answers && self.joining.positions.look(&assigned) {
-            warn!("the upserts are not what they were; the group is joined anew");
-            self.consumer.unsubscribe();
-            if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
-                warn!(%error, "subscribing to the upserts");
+        match positions.look(&assigned) {
+            Look::Well => {}
+            Look::Placed(partitions) => {
+                info!(?partitions, "partitions that had no leader are read on");
+                if !self.paused {
+                    self.set_paused(false);
+                }
+                positions.stamp_placed(&self.consumer);
+            }
+            Look::Anew(cause) => {
+                warn!(cause, "the sink joins its group anew");
+                self.consumer.unsubscribe();
+                if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
+                    warn!(%error, "subscribing to the upserts");
+                }
             }
         }
     }
@@ -359,7 +373,8 @@ impl Reader {
         let result = self
             .consumer
             .assignment()
-            .and_then(|assigned| if paused { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) });
+            .and_then(|assigned| if paused { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) })
+            .and_then(|()| self.consumer.pause(&self.joining.positions.unplaced()));
         if let Err(error) = result {
             warn!(%error, paused, "pausing or resuming partitions");
         }

@@ -5,6 +5,13 @@
 //! note for each partition says that it has one, so that an offset without one is known to be somebody else's. Then the
 //! log is read from its start: rows that the org has already change nothing, but each is a part of a call. So a partition
 //! is noted only when its offset has a stamp, and no member of an earlier build, which commits without, may get it again.
+//!
+//! What nobody leads, or a broker that does not answer, waits alone: it is paused and named, and placed when its leader is
+//! there. To join the group anew for it would stop all others, again and again for as long as that lasts.
+
+mod placing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,22 +20,25 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use self::placing::{ID_FIELD, Placed, STAMPED_KEY, noted, place};
 use crate::config::Config;
 use crate::dead_letter::Stage;
 use crate::event::Millis;
-use crate::kafka::client_config;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::native::topics::describe;
 use crate::kafka::notes::{NoteBook, Notes};
-use crate::kafka::positions::{Cause, Committed, Ends, Stamp, committed, earlier_builds, log_ends, strangers};
+use crate::kafka::positions::{Cause, Ends, Stamp, committed, earlier_builds, ends_by_leader};
+use crate::kafka::questions::{Answer, Asker, Question};
 use crate::kafka::topics::Topic;
 use crate::kafka::watch::Watch;
+use crate::kafka::{client_config, said};
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::stage::Shared;
-use crate::stage::fold::gap::{Gap, Place, resume_at};
+use crate::stage::fold::gap::Gap;
+use crate::stage::fold::unled::{Unled, why};
 use crate::stage::gaps::NotedGap;
 
 /// Between two looks at the log.
@@ -38,9 +48,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long the notes are waited for at a start; they are a handful.
 const NOTES_WITHIN: Duration = Duration::from_secs(5);
 const NOTES_PAUSE: Duration = Duration::from_millis(50);
-/// That the offset of a partition has a stamp; the partition follows.
-const STAMPED_KEY: &str = "stamped/sink/";
-const ID_FIELD: &str = "topic_id";
+/// While brokers answer others an answer takes less, however many of them are away.
+const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
+/// Who waits, for the watch.
+const WHO: &str = "sink-positions";
 /// See the fold's.
 const JUMPS_MAX: usize = 64;
 
@@ -49,16 +60,48 @@ pub struct Positions {
     metrics: Arc<Metrics>,
     notes: Notes,
     watch: Arc<Watch>,
-    /// Of the sink's group, of which it is no member; with the secrets that it was made with, as the watch counts them.
-    client: Mutex<(u64, Arc<BaseConsumer>)>,
+    clients: Mutex<Clients>,
     seen: Mutex<Seen>,
 }
 
+/// Of the sink's group, of which they are no members.
+#[derive(Clone)]
+struct Clients {
+    /// Those that they were made with, as the watch counts them.
+    secrets: u64,
+    client: Arc<BaseConsumer>,
+    asker: Arc<Asker>,
+}
+
+/// Offsets of a partition that did not come: from one up to another.
+type Jump = (i32, i64, i64);
+
+/// A question, and what was so when it was asked.
+struct Asked {
+    asker: Arc<Asker>,
+    at: Instant,
+    jumps: Vec<Jump>,
+}
+
+/// What follows from a look at the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    Well,
+    /// These have leaders again, and are read on from where the group says.
+    Placed(Vec<i32>),
+    /// The partitions are to be assigned anew, so that the rows of before are let go first.
+    Anew(&'static str),
+}
+
+#[derive(Default)]
 struct Seen {
     /// As of the last assignment. None: the broker does not tell, or did not answer.
     topic_id: Option<String>,
-    /// Nobody could say where reading goes on.
-    unplaced: bool,
+    /// Nobody could say where reading goes on: they are not read.
+    unplaced: BTreeSet<i32>,
+    /// What nobody leads who answers, as of the last answer.
+    unled: Unled,
+    asked: Option<Asked>,
     /// The next offset to be read.
     next: BTreeMap<i32, i64>,
     /// Where reading goes on and the group does not say so with our stamp, as of the last assignment.
@@ -66,41 +109,36 @@ struct Seen {
     /// What has our stamp, and is not noted yet.
     unnoted: BTreeSet<i32>,
     /// Offsets that did not come.
-    jumps: Vec<(i32, i64, i64)>,
-    looked: Instant,
+    jumps: Vec<Jump>,
+    looked: Option<Instant>,
     strangers: Vec<String>,
 }
 
 impl Positions {
     pub fn new(shared: &Shared) -> KafkaResult<Self> {
-        let seen = Seen {
-            topic_id: None,
-            unplaced: false,
-            next: BTreeMap::new(),
-            unstamped: Vec::new(),
-            unnoted: BTreeSet::new(),
-            jumps: Vec::new(),
-            looked: Instant::now(),
-            strangers: Vec::new(),
-        };
+        let Shared { config, metrics, notes, watch, .. } = shared;
+        Self::of(config, metrics, notes, watch)
+    }
+
+    fn of(config: &Arc<Config>, metrics: &Arc<Metrics>, notes: &Notes, watch: &Arc<Watch>) -> KafkaResult<Self> {
         Ok(Self {
-            config: Arc::clone(&shared.config),
-            metrics: Arc::clone(&shared.metrics),
-            notes: shared.notes.clone(),
-            client: Mutex::new((shared.watch.secrets(), client(&shared.config)?)),
-            watch: Arc::clone(&shared.watch),
-            seen: Mutex::new(seen),
+            config: Arc::clone(config),
+            metrics: Arc::clone(metrics),
+            notes: notes.clone(),
+            clients: Mutex::new(clients(config, watch.secrets())?),
+            watch: Arc::clone(watch),
+            seen: Mutex::default(),
         })
     }
 
-    /// One with the secrets of now.
-    fn client(&self) -> KafkaResult<Arc<BaseConsumer>> {
-        let mut ours = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+    /// With the secrets of now.
+    fn clients(&self) -> KafkaResult<Clients> {
+        let mut ours = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let secrets = self.watch.secrets();
-        if ours.0 != secrets {
-            *ours = (secrets, client(&self.config)?);
+        if ours.secrets != secrets {
+            *ours = clients(&self.config, secrets)?;
         }
-        Ok(Arc::clone(&ours.1))
+        Ok(ours.clone())
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -109,55 +147,99 @@ impl Positions {
 
     /// Says in the assignment where its partitions are read on.
     pub fn place(&self, assigned: &TopicPartitionList) {
-        let placed = self.decide(&listed(assigned));
-        let mut seen = self.seen();
-        (seen.next, seen.jumps, seen.unplaced) = (BTreeMap::new(), Vec::new(), placed.is_err());
-        (seen.unstamped, seen.unnoted) = (Vec::new(), BTreeSet::new());
-        match placed {
-            Ok((topic_id, placed)) => {
-                seen.topic_id = topic_id;
-                for Placed { of: (topic, partition), from, stamped, noted, .. } in &placed {
-                    seen.next.insert(*partition, *from);
-                    if !stamped {
-                        seen.unstamped.push((*partition, *from));
-                    } else if !noted {
-                        seen.unnoted.insert(*partition);
-                    }
-                    let element = assigned.find_partition(topic, *partition);
-                    if let Some(Err(error)) = element.map(|mut it| it.set_offset(Offset::Offset(*from))) {
-                        warn!(%error, partition, "the place to read from is not taken");
-                    }
-                }
-                drop(seen);
-                for Placed { of: (_, partition), from, gap, .. } in placed {
-                    if let Some(gap) = gap {
-                        self.gap(partition, from, gap);
-                    }
-                }
+        self.let_go();
+        let partitions = listed(assigned);
+        let (answer, placed) = self.decide(&partitions).unwrap_or_else(|error| {
+            warn!(%error, "where the upserts are read on is not known");
+            Default::default()
+        });
+        self.seen().unplaced = partitions.iter().map(|(_, partition)| *partition).collect();
+        self.look_for_leaders(&partitions, &answer, true);
+        for Placed { of: (topic, partition), from, .. } in &placed {
+            let element = assigned.find_partition(topic, *partition);
+            if let Some(Err(error)) = element.map(|mut it| it.set_offset(Offset::Offset(*from))) {
+                warn!(%error, partition, "the place to read from is not taken");
             }
-            // Read on from what is committed; asked again soon.
-            Err(error) => warn!(%error, "the ends of the upserts are not known"),
+        }
+        self.take_places(&answer, placed);
+    }
+
+    /// The partitions are somebody else's, or are about to be placed anew.
+    pub fn let_go(&self) {
+        let mut seen = self.seen();
+        *seen = Seen { strangers: std::mem::take(&mut seen.strangers), looked: seen.looked, ..Seen::default() };
+        drop(seen);
+        self.watch.waits(WHO, None);
+    }
+
+    fn take_places(&self, answer: &Answer, placed: Vec<Placed>) {
+        let mut seen = self.seen();
+        if let Some(described) = answer.topics.get(&self.config.topics.upserts) {
+            seen.topic_id.clone_from(&described.id);
+        }
+        for Placed { of: (_, partition), from, stamped, noted, .. } in &placed {
+            seen.unplaced.remove(partition);
+            seen.next.insert(*partition, *from);
+            if !stamped {
+                seen.unstamped.push((*partition, *from));
+            } else if !noted {
+                seen.unnoted.insert(*partition);
+            }
+        }
+        drop(seen);
+        for Placed { of: (_, partition), from, gap, .. } in placed {
+            if let Some(gap) = gap {
+                self.gap(partition, from, gap);
+            }
         }
     }
 
-    fn decide(&self, partitions: &[TopicPartition]) -> KafkaResult<(Option<String>, Vec<Placed>)> {
-        let client = self.client()?;
+    /// Where partitions are read on, as far as their leaders answer.
+    fn decide(&self, partitions: &[TopicPartition]) -> KafkaResult<(Answer, Vec<Placed>)> {
+        let client = self.clients()?.client;
         let topic = self.config.topics.upserts.as_str();
-        let topic_id = describe(client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
+        let topics = describe(client.client(), &[topic], ANSWERS_WITHIN)?;
         let mut list = TopicPartitionList::new();
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
         }
         let committed = committed(&client.committed_offsets(list, ANSWERS_WITHIN)?);
-        let ends = log_ends(&client, partitions, ANSWERS_WITHIN)?;
+        let ends = ends_by_leader(&client, &topics, partitions, ANSWERS_WITHIN);
         let book = self.book();
-        let mut placed = Vec::new();
-        for partition in partitions {
-            let Some(ends) = ends.get(partition).copied() else { continue };
-            let noted = noted(book.as_deref(), partition.1);
-            placed.push(place(partition, (committed.get(partition), noted), topic_id.as_deref(), ends));
+        let topic_id = topics.get(topic).and_then(|it| it.id.as_deref());
+        let placed = ends.iter().map(|(of, ends)| {
+            let noted = noted(book.as_deref(), of.1);
+            place(of, (committed.get(of), noted), topic_id, *ends)
+        });
+        let placed = placed.collect();
+        Ok((Answer { topics, ends, strangers: None }, placed))
+    }
+
+    /// Those that are not read, as nobody says from where.
+    pub fn unplaced(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in &self.seen().unplaced {
+            list.add_partition(&self.config.topics.upserts, *partition);
         }
-        Ok((topic_id, placed))
+        list
+    }
+
+    /// Names what nobody leads who answers. `at_once`: it is not read before.
+    fn look_for_leaders(&self, assigned: &[TopicPartition], answer: &Answer, at_once: bool) {
+        let mut seen = self.seen();
+        for (topic, partition) in assigned {
+            let why = why(answer, topic, *partition);
+            if seen.unled.look((Topic::Upserts, *partition), why, at_once) {
+                if let Some(why) = why {
+                    warn!(topic, partition, "a partition is waited for: it {}", why.text());
+                } else {
+                    info!(topic, partition, "a partition has a leader again");
+                }
+            }
+        }
+        let reason = seen.unled.reason();
+        drop(seen);
+        self.watch.waits(WHO, reason);
     }
 
     /// None: nobody knows what was noted.
@@ -208,7 +290,7 @@ impl Positions {
         }
         let group = super::consumer::group(&self.config);
         let ask = |client: Arc<_>| earlier_builds(&client, (&group, &self.config.application), ANSWERS_WITHIN);
-        if self.client().and_then(ask).unwrap_or(true) {
+        if self.clients().map(|ours| ours.client).and_then(ask).unwrap_or(true) {
             return;
         }
         for partition in unnoted {
@@ -241,50 +323,103 @@ impl Positions {
         }
     }
 
-    /// Now and then compares what is read with the log. True where the topic is another one by now, so that the
-    /// partitions are to be assigned anew.
-    pub fn look(&self, assigned: &TopicPartitionList) -> bool {
-        let mut seen = self.seen();
-        if seen.looked.elapsed() < LOOK_INTERVAL {
-            return false;
-        }
-        seen.looked = Instant::now();
-        drop(seen);
-        self.compare(&listed(assigned)).unwrap_or_else(|error| {
-            warn!(%error, "the ends of the upserts are not known");
-            false
+    /// Whether there is something to look at.
+    pub fn due(&self) -> bool {
+        let seen = self.seen();
+        seen.asked.is_some() || seen.looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL)
+    }
+
+    /// Now and then compares what is read with the log. Asks, and takes the answer at a later look: a broker that does
+    /// not answer would be waited for.
+    pub fn look(&self, assigned: &TopicPartitionList) -> Look {
+        let assigned = listed(assigned);
+        let looked = match self.answer() {
+            None => self.ask(&assigned).map(|()| Look::Well),
+            Some((jumps, answer)) => answer.and_then(|answer| self.compare(&assigned, jumps, &answer)),
+        };
+        looked.unwrap_or_else(|error| {
+            if let Some(times) = said::again("the ends of the upserts are not known") {
+                warn!(%error, times, "the ends of the upserts are not known");
+            }
+            Look::Well
         })
     }
 
-    fn compare(&self, assigned: &[TopicPartition]) -> KafkaResult<bool> {
-        let client = self.client()?;
-        self.look_for_strangers(&client);
+    fn ask(&self, assigned: &[TopicPartition]) -> KafkaResult<()> {
+        let mut seen = self.seen();
+        let now = Instant::now();
+        if let Some(asked) = &seen.asked {
+            if now.duration_since(asked.at) < ANSWERED_WITHIN {
+                return Ok(());
+            }
+            // By another client: this one does not come back.
+            let anew = clients(&self.config, self.watch.secrets())?;
+            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = anew;
+        }
+        let asker = self.clients()?.asker;
+        asker.ask(Question {
+            topics: vec![self.config.topics.upserts.clone()],
+            partitions: assigned.to_vec(),
+            strangers: Some((super::consumer::group(&self.config), self.config.application.clone())),
+        });
+        let mut jumps = std::mem::take(&mut seen.jumps);
+        jumps.extend(seen.asked.take().into_iter().flat_map(|unanswered| unanswered.jumps));
+        seen.looked = Some(now);
+        seen.asked = Some(Asked { asker, at: now, jumps });
+        Ok(())
+    }
+
+    /// The answer to the last question, with what had not come when it was asked.
+    fn answer(&self) -> Option<(Vec<Jump>, KafkaResult<Answer>)> {
+        let mut seen = self.seen();
+        let answer = seen.asked.as_ref()?.asker.answer()?;
+        let mut jumps = seen.asked.take().map(|asked| asked.jumps).unwrap_or_default();
+        if answer.is_err() {
+            seen.jumps.append(&mut jumps);
+        }
+        Some((jumps, answer))
+    }
+
+    fn compare(&self, assigned: &[TopicPartition], jumps: Vec<Jump>, answer: &Answer) -> KafkaResult<Look> {
+        self.tell_strangers(answer.strangers.clone());
         self.note_stamped();
-        let topic = self.config.topics.upserts.as_str();
-        let found = describe(client.client(), &[topic], ANSWERS_WITHIN)?.remove(topic).and_then(|it| it.id);
-        let seen = self.seen();
-        let (before, unplaced) = (seen.topic_id.clone(), seen.unplaced);
+        let found = answer.topics.get(&self.config.topics.upserts).and_then(|it| it.id.as_ref());
+        let mut seen = self.seen();
+        if let (Some(before), Some(found)) = (&seen.topic_id, found)
+            && before != found
+        {
+            return Ok(Look::Anew("the topic was made anew"));
+        }
+        let told = |partition: i32| answer.ends.keys().any(|(_, it)| *it == partition);
+        let (jumps, untold): (Vec<Jump>, Vec<Jump>) = jumps.into_iter().partition(|(of, ..)| told(*of));
+        seen.jumps.extend(untold);
+        let unplaced = seen.unplaced.clone();
         drop(seen);
-        let other = before.is_some() && found.is_some() && before != found;
-        if other || (unplaced && !assigned.is_empty()) {
-            return Ok(true);
+        self.look_for_leaders(assigned, answer, false);
+        let (late, read): (Vec<_>, Vec<_>) = answer.ends.iter().partition(|((_, it), _)| unplaced.contains(it));
+        for ((_, partition), Ends { start, .. }) in read {
+            self.count(*partition, *start, &jumps);
         }
-        let ends = log_ends(&client, assigned, ANSWERS_WITHIN)?;
-        for ((_, partition), Ends { start, .. }) in ends {
-            self.count(partition, start);
+        let late: Vec<TopicPartition> = late.into_iter().map(|(of, _)| of.clone()).collect();
+        if late.is_empty() { Ok(Look::Well) } else { self.place_late(&late) }
+    }
+
+    /// Places what has a leader again.
+    fn place_late(&self, partitions: &[TopicPartition]) -> KafkaResult<Look> {
+        let (answer, placed) = self.decide(partitions)?;
+        if placed.iter().any(|it| !it.as_committed) {
+            return Ok(Look::Anew("a partition goes on elsewhere than the group says"));
         }
-        Ok(false)
+        let found = placed.iter().map(|it| it.of.1).collect();
+        self.take_places(&answer, placed);
+        Ok(Look::Placed(found))
     }
 
     /// Counts what is gone of a partition; what stands in the log and did not come was compacted away, or is a mark.
-    fn count(&self, partition: i32, start: i64) {
-        let mut passed_over = 0;
+    fn count(&self, partition: i32, start: i64, jumps: &[Jump]) {
+        let of_it = jumps.iter().filter(|(of, ..)| *of == partition);
+        let mut passed_over: i64 = of_it.map(|(_, from, to)| (start.min(*to) - from).max(0)).sum();
         let mut seen = self.seen();
-        seen.jumps.retain(|(of, from, to)| {
-            let ours = *of == partition;
-            passed_over += if ours { (start.min(*to) - from).max(0) } else { 0 };
-            !ours
-        });
         let next = seen.next.get(&partition).copied().unwrap_or(start);
         passed_over += (start - next).max(0);
         let from = next.max(start);
@@ -310,9 +445,8 @@ impl Positions {
         }
     }
 
-    fn look_for_strangers(&self, client: &BaseConsumer) {
-        let group = super::consumer::group(&self.config);
-        let Ok(found) = strangers(client, (&group, &self.config.application), ANSWERS_WITHIN) else { return };
+    fn tell_strangers(&self, found: Option<Vec<String>>) {
+        let Some(found) = found else { return };
         self.metrics.positions.strangers(Stage::Sink).set(i64::try_from(found.len()).unwrap_or(i64::MAX));
         let mut seen = self.seen();
         if seen.strangers != found && !found.is_empty() {
@@ -323,123 +457,13 @@ impl Positions {
     }
 }
 
-fn client(config: &Config) -> KafkaResult<Arc<BaseConsumer>> {
+fn clients(config: &Config, secrets: u64) -> KafkaResult<Clients> {
     let mut client = client_config(config);
     client.set("group.id", super::consumer::group(config));
-    Ok(Arc::new(client.create()?))
-}
-
-/// What the notes say of a partition's stamp.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Noted {
-    /// The notes could not be read.
-    Unknown,
-    /// Its offset need not have one.
-    Never,
-    /// It has one, of this topic.
-    Stamped(Option<String>),
-}
-
-fn noted(book: Option<&NoteBook>, partition: i32) -> Noted {
-    let Some(book) = book else { return Noted::Unknown };
-    let note = book.get(&format!("{STAMPED_KEY}{partition}"));
-    note.map_or(Noted::Never, |note| Noted::Stamped(note.get(ID_FIELD).map(str::to_owned)))
-}
-
-/// A partition, where it is read on, and what that passes over.
-#[derive(Debug)]
-struct Placed {
-    of: TopicPartition,
-    from: i64,
-    gap: Option<Gap>,
-    /// The group says the same, with our stamp of this topic; or it is not known whether the offset is ours.
-    stamped: bool,
-    noted: bool,
-}
-
-fn place(
-    of: &TopicPartition,
-    (committed, noted): (Option<&Committed>, Noted),
-    topic_id: Option<&str>,
-    ends: Ends,
-) -> Placed {
-    // The group's offsets go with a topic that is deleted.
-    let gone = match &noted {
-        Noted::Stamped(Some(id)) => {
-            Some(Committed { offset: 0, stamp: Some(Stamp { topic_id: Some(id.clone()), born: None }) })
-        }
-        Noted::Stamped(None) | Noted::Never | Noted::Unknown => None,
-    };
-    let unborn = !matches!(noted, Noted::Stamped(_));
-    let (from, gap) = resume_at(&Place {
-        folded: None,
-        committed: committed.or(gone.as_ref()),
-        unborn,
-        topic_id,
-        ends,
-        known_end: None,
-    });
-    let ours = committed.is_some_and(|it| {
-        let id = it.stamp.as_ref().map(|stamp| stamp.topic_id.as_deref());
-        it.offset == from && id.is_some_and(|id| id == topic_id)
-    });
-    // What may be somebody else's is not to look like ours.
-    let doubtful = noted == Noted::Unknown && committed.is_some_and(|it| it.stamp.is_none());
-    let noted = doubtful || matches!(noted, Noted::Stamped(id) if id.as_deref() == topic_id);
-    Placed { of: of.clone(), from, gap, stamped: ours || doubtful, noted }
+    let client: Arc<BaseConsumer> = Arc::new(client.create()?);
+    Ok(Clients { secrets, asker: Arc::new(Asker::start(Arc::clone(&client))?), client })
 }
 
 fn wall_clock() -> Millis {
     jiff::Timestamp::now().as_millisecond()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOG: Ends = Ends { start: 10, end: 100 };
-
-    fn placed(committed: Option<(i64, Option<&str>)>, noted: Noted) -> (i64, Option<Cause>, bool, bool) {
-        let stamp = |id: &str| Stamp { topic_id: Some(id.to_owned()), born: None };
-        let committed = committed.map(|(offset, id)| Committed { offset, stamp: id.map(stamp) });
-        let Placed { from, gap, stamped, noted, .. } =
-            place(&("upserts".to_owned(), 1), (committed.as_ref(), noted), Some("one"), LOG);
-        (from, gap.map(|gap| gap.cause), stamped, noted)
-    }
-
-    fn noted_as(id: &str) -> Noted {
-        Noted::Stamped(Some(id.to_owned()))
-    }
-
-    #[test]
-    fn an_offset_of_an_earlier_build_is_taken_gets_its_stamp_and_only_then_its_note() {
-        assert_eq!(placed(Some((42, None)), Noted::Never), (42, None, false, false), "also where nothing moves");
-        assert_eq!(placed(Some((42, Some("one"))), Noted::Never), (42, None, true, false), "it is noted soon");
-        assert_eq!(placed(Some((42, Some("one"))), noted_as("one")), (42, None, true, true));
-        assert_eq!(placed(None, Noted::Never), (10, None, false, false), "a group that never committed");
-    }
-
-    #[test]
-    fn a_note_of_one_partition_says_nothing_of_another() {
-        let note = Note::new("stamped", 0).with(ID_FIELD, "one");
-        let book = NoteBook::from([("stamped/sink".to_owned(), note.clone()), (format!("{STAMPED_KEY}2"), note)]);
-        assert_eq!(noted(Some(&book), 1), Noted::Never);
-        assert_eq!(noted(Some(&book), 2), noted_as("one"));
-        assert_eq!(noted(None, 2), Noted::Unknown);
-    }
-
-    #[test]
-    fn what_somebody_else_committed_is_read_again_once() {
-        let foreign = placed(Some((42, None)), noted_as("one"));
-        assert_eq!(foreign, (10, Some(Cause::ForeignCommit), false, true), "and our place is said with our stamp");
-        let unknown = placed(Some((42, None)), Noted::Unknown);
-        assert_eq!(unknown, (42, None, true, true), "nobody says that it is ours");
-    }
-
-    #[test]
-    fn a_topic_made_anew_is_said_once() {
-        let remade = (10, Some(Cause::TopicRemade), false, false);
-        assert_eq!(placed(Some((42, Some("another"))), noted_as("another")), remade);
-        assert_eq!(placed(None, noted_as("another")), remade, "its offsets went with it");
-    }
 }

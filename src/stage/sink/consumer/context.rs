@@ -67,6 +67,7 @@ impl ConsumerContext for Context {
                 {
                     commit(consumer, &self.topic, &offsets, CommitMode::Sync);
                 }
+                self.positions.let_go();
             }
             Rebalance::Error(error) => warn!(%error, "sink rebalance"),
         }
@@ -76,7 +77,8 @@ impl ConsumerContext for Context {
         // librdkafka keeps the pause of a partition that leaves. Without this, one that left while the sink was full
         // and came back when it no longer was would stay paused for ever.
         let Rebalance::Assign(assigned) = rebalance else { return };
-        if let Err(error) = consumer.resume(assigned) {
+        let resumed = consumer.resume(assigned).and_then(|()| consumer.pause(&self.positions.unplaced()));
+        if let Err(error) = resumed {
             warn!(%error, "resuming partitions");
         }
         self.paused.store(false, Ordering::Release);
