@@ -1,7 +1,9 @@
 //! Rows that go again: after a pause, in smaller company, alone, or not before a person has looked.
 
+use std::sync::Arc;
+
 use super::end::{Reason, hint};
-use super::held::Obstacle;
+use super::held::{Cause, Obstacle, Of};
 use super::queue::Place;
 use super::row::Key;
 use super::{Effect, Outbox, millis};
@@ -75,10 +77,14 @@ impl Outbox {
     fn wait_for_end(&mut self, key: &Key, retry: Retry, code: &str, now: Millis) {
         // What lies between two attempts may have been an outage of hours.
         let gap_max = self.seldom();
+        let Some(campaign) = self.queue.get(key).map(|slot| slot.version.member.campaign) else { return };
+        // One of many rows has its turn seldom; what it waits for is tried with others meanwhile.
+        let in_vain = self.in_vain(&Cause { code: Arc::from(code), of: Of::Campaign(campaign) }, now);
         let Some(tries) = self.queue.tries(key) else { return };
-        let gap = tries.passing_at.replace(now).map_or(0, |last| now - last).clamp(0, gap_max);
+        let gap = tries.passing_at.replace(now).map_or(0, |last| now - last).max(0);
+        let vain = (in_vain - std::mem::replace(&mut tries.passing_vain, in_vain)).min(gap);
         tries.passing = tries.passing.saturating_add(1);
-        tries.passing_for += gap;
+        tries.passing_for += gap.min(gap_max).max(vain);
         tries.apart = retry == Retry::Automation;
         tries.halved = tries.passing.min(ATTEMPTS_APART);
         let (attempts, passing_for) = (tries.passing, tries.passing_for);

@@ -62,10 +62,17 @@ pub(super) struct Hold {
     failures: u32,
     /// How often the company of the rows of the last one was halved, where the cause passes.
     halved: u32,
+    /// How long probes were fruitless, and as of when.
+    in_vain: Millis,
+    vain_at: Millis,
     probe: Option<Probe>,
 }
 
 impl Hold {
+    fn since_vain(&self, now: Millis, gap_max: Millis) -> Millis {
+        (now - self.vain_at).clamp(0, gap_max)
+    }
+
     /// When there is something to do.
     pub fn at(&self) -> Millis {
         self.probe.as_ref().map_or(self.due, |probe| probe.until)
@@ -110,6 +117,8 @@ impl Outbox {
                 share: self.first_share(of, obstacle.passes),
                 failures: 1,
                 halved: ATTEMPTS_APART,
+                in_vain: 0,
+                vain_at: now,
                 probe: None,
             };
             self.holds.insert(cause, hold);
@@ -163,28 +172,39 @@ impl Outbox {
 
     /// What a probe has shown, where that is known.
     fn judge(&mut self, cause: &Cause, now: Millis) {
+        let (gap_max, lock_wait) = (self.seldom(), millis(self.settings.lock_wait));
         let Some(hold) = self.holds.get_mut(cause) else { return };
         let Some(probe) = &mut hold.probe else { return };
         probe.out.retain(|key| self.queue.get(key).is_some_and(|slot| slot.version.tries.probe));
         if !probe.out.is_empty() && now < probe.until {
             return;
         }
-        if probe.good * 2 >= probe.sent {
+        let (sent, good) = (probe.sent, probe.good);
+        hold.in_vain += if good == 0 { hold.since_vain(now, gap_max) } else { 0 };
+        hold.vain_at = now;
+        if good * 2 >= sent {
             (hold.share, hold.failures, hold.due) = (hold.share.saturating_mul(GROWTH), 0, now);
         } else {
             hold.failures = hold.failures.saturating_add(1);
         }
         hold.probe = None;
-        let (passes, failures) = (hold.passes, hold.failures);
+        let (passes, failures, over) = (hold.passes, hold.failures, hold.in_vain >= lock_wait);
         if failures > 0 {
-            // One row may fail all that share its request: ever fewer do, so that it holds up none but itself.
-            let halvings = if passes { (failures - 1).min(16) } else { 0 };
+            // One row may fail all that share its request: ever fewer do, so that it holds up none but itself. When the time
+            // is over each has its last try.
+            let halvings = if passes && !over { (failures - 1).min(16) } else { 0 };
             let share = (self.first_share(cause.of, passes) >> halvings).max(1);
             let due = now + self.pause(passes, failures);
             if let Some(hold) = self.holds.get_mut(cause) {
                 (hold.due, hold.share) = (due, share);
             }
         }
+    }
+
+    /// How long a cause has been tried in vain; what lies between two tries may have been an outage of hours.
+    pub(super) fn in_vain(&self, cause: &Cause, now: Millis) -> Millis {
+        let hold = self.holds.get(cause);
+        hold.map_or(0, |hold| hold.in_vain + hold.since_vain(now, self.seldom()))
     }
 
     fn first_share(&self, of: Of, passes: bool) -> usize {

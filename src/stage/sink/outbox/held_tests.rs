@@ -153,6 +153,26 @@ fn a_row_that_is_locked_for_an_hour_is_a_dead_letter_then_and_not_before() {
 }
 
 #[test]
+fn rows_of_one_campaign_that_is_locked_for_good_end_by_the_same_time_however_many_they_are() {
+    let lock_wait = Duration::from_hours(1);
+    let settings = Settings { batch_rows_max: 200, lock_wait, backoff_max: Duration::from_secs(30), ..settings() };
+    let mut story = Story { outbox: Outbox::new(settings), now: 0, saves: Vec::new() };
+    for (offset, upsert) in (0..).zip(members(1, 100)) {
+        story.outbox.push(source(0, offset, &upsert), 0);
+    }
+    let minute = 60_000;
+    story.run(59 * minute, |_, _| locked());
+    assert_eq!(outcomes(&mut story.outbox), [], "not before");
+    assert_eq!(story.outbox.held(), [("UNABLE_TO_LOCK_ROW".into(), 100)].into());
+    let calls = story.saves().len();
+    assert!(calls < 600, "{calls} calls in an hour");
+    story.run(62 * minute, |_, _| locked());
+    assert!(!outcomes(&mut story.outbox).is_empty(), "a row is tried seldom, what locks it is tried all the time");
+    story.run(70 * minute, |_, _| locked());
+    assert_eq!((story.outbox.queue.is_empty(), held(&story.outbox)), (true, 0));
+}
+
+#[test]
 fn what_holds_an_object_holds_its_rows_before_they_meet_it() {
     let mut story = Story::of(&members(1, 1));
     let hidden = || refused(Disposition::Hold { hint: "show it", reach: Reach::Object }, "INVALID_FIELD");

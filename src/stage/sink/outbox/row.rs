@@ -74,6 +74,8 @@ pub struct Tries {
     pub passing: u32,
     pub passing_at: Option<Millis>,
     pub passing_for: Millis,
+    /// How long what it met had been tried in vain by then, with whatever rows.
+    pub passing_vain: Millis,
     /// How often its company was halved for that.
     pub halved: u32,
     /// What it met may be the size of its company: it stays in that in which rows like it got through.
