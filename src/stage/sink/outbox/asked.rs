@@ -16,10 +16,17 @@ use crate::salesforce::setup::Labels;
 const STATUSES: &str =
     "the campaign's member statuses cannot be read or made: if it lasts, look for its cause in the org";
 
+/// Whether a question about many was refused for what one of them is.
+pub(super) fn of_one(failure: &Failure) -> bool {
+    matches!(failure.disposition, Disposition::DeadLetter { .. } | Disposition::Isolate)
+}
+
 impl Outbox {
     /// The statuses of campaigns could not be read. Whether no row waits for them: then that stands against nobody.
-    pub(super) fn statuses_untold(&mut self, call: &AskedFor, now: Millis) -> bool {
+    pub(super) fn statuses_untold(&mut self, call: &AskedFor, failure: &Failure, now: Millis) -> bool {
         let asked = match call {
+            // One of them is what it was refused for, and is looked for.
+            AskedFor::ManyStatuses(_) if of_one(failure) => return false,
             AskedFor::ManyStatuses(asked) => asked.as_slice(),
             AskedFor::Statuses(campaign) => std::slice::from_ref(campaign),
             AskedFor::Save { .. }

@@ -190,7 +190,7 @@ impl Outbox {
     /// Nobody knows what became of a request without an answer. Its rows are sent again: they are upserts by external
     /// id, so a second time changes nothing.
     fn request_failed(&mut self, id: RequestId, request: InFlight, failure: &Failure, now: Millis) {
-        if self.statuses_untold(&request.call, now) || self.hold_asking(id, &request, failure, now) {
+        if self.statuses_untold(&request.call, failure, now) || self.hold_asking(id, &request, failure, now) {
             return;
         }
         let keys: Vec<Key> = request.keys.into_iter().filter(|key| self.queue.in_request(key, id)).collect();

@@ -6,6 +6,7 @@
 //! the fault of what it is about: it is taken apart until the row is found. Where nothing else is under way that could
 //! succeed, the usage of the day is asked for, to see whether the org answers at all.
 
+use super::asked::of_one;
 use super::held::Obstacle;
 use super::queue::Place;
 use super::row::Key;
@@ -291,8 +292,7 @@ impl Outbox {
 
     /// The statuses of many campaigns could not be read: each is asked for by itself.
     pub(super) fn many_statuses_wait(&mut self, asked: Vec<SalesforceId>, failure: &Failure, now: Millis) {
-        // One of them is what it was refused for, and is looked for.
-        if matches!(failure.disposition, Disposition::DeadLetter { .. } | Disposition::Isolate) {
+        if of_one(failure) {
             self.questions.campaigns_max = (asked.len() / 2).max(1);
             return;
         }

@@ -2,6 +2,7 @@
 
 use super::tests::*;
 use super::*;
+use crate::disposition::Disposition;
 use crate::salesforce::setup::Labels;
 use crate::upsert::{Object, Upsert};
 
@@ -207,4 +208,31 @@ fn a_reading_that_fails_with_nothing_to_write_is_no_outage_and_is_not_asked_for_
     assert_eq!(later, TEN_MINUTES + outbox.seldom());
     read_statuses(&mut outbox, later, made_again(1));
     assert_eq!(write(&mut outbox, later), [1]);
+}
+
+#[test]
+fn a_question_about_what_was_written_that_is_refused_for_one_campaign_is_asked_without_it_at_once() {
+    let upserts: Vec<Upsert> = (1..=20).map(|campaign| upsert(MEMBER, member(campaign, 1), 1)).collect();
+    let mut outbox = written(&upserts);
+    let (bad, mut questions) = (id("701", 7), 0);
+    while let Some(request) = outbox.next_request(TEN_MINUTES) {
+        let code = "INVALID_QUERY_FILTER_OPERATOR";
+        let refused = Answer::Failed(failure(Disposition::DeadLetter { reason: code }, code));
+        let answer = match &request.call {
+            Call::ReadStatuses { campaigns } if campaigns.contains(&bad) => refused,
+            Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
+            Call::EnsureStatuses { campaign } if *campaign == bad => refused,
+            Call::EnsureStatuses { .. } => told(labels()),
+            Call::Save { .. }
+            | Call::FindMembers { .. }
+            | Call::FindPeople { .. }
+            | Call::FindParents { .. }
+            | Call::Limits
+            | Call::Job(_) => panic!("{request:?}"),
+        };
+        questions += 1;
+        outbox.complete(request.id, answer, TEN_MINUTES);
+    }
+    assert!(questions < 20, "{questions} questions: it is looked for by halves");
+    assert_eq!((outbox.written.rows(), outbox.wake_at(TEN_MINUTES)), (1, Some(TEN_MINUTES + outbox.seldom())));
 }
