@@ -107,7 +107,12 @@ impl Outbox {
 
     /// When to ask what is left of the day.
     fn limits_at(&self) -> Option<Millis> {
-        self.budget.ask_at(self.seldom()).filter(|_| !self.queue.is_empty())
+        let at = self.budget.ask_at(self.seldom())?;
+        if !self.queue.is_empty() {
+            return Some(at);
+        }
+        // What was written is looked after by a call, too.
+        self.written.due_at().filter(|_| !self.budget.allows(Priority::Live)).map(|due| due.max(at))
     }
 
     /// How often something is tried that a person has to mend, or that takes hours.

@@ -236,3 +236,16 @@ fn a_question_about_what_was_written_that_is_refused_for_one_campaign_is_asked_w
     assert!(questions < 20, "{questions} questions: it is looked for by halves");
     assert_eq!((outbox.written.rows(), outbox.wake_at(TEN_MINUTES)), (1, Some(TEN_MINUTES + outbox.seldom())));
 }
+
+#[test]
+fn what_was_written_is_looked_after_when_calls_come_back_though_no_more_rows_come() {
+    let mut outbox = written(&[upsert(MEMBER, member(1, 1), 1)]);
+    outbox.tell_usage(Usage { used: 10_000, limit: 10_000 }, 0);
+    assert!(outbox.next_request(TEN_MINUTES - 1).is_none());
+    assert_eq!(outbox.wake_at(0), Some(TEN_MINUTES), "nothing is asked before there is something to ask for");
+    let request = outbox.next_request(TEN_MINUTES).expect("nobody else would tell that calls are left again");
+    assert_eq!(request.call, Call::Limits);
+    outbox.complete(request.id, Answer::Limits(Usage { used: 0, limit: 10_000 }), TEN_MINUTES);
+    read_statuses(&mut outbox, TEN_MINUTES, made_again(1));
+    assert_eq!(write(&mut outbox, TEN_MINUTES), [1]);
+}
