@@ -54,6 +54,11 @@ impl Catalogue {
         self.len() == 0
     }
 
+    /// What something is known of.
+    pub fn keys(&self) -> impl Iterator<Item = &SessionKey> {
+        self.campaigns.values().flat_map(|it| it.own.iter().chain(it.entries.values())).map(|session| &session.key)
+    }
+
     /// Makes the key unknown again. Returns whether it was known.
     pub fn remove(&mut self, key: &SessionKey) -> bool {
         let Some(campaign) = self.campaigns.get_mut(&key.campaign) else { return false };

@@ -40,6 +40,7 @@ use rdkafka::message::Headers;
 use rdkafka::{ClientConfig, ClientContext, Message};
 use secrecy::ExposeSecret;
 use tracing::warn;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, GroupProtocol};
 
@@ -161,6 +162,15 @@ pub fn headers_of(message: &impl Message) -> Vec<(String, Option<Vec<u8>>)> {
     headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }
 
+/// The name of a static member that reads these topics. A group gives one that comes back what it had, and does not look
+/// whether it wants something else by now: who reads other topics is somebody else, and the group divides anew.
+pub fn static_id(name: &str, topics: &[&str]) -> String {
+    let mut topics = topics.to_vec();
+    topics.sort_unstable();
+    // No name of a topic has a line's end.
+    format!("{name}-{:016x}", xxh3_64(topics.join("\n").as_bytes()))
+}
+
 /// A member of a consumer group that commits nothing by itself.
 pub fn group_consumer(config: &Config, group: &str, name: &MemberName) -> KafkaResult<BaseConsumer<Membership>> {
     let mut client = client_config(config);
@@ -171,7 +181,8 @@ pub fn group_consumer(config: &Config, group: &str, name: &MemberName) -> KafkaR
             client.set("partition.assignment.strategy", "range");
             set_session_timeout(&mut client);
             if let Some(instance) = &config.kafka.instance {
-                client.set("group.instance.id", format!("{instance}-{}", name.member));
+                let topics = topics::Topic::CONSUMED.map(|topic| topic.name(&config.topics));
+                client.set("group.instance.id", static_id(&format!("{instance}-{}", name.member), &topics));
             }
         }
         // No static member: the group refuses one that comes back before the broker misses it, and librdkafka takes

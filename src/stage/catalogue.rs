@@ -74,6 +74,11 @@ impl Outdated {
         }
     }
 
+    /// The topic says nothing any more of what is known.
+    pub fn lost(&mut self, catalogue: &Catalogue) {
+        self.keys.extend(catalogue.keys().map(|key| (key.clone(), false)));
+    }
+
     /// Those that nobody here has said again.
     pub fn unsaid(&self) -> Vec<SessionKey> {
         self.keys.iter().filter(|(_, said)| !**said).map(|(key, _)| key.clone()).collect()

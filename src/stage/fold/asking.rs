@@ -98,7 +98,8 @@ impl<M: Member> Worker<M> {
         let strangers = (strangers_due && self.restoring.is_none())
             .then(|| (format!("{}-fold", config.application), config.application.clone()));
         let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
-        let names: BTreeSet<&str> = Topic::CONSUMED.into_iter().chain(COUNTED).map(|it| it.name(topics)).collect();
+        let names: BTreeSet<&str> =
+            Topic::CONSUMED.into_iter().chain(COUNTED).chain([Topic::Catalogue]).map(|it| it.name(topics)).collect();
         let question = Question {
             topics: names.into_iter().map(str::to_owned).collect(),
             partitions: self.next_offsets.assigned().map(place).collect(),

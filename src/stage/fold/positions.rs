@@ -57,6 +57,8 @@ pub(super) struct Positions {
     pub strangers: Vec<String>,
     /// The topic of the states, as births say it.
     states_in: Option<String>,
+    /// The topic of the catalogue, as of the last look.
+    pub catalogue_in: Option<String>,
 }
 
 impl Positions {
@@ -72,6 +74,7 @@ impl Positions {
             grown: (None, false),
             strangers: Vec::new(),
             states_in: None,
+            catalogue_in: None,
         }
     }
 
@@ -182,6 +185,7 @@ impl<M: Member> Worker<M> {
                 // Of what is read meanwhile: the next look judges it.
                 self.next_offsets.put_back(asked.jumps);
                 self.refuse_remade_states(&answer)?;
+                self.look_for_catalogue(&answer);
                 self.settle_answered(&answer);
                 Ok(true)
             }

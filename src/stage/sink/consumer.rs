@@ -143,7 +143,8 @@ impl Joining {
             // librdkafka's default of a second stalls a consumer that has been paused.
             .set("fetch.queue.backoff.ms", "10");
         if let Some(instance) = &config.kafka.instance {
-            client.set("group.instance.id", format!("{}-sink-{instance}", config.application));
+            let name = format!("{}-sink-{instance}", config.application);
+            client.set("group.instance.id", kafka::static_id(&name, &[&config.topics.upserts]));
         }
         let context = Context {
             topic: config.topics.upserts.clone(),

@@ -14,6 +14,7 @@ mod instances;
 mod kafka_login;
 mod login;
 mod other_org;
+mod other_topics;
 mod outages;
 mod payload;
 mod positions;
