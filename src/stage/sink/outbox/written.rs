@@ -20,6 +20,7 @@ use crate::event::{MemberKey, Millis, SalesforceId};
 use crate::upsert::Object;
 
 /// Rows that are kept; with as many, the statuses are read ahead of time. Some 25 MB, and a call more for fifty full ones.
+/// A job's rows come all at once, and may be three times as many more until that reading.
 pub(super) const ROWS_MAX: usize = 50_000;
 
 #[derive(Debug, Default)]
