@@ -28,6 +28,10 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// default), and some.
 const UNSTABLE_FOR: Duration = Duration::from_secs(40);
 
+/// Whoever waits so long for a transaction's end says so. A broker that has just come back may write the end of one half
+/// a minute later.
+const OPEN_FOR: Duration = Duration::from_secs(3);
+
 /// A reader that goes is waited for so long; nothing hangs on it.
 const GOES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -155,6 +159,7 @@ enum Phase {
     /// An older transaction may be open below the log's end.
     Unstable {
         end: i64,
+        since: Instant,
     },
     Reading {
         end: i64,
@@ -211,7 +216,7 @@ impl<L: Log> Changelog<L> {
     /// Records left, by partition and by the offsets; compaction and transaction markers make it an upper bound.
     pub fn remaining(&self) -> impl Iterator<Item = (i32, i64)> {
         let left = |progress: &Progress| match progress.phase {
-            Phase::Unstable { end } | Phase::Reading { end } => (end - progress.next_offset).max(0),
+            Phase::Unstable { end, .. } | Phase::Reading { end } => (end - progress.next_offset).max(0),
             Phase::Start | Phase::Finished => 0,
         };
         self.partitions.iter().map(move |(partition, progress)| (*partition, left(progress)))
@@ -247,6 +252,15 @@ impl<L: Log> Changelog<L> {
     fn limit(&self) -> Duration {
         let unstable = self.partitions.values().any(|it| matches!(it.phase, Phase::Unstable { .. }));
         if unstable { UNSTABLE_FOR } else { STALLED_AFTER }
+    }
+
+    /// What is waited for where a transaction stays open for longer than one that is about to end.
+    pub fn open_transaction(&self) -> Option<String> {
+        let now = self.log.now();
+        let open = self.partitions.iter().find(|(_, progress)| {
+            matches!(progress.phase, Phase::Unstable { since, .. } if now.saturating_duration_since(since) >= OPEN_FOR)
+        });
+        open.map(|(partition, _)| format!("a transaction in {}/{partition} to end", self.topic))
     }
 
     pub fn topic(&self) -> &str {
@@ -325,9 +339,9 @@ impl<L: Log> Changelog<L> {
                 let (low, end) = self.log.ends(&self.topic, *partition)?;
                 self.beyond_end |= progress.next_offset > end;
                 progress.next_offset = progress.next_offset.max(low);
-                progress.phase = Phase::Unstable { end };
+                progress.phase = Phase::Unstable { end, since: self.log.now() };
             }
-            if let Phase::Unstable { end } = progress.phase {
+            if let Phase::Unstable { end, .. } = progress.phase {
                 let stable = self.log.stable_end(&self.topic, *partition)?;
                 if stable >= end {
                     progress.phase = Phase::Reading { end };

@@ -2,6 +2,7 @@
 
 use tracing::info;
 
+use crate::kafka::changelog::Changelog;
 use crate::kafka::member::Member;
 use crate::kafka::membership::Lag;
 use crate::kafka::said;
@@ -74,7 +75,8 @@ impl<M: Member> Worker<M> {
         let lags = self.parts.member.take_lags();
         if !lags.is_empty() || self.assigned.is_empty() || self.positions.reason_changed() {
             let stalled = self.fetches.reason(|input, it| self.next_offsets.has(input, it));
-            self.parts.member.waits_for_records(self.positions.reason().or(stalled));
+            let open = self.restoring.as_ref().and_then(Changelog::open_transaction);
+            self.parts.member.waits_for_records(open.or_else(|| self.positions.reason()).or(stalled));
         }
         for lag in lags {
             let input = input_of(&lag.topic, &self.parts.config.topics);
