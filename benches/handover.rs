@@ -24,7 +24,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use rollbook::event::SalesforceId;
+use rollbook::id::SalesforceId;
 use rollbook::route;
 
 const PARTITIONS: i32 = 6;

@@ -27,7 +27,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use rollbook::config::Topics;
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
-use rollbook::event::MemberKey;
+use rollbook::id::MemberKey;
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::upsert::Object;
 use secrecy::ExposeSecret;

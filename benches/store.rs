@@ -13,10 +13,12 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rollbook::demo::conference::{self, People};
-use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, Reaction, SalesforceId, View};
+use rollbook::event::{Act, Event, EventKind, Reaction, View};
 use rollbook::fold::Aggregate;
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::lattice::Name;
 use rollbook::store::{BESIDE_BYTES, Disk, Identity, Store, piece_key};
+use rollbook::time::Millis;
 use rollbook::upsert::Lane;
 
 const NOON: Millis = 1_780_000_000_000;

@@ -8,7 +8,8 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::avro::{self, ReadError, Reader, Writer};
-use crate::event::{Millis, SalesforceId};
+use crate::id::SalesforceId;
+use crate::time::Millis;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkJob {

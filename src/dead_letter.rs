@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::avro::{self, Embedded, ReadError, Reader, Writer};
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// Header that counts how often a record was sent again.
 pub const REDRIVES_HEADER: &str = "rollbook-redrives";

@@ -20,10 +20,12 @@ pub mod dead_letter;
 pub mod disposition;
 pub mod event;
 pub mod fold;
+pub mod id;
 pub mod lattice;
 pub mod note;
 pub mod outcome;
 pub mod route;
+pub mod time;
 pub mod upsert;
 // ---- the shell -------------------------------------------------------------------------------------------------
 pub mod cli;

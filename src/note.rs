@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::avro::{self, ReadError, Reader, Writer};
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// Key and kind of the note of the org that rows are written to.
 pub const ORG: &str = "org";

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::avro::{self, Embedded, ReadError, Reader, Writer};
-use crate::event::Millis;
+use crate::time::Millis;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {

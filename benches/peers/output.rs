@@ -8,7 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
-use rollbook::event::MemberKey;
+use rollbook::id::MemberKey;
 use rollbook::upsert::ReadUpsert;
 
 use crate::harness::http::block_on;

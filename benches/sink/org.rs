@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Credentials, Emulator, Options, Pace, Person};
-use rollbook::event::{MemberKey, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::upsert::STATUSES;
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};

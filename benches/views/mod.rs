@@ -2,7 +2,8 @@
 //! order from one seed. Every member and entry is one play, watched in stretches of ten seconds.
 
 use rollbook::avro::{self, Writer};
-use rollbook::event::{MemberKey, Millis, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
+use rollbook::time::Millis;
 
 pub const ENTRIES: u32 = 3;
 /// Long past on every machine: an event may not be later than its record.

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 
 use super::setup::{give_up, parse_campaign};
 use super::{Exit, Global, print_json};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use crate::salesforce::Client;
 use crate::salesforce::doctor::{Problem, examine};
 

@@ -15,7 +15,7 @@ use tracing::info;
 use super::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
 use crate::emulator::{self, FaultScript, JwtKey, LongRequests, Options, Pace};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

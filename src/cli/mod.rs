@@ -29,12 +29,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Invalid};
-use crate::event::Millis;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
 use crate::kafka::twins::Twin;
 use crate::stage::fold;
 use crate::store::DiskError;
+use crate::time::Millis;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done

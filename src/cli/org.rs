@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use super::setup::give_up;
 use super::{Exit, Global, print_json, time};
 use crate::config::Config;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use crate::kafka::notes;
 use crate::note::{Note, ORG, ORG_ID};
 use crate::salesforce::Client;

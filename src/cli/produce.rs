@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Exit, Global, print_json};
 use crate::config::Config;
-use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, Ignored, MemberKey, Record, SalesforceId};
+use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, Ignored, Record};
+use crate::id::{MemberKey, SalesforceId};
 use crate::kafka::scan::Scanner;
 use crate::kafka::send::{Outgoing, Sender};
 use crate::kafka::topics::Topic;

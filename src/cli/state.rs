@@ -13,8 +13,9 @@ use tracing::warn;
 
 use super::{Exit, Global, print_json, time};
 use crate::config::Config;
-use crate::event::{DecodedSession, Decoder, Headers, MemberKey, Record, SalesforceId};
+use crate::event::{DecodedSession, Decoder, Headers, Record};
 use crate::fold::{Aggregate, Catalogue, EntryPiece, FactKind, Piece, decode_piece};
+use crate::id::{MemberKey, SalesforceId};
 use crate::kafka::scan::{Next, ScanError, Scanner};
 use crate::lattice::IntervalSet;
 use crate::route;

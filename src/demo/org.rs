@@ -4,7 +4,7 @@ use super::Error;
 use super::conference::{CAMPAIGNS, People, people_wanted};
 use super::reference::Rows;
 use crate::emulator::{Org, Person, Refusal};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use crate::upsert::Object;
 
 /// Makes the campaigns, leads and contacts of a conference of so many members.

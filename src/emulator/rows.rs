@@ -9,7 +9,7 @@ use serde_json::json;
 use super::org::{Access, Body, Cell, Org, cell_of};
 use super::schema::{FieldDef, ObjectDef, Schema};
 use super::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// What an upsert did, or found in its way.
 pub enum Upserted {

@@ -20,7 +20,7 @@ use super::org::{JournalError, Org};
 use super::pace::{Pace, Turn};
 use super::schema::Schema;
 use super::under_way::{LongRequests, UnderWay};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// How the emulator is set up.
 #[derive(Clone)]

@@ -12,8 +12,9 @@ use hashbrown::HashMap;
 use super::plan::{Broken, Plan, PlanError};
 use super::slots::{Shape, Slots, TextSlot, blank};
 use super::validate::{self, refusal};
-use super::{Decoded, DecodedSession, EventKind, Millis, Refusal, RefusalReason};
+use super::{Decoded, DecodedSession, EventKind, Refusal, RefusalReason};
 use crate::avro::{HEADER_LEN, SINGLE_OBJECT_MARKER, single_object_header};
+use crate::time::Millis;
 
 /// First byte of Confluent's wire format; the schema id follows in four bytes, big-endian.
 const CONFLUENT_MARKER: u8 = 0;

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use super::slots::{Field, Shape, Slot, Slots, Symbol, TextSlot, blank, trimmed};
 use super::validate::refusal;
 use super::{Refusal, RefusalReason};
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// Reads a record of this shape; with `enveloped` as the data of a structured CloudEvent.
 pub(super) fn read<'r>(shape: Shape, value: &'r [u8], enveloped: bool, slots: &mut Slots<'r>) -> Result<(), Refusal> {

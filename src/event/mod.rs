@@ -5,7 +5,6 @@
 //! no error path.
 
 mod decode;
-mod id;
 mod ignored;
 mod json;
 mod plan;
@@ -17,17 +16,15 @@ mod validate;
 
 use std::borrow::Cow;
 
+use crate::id::MemberKey;
 use crate::lattice::Name;
+use crate::time::Millis;
 
 pub use decode::{Decoder, EARLIER, Headers, Record, SchemaNeeded};
-pub use id::{MemberKey, SalesforceId};
 pub use ignored::{Found, Ignored};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
 pub use session::{DecodedSession, Session, SessionKey};
 pub use validate::email_holds;
-
-/// Milliseconds since 1970, UTC.
-pub type Millis = i64;
 
 /// The five kinds of event topics; part of an event's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

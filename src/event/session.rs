@@ -2,7 +2,9 @@
 
 use crate::avro::{self, Writer};
 
-use super::{Millis, Refusal, SalesforceId};
+use super::Refusal;
+use crate::id::SalesforceId;
+use crate::time::Millis;
 
 /// What a statement is about. Without an entry: the campaign itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

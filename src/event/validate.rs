@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 
+use crate::id::{MemberKey, SalesforceId};
 use crate::lattice::Name;
+use crate::time::Millis;
 
 use super::slots::{FlagSlot, NumberSlot, Phase, Slots, Symbol, TEXT_BYTES_MAX, TextSlot, blank, trimmed};
 use super::{
-    Act, Decoded, DecodedSession, Device, Event, EventKind, IgnoreReason, Ignored, MemberKey, Millis, PollAnswer,
-    Reaction, Refusal, RefusalReason, SalesforceId, Session, SessionKey, View,
+    Act, Decoded, DecodedSession, Device, Event, EventKind, IgnoreReason, Ignored, PollAnswer, Reaction, Refusal,
+    RefusalReason, Session, SessionKey, View,
 };
 
 /// 2000-01-01T00:00:00Z.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::event::{Millis, SalesforceId, Session, SessionKey};
+use crate::event::{Session, SessionKey};
+use crate::id::SalesforceId;
+use crate::time::Millis;
 
 /// The session catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 //! The switches are kept, not the time: which leave ends a join is known only once every event is there, and a late
 //! one may shorten what seemed settled.
 
-use crate::event::{Device, Millis};
+use crate::event::Device;
 use crate::lattice::{IntervalSet, Keyed, TimeSet};
+use crate::time::Millis;
 
 /// What happened on one connection.
 #[derive(Clone, Debug, Default)]

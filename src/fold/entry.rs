@@ -6,9 +6,10 @@
 use std::ops::Deref;
 use std::sync::LazyLock;
 
-use crate::event::{Act, Event, Millis, Reaction, View, email_holds};
+use crate::event::{Act, Event, Reaction, View, email_holds};
 use crate::lattice::heap::{block, block_of, recount};
 use crate::lattice::{Domain, IdSet, IntervalSet, KEYS_MAX, Keyed, Latest, Put, Register, STRETCHES_MAX, Stamp, ids};
+use crate::time::Millis;
 
 use super::connection::{Connection, Pairing, paired};
 use super::poll::{PollPiece, put_text};

@@ -6,9 +6,10 @@
 //! start, a presence later than U and not before S exists exactly if M is both, and one later than U at all exists
 //! exactly if M is. So M alone gives participated, attended or nothing, as all of them together would.
 
-use crate::event::{Act, Event, Millis, RegistrationAction, VisitPhase};
+use crate::event::{Act, Event, RegistrationAction, VisitPhase};
 use crate::lattice::heap::recount;
 use crate::lattice::{KEYS_MAX, Keyed, Latest, Name};
+use crate::time::Millis;
 
 /// Kinds of facts. Those after `Unblocked` serve other ladders than `kaltura`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

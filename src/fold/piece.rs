@@ -7,8 +7,8 @@
 //! through the joins, so that no bytes can make a state that breaks their invariants.
 
 use crate::avro::{self, ReadError, Reader, Writer};
-use crate::event::Millis;
 use crate::lattice::{KEYS_MAX, Latest, Register};
+use crate::time::Millis;
 
 use super::connection::Connection;
 use super::earlier;

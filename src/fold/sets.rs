@@ -1,8 +1,8 @@
 //! Sets of a piece to bytes, and back: of intervals, of times, of ids.
 
 use crate::avro::{ReadError, Reader, Writer};
-use crate::event::Millis;
 use crate::lattice::{IdSet, IntervalSet, TimeSet};
+use crate::time::Millis;
 
 /// As gaps: the first start since `base`, its length, the gap to the next start, its length, …
 pub(super) fn write_intervals(out: &mut Writer, set: &IntervalSet, base: i64) {

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use crate::avro::{ReadError, Reader, Writer};
-use crate::event::Millis;
 use crate::lattice::Stamp;
+use crate::time::Millis;
 
 /// So many of the last names are looked through for a name. All of them would be a great many where somebody floods an
 /// entry with polls.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::event::Millis;
+use crate::time::Millis;
 
 pub trait Clock {
     fn now(&self) -> Instant {

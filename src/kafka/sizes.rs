@@ -13,7 +13,7 @@ use tracing::error;
 use super::records::{Outgoing, Records};
 use super::topics::Topic;
 use crate::config::Topics;
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// Pause before the next attempt where nothing was learned of this one.
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);

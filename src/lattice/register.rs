@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::ops::BitOrAssign;
 
 use super::heap::{block, block_of};
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// When a statement was made, and by which event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

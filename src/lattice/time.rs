@@ -2,7 +2,7 @@
 
 use super::KEYS_MAX;
 use super::few::Few;
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// The latest time seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use super::words::{Said, safe_code};
 use crate::config::{Auth, HeldToken, Secret, SecretError, TokenFile, TokenFileError};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// Lifetime of an assertion; Salesforce takes at most three minutes.
 const ASSERTION_LIFETIME: Duration = Duration::from_mins(3);

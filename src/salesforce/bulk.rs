@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::wire::{Record, RowFault};
 use super::{Answer, Body, Client, EXTERNAL_ID_FIELD, Error, Request, query, safe_code};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// A sheet may have 100 MB, and its results are larger: as long as Salesforce itself gives a call.
 const TRANSFER_TIMEOUT: Duration = Duration::from_mins(10);

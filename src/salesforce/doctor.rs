@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::wire::{Describe, FieldDescribe};
 use super::{Client, EXTERNAL_ID_FIELD, Error, setup};
 use crate::disposition::{Disposition, Wait};
-use crate::event::{MemberKey, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::upsert::{self, FieldKind, Object};
 
 const DEPLOY: &str = "sf project deploy start -d deploy/salesforce";

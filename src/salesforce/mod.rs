@@ -32,7 +32,7 @@ pub(crate) use words::{fields_of, safe_code};
 
 use crate::config;
 use crate::disposition::{Disposition, Fault, Scope, Wait, disposition};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use auth::{Token, Tokens};
 use wire::RequestFault;
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::query::{quote, quote_all};
 use super::wire::{Record, SaveResult};
 use super::{Client, Error, safe_code};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use crate::upsert::{STATUSES, StatusDef};
 
 /// What to do about a status that is there with another HasResponded.

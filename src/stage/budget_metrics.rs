@@ -6,7 +6,7 @@
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::sink::outbox::{Budget, Forecast, Priority};
-use crate::event::Millis;
+use crate::time::Millis;
 
 #[derive(Clone)]
 pub struct BudgetMetrics {

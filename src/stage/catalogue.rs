@@ -16,11 +16,12 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use tracing::{info, warn};
 
 use crate::config::Topics;
-use crate::event::{DecodedSession, Decoder, Millis, Record, Session, SessionKey};
+use crate::event::{DecodedSession, Decoder, Record, Session, SessionKey};
 use crate::fold::Catalogue;
 use crate::kafka::changelog::{Change, Changelog, Log};
 use crate::kafka::foreign::Foreign;
 use crate::kafka::said;
+use crate::time::Millis;
 
 use super::Shutdown;
 

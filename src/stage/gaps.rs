@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::Millis;
 use crate::kafka::notes::{NoteBook, Notes};
 use crate::kafka::positions::Cause;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::note::Note;
+use crate::time::Millis;
 
 /// Kind of the notes.
 pub const KIND: &str = "gap";

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, KeyspaceCreateOptions};
 use tracing::{info, warn};
 
-use crate::event::Millis;
+use crate::time::Millis;
 
 use super::error::{DiskError, guarded};
 use super::folder::{self, create_private};

@@ -6,8 +6,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::avro::{ReadError, Writer};
-use crate::event::{Event, MemberKey, Millis, SalesforceId, SessionKey};
+use crate::event::{Event, SessionKey};
 use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 use crate::upsert::Lane;
 
 use super::birth::{BIRTH_KEY, Birth};

@@ -3,7 +3,8 @@
 use fjall::{Database, Keyspace};
 
 use crate::avro::{Reader, Writer};
-use crate::event::{MemberKey, Millis};
+use crate::id::MemberKey;
+use crate::time::Millis;
 
 use super::error::{DiskError, guarded};
 

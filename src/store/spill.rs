@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::avro::Writer;
-use crate::event::{MemberKey, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 
 use super::blob;
 use super::error::DiskError;

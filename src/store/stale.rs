@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::event::{MemberKey, Millis, SalesforceId, SessionKey};
+use crate::event::SessionKey;
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 
 /// Members of one campaign that follow each other before it is the next one's turn.
 const TOGETHER: usize = 1_000;

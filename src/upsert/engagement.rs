@@ -1,8 +1,8 @@
 //! The row of UserSessionEngagement__c: one per member and entry.
 
 use crate::avro::Writer;
-use crate::event::MemberKey;
 use crate::fold::{Catalogue, EntryPiece, LiveLevels, Pairing};
+use crate::id::MemberKey;
 use crate::lattice::{IdSet, IntervalSet};
 
 use super::Object;

@@ -3,7 +3,7 @@
 //! The sink could compute it from a record's age, and did: a row that was derived late from a new event looked old then, and
 //! one that a start derived again looked new.
 
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// What arrived so long before it was derived is not what people wait for.
 const BACKFILL_AGE_MS: Millis = 3_600_000;

@@ -1,8 +1,8 @@
 //! The row of a CampaignMember.
 
 use crate::avro::Writer;
-use crate::event::MemberKey;
 use crate::fold::{Catalogue, MemberPiece};
+use crate::id::MemberKey;
 
 use super::field::CAMPAIGN_MEMBER;
 use super::row::{Derived, Raw, Whose, write_row};

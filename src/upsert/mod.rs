@@ -24,7 +24,8 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use crate::avro::{self, Embedded, ReadError, Reader, Writer};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 
 /// One row as Salesforce should hold it: a record of `rollbook.upserts`.
 #[derive(Clone, Debug, PartialEq)]

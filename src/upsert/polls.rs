@@ -1,8 +1,8 @@
 //! The row of Kaltura_User_Polls__c: one per member and entry, with up to ten polls.
 
 use crate::avro::Writer;
-use crate::event::MemberKey;
 use crate::fold::{Catalogue, EntryPiece, PollPiece};
+use crate::id::MemberKey;
 
 use super::Object;
 use super::field::{POLLS, POLLS_MAX};

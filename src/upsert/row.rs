@@ -3,7 +3,8 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::avro::{self, Writer};
-use crate::event::{MemberKey, Millis};
+use crate::id::MemberKey;
+use crate::time::Millis;
 
 use super::field::{EMAIL_LENGTH, EXTERNAL_ID_LENGTH, FieldDef, FieldKind};
 use super::number::Hundredths;

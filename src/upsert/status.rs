@@ -4,8 +4,9 @@
 //! beside it. A pure function of the facts and the catalogue: taking the status of the newest event instead would make
 //! it depend on order, and would fall from Participated to Registered by a mail that was late.
 
-use crate::event::{Millis, SalesforceId};
 use crate::fold::{Catalogue, FactKind, MemberPiece};
+use crate::id::SalesforceId;
+use crate::time::Millis;
 
 /// A status as the campaign has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

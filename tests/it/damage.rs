@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rollbook::avro::Writer;
-use rollbook::event::{MemberKey, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::store::{Disk, DiskError, Identity, Marker, Shelf};
 
 use crate::harness;

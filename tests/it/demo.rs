@@ -6,9 +6,8 @@ use std::process::Command;
 use rollbook::avro;
 use rollbook::demo::conference::{CAMPAIGNS, Conference, Feed, Partition, People, Statement, generate, people_wanted};
 use rollbook::demo::reference::{expected, rows};
-use rollbook::event::{
-    Decoded, DecodedSession, Decoder, Event, EventKind, IgnoreReason, Record, RefusalReason, SalesforceId,
-};
+use rollbook::event::{Decoded, DecodedSession, Decoder, Event, EventKind, IgnoreReason, Record, RefusalReason};
+use rollbook::id::SalesforceId;
 use serde_json::Value;
 
 use crate::harness;

@@ -1,7 +1,7 @@
 //! A person's script: more in one entry than a piece keeps. The state stays small, and no order makes another one.
 
 use rollbook::config::Topics;
-use rollbook::event::{Act, Event, Millis, PollAnswer, Reaction, View};
+use rollbook::event::{Act, Event, PollAnswer, Reaction, View};
 use rollbook::fold::{Aggregate, Catalogue, decode_piece};
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
@@ -10,6 +10,7 @@ use rollbook::metrics::Metrics;
 use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::Store;
+use rollbook::time::Millis;
 use rollbook::upsert::{Lane, Object, ReadUpsert, Row, Value, write_polls};
 
 use crate::harness::{self, events::ENTRY};

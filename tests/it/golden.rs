@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rollbook::event::{Decoded, DecodedSession, Decoder, Event, EventKind, MemberKey, Record};
+use rollbook::event::{Decoded, DecodedSession, Decoder, Event, EventKind, Record};
 use rollbook::fold::{Aggregate, Catalogue};
+use rollbook::id::MemberKey;
 use rollbook::upsert::{Row, RowRefusal, member_row, write_engagement, write_polls};
 use serde_json::{Map, Value, json};
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
 
 mod chaos;
+mod circles;
 mod clients;
 mod config;
 mod damage;

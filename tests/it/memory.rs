@@ -8,10 +8,12 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::process::Command;
 
-use rollbook::event::{Act, Event, MemberKey, Millis, PollAnswer, Reaction, SalesforceId, View};
+use rollbook::event::{Act, Event, PollAnswer, Reaction, View};
 use rollbook::fold::Aggregate;
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::lattice::Name;
 use rollbook::store::{Store, piece_key};
+use rollbook::time::Millis;
 
 use crate::harness;
 

@@ -10,10 +10,11 @@ use apache_avro::from_avro_datum;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rollbook::avro::{HEADER_LEN, STATE};
-use rollbook::event::{Act, Device, Event, Millis, PollAnswer, Reaction, RegistrationAction, View, VisitPhase};
+use rollbook::event::{Act, Device, Event, PollAnswer, Reaction, RegistrationAction, View, VisitPhase};
 use rollbook::fold::{Aggregate, Catalogue, MemberPiece, Piece, decode_piece};
 use rollbook::lattice::Name;
 use rollbook::store::{Store, piece_key};
+use rollbook::time::Millis;
 use rollbook::upsert::{Row, member_row, write_engagement, write_polls};
 
 use crate::harness::{self, events::ENTRY, events::member};

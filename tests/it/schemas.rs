@@ -16,8 +16,9 @@ use apache_avro::schema_compatibility::SchemaCompatibility;
 use apache_avro::{Schema, from_avro_datum, to_avro_datum, types::Value};
 use proptest::strategy::{Strategy, ValueTree};
 use rollbook::avro::{self, embedded};
-use rollbook::event::{EARLIER, MemberKey, SalesforceId};
+use rollbook::event::EARLIER;
 use rollbook::fold::{Catalogue, EntryPiece};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::upsert::{
     self, Derived, FieldKind, Lane, Object, ReadUpsert, Row, Upsert, fields, finish_upsert, row_hash, write_engagement,
 };

@@ -15,8 +15,9 @@ use std::path::Path;
 
 use rollbook::avro::Writer;
 use rollbook::config::Topics;
-use rollbook::event::{Decoded, Decoder, Event, EventKind, MemberKey, Record, SalesforceId, Session, SessionKey};
+use rollbook::event::{Decoded, Decoder, Event, EventKind, Record, Session, SessionKey};
 use rollbook::fold::{Aggregate, Catalogue};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
 use rollbook::stage::fold::commit::{Again, Changes};

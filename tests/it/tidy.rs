@@ -12,17 +12,19 @@ const README_LINES_MAX: usize = 120;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 
 /// Rooms without clock, network, disk, randomness or async.
-const PURE_ROOMS: [&str; 11] = [
+const PURE_ROOMS: [&str; 13] = [
     "avro",
     "bulk_job",
     "dead_letter",
     "disposition",
     "event",
     "fold",
+    "id",
     "lattice",
     "note",
     "outcome",
     "route",
+    "time",
     "upsert",
 ];
 const IMPURE: [&str; 9] =

@@ -9,11 +9,13 @@ use rollbook::demo::conference::{
 };
 use rollbook::demo::reference::{Fields, Reference, Rows, differences, expected, unexpected_fields};
 use rollbook::event::{
-    Act, Decoded, DecodedSession, Decoder, Device, Event, MemberKey, Millis, PollAnswer, Reaction, Record,
-    RegistrationAction, SalesforceId, Session, SessionKey, View, VisitPhase,
+    Act, Decoded, DecodedSession, Decoder, Device, Event, PollAnswer, Reaction, Record, RegistrationAction, Session,
+    SessionKey, View, VisitPhase,
 };
 use rollbook::fold::{Aggregate, Catalogue};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::lattice::Name;
+use rollbook::time::Millis;
 use rollbook::upsert::{Object, Row, member_row, write_engagement, write_polls};
 use serde_json::Value;
 

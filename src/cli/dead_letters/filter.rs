@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::letter::Letter;
-use crate::event::Millis;
+use crate::time::Millis;
 
 #[derive(Debug, Default, Args)]
 pub(super) struct Filter {

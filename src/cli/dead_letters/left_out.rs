@@ -10,9 +10,9 @@ use tracing::warn;
 
 use crate::cli::{print_json, time};
 use crate::config::Config;
-use crate::event::Millis;
 use crate::kafka::scan::{Next, ScanError, Scanner};
 use crate::outcome::{Outcome, OutcomeKind};
+use crate::time::Millis;
 
 /// What a person can do, where Salesforce's code says that much.
 fn hint(code: &str) -> &'static str {

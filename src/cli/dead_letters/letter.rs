@@ -7,9 +7,9 @@ use tracing::warn;
 use crate::cli::time;
 use crate::config::Config;
 use crate::dead_letter::{Cut, DeadLetter};
-use crate::event::Millis;
 use crate::kafka::headers_of;
 use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::time::Millis;
 
 /// A dead letter and where it stands.
 pub(super) struct Letter {

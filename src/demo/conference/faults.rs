@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::format::{self, Payload};
 use super::{DAY, Fate, Feed, OPENING, Partition, Record, Sent};
-use crate::event::{
-    Act, Event, EventKind, IgnoreReason, MemberKey, Millis, PollAnswer, Reaction, RefusalReason, RegistrationAction,
-};
+use crate::event::{Act, Event, EventKind, IgnoreReason, PollAnswer, Reaction, RefusalReason, RegistrationAction};
+use crate::id::MemberKey;
 use crate::lattice::Name;
+use crate::time::Millis;
 
 /// Longest text of a field of an event, in UTF-8 bytes.
 const TEXT_BYTES_MAX: usize = 32_768;

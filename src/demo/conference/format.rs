@@ -5,9 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Feed, Partition, Record};
 use crate::avro::{self, Embedded};
-use crate::event::{
-    Act, Device, Event, EventKind, MemberKey, PollAnswer, Reaction, RegistrationAction, View, VisitPhase,
-};
+use crate::event::{Act, Device, Event, EventKind, PollAnswer, Reaction, RegistrationAction, View, VisitPhase};
+use crate::id::MemberKey;
 
 /// The payload's fields by name, without those that are null.
 pub type Payload = Map<String, Value>;

@@ -6,10 +6,10 @@ use fastrand::Rng;
 
 use super::programme::Talk;
 use super::{DAY, HOUR, MINUTE, OPENING};
-use crate::event::{
-    Act, Device, Event, EventKind, MemberKey, Millis, PollAnswer, Reaction, RegistrationAction, View, VisitPhase,
-};
+use crate::event::{Act, Device, Event, EventKind, PollAnswer, Reaction, RegistrationAction, View, VisitPhase};
+use crate::id::MemberKey;
 use crate::lattice::Name;
+use crate::time::Millis;
 
 const SOURCES: [&str; 3] = ["kaltura/eu", "kaltura/us", "backoffice"];
 const NAMES: [&str; 8] = ["Ada", "Søren", "José", "山田", "Zoë", "Łukasz", "Мария", "O’Neil"];

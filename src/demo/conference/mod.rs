@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use crate::event::{
-    Event, EventKind, IgnoreReason, MemberKey, Millis, RefusalReason, SalesforceId, Session, SessionKey,
-};
+use crate::event::{Event, EventKind, IgnoreReason, RefusalReason, Session, SessionKey};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;

@@ -4,7 +4,9 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 use super::{DAY, Fate, Feed, HOUR, MINUTE, OPENING, Partition, Record, Sent, Statement};
-use crate::event::{Millis, SalesforceId, Session, SessionKey};
+use crate::event::{Session, SessionKey};
+use crate::id::SalesforceId;
+use crate::time::Millis;
 
 /// Something to attend or to watch.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::jobs::{Job, Kind, unknown_choice};
 use super::service::Service;
 use super::wire::{DataCall, Method, Refusal, Reply};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 pub use work::{run, step_once};
 

@@ -10,7 +10,7 @@ use csv::{QuoteStyle, StringRecord, Terminator, Writer, WriterBuilder};
 use crate::emulator::jobs::{Format, Ingest, Kind, Outcome, State, Task, wrong_state};
 use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// From this version on failed rows tell the record's id.
 const FAILED_ID_SINCE: u32 = 53;

@@ -19,7 +19,7 @@ use crate::emulator::rows::{attempt, create, external_id, matches, normal, repea
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};
 use crate::emulator::service::{Service, Shared};
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// Rows that are written together.
 const CHUNK_ROWS: usize = 200;

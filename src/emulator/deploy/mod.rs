@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::org::Org;
 use super::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 pub use options::Options;
 

@@ -9,7 +9,7 @@ use super::content::{Operation, Table};
 use super::format::Format;
 use crate::emulator::org::timestamp;
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// A job of either kind.
 pub struct Job {

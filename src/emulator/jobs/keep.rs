@@ -18,7 +18,7 @@ use super::format::Format;
 use super::job::{Ingest, Job, Outcome, State, Task};
 use crate::emulator::org::{Body, Org};
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// Where jobs are kept. None: nowhere.
 pub struct Keep(Option<PathBuf>);

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::org::{Org, now, numbered_id};
 use super::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 pub use content::{Column, Operation, Table};
 pub use format::{Format, choice, unknown_choice};

@@ -9,7 +9,7 @@ use super::table::Cell;
 use super::time::timestamp;
 use crate::emulator::schema::{FieldDef, FieldKind};
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// Checks `value` for `field`. Whether a reference exists is the caller's to find out.
 pub fn cell_of(field: &FieldDef, value: &Value) -> Result<Cell, Refusal> {

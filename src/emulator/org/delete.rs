@@ -7,7 +7,7 @@ use super::table::{Cell, Record};
 use super::time::now;
 use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 impl Org {
     pub fn delete(&mut self, object: &str, id: &str, access: Access) -> Result<SalesforceId, Refusal> {

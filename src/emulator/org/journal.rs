@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::table::{Cell, Record, Table};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 const FILE: &str = "rows.jsonl";
 /// Locked as long as a process has the directory; the lock ends with the process, however that ends.

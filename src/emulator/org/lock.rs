@@ -10,7 +10,7 @@ use super::Org;
 use super::table::Record;
 use crate::emulator::schema::{FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// Who has which rows.
 #[derive(Default)]

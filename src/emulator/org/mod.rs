@@ -26,7 +26,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::schema::{Derived, FieldDef, FieldKind, ObjectDef, Schema, Source};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use deployed::Deployed;
 use journal::Journal;
 use lock::Locks;

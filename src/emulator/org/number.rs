@@ -1,6 +1,6 @@
 //! What a row's number becomes: its id, and the text of an automatic number.
 
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// The id that an object's first row gets.
 pub(super) fn first_id(prefix: &str) -> SalesforceId {

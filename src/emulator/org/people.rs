@@ -11,7 +11,7 @@ use super::table::{Cell, Record};
 use super::time::{now, timestamp_now};
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 const MEMBER: &str = "CampaignMember";
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Org;
 use super::draft::Access;
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// A Lead or Contact to put in.
 #[derive(Clone, Debug)]

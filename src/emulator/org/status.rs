@@ -8,7 +8,7 @@ use super::draft::{Access, Draft};
 use super::table::{Cell, Record};
 use crate::emulator::schema::ObjectDef;
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 const OBJECT: &str = "CampaignMemberStatus";
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// A stored value. What is computed on reading has no cell.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use super::table::{Cell, Record};
 use super::time::now;
 use crate::emulator::schema::{FieldDef, FieldKind, ObjectDef};
 use crate::emulator::wire::Refusal;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {

@@ -8,7 +8,7 @@ use crate::emulator::rows::{Upserted, attempt, create, external_id, known, match
 use crate::emulator::schema::{FieldDef, ObjectDef, describe};
 use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// From this version on a write by external id answers with `created`, and an update with a body.
 const UPSERT_RESULT_SINCE: u32 = 46;

@@ -9,7 +9,7 @@ use crate::emulator::rows::{create, known};
 use crate::emulator::schema::{FieldDef, ObjectDef, Schema};
 use crate::emulator::service::Service;
 use crate::emulator::wire::{DataCall, Method, Refusal, Reply};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 const RECORDS_MAX: usize = 200;
 const LEVELS_MAX: usize = 5;

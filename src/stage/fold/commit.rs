@@ -9,12 +9,13 @@ use std::hint::black_box;
 use crate::avro::Writer;
 use crate::config::Topics;
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::event::{MemberKey, Millis};
 use crate::fold::{Aggregate, Catalogue, EntryPiece};
+use crate::id::MemberKey;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
 use crate::store::{Cause, DiskError, Partition, Stale, Store, write_piece_key};
+use crate::time::Millis;
 use crate::upsert::{self, Derived, Lane, Object, RowRefusal};
 
 use super::tally::Tally;

@@ -7,7 +7,8 @@
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
-use crate::event::{EventKind, Headers as RecordHeaders, Millis};
+use crate::event::{EventKind, Headers as RecordHeaders};
+use crate::time::Millis;
 
 /// Kind of a re-keyed event: the topic does not tell it any more.
 pub const KIND_HEADER: &str = "rollbook.kind";

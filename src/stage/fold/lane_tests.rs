@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::commit::{Again, Changes};
 use super::tally::Tally;
 use crate::config::Topics;
-use crate::event::{Decoded, Decoder, EventKind, Millis, Record, SalesforceId, Session, SessionKey};
+use crate::event::{Decoded, Decoder, EventKind, Record, Session, SessionKey};
 use crate::fold::Catalogue;
+use crate::id::SalesforceId;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Records;
 use crate::store::Store;
+use crate::time::Millis;
 use crate::upsert::{Lane, ReadUpsert};
 
 const HOUR_MS: Millis = 3_600_000;

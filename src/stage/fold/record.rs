@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, REDRIVES_HEADER, Stage};
 use crate::event::{
-    Decoded, DecodedSession, Event, EventKind, Headers as _, Millis, Record, Refusal, SchemaNeeded, Session, SessionKey,
+    Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::member::Member;
 use crate::kafka::topics::Topic;
@@ -20,6 +20,7 @@ use crate::route;
 use crate::stage::catalogue::CatalogueChange;
 use crate::status::ignored::Place;
 use crate::store::DiskError;
+use crate::time::Millis;
 use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};

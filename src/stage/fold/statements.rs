@@ -156,7 +156,7 @@ impl Statements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::SalesforceId;
+    use crate::id::SalesforceId;
 
     fn session(updated_at: i64) -> Session {
         let campaign = SalesforceId::parse("70103000000cnFX").unwrap();

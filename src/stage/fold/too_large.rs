@@ -6,10 +6,10 @@
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::dead_letter::{DeadLetter, RECORD_TOO_LARGE, Stage};
-use crate::event::Millis;
 use crate::kafka::sizes::Substitute;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
+use crate::time::Millis;
 
 use super::headers::{ORIGIN_HEADER, first, first_timestamp, listed};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::event::{Decoder, Millis};
+use crate::event::Decoder;
 use crate::fold::Catalogue;
 use crate::http::Pulse;
 use crate::kafka::changelog::Changelog;
@@ -24,6 +24,7 @@ use crate::metrics::{CommitResult, Metrics, Share};
 use crate::stage::Shutdown;
 use crate::stage::catalogue::{Follower, Outdated};
 use crate::store::{Disk, Store};
+use crate::time::Millis;
 
 use super::Error;
 use super::asking::Asking;

@@ -16,11 +16,12 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::disposition::{Disposition, Wait};
-use crate::event::{Millis, SalesforceId};
+use crate::id::SalesforceId;
 use crate::kafka::notes::Notes;
 use crate::note::{Note, ORG, ORG_ID};
 use crate::repeated::Repeated;
 use crate::salesforce::{Client, Error};
+use crate::time::Millis;
 
 /// A note that was put and is not heard is put again after this.
 const NOTE_AGAIN: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
-use crate::event::{MemberKey, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::bulk::RowEnd;
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};

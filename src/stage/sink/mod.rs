@@ -38,7 +38,6 @@ use self::standstill::Standstill;
 use self::takeover::TakenOver;
 use crate::config::{Config, Invalid};
 use crate::disposition::{Disposition, Wait};
-use crate::event::Millis;
 use crate::http::Pulse;
 use crate::kafka::fetches::Fetches;
 use crate::kafka::notes::NoteBook;
@@ -50,6 +49,7 @@ use crate::repeated::Repeated;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
 use crate::stage::sink_metrics::{Api, CallStatus, SinkMetrics};
+use crate::time::Millis;
 
 /// Offsets are committed this often: a crash sends at most the rows of this time again.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);

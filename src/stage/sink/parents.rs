@@ -3,7 +3,7 @@
 
 use super::call::id;
 use super::outbox::Parent;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use crate::salesforce::query::{KEYS_MAX, quote_all};
 use crate::salesforce::wire::Record;
 use crate::salesforce::{Client, Error};

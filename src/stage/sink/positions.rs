@@ -25,7 +25,6 @@ use tracing::{error, info, warn};
 use self::placing::{ID_FIELD, Placed, STAMPED_KEY, noted, place};
 use crate::config::Config;
 use crate::dead_letter::Stage;
-use crate::event::Millis;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::native::topics::describe;
 use crate::kafka::notes::{NoteBook, Notes};
@@ -40,6 +39,7 @@ use crate::stage::Shared;
 use crate::stage::fold::gap::Gap;
 use crate::stage::fold::unled::{Unled, why};
 use crate::stage::gaps::NotedGap;
+use crate::time::Millis;
 
 /// Between two looks at the log.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use super::outbox::{Position, Settled};
 use crate::bulk_job::BulkJob;
 use crate::config::{Config, Topics};
 use crate::dead_letter::DeadLetter;
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 use crate::kafka::stall::{STALLED_AFTER, Stall};
 use crate::kafka::watch::Watch;
 use crate::kafka::{self, let_go, said};

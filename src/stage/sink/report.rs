@@ -10,11 +10,11 @@ use super::access::Shut;
 use super::outbox::{JobFate, Settled};
 use crate::dead_letter::Stage;
 use crate::disposition::Wait;
-use crate::event::Millis;
 use crate::kafka::membership::Lag;
 use crate::kafka::topics::Topic;
 use crate::metrics::Dependency;
 use crate::outcome::OutcomeKind;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// A forecast is told again when it has moved by this much.

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use rollbook::event::{Act, Event, EventKind, MemberKey, Millis, SalesforceId};
+use rollbook::event::{Act, Event, EventKind};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::lattice::Name;
+use rollbook::time::Millis;
 
 /// The entry of events that name no other.
 pub const ENTRY: &str = "1_entry";

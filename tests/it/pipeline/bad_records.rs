@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use rollbook::dead_letter::{DeadLetter, Stage};
-use rollbook::event::{EventKind, MemberKey, RefusalReason};
+use rollbook::event::{EventKind, RefusalReason};
+use rollbook::id::MemberKey;
 use rollbook::route;
 use rollbook::stage::fold::{FIRST_TIMESTAMP_HEADER, KIND_HEADER};
 use serde_json::{Value, json};

@@ -8,7 +8,8 @@ use rollbook::avro;
 use rollbook::dead_letter::DeadLetter;
 use rollbook::demo::conference::Record;
 use rollbook::demo::reference::{Reference, Rows};
-use rollbook::event::{EventKind, MemberKey, RefusalReason};
+use rollbook::event::{EventKind, RefusalReason};
+use rollbook::id::MemberKey;
 use serde_json::{Value, json};
 
 use super::payload::{ENTRY, NINE, payload, record};

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use rollbook::upsert::Object;
 use serde_json::{Value, json};
 

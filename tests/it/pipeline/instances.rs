@@ -2,7 +2,8 @@
 
 use rollbook::demo::reference::expected;
 use rollbook::emulator::{Fault, FaultAction};
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::{Value, json};
 
 use super::payload::record;

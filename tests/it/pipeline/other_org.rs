@@ -2,7 +2,8 @@
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
-use rollbook::event::{EventKind, MemberKey, SalesforceId};
+use rollbook::event::EventKind;
+use rollbook::id::{MemberKey, SalesforceId};
 use serde_json::{Value, json};
 
 use super::payload::record;

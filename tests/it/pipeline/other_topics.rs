@@ -1,6 +1,7 @@
 //! Topics that are others by now: an instance that comes back to read another input, a catalogue that was made anew.
 
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::json;
 
 use super::payload::record;

@@ -1,6 +1,8 @@
 //! Events written by hand, as JSON: one member doing one thing.
 
-use rollbook::event::{EventKind, MemberKey, Millis};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
+use rollbook::time::Millis;
 use serde_json::{Map, Value, json};
 
 use super::world::World;

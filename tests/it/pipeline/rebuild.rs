@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rollbook::demo::reference::Rows;
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::json;
 
 use super::payload::record;

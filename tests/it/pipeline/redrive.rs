@@ -1,7 +1,8 @@
 //! Rows that are sent again by a person: whichever letter is named, the org gets the newest version or nothing.
 
 use rollbook::emulator::{Fault, FaultAction};
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::{Value, json};
 
 use super::payload::record;

@@ -10,7 +10,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rollbook::avro;
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use rollbook::route;
 use serde_json::json;
 

@@ -2,7 +2,8 @@
 
 use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::emulator::{Fault, FaultAction, Person};
-use rollbook::event::{EventKind, MemberKey, SalesforceId};
+use rollbook::event::EventKind;
+use rollbook::id::{MemberKey, SalesforceId};
 use serde_json::{Value, json};
 
 use super::payload::record;

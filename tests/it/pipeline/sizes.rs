@@ -1,7 +1,8 @@
 //! Records that are too large for something on their way: none of them stops the stream, and none is lost.
 
 use rollbook::dead_letter::{Cut, RECORD_TOO_LARGE};
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use rollbook::route;
 use serde_json::{Value, json};
 

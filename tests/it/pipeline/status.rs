@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::{Value, json};
 
 use super::payload::record;

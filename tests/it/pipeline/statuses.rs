@@ -1,6 +1,7 @@
 //! The K rows, end to end: statuses, keys, both custom objects, and what is set up without anybody's doing.
 
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::{Value, json};
 
 use super::payload::{ENTRY, MINUTE, NINE, record};

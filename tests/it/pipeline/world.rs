@@ -10,7 +10,8 @@ use rollbook::demo::conference::{self, Conference, People};
 use rollbook::demo::reference::{self, Rows};
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
-use rollbook::event::{EventKind, SalesforceId};
+use rollbook::event::EventKind;
+use rollbook::id::SalesforceId;
 use rollbook::upsert::Object;
 use secrecy::ExposeSecret;
 

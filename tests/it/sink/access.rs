@@ -6,7 +6,7 @@ use std::path::Path;
 use rollbook::config::Config;
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options};
-use rollbook::event::{MemberKey, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::kafka::notes;
 use rollbook::note::{Note, ORG, ORG_ID};
 use secrecy::ExposeSecret as _;

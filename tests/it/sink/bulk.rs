@@ -6,7 +6,7 @@ use std::time::Duration;
 use rollbook::config::Config;
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Fault, FaultAction, Options};
-use rollbook::event::{MemberKey, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::outcome::{LeftOut, OutcomeKind};
 use rollbook::upsert::{Object, Upsert, Value};
 use secrecy::SecretString;

@@ -11,7 +11,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use rollbook::disposition::{Disposition, Wait};
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Fault, FaultAction, Options};
-use rollbook::event::SalesforceId;
+use rollbook::id::SalesforceId;
 use rollbook::salesforce::bulk::{JobInfo, JobRow, JobState, ResultKind, RowEnd, fits_bulk, sheet};
 use rollbook::salesforce::wire::Record;
 use rollbook::salesforce::{ApiUsage, Client, Error};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Fault, FaultAction, LongRequests, Options};
-use rollbook::event::MemberKey;
+use rollbook::id::MemberKey;
 use rollbook::outcome::OutcomeKind;
 use rollbook::upsert::{Object, Upsert, Value};
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Access, Emulator};
-use rollbook::event::SalesforceId;
+use rollbook::id::SalesforceId;
 use rollbook::salesforce::Client;
 use rollbook::salesforce::doctor::{Problem, ProblemKind, examine};
 use rollbook::salesforce::setup::{Correct, complete_statuses, ensure_statuses};

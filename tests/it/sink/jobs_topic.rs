@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rollbook::bulk_job::{BulkJob, BulkJobRow, key_of};
 use rollbook::config::Config;
-use rollbook::event::SalesforceId;
+use rollbook::id::SalesforceId;
 use rollbook::kafka::scan::ScanError;
 use rollbook::kafka::topics::Topic;
 use rollbook::stage::sink::jobs_topic::unfinished;

@@ -23,7 +23,7 @@ use std::path::Path;
 use rollbook::config::Config;
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Emulator, Options, Person};
-use rollbook::event::{MemberKey, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 

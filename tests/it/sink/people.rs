@@ -2,7 +2,7 @@
 //! for them keep coming. One story for each line of the table in `docs/sink.md`.
 
 use rollbook::emulator::{Access, Person};
-use rollbook::event::{MemberKey, SalesforceId};
+use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::outcome::OutcomeKind;
 use rollbook::upsert::{Lane, Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};

@@ -15,8 +15,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rollbook::config::{Config, Topics};
 use rollbook::dead_letter::DeadLetter;
 use rollbook::emulator::{Emulator, Fault, FaultAction};
-use rollbook::event::MemberKey;
 use rollbook::http::Health;
+use rollbook::id::MemberKey;
 use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::stage::sink_metrics::SinkMetrics;
@@ -396,6 +396,6 @@ async fn ready_is_a_sink_with_a_token_and_partitions_and_it_tells_its_lag() {
     sink.stop().await;
 }
 
-fn lead_id(text: &str) -> rollbook::event::SalesforceId {
-    rollbook::event::SalesforceId::parse(text).expect("an id")
+fn lead_id(text: &str) -> rollbook::id::SalesforceId {
+    rollbook::id::SalesforceId::parse(text).expect("an id")
 }

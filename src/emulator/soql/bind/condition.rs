@@ -8,7 +8,7 @@ use crate::emulator::soql::lexer::{Piece, plain, unescape};
 use crate::emulator::soql::plan::{Key, Members, Output, Relation, Route, Test};
 use crate::emulator::soql::query::{Condition, Days, Item, Literal, LiteralValue, Op, Path, Select};
 use crate::emulator::soql::rows::{Context, Rows};
-use crate::event::SalesforceId;
+use crate::id::SalesforceId;
 
 /// A literal that fits its field.
 enum Bound {

@@ -1,8 +1,10 @@
 //! What producers send: events of few members, so that they meet, sent twice, to the wrong partition, or broken.
 
-use crate::event::{EventKind, MemberKey, Millis, SalesforceId, Session, SessionKey};
+use crate::event::{EventKind, Session, SessionKey};
+use crate::id::{MemberKey, SalesforceId};
 use crate::kafka::topics::Topic;
 use crate::route;
+use crate::time::Millis;
 
 use super::kafka::NOON;
 use super::log::Entry;

@@ -9,7 +9,6 @@ use rdkafka::message::{OwnedMessage, Timestamp};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Topics;
-use crate::event::Millis;
 use crate::kafka::changelog::Log;
 use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
@@ -17,6 +16,7 @@ use crate::kafka::native::topics::Described;
 use crate::kafka::positions::Ends;
 use crate::kafka::questions::{Answer, Question};
 use crate::kafka::topics::Topic;
+use crate::time::Millis;
 
 use super::consumer_group::ConsumerGroup;
 use super::group::{Group, ranges, scattered};

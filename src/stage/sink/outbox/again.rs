@@ -8,7 +8,8 @@ use super::queue::Place;
 use super::row::Key;
 use super::{Effect, Outbox, millis};
 use crate::disposition::{Reach, Retry};
-use crate::event::{MemberKey, Millis};
+use crate::id::MemberKey;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.

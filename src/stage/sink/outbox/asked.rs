@@ -9,8 +9,9 @@ use super::row::Key;
 use super::trouble::Stuck;
 use super::{AskedFor, Failure, FoundPerson, Outbox, RequestId};
 use crate::disposition::{Disposition, Reach, Retry};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::setup::Labels;
+use crate::time::Millis;
 
 /// What a person can do about it.
 const STATUSES: &str =

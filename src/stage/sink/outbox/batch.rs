@@ -14,7 +14,8 @@ use super::plan::Need;
 use super::queue::{Lane, Place};
 use super::row::{Class, Key, Priority};
 use super::{AskedFor, Call, Outbox, Part, Request, millis};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Collections that one call takes.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::row::Priority;
-use crate::event::Millis;
+use crate::time::Millis;
 
 const MINUTE_MS: Millis = 60_000;
 const DAY_MS: Millis = 24 * 60 * MINUTE_MS;

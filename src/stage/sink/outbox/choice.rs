@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::Millis;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Calls of a job: create, upload, close, three polls and two results.

@@ -6,8 +6,8 @@ use super::queue::Slot;
 use super::row::{Key, Unreadable, Version};
 use super::{Effect, Outbox, Position, Settled, Source};
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::event::Millis;
 use crate::outcome::OutcomeKind;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Why a row is a dead letter: the parts of the record that differ.

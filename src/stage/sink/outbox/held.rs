@@ -12,7 +12,8 @@ use super::queue::Place;
 use super::row::Key;
 use super::{Effect, Outbox, millis};
 use crate::disposition::Reach;
-use crate::event::{Millis, SalesforceId};
+use crate::id::SalesforceId;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// So many times as many rows are let go after a probe of which most got through.

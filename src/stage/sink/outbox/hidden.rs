@@ -7,7 +7,7 @@ use super::held::Obstacle;
 use super::row::Key;
 use super::{AskedFor, Failure, InFlight, Outbox, RequestId};
 use crate::disposition::{Disposition, Reach};
-use crate::event::Millis;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Whether a refusal concerns all rows of an object, or of the org.

@@ -8,8 +8,9 @@ use super::row::Key;
 use super::{Effect, Failure, JobAnswer, JobFate, JobRow, Outbox, RowResult, Settings, millis};
 use crate::bulk_job::{BulkJob, BulkJobRow, key_of};
 use crate::disposition::{Disposition, Reach, Retry, same};
-use crate::event::{Millis, SalesforceId};
+use crate::id::SalesforceId;
 use crate::salesforce::bulk::{JobInfo, JobState, ResultKind};
+use crate::time::Millis;
 
 /// Rows that Salesforce writes in a millisecond at best: a job is not asked for before.
 const ROWS_PER_MILLI: usize = 20;

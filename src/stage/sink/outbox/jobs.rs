@@ -21,8 +21,9 @@ use super::queue::{Line, Place};
 use super::row::{Key, Priority, Version};
 use super::{AskedFor, Call, JobCall, Outbox, Request};
 use crate::bulk_job::{BulkJob, key_of};
-use crate::event::{Millis, SalesforceId};
+use crate::id::SalesforceId;
 use crate::salesforce::bulk::{ResultKind, sheet};
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Rows that all jobs together may hold.

@@ -13,8 +13,8 @@ use super::hidden::of_object;
 use super::row::{Key, Version};
 use super::{Effect, Failure, Outbox};
 use crate::disposition::{Retry, of_a_value};
-use crate::event::Millis;
 use crate::outcome::LeftOut;
+use crate::time::Millis;
 use crate::upsert::{FieldDef, ReadUpsert, Value, optional_field};
 
 /// A field that a row is sent without, and Salesforce's code.

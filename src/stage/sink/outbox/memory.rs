@@ -9,8 +9,9 @@ use std::hash::Hash;
 use hashbrown::HashMap;
 
 use super::people::Became;
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::setup::Labels;
+use crate::time::Millis;
 
 /// Members of one generation, people, and values that were refused. An entry takes some 80, 60 and 40 bytes, two
 /// generations are kept: at most 36 MB.

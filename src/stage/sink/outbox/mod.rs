@@ -77,8 +77,9 @@ pub use terms::{
 
 use crate::config;
 use crate::disposition::Wait;
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::ROWS_MAX;
+use crate::time::Millis;
 pub use choice::Costs;
 use held::Hold;
 use jobs::{JobNumber, Jobs};

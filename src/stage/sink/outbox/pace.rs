@@ -9,7 +9,7 @@
 //! took several times longer than is usual for its size. One burst of trouble halves once: answers to requests that
 //! were sent before the last decrease say nothing new.
 
-use crate::event::Millis;
+use crate::time::Millis;
 
 /// Requests at the start: enough for two campaigns at once.
 const WINDOW_START: f64 = 2.0;

@@ -13,8 +13,9 @@ use super::queue::Place;
 use super::row::{Key, Version};
 use super::{AskedFor, Call, Failure, Outbox, Request, RequestId};
 use crate::disposition::{Disposition, Retry, Wait};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::query;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Ids of one question. Of three kinds, in queries of [`query::KEYS_MAX`]: never more than a call takes.

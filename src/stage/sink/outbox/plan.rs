@@ -10,8 +10,9 @@ use super::row::{Key, Priority, Version};
 use super::trouble::Stuck;
 use super::{AskedFor, Call, InFlight, Outbox, Questions, Request, millis};
 use crate::disposition::{Reach, Retry};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::query;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Keys that one call asks for: as many queries as a call takes, of [`query::KEYS_MAX`] each.

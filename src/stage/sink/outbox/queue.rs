@@ -16,7 +16,8 @@ use super::jobs::JobNumber;
 use super::left_out::Omitted;
 use super::row::{Key, Priority, Tries, Version};
 use super::{Failure, RequestId};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 
 /// Rows in the order in which they came.
 pub(super) type Line = BTreeMap<u64, Key>;

@@ -8,10 +8,11 @@ use super::Position;
 use super::left_out::Omitted;
 use super::people::Became;
 use super::trouble::Stuck;
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
 use crate::salesforce::bulk::fits_bulk;
+use crate::time::Millis;
 use crate::upsert::{Lane, Object, ReadUpsert};
 
 /// A record of the upserts topic as it was read, kept whole for the dead letter.

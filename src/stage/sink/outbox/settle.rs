@@ -8,8 +8,9 @@ use super::pace::Sample;
 use super::row::Key;
 use super::{Answer, AskedFor, Failure, InFlight, Outbox, RequestId, RowResult, Settled};
 use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
-use crate::event::{Millis, SalesforceId};
+use crate::id::SalesforceId;
 use crate::outcome::OutcomeKind;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 impl Outbox {

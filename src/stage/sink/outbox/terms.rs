@@ -9,10 +9,11 @@ use super::row::Class;
 use crate::bulk_job::BulkJob;
 use crate::dead_letter::DeadLetter;
 use crate::disposition::{Disposition, Retry};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
 use crate::outcome::Outcome;
 use crate::salesforce::bulk::{JobInfo, ResultKind};
 use crate::salesforce::setup::Labels;
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Where an upsert stood.

@@ -12,7 +12,8 @@ use super::queue::Place;
 use super::row::Key;
 use super::{Answer, AskedFor, Call, Failure, Outbox, Request, RequestId, RowResult, millis};
 use crate::disposition::{Disposition, Reach, Retry, Wait};
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 
 /// So many times is believed that it is the org.
 const STUCK_MAX: u32 = 3;

@@ -16,7 +16,8 @@ use super::plan::member_row;
 use super::row::{Key, Source, Version};
 use super::{Effect, Outbox, RequestId};
 use crate::disposition::Retry;
-use crate::event::{MemberKey, Millis, SalesforceId};
+use crate::id::{MemberKey, SalesforceId};
+use crate::time::Millis;
 use crate::upsert::Object;
 
 /// Rows that are kept; with as many, the statuses are read ahead of time. Some 25 MB, and a call more for fifty full ones.

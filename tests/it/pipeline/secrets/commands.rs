@@ -7,7 +7,8 @@ use std::fs;
 
 use rollbook::dead_letter::Stage;
 use rollbook::emulator::{Fault, FaultAction};
-use rollbook::event::{EventKind, MemberKey};
+use rollbook::event::EventKind;
+use rollbook::id::MemberKey;
 use serde_json::{Value, json};
 
 use super::super::payload::payload;
