@@ -2,10 +2,10 @@
 //! a broker can be made to answer at the worst moment; on librdkafka it is these calls and nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -13,9 +13,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::changelog::{Changelog, Log, TopicLog};
 use super::client_config;
 use super::clock::Clock;
+use super::committer::Committer;
+use super::epoch::GroupEpoch;
 use super::membership::{Lag, Membership, Rebalance, leave};
 use super::questions::{Answer, Asker, Question};
-use super::transaction::{Commits, Committer, Epoch};
+use super::transaction::{Commits, Epoch};
 use super::vigil::Listed;
 use super::watch::Watch;
 use super::{MemberName, ToTheEnd, let_go};
@@ -250,24 +252,5 @@ impl Member for GroupMember {
 
     fn waits(&self, why: Option<String>) {
         self.place.watch.waits(&self.place.name.member, why);
-    }
-}
-
-/// A member of a consumer group at some time.
-pub struct GroupEpoch {
-    pub group: ConsumerGroupMetadata,
-    /// None: the classic protocol, where a generation that is over has taken the partitions with it.
-    /// A transaction that comes to no end must not keep the member in its group.
-    pub member: Option<Weak<BaseConsumer<Membership>>>,
-}
-
-impl Epoch for GroupEpoch {
-    /// Asked in this order: as long as the partitions are not lost, no later epoch than that of their owner can have been
-    /// answered. What the loop has been told to give up it gives up after the commit in flight, so that they all are
-    /// still this member's.
-    fn renew(&mut self) -> bool {
-        let Some(member) = self.member.as_ref().and_then(Weak::upgrade) else { return false };
-        self.group = member.group_metadata().expect("the consumer has a group id");
-        !member.assignment_lost()
     }
 }

@@ -4,6 +4,8 @@ pub mod admin;
 pub mod changelog;
 pub mod clock;
 pub mod commit;
+pub mod committer;
+pub mod epoch;
 pub mod fetches;
 pub mod foreign;
 pub mod member;

@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tracing::warn;
 
 use super::clock::Clock;
-use super::member::GroupEpoch;
+use super::epoch::GroupEpoch;
 use super::stall::Course;
 use super::transaction::{Epoch, Outgoing};
 use super::{let_go, said};

@@ -1,12 +1,10 @@
 //! The loops: consume, apply a pure function, produce, commit. The only room that knows several others.
 
-pub mod budget_metrics;
 pub mod catalogue;
 pub mod fold;
 pub mod gaps;
 mod shutdown;
 pub mod sink;
-pub mod sink_metrics;
 
 use std::sync::Arc;
 
@@ -26,7 +24,7 @@ use crate::kafka::rights;
 use crate::kafka::watch::Watch;
 use crate::metrics::Metrics;
 
-use sink_metrics::SinkMetrics;
+use sink::metrics::SinkMetrics;
 
 pub use shutdown::Shutdown;
 

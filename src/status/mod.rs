@@ -304,8 +304,8 @@ mod tests {
     use super::*;
     use crate::kafka::positions::Cause;
     use crate::kafka::topics::Topic;
+    use crate::stage::sink::metrics::SinkMetrics;
     use crate::stage::sink::outbox::Priority;
-    use crate::stage::sink_metrics::SinkMetrics;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

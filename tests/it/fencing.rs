@@ -10,11 +10,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use rollbook::config::Config;
-use rollbook::kafka::member::GroupEpoch;
+use rollbook::kafka::committer::Committer;
+use rollbook::kafka::epoch::GroupEpoch;
 use rollbook::kafka::membership::{Membership, Rebalance, leave};
 use rollbook::kafka::producer::TransactionProducer;
 use rollbook::kafka::stall::Course;
-use rollbook::kafka::transaction::{Commits, Committed, Committer, Records, Transaction};
+use rollbook::kafka::transaction::{Commits, Committed, Records, Transaction};
 use rollbook::kafka::{MemberName, group_consumer, transactional_client};
 
 use crate::harness::{self, Names, PARTITIONS};

@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use prometheus::proto::MetricType;
 use rollbook::metrics::{CommitResult, Dependency, Metrics, RecordOutcome};
-use rollbook::stage::sink_metrics::SinkMetrics;
+use rollbook::stage::sink::metrics::SinkMetrics;
 use serde_json::Value;
 
 /// Labels that may be used: closed lists and partition numbers.

@@ -8,12 +8,12 @@ use tracing::warn;
 
 use crate::fold::Catalogue;
 use crate::kafka::changelog::TopicLog;
+use crate::kafka::committer::Committer;
 use crate::kafka::member::{GroupMember, Place};
 use crate::kafka::producer::TransactionProducer;
 use crate::kafka::registry::Registry;
 use crate::kafka::stall::Course;
 use crate::kafka::topics::Topic;
-use crate::kafka::transaction::Committer;
 use crate::kafka::{MemberName, group, group_consumer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueReader, Follower};

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::metrics::{Api, CallStatus};
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::bulk::RowEnd;
@@ -11,8 +12,8 @@ use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
 use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, fields_of, safe_code};
-use crate::stage::sink_metrics::{Api, CallStatus};
 
+use super::found::{id, text};
 use super::outbox::{
     Answer, Call, Class, Failure, FoundPerson, JobAnswer, JobCall, JobRow, Parent, Part, RowResult, Statuses, Usage,
     reference,
@@ -225,14 +226,6 @@ fn statuses_answer(report: CampaignStatuses) -> Answer {
     let labels = report.labels;
     let statuses = if forbidden { Statuses::Forbidden(labels) } else { Statuses::Labels(labels) };
     Answer::Statuses { statuses, complete }
-}
-
-fn text<'a>(record: &'a Record, field: &str) -> Option<&'a str> {
-    record.get(field)?.as_str()
-}
-
-pub(super) fn id(record: &Record, field: &str) -> Option<SalesforceId> {
-    SalesforceId::parse(text(record, field)?)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use self::context::{Context, commit, lock};
 use super::outbox::{Position, Source};
 use super::positions::{Look, Positions};
 use crate::config::Config;
+use crate::dead_letter::Stage;
 use crate::kafka::membership::Lag;
 use crate::kafka::twins::{Mending, Twin};
 use crate::kafka::vigil::Verdict;
@@ -133,7 +134,7 @@ impl Joining {
         kafka::set_metadata_interval(&mut client);
         client
             .set("client.id", self.name.client_id(config))
-            .set("group.id", group(config))
+            .set("group.id", kafka::group(config, Stage::Sink.name()))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
@@ -161,11 +162,6 @@ impl Joining {
         consumer.subscribe(&[&config.topics.upserts])?;
         Ok(consumer)
     }
-}
-
-/// The sink's group.
-pub fn group(config: &Config) -> String {
-    format!("{}-sink", config.application)
 }
 
 pub(super) struct Reader {
@@ -244,7 +240,7 @@ impl Reader {
             }
             return false;
         }
-        let listed = self.watch.listed(&group(&self.joining.config), &self.joining.name);
+        let listed = self.watch.listed(&kafka::group(&self.joining.config, Stage::Sink.name()), &self.joining.name);
         // The question took a while.
         let arrived = context.arrived.load(Ordering::Acquire);
         self.mending.vigil.answered(listed, arrived, Instant::now(), answering)
@@ -259,7 +255,7 @@ impl Reader {
         self.metrics.clients_rebuilt.inc();
         let fenced = over.and_then(KafkaError::rdkafka_error_code) == Some(RDKafkaErrorCode::FencedInstanceId);
         if fenced && self.mending.fences.fenced(Instant::now(), self.watch.undisturbed()) {
-            let other = self.watch.others(&group(&self.joining.config), &self.joining.name);
+            let other = self.watch.others(&kafka::group(&self.joining.config, Stage::Sink.name()), &self.joining.name);
             let twin = Twin { instance: self.joining.name.instance.clone(), other };
             let _loop_gone = self.joining.control.send(Control::Twin(twin));
         }

@@ -8,9 +8,12 @@
 //! are sent a second time, by external id, which changes nothing.
 
 mod access;
+pub mod budget_metrics;
 mod call;
 mod consumer;
+mod found;
 pub mod jobs_topic;
+pub mod metrics;
 pub mod outbox;
 mod parents;
 mod positions;
@@ -48,8 +51,8 @@ use crate::metrics::Metrics;
 use crate::repeated::Repeated;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
-use crate::stage::sink_metrics::{Api, CallStatus, SinkMetrics};
 use crate::time::Millis;
+use metrics::{Api, CallStatus, SinkMetrics};
 
 /// Offsets are committed this often: a crash sends at most the rows of this time again.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);

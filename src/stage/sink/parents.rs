@@ -1,7 +1,7 @@
 //! Asks Salesforce what became of leads, contacts and campaigns: deleted ones are answered too, so that "deleted" and
 //! "never there" are told apart.
 
-use super::call::id;
+use super::found::id;
 use super::outbox::Parent;
 use crate::id::SalesforceId;
 use crate::salesforce::query::{KEYS_MAX, quote_all};

@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use self::placing::{ID_FIELD, Placed, STAMPED_KEY, noted, place};
 use crate::config::Config;
 use crate::dead_letter::Stage;
+use crate::kafka;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::native::topics::describe;
 use crate::kafka::notes::{NoteBook, Notes};
@@ -288,7 +289,7 @@ impl Positions {
         if unnoted.is_empty() {
             return;
         }
-        let group = super::consumer::group(&self.config);
+        let group = kafka::group(&self.config, Stage::Sink.name());
         let ask = |client: Arc<_>| earlier_builds(&client, (&group, &self.config.application), ANSWERS_WITHIN);
         if self.clients().map(|ours| ours.client).and_then(ask).unwrap_or(true) {
             return;
@@ -360,7 +361,7 @@ impl Positions {
         asker.ask(Question {
             topics: vec![self.config.topics.upserts.clone()],
             partitions: assigned.to_vec(),
-            strangers: Some((super::consumer::group(&self.config), self.config.application.clone())),
+            strangers: Some((kafka::group(&self.config, Stage::Sink.name()), self.config.application.clone())),
         });
         let mut jumps = std::mem::take(&mut seen.jumps);
         jumps.extend(seen.asked.take().into_iter().flat_map(|unanswered| unanswered.jumps));
@@ -459,7 +460,7 @@ impl Positions {
 
 fn clients(config: &Config, secrets: u64) -> KafkaResult<Clients> {
     let mut client = client_config(config);
-    client.set("group.id", super::consumer::group(config));
+    client.set("group.id", kafka::group(config, Stage::Sink.name()));
     let client: Arc<BaseConsumer> = Arc::new(client.create()?);
     Ok(Clients { secrets, asker: Arc::new(Asker::start(Arc::clone(&client))?), client })
 }

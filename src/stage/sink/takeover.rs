@@ -14,6 +14,8 @@ use tracing::warn;
 use super::jobs_topic::unfinished;
 use crate::bulk_job::BulkJob;
 use crate::config::Config;
+use crate::dead_letter::Stage;
+use crate::kafka;
 use crate::kafka::scan::ScanError;
 use crate::kafka::{client_config, said};
 
@@ -61,7 +63,7 @@ fn ask(config: &Config, partitions: &[i32]) -> Result<TakenOver, ScanError> {
 
 fn waiting(config: &Config, partitions: &[i32]) -> KafkaResult<TakenOver> {
     let mut client = client_config(config);
-    client.set("group.id", super::consumer::group(config));
+    client.set("group.id", kafka::group(config, Stage::Sink.name()));
     let consumer: BaseConsumer = client.create()?;
     let mut list = TopicPartitionList::new();
     for partition in partitions {

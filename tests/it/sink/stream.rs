@@ -19,7 +19,7 @@ use rollbook::http::Health;
 use rollbook::id::MemberKey;
 use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
-use rollbook::stage::sink_metrics::SinkMetrics;
+use rollbook::stage::sink::metrics::SinkMetrics;
 use rollbook::stage::{Shared, Shutdown, sink};
 use rollbook::upsert::{Lane, Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};

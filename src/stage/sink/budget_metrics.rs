@@ -5,7 +5,7 @@
 
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::sink::outbox::{Budget, Forecast, Priority};
+use super::outbox::{Budget, Forecast, Priority};
 use crate::time::Millis;
 
 #[derive(Clone)]

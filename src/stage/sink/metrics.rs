@@ -6,10 +6,10 @@ use prometheus::{
     exponential_buckets,
 };
 
+use super::budget_metrics::BudgetMetrics;
+use super::outbox::JobFate;
 use crate::disposition::{Retry, Wait};
 use crate::outcome::OutcomeKind;
-use crate::stage::budget_metrics::BudgetMetrics;
-use crate::stage::sink::outbox::JobFate;
 use crate::upsert::Object;
 
 /// Kinds of calls to Salesforce.
