@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaResult;
 
+use crate::dead_letter::Stage;
+use crate::kafka;
 use crate::kafka::member::Member;
 use crate::kafka::questions::{Answer, Question};
 use crate::kafka::stall::Stall;
@@ -96,7 +98,7 @@ impl<M: Member> Worker<M> {
         let topics = &config.topics;
         let strangers_due = self.asking.strangers_asked.is_none_or(|then| self.since(then) >= STRANGERS_INTERVAL);
         let strangers = (strangers_due && self.restoring.is_none())
-            .then(|| (format!("{}-fold", config.application), config.application.clone()));
+            .then(|| (kafka::group(config, Stage::Fold.name()), config.application.clone()));
         let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
         let names: BTreeSet<&str> =
             Topic::CONSUMED.into_iter().chain(COUNTED).chain([Topic::Catalogue]).map(|it| it.name(topics)).collect();

@@ -164,7 +164,7 @@ impl<M: Member> Worker<M> {
     pub(super) fn look_for_catalogue(&mut self, answer: &Answer) {
         let topic = &self.parts.config.topics.catalogue;
         let Some(id) = answer.topics.get(topic).and_then(|described| described.id.clone()) else { return };
-        let before = self.positions.catalogue_in.replace(id.clone());
+        let before = self.positions.ids.insert(Topic::Catalogue, Some(id.clone())).flatten();
         if before.is_some_and(|before| before != id) {
             let statements = self.parts.catalogue.len();
             warn!(thread = %self.parts.name, topic, statements, "the session catalogue was made anew; what is known is written again");

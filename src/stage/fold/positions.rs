@@ -41,7 +41,7 @@ struct Taken {
 pub(super) struct Positions {
     /// Taken over and not settled yet.
     taken: BTreeMap<(Topic, i32), Taken>,
-    /// As of the last time that partitions were settled.
+    /// Of inputs as of the last time that partitions were settled; of states and catalogue as of the last answer.
     pub ids: BTreeMap<Topic, Option<String>>,
     /// Where logs ended when somebody told it last, and in which topic.
     ends: BTreeMap<(Topic, i32), (Option<String>, i64)>,
@@ -55,10 +55,6 @@ pub(super) struct Positions {
     grown: (Option<String>, bool),
     /// Members of our group that are none of ours, as they were last said.
     pub strangers: Vec<String>,
-    /// The topic of the states, as births say it.
-    states_in: Option<String>,
-    /// The topic of the catalogue, as of the last look.
-    pub catalogue_in: Option<String>,
 }
 
 impl Positions {
@@ -73,8 +69,6 @@ impl Positions {
             unled: Unled::default(),
             grown: (None, false),
             strangers: Vec::new(),
-            states_in: None,
-            catalogue_in: None,
         }
     }
 
@@ -311,11 +305,11 @@ impl<M: Member> Worker<M> {
         for partition in self.assigned.clone() {
             let birth = self.store.partition(partition).birth.as_ref();
             let born_in = birth.and_then(|birth| birth.inputs.get(topic)?.topic_id.as_deref());
-            if born_in.or(self.positions.states_in.as_deref()).is_some_and(|born_in| born_in != id) {
+            if born_in.or(self.positions.id(Topic::State)).is_some_and(|born_in| born_in != id) {
                 return Err(Error::StateRemade { topic: topic.clone(), partition });
             }
         }
-        self.positions.states_in = Some(id);
+        self.positions.ids.insert(Topic::State, Some(id));
         Ok(())
     }
 
@@ -393,8 +387,8 @@ impl<M: Member> Worker<M> {
             let folded = Folded { topic_id: self.positions.id(input).map(str::to_owned), next_offset };
             birth.inputs.insert(input.name(&self.parts.config.topics).to_owned(), folded);
         }
-        if let Some(id) = &self.positions.states_in {
-            let ours = Folded { topic_id: Some(id.clone()), next_offset: 0 };
+        if let Some(id) = self.positions.id(Topic::State) {
+            let ours = Folded { topic_id: Some(id.to_owned()), next_offset: 0 };
             birth.inputs.insert(self.parts.config.topics.state.clone(), ours);
         }
         birth

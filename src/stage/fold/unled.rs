@@ -25,7 +25,7 @@ pub(in crate::stage) enum Why {
 }
 
 impl Why {
-    pub fn text(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
             Self::NoLeader => "has no leader",
             Self::NoAnswer => "has a leader that does not answer",
@@ -122,6 +122,15 @@ pub(in crate::stage) fn why(answer: &Answer, topic: &str, partition: i32) -> Opt
     })
 }
 
+/// That a partition is waited for from now on, or no longer.
+pub(in crate::stage) fn say(topic: &str, partition: i32, why: Option<Why>) {
+    if let Some(why) = why {
+        warn!(topic, partition, "a partition is waited for: it {}", why.text());
+    } else {
+        info!(topic, partition, "a partition has a leader again");
+    }
+}
+
 impl<M: Member> Worker<M> {
     /// Whether an answer tells the ends of a partition. `at_once`: it is not read before.
     pub(super) fn look_for_leader(&mut self, (input, partition): (Topic, i32), answer: &Answer, at_once: bool) {
@@ -131,11 +140,7 @@ impl<M: Member> Worker<M> {
             return;
         }
         self.parts.metrics.set_stalled(input, partition, why.is_some());
-        if let Some(why) = why {
-            warn!(topic, partition, "a partition is waited for: it {}", why.text());
-        } else {
-            info!(topic, partition, "a partition has a leader again");
-        }
+        say(topic, partition, why);
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use self::placing::{ID_FIELD, Placed, STAMPED_KEY, noted, place};
 use crate::config::Config;
@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::stage::Shared;
 use crate::stage::fold::gap::Gap;
-use crate::stage::fold::unled::{Unled, why};
+use crate::stage::fold::unled::{self, Unled};
 use crate::stage::gaps::NotedGap;
 use crate::time::Millis;
 
@@ -229,13 +229,9 @@ impl Positions {
     fn look_for_leaders(&self, assigned: &[TopicPartition], answer: &Answer, at_once: bool) {
         let mut seen = self.seen();
         for (topic, partition) in assigned {
-            let why = why(answer, topic, *partition);
+            let why = unled::why(answer, topic, *partition);
             if seen.unled.look((Topic::Upserts, *partition), why, at_once) {
-                if let Some(why) = why {
-                    warn!(topic, partition, "a partition is waited for: it {}", why.text());
-                } else {
-                    info!(topic, partition, "a partition has a leader again");
-                }
+                unled::say(topic, *partition, why);
             }
         }
         let reason = seen.unled.reason();
