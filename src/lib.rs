@@ -20,6 +20,7 @@ pub mod dead_letter;
 pub mod disposition;
 pub mod event;
 pub mod fold;
+pub mod gap;
 pub mod id;
 pub mod lattice;
 pub mod note;

@@ -21,7 +21,7 @@ use prometheus::{
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, RefusalReason};
-use crate::kafka::positions::Cause;
+use crate::gap::Cause;
 use crate::kafka::topics::Topic;
 use crate::status::ignored::Samples;
 use crate::upsert::Object;

@@ -15,6 +15,9 @@ pub const ORG: &str = "org";
 /// Its field: the org's Salesforce id.
 pub const ORG_ID: &str = "id";
 
+/// The newest note of each key.
+pub type NoteBook = BTreeMap<String, Note>;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub kind: String,

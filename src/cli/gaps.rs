@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Exit, Global, print_json, time};
+use crate::gap::{NotedGap, open};
 use crate::kafka::notes;
-use crate::stage::gaps::{NotedGap, open};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -87,7 +87,7 @@ fn json_of(key: &str, gap: &NotedGap) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::positions::Cause;
+    use crate::gap::Cause;
 
     #[test]
     fn a_number_that_nobody_knows_is_not_said_to_be_one() {

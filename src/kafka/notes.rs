@@ -4,7 +4,7 @@
 //! long as that takes, in order, and is heard as everybody else hears it: who wants to know that a note stands looks for
 //! it in what was read. Tools read and write once, and say whether that worked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use super::send::{Outgoing, SendError, Sender};
 use super::watch::Watch;
 use super::{client_config, let_go, said};
 use crate::config::Config;
-use crate::note::Note;
+use crate::note::{Note, NoteBook};
 
 /// How long one read of the topic may take before a shutdown is noticed.
 const READ_FOR: Duration = Duration::from_millis(200);
@@ -33,9 +33,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AGAIN_EVERY: Duration = Duration::from_secs(2);
 /// Created with one partition, so that notes have one order.
 const PARTITION: i32 = 0;
-
-/// The newest note of each key.
-pub type NoteBook = BTreeMap<String, Note>;
 
 /// What is known of the topic: None until it was read to its end.
 type Known = Option<Arc<NoteBook>>;

@@ -76,41 +76,6 @@ pub fn committed(offsets: &TopicPartitionList) -> BTreeMap<TopicPartition, Commi
     known.collect()
 }
 
-/// Why reading does not simply go on where it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
-    /// Records were deleted before they were read: by retention, or by hand.
-    BelowLogStart,
-    /// The topic was deleted and made anew.
-    TopicRemade,
-    /// The log ends before the place where reading ended.
-    BeyondLogEnd,
-    /// Somebody else committed for our group what was not read. It is read all the same.
-    ForeignCommit,
-    /// The group has no offset where it had one: it expired, or was deleted. The log is read from its start.
-    OffsetsExpired,
-}
-
-impl Cause {
-    pub const ALL: [Self; 5] =
-        [Self::BelowLogStart, Self::TopicRemade, Self::BeyondLogEnd, Self::ForeignCommit, Self::OffsetsExpired];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BelowLogStart => "below_log_start",
-            Self::TopicRemade => "topic_remade",
-            Self::BeyondLogEnd => "beyond_log_end",
-            Self::ForeignCommit => "foreign_commit",
-            Self::OffsetsExpired => "offsets_expired",
-        }
-    }
-
-    /// Whether records may be gone for good.
-    pub fn loses(self) -> bool {
-        matches!(self, Self::BelowLogStart | Self::TopicRemade | Self::BeyondLogEnd)
-    }
-}
-
 /// Start and end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {

@@ -302,7 +302,7 @@ fn value(metric: &Metric, kind: MetricType) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::positions::Cause;
+    use crate::gap::Cause;
     use crate::kafka::topics::Topic;
     use crate::stage::sink::metrics::SinkMetrics;
     use crate::stage::sink::outbox::Priority;

@@ -12,13 +12,14 @@ const README_LINES_MAX: usize = 120;
 const ARCHITECTURE_LINES_MAX: usize = 200;
 
 /// Rooms without clock, network, disk, randomness or async.
-const PURE_ROOMS: [&str; 13] = [
+const PURE_ROOMS: [&str; 14] = [
     "avro",
     "bulk_job",
     "dead_letter",
     "disposition",
     "event",
     "fold",
+    "gap",
     "id",
     "lattice",
     "note",

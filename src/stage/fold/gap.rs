@@ -6,7 +6,8 @@
 //!
 //! [`Birth`]: crate::store::Birth
 
-use crate::kafka::positions::{Cause, Committed, Ends};
+use crate::gap::Cause;
+use crate::kafka::positions::{Committed, Ends};
 use crate::store::Folded;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,7 @@ fn read_to<'a>(place: &Place<'a>) -> (Option<i64>, Option<&'a str>, Option<Cause
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gap::Cause;
     use crate::kafka::positions::Stamp;
 
     const LOG: Ends = Ends { start: 10, end: 100 };

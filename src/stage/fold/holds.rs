@@ -12,11 +12,11 @@ use rdkafka::TopicPartitionList;
 use tracing::{info, warn};
 
 use crate::config::OnGap;
+use crate::gap;
 use crate::kafka::member::Member;
 use crate::kafka::notes::Expected;
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, Share};
-use crate::stage::gaps;
 
 use super::worker::Worker;
 use super::{Error, attempt};
@@ -84,7 +84,7 @@ impl<M: Member> Worker<M> {
     /// Whether a gap of the partition waits to be acknowledged. None: nobody knows.
     fn gap_is_open(&self, input: Topic, partition: i32) -> Option<bool> {
         let known = self.parts.notes.as_ref()?.known()?;
-        Some(gaps::holds(&known, input.name(&self.parts.config.topics), partition))
+        Some(gap::holds(&known, input.name(&self.parts.config.topics), partition))
     }
 
     /// `note`: key and value of the one that is written for it.

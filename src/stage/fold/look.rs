@@ -10,14 +10,14 @@ use rdkafka::TopicPartitionList;
 use tracing::{error, info, warn};
 
 use crate::dead_letter::Stage;
+use crate::gap::{Cause, NotedGap};
 use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
-use crate::kafka::positions::{Cause, Ends};
+use crate::kafka::positions::Ends;
 use crate::kafka::questions::Answer;
 use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
-use crate::stage::gaps::NotedGap;
 
 use super::asking::{Asked, COUNTED};
 use super::gap::Gap;

@@ -8,9 +8,9 @@ use tracing::{error, warn};
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, Ignored, RefusalReason};
+use crate::gap::NotedGap;
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
-use crate::stage::gaps::NotedGap;
 use crate::status::ignored::{Place, Sample, Samples};
 use crate::upsert::Object;
 

@@ -25,21 +25,21 @@ use tracing::{error, warn};
 use self::placing::{ID_FIELD, Placed, STAMPED_KEY, noted, place};
 use crate::config::Config;
 use crate::dead_letter::Stage;
+use crate::gap::{Cause, NotedGap};
 use crate::kafka;
 use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::native::topics::describe;
-use crate::kafka::notes::{NoteBook, Notes};
-use crate::kafka::positions::{Cause, Ends, Stamp, committed, earlier_builds, ends_by_leader};
+use crate::kafka::notes::Notes;
+use crate::kafka::positions::{Ends, Stamp, committed, earlier_builds, ends_by_leader};
 use crate::kafka::questions::{Answer, Asker, Question};
 use crate::kafka::topics::Topic;
 use crate::kafka::watch::Watch;
 use crate::kafka::{client_config, said};
 use crate::metrics::Metrics;
-use crate::note::Note;
+use crate::note::{Note, NoteBook};
 use crate::stage::Shared;
 use crate::stage::fold::gap::Gap;
 use crate::stage::fold::unled::{self, Unled};
-use crate::stage::gaps::NotedGap;
 use crate::time::Millis;
 
 /// Between two looks at the log.

@@ -27,8 +27,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::{Config, GroupProtocol};
+use crate::gap::Cause;
 use crate::http::Health;
-use crate::kafka::positions::Cause;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;

@@ -1,8 +1,8 @@
 //! Where a partition is read on, and what that passes over: what the group says, the notes and the log decide.
 
 use crate::kafka::membership::TopicPartition;
-use crate::kafka::notes::NoteBook;
 use crate::kafka::positions::{Committed, Ends, Stamp};
+use crate::note::NoteBook;
 use crate::stage::fold::gap::{Gap, Place, resume_at};
 
 /// That the offset of a partition has a stamp; the partition follows.
@@ -75,7 +75,7 @@ pub(super) fn place(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::positions::Cause;
+    use crate::gap::Cause;
     use crate::note::Note;
 
     const LOG: Ends = Ends { start: 10, end: 100 };
