@@ -20,10 +20,9 @@ use prometheus::{
 };
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
-use crate::event::{IgnoreReason, RefusalReason};
+use crate::event::{IgnoreReason, RefusalReason, Samples};
 use crate::gap::Cause;
 use crate::kafka::topics::Topic;
-use crate::status::ignored::Samples;
 use crate::upsert::Object;
 
 use lags::Lags;

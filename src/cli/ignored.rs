@@ -4,7 +4,7 @@ use clap::Args;
 use reqwest::Url;
 
 use super::{Exit, Global, print_json, status};
-use crate::status::ignored::Sample;
+use crate::event::Sample;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

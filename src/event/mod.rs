@@ -9,6 +9,7 @@ mod ignored;
 mod json;
 mod plan;
 mod refusal;
+mod samples;
 mod session;
 mod skip;
 mod slots;
@@ -23,6 +24,7 @@ use crate::time::Millis;
 pub use decode::{Decoder, EARLIER, Headers, Record, SchemaNeeded};
 pub use ignored::{Found, Ignored};
 pub use refusal::{IgnoreReason, Refusal, RefusalReason};
+pub use samples::{Place, Sample, Samples};
 pub use session::{DecodedSession, Session, SessionKey};
 pub use validate::email_holds;
 

@@ -5,7 +5,6 @@
 //! a parser of that format, and two questions for what is one moment.
 
 mod gaps;
-pub mod ignored;
 mod picture;
 
 use std::collections::BTreeMap;
@@ -16,11 +15,11 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::Stage;
+use crate::event::Sample;
 use crate::http::Health;
 use crate::metrics::{Dependency, Metrics};
 
 pub use gaps::Gaps;
-use ignored::Sample;
 
 /// The picture of one instance at one moment. Names and meanings are those of `docs/cli.md`, and stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use indicatif::HumanCount;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::ignored::Sample;
+use crate::event::Sample;
+
 use super::{Calls, Fold, Forecast, Ignored, Lag, Salesforce, Sink, Status};
 
 /// Kinds of mistakes that are shown; there are rarely more, and the list is a command of its own.

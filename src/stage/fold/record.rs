@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::dead_letter::{DeadLetter, REDRIVES_HEADER, Stage};
 use crate::event::{
-    Decoded, DecodedSession, Event, EventKind, Headers as _, Record, Refusal, SchemaNeeded, Session, SessionKey,
+    Decoded, DecodedSession, Event, EventKind, Headers as _, Place, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::member::Member;
 use crate::kafka::topics::Topic;
@@ -18,7 +18,6 @@ use crate::kafka::{headers_of, said};
 use crate::metrics::RecordOutcome;
 use crate::route;
 use crate::stage::catalogue::CatalogueChange;
-use crate::status::ignored::Place;
 use crate::store::DiskError;
 use crate::time::Millis;
 use crate::upsert::Lane;

@@ -7,11 +7,10 @@ use std::sync::PoisonError;
 use tracing::{error, warn};
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
-use crate::event::{IgnoreReason, Ignored, RefusalReason};
+use crate::event::{IgnoreReason, Ignored, Place, RefusalReason, Sample, Samples};
 use crate::gap::NotedGap;
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
-use crate::status::ignored::{Place, Sample, Samples};
 use crate::upsert::Object;
 
 use super::inputs::{INPUTS, index_of};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EventKind, Found, IgnoreReason, Ignored};
+use super::{EventKind, Found, IgnoreReason, Ignored};
 use crate::time::Millis;
 
 /// By reason, kind of event and what was found; more than there are of them unless somebody sends nonsense.
