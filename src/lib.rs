@@ -33,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod emulator;
+pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod metrics;

@@ -15,7 +15,8 @@ use tracing::{info, warn};
 
 use super::{Exit, Global};
 use crate::dead_letter::Stage;
-use crate::http::{Health, Server};
+use crate::health::Health;
+use crate::http::Server;
 use crate::metrics::Metrics;
 use crate::stage::{self, Process};
 use crate::terminal;

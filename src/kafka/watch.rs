@@ -19,7 +19,7 @@ use super::native::groups::describe;
 use super::vigil::Listed;
 use super::{MemberName, ToTheEnd, client_config, said};
 use crate::config::Config;
-use crate::http::Health;
+use crate::health::Health;
 use crate::metrics::{Dependency, Metrics};
 
 /// Between two questions.

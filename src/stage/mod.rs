@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::config::{Config, Invalid};
 pub use crate::dead_letter::Stage;
-use crate::http::Health;
+use crate::health::Health;
 use crate::kafka::admin::{Admin, AdminError, Patience};
 use crate::kafka::notes::{self, Notes};
 use crate::kafka::rights;

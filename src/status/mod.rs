@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::Stage;
 use crate::event::Sample;
-use crate::http::Health;
+use crate::health::Health;
 use crate::metrics::{Dependency, Metrics};
 
 pub use gaps::Gaps;

@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rollbook::config::Config;
 use rollbook::dead_letter::DeadLetter;
-use rollbook::http::Health;
+use rollbook::health::Health;
 use rollbook::kafka::topics::Topic;
 use rollbook::kafka::{self, membership};
 use rollbook::metrics::{Metrics, RecordOutcome};

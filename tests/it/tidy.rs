@@ -31,11 +31,12 @@ const PURE_ROOMS: [&str; 14] = [
 const IMPURE: [&str; 9] =
     ["tokio", "rdkafka", "reqwest", "SystemTime", "Instant::now", "std::fs", "std::net", "fastrand", "rand::"];
 /// Rooms of the shell, which the pure ones may not know.
-const SHELL: [&str; 13] = [
+const SHELL: [&str; 14] = [
     "cli",
     "config",
     "demo",
     "emulator",
+    "health",
     "http",
     "kafka",
     "metrics",

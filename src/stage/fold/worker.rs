@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::event::Decoder;
 use crate::fold::Catalogue;
-use crate::http::Pulse;
+use crate::health::Pulse;
 use crate::kafka::changelog::Changelog;
 use crate::kafka::fetches::Fetches;
 use crate::kafka::foreign::Foreign;

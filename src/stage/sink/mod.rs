@@ -41,7 +41,7 @@ use self::standstill::Standstill;
 use self::takeover::TakenOver;
 use crate::config::{Config, Invalid};
 use crate::disposition::{Disposition, Wait};
-use crate::http::Pulse;
+use crate::health::Pulse;
 use crate::kafka::fetches::Fetches;
 use crate::kafka::topics::Topic;
 use crate::kafka::twins::Twin;

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rollbook::config::{Config, Topics};
 use rollbook::dead_letter::DeadLetter;
 use rollbook::emulator::{Emulator, Fault, FaultAction};
-use rollbook::http::Health;
+use rollbook::health::Health;
 use rollbook::id::MemberKey;
 use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};

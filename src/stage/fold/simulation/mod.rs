@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::config::{Config, GroupProtocol};
 use crate::gap::Cause;
-use crate::http::Health;
+use crate::health::Health;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;
