@@ -32,6 +32,11 @@ const UNSTABLE_FOR: Duration = Duration::from_secs(40);
 /// a minute later.
 const OPEN_FOR: Duration = Duration::from_secs(3);
 
+/// What could not be told is asked again after this, then after twice as long each time, up to the second. Whoever reads may
+/// come back in milliseconds, and a topic that is gone stays so until a person has made it anew.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+const ASK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+
 /// A reader that goes is waited for so long; nothing hangs on it.
 const GOES_WITHIN: Duration = Duration::from_secs(1);
 
@@ -144,6 +149,8 @@ pub struct Changelog<L> {
     partitions: BTreeMap<i32, Progress>,
     beyond_end: bool,
     stall: Stall,
+    /// After a question that failed: not before, and the pause until then.
+    ask_again: Option<(Instant, Duration)>,
 }
 
 /// How far one partition has been read.
@@ -184,7 +191,8 @@ impl<L: Log> Changelog<L> {
             (*partition, Progress { next_offset: *next_offset, phase: Phase::Start })
         };
         let stall = Stall::new(log.now());
-        Self { topic: topic.to_owned(), log, partitions: from.iter().map(start).collect(), beyond_end: false, stall }
+        let partitions = from.iter().map(start).collect();
+        Self { topic: topic.to_owned(), log, partitions, beyond_end: false, stall, ask_again: None }
     }
 
     /// Reads every partition of a topic from its beginning. None, after the pause: the topic cannot be described yet.
@@ -230,13 +238,21 @@ impl<L: Log> Changelog<L> {
     /// Reads for at most this long, also behind the end, handing over each record. A broker that is away is tried again
     /// at the next call.
     pub fn read(&mut self, for_at_most: Duration, mut each: impl FnMut(Change<'_>)) -> Result<(), KafkaError> {
+        let left = |at: Instant| at.saturating_duration_since(self.log.now());
+        if let Some(left) = self.ask_again.map(|(at, _)| left(at)).filter(|left| !left.is_zero()) {
+            self.log.sleep(left.min(for_at_most));
+            return Ok(());
+        }
         if let Err(error) = self.advance_phases() {
             if let Some(times) = said::again("the changelog's end is waited for") {
                 warn!(error = %error, topic = %self.topic, times, "the changelog's end is waited for");
             }
-            self.log.sleep(for_at_most);
+            let pause = self.ask_again.map_or(ASK_AGAIN_AFTER, |(_, pause)| (pause * 2).min(ASK_AGAIN_AFTER_MAX));
+            self.ask_again = Some((self.log.now() + pause, pause));
+            self.log.sleep(pause.min(for_at_most));
             return Ok(());
         }
+        self.ask_again = None;
         self.poll(for_at_most, &mut each)
     }
 
@@ -372,5 +388,91 @@ fn change(message: &impl Message) -> Change<'_> {
         key: message.key().unwrap_or_default(),
         value: message.payload(),
         timestamp: message.timestamp().to_millis(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rdkafka::error::RDKafkaErrorCode;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+
+    /// A topic that is not there.
+    struct Absent {
+        now: Cell<Instant>,
+        asked: Cell<u32>,
+    }
+
+    impl Clock for &Absent {
+        fn now(&self) -> Instant {
+            self.now.get()
+        }
+
+        fn sleep(&self, pause: Duration) {
+            assert!(!pause.is_zero(), "it would spin");
+            self.now.set(self.now.get() + pause);
+        }
+    }
+
+    impl Absent {
+        fn asked<T>(&self) -> KafkaResult<T> {
+            self.asked.set(self.asked.get() + 1);
+            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
+        }
+    }
+
+    impl Log for &Absent {
+        type Message<'m>
+            = OwnedMessage
+        where
+            Self: 'm;
+
+        fn partitions(&self, _: &str) -> KafkaResult<i32> {
+            self.asked()
+        }
+
+        fn ends(&self, _: &str, _: i32) -> KafkaResult<(i64, i64)> {
+            self.asked()
+        }
+
+        fn stable_end(&self, _: &str, _: i32) -> KafkaResult<i64> {
+            self.asked()
+        }
+
+        fn assign(&self, _: &TopicPartitionList) -> KafkaResult<()> {
+            self.asked()
+        }
+
+        fn poll(&self, _: Duration) -> Option<KafkaResult<OwnedMessage>> {
+            Some(self.asked())
+        }
+
+        fn answering_since(&self) -> Option<Instant> {
+            None
+        }
+
+        fn outdated(&self) -> bool {
+            false
+        }
+    }
+
+    /// It was 45 times a second.
+    #[test]
+    fn a_topic_that_is_absent_is_asked_for_at_once_and_then_ever_less_often() {
+        let begun = Instant::now();
+        let absent = Absent { now: Cell::new(begun), asked: Cell::new(0) };
+        let mut changelog = Changelog::open(&absent, "rollbook.catalogue", &BTreeMap::from([(0, 0)]));
+        let mut asked_by = |end: Duration| {
+            while absent.now.get() < begun + end {
+                changelog.read(Duration::from_millis(20), |_| ()).unwrap();
+            }
+            absent.asked.get()
+        };
+        assert_eq!(asked_by(Duration::from_millis(100)), 3, "a moment is no absence");
+        let (soon, later) = (asked_by(Duration::from_secs(10)), asked_by(Duration::from_secs(70)));
+        assert_eq!(later - soon, 60, "once a second");
     }
 }

@@ -80,6 +80,16 @@ impl ConsumerGroup {
         Told::Assign(free)
     }
 
+    /// Whether everybody has what is to be theirs.
+    pub fn settled(&self) -> bool {
+        !self.changed && self.members.values().all(|member| member.epoch == self.epoch && member.owned == member.target)
+    }
+
+    /// Whether a process is to read something.
+    pub fn has_work(&self, process: usize) -> bool {
+        self.members.values().any(|member| member.process == process && !member.target.is_empty())
+    }
+
     /// Whether offsets are taken from this member of this epoch.
     pub fn check(&self, member: Option<u64>, epoch: i32) -> Result<(), RDKafkaErrorCode> {
         let Some(member) = member else {

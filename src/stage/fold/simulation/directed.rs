@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::kafka::positions::Stamp;
 
+use super::feed;
 use super::log::Entry;
 use super::{CALM_MAX, History, SLOTS, direct, verdict};
 
@@ -117,5 +118,32 @@ fn a_take_over_goes_on_as_soon_as_an_outage_is_over() {
     };
     for seed in 0..8 {
         assert_eq!(direct(move || interrupted(seed)), Ok(()), "seed {seed}");
+    }
+}
+
+/// A history took itself for at rest while the transaction that says the newer statement again stood still, of which no log
+/// shows anything.
+#[test]
+fn the_newest_statement_is_the_last_one_also_where_its_transaction_is_given_up_first() {
+    let said_twice = |seed| {
+        let mut history = History::begin(seed);
+        history.kafka.broker().calm = true;
+        let turns = Arc::clone(&history.kafka.turns);
+        let at = history.kafka.wall_clock();
+        let said = turns.random(|rng| feed::two_statements(rng, 0, at));
+        for sent in &said {
+            history.kafka.append(&history.config.topics.sessions, sent.partition, sent.entry.clone());
+        }
+        history.come_to_rest()?;
+        history.kafka.broker().sticking = 1;
+        history.write_last(said[0].entry.clone());
+        history.come_to_rest()?;
+        assert_eq!(history.kafka.broker().sticking, 0, "it was said again");
+        verdict::verdict(&history.kafka, &history.config.topics)?;
+        history.stop_all();
+        turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..4 {
+        assert_eq!(direct(move || said_twice(seed)), Ok(()), "seed {seed}");
     }
 }

@@ -71,6 +71,16 @@ impl Group {
         }
     }
 
+    /// Whether nobody is waited for, so that all is divided. A group that nobody has joined is.
+    pub fn settled(&self) -> bool {
+        self.rebalancing.is_none()
+    }
+
+    /// Whether a process is to read something.
+    pub fn has_work(&self, process: usize) -> bool {
+        self.members.values().any(|joined| joined.process == process && !joined.assignment.is_empty())
+    }
+
     /// Whether offsets are taken from this member of this generation. One that says of itself that it is none is let
     /// through, as Kafka does.
     pub fn check(&self, member: Option<u64>, generation: i32) -> Result<(), RDKafkaErrorCode> {

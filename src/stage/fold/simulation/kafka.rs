@@ -1,6 +1,7 @@
 //! The simulated Kafka: logs, group, and what goes wrong with them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub struct Broker {
     pub away_until: Duration,
     /// The next question about logs begins an outage of so long.
     pub outage_when_asked: Option<Duration>,
+    /// Of the transactions that are handed over so many come to no end.
+    pub sticking: u32,
     /// Partitions are given to any member, not by ranges.
     pub scatters: bool,
     /// Somebody else has committed: how far an input was read by others than the owner of the states nobody knows then.
@@ -52,6 +55,8 @@ pub struct Kafka {
     pub turns: Arc<Turns>,
     broker: Arc<Mutex<Broker>>,
     inputs: Arc<Mutex<Vec<TopicPartition>>>,
+    /// Of clients that were handed one and have not said how it ended. The broker need not have heard of it.
+    pub transactions: Arc<AtomicUsize>,
 }
 
 impl Kafka {
@@ -62,7 +67,12 @@ impl Kafka {
         }
         let of = |input: Topic| (0..partitions).map(move |partition| (input.name(topics).to_owned(), partition));
         let inputs = Topic::CONSUMED.into_iter().flat_map(of).collect();
-        Self { turns, broker: Arc::new(Mutex::new(broker)), inputs: Arc::new(Mutex::new(inputs)) }
+        Self {
+            turns,
+            broker: Arc::new(Mutex::new(broker)),
+            inputs: Arc::new(Mutex::new(inputs)),
+            transactions: Arc::default(),
+        }
     }
 
     pub fn broker(&self) -> MutexGuard<'_, Broker> {
@@ -160,6 +170,12 @@ impl Kafka {
 
     pub fn mishap(&self, percent: u8) -> bool {
         !self.broker().calm && self.turns.chance(percent)
+    }
+
+    /// Whether the transaction that is handed over now is to come to no end, whatever else happens.
+    pub fn sticks(&self) -> bool {
+        let sticking = &mut self.broker().sticking;
+        std::mem::replace(sticking, sticking.saturating_sub(1)) > 0
     }
 
     pub fn wall_clock(&self) -> Millis {

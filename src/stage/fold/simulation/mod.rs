@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::config::{Config, GroupProtocol};
 use crate::gap::Cause;
-use crate::health::Health;
+use crate::health::{Health, Pulse};
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;
@@ -58,6 +58,7 @@ const HISTORIES: u64 = 200;
 struct Slot {
     process: usize,
     shutdown: Shutdown,
+    pulse: Arc<Pulse>,
 }
 
 struct History {
@@ -173,7 +174,7 @@ impl History {
             self.wait_for(slot.process);
         }
         let folder = self.folder(number).inspect(|folder| spoil(&turns, folder));
-        let (process, shutdown) = (turns.new_process(), Shutdown::default());
+        let (process, shutdown, pulse) = (turns.new_process(), Shutdown::default(), Health::default().pulse("fold"));
         self.starts += 1;
         let fold = Process {
             kafka: self.kafka.clone(),
@@ -183,9 +184,10 @@ impl History {
             id: if folder.is_some() { format!("fold-{number}") } else { format!("fold-{}", self.starts) },
             folder,
             shutdown: shutdown.clone(),
+            pulse: Arc::clone(&pulse),
         };
         turns.spawn(process, move || fold.run());
-        self.slots[number] = Some(Slot { process, shutdown });
+        self.slots[number] = Some(Slot { process, shutdown, pulse });
     }
 
     fn stop(&mut self, number: usize) {
@@ -240,15 +242,35 @@ impl History {
             if let Some(failure) = turns.failure() {
                 return Err(failure);
             }
-            let folded = self.folded();
+            let (folded, busy) = (self.folded(), self.busy());
             let written = self.kafka.broker().logs.records();
-            quiet = if folded && written == records { quiet + 1 } else { 0 };
+            quiet = if folded && busy.is_none() && written == records { quiet + 1 } else { 0 };
             records = written;
             if turns.now() > end {
-                return Err(format!("it does not come to rest, folded: {folded}, written: {written}"));
+                return Err(format!("it does not come to rest, folded: {folded}, busy: {busy:?}, written: {written}"));
             }
         }
         Ok(())
+    }
+
+    /// What is still to come to an end, in words: who waits for it may have something to say that no log shows.
+    fn busy(&self) -> Option<String> {
+        let turns = &self.kafka.turns;
+        let transactions = self.kafka.transactions.load(Ordering::Relaxed);
+        if transactions > 0 {
+            return Some(format!("{transactions} transactions are under way"));
+        }
+        let broker = self.kafka.broker();
+        if !broker.group.settled() || !broker.consumers.settled() {
+            return Some("the group is not settled".to_owned());
+        }
+        self.slots.iter().flatten().find_map(|slot| {
+            if turns.process(slot.process).frozen_until > turns.now() {
+                return Some("a process is frozen".to_owned());
+            }
+            let works = broker.group.has_work(slot.process) || broker.consumers.has_work(slot.process);
+            slot.pulse.own_reason().filter(|_| works)
+        })
     }
 
     fn stop_all(&mut self) {
@@ -280,6 +302,7 @@ struct Process {
     id: String,
     folder: Option<PathBuf>,
     shutdown: Shutdown,
+    pulse: Arc<Pulse>,
 }
 
 impl Process {
@@ -315,7 +338,7 @@ impl Process {
             catalogue_follower,
             notes: None,
             metrics: Arc::clone(&metrics),
-            health: Health::default().pulse("fold"),
+            health: self.pulse,
             shutdown: self.shutdown,
             config: self.config,
         });

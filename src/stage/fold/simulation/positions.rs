@@ -9,6 +9,7 @@ use crate::store::BIRTH_KEY;
 
 use super::History;
 use super::feed::{self, PARTITIONS};
+use super::log::Entry;
 use super::seen::{Seen, seen};
 
 impl History {
@@ -53,8 +54,13 @@ impl History {
         turns.sleep(turns.random(|rng| Duration::from_millis(rng.u64(1..2_000))));
         seen(Seen::WrittenTooLate);
         self.written_too_late = true;
-        let partition = route::partition(older.key.as_deref().unwrap_or_default(), PARTITIONS);
-        self.kafka.append(&self.config.topics.catalogue, partition, older);
+        self.write_last(older);
+    }
+
+    /// A statement becomes the catalogue's last one of its key.
+    pub(super) fn write_last(&self, statement: Entry) {
+        let partition = route::partition(statement.key.as_deref().unwrap_or_default(), PARTITIONS);
+        self.kafka.append(&self.config.topics.catalogue, partition, statement);
     }
 
     /// A partition loses its leader, or all have one again. What is re-keyed has its leaders: no commit would pass.

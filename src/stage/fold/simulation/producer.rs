@@ -1,6 +1,7 @@
 //! A transactional producer of the simulated broker, and who commits with it.
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -197,6 +198,23 @@ impl TransactionalProducer for SimulatedProducer {
     }
 }
 
+/// A transaction that was handed over and has come to no end.
+struct UnderWay(Kafka);
+
+impl UnderWay {
+    fn begin(kafka: &Kafka) -> Self {
+        kafka.transactions.fetch_add(1, Ordering::Relaxed);
+        Self(kafka.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    /// Also with its process.
+    fn drop(&mut self) {
+        self.0.transactions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 type Ended = Arc<Mutex<Option<(Committed, SimulatedProducer)>>>;
 
 /// Commits in a thread of the same process, by the code that commits in production.
@@ -256,8 +274,10 @@ impl Commits for SimulatedCommitter {
             (self.kafka.clone(), self.id.clone(), self.topics.clone(), Arc::clone(&self.ended));
         let course = Arc::clone(&self.course);
         course.moved(kafka.turns.instant());
+        let under_way = UnderWay::begin(&kafka);
         self.kafka.turns.spawn(self.process, move || {
-            if kafka.mishap(6) {
+            let _under_way = under_way;
+            if kafka.sticks() || kafka.mishap(6) {
                 seen(Seen::StuckTransaction);
                 producer.get_stuck(&course);
             }
