@@ -3,6 +3,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # librdkafka, OpenSSL and libcurl are built from their crates; the image has gcc, make and perl.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY crates crates
 COPY benches benches
 COPY schemas schemas
 COPY deploy/salesforce deploy/salesforce

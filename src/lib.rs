@@ -11,28 +11,18 @@
 //!
 //! Beside them `rollbook.notes`: what instances remember and tell each other, read whole by everybody.
 //!
-//! The rooms, in the order in which data flows. Those above the line are pure: no clock, network, disk,
-//! randomness or async.
+//! Rooms by layer. Each layer is a crate, this one the shell, and a room has the same path in every crate.
 
-pub mod avro;
-pub mod bulk_job;
-pub mod dead_letter;
-pub mod disposition;
-pub mod event;
-pub mod fold;
-pub mod gap;
-pub mod id;
-pub mod lattice;
-pub mod note;
-pub mod outcome;
-pub mod route;
-pub mod time;
-pub mod upsert;
+// Ground: ids and time.
+pub use rollbook_ground::*;
+// Pure rooms: no clock, network, disk, randomness or async.
+pub use rollbook_core::*;
+// An org for tests and rehearsals.
+pub use rollbook_emulator as emulator;
 // ---- the shell -------------------------------------------------------------------------------------------------
 pub mod cli;
 pub mod config;
 pub mod demo;
-pub mod emulator;
 pub mod health;
 pub mod http;
 pub mod kafka;

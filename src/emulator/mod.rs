@@ -58,3 +58,7 @@ pub use server::{Emulator, Error, serve};
 pub use service::Options;
 pub use under_way::LongRequests;
 pub use wire::Refusal;
+
+// This is the crate `rollbook-emulator`; its rooms have the same paths here as in the whole.
+use crate as emulator;
+use rollbook_ground::id;

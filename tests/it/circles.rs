@@ -46,7 +46,7 @@ fn a_circle_is_found_through_what_stands_below() {
     assert_eq!(circles(&known_by(&sources)), [(String::new(), "d e".to_owned())]);
 }
 
-/// The modules of the library with their texts, without those that only tests have.
+/// The modules of all crates with their texts, without those that only tests have. A path is the same in every crate.
 fn sources() -> BTreeMap<Module, String> {
     let mut sources = BTreeMap::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -63,7 +63,7 @@ fn walk(folder: &Path, above: &Module, sources: &mut BTreeMap<Module, String>) {
         let module: Module = above.iter().cloned().chain([name.to_owned()]).collect();
         if path.is_dir() {
             walk(&path, &module, sources);
-        } else if !(above.is_empty() && ["lib", "main"].contains(&name)) {
+        } else if !(above.is_empty() && ["core", "ground", "lib", "main"].contains(&name)) {
             let module = if name == "mod" { above.clone() } else { module };
             sources.insert(module, fs::read_to_string(&path).expect("the sources are text"));
         }

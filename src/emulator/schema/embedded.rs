@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_list_is_the_directory() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/salesforce/force-app/main/default");
+        let root =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/salesforce/force-app/main/default");
         let on_disk: Vec<_> = read_dir(&root).expect("the tree is there").into_iter().map(|file| file.path).collect();
         let listed: Vec<_> = TREE.iter().map(|(path, _)| format!("{}/{path}", root.display())).collect();
         assert_eq!(listed, on_disk);
