@@ -15,6 +15,7 @@ pub mod lattice;
 pub mod note;
 pub mod outcome;
 pub mod route;
+pub mod topic_table;
 pub mod upsert;
 
 use rollbook_ground::{id, time};

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use clap::ValueEnum;
 use rdkafka::ClientConfig;
+use rollbook::config::Topics;
 use rollbook::kafka::topics::Topic;
 
 use crate::harness::{self, Names, Node, free_port, http};
@@ -151,23 +152,18 @@ impl Run<'_> {
     /// Rollbook's topics: its own, but for the input.
     fn names(&self) -> Names {
         let mut names = harness::names("peers");
-        let topics = &mut names.topics;
-        let name = |topic: Topic| format!("{}.{}", self.id(), topic.label());
-        topics.registrations = name(Topic::Registrations);
-        topics.attendance = name(Topic::Attendance);
-        topics.polls = name(Topic::Polls);
-        topics.reactions = name(Topic::Reactions);
-        topics.views.clone_from(&self.input.topic);
-        topics.sessions = name(Topic::Sessions);
-        topics.resolved = name(Topic::Resolved);
-        topics.catalogue = name(Topic::Catalogue);
-        topics.state = name(Topic::State);
-        topics.upserts = self.output();
-        topics.bulk_jobs = name(Topic::BulkJobs);
-        topics.outcomes = name(Topic::Outcomes);
-        topics.dead_letters = name(Topic::DeadLetters);
-        topics.notes = name(Topic::Notes);
-        topics.partitions = PARTITIONS;
+        let name = |topic: Topic| {
+            if topic == Topic::Views {
+                self.input.topic.clone()
+            } else if topic == Topic::Upserts {
+                self.output()
+            } else {
+                format!("{}.{}", self.id(), topic.label())
+            }
+        };
+        let shape = names.topics;
+        names.topics =
+            Topics { partitions: PARTITIONS, replication_factor: shape.replication_factor, ..Topics::named(name) };
         names
     }
 }

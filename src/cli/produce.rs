@@ -53,11 +53,7 @@ fn parse_kind(text: &str) -> Result<Kind, &'static str> {
 impl Kind {
     fn topic(self) -> Topic {
         match self {
-            Self::Event(EventKind::Registration) => Topic::Registrations,
-            Self::Event(EventKind::Attendance) => Topic::Attendance,
-            Self::Event(EventKind::Poll) => Topic::Polls,
-            Self::Event(EventKind::Reaction) => Topic::Reactions,
-            Self::Event(EventKind::View) => Topic::Views,
+            Self::Event(kind) => Topic::of_events(kind),
             Self::Session => Topic::Sessions,
         }
     }

@@ -31,6 +31,8 @@ pub use proxy::Proxy;
 pub use secret::{Secret, SecretError};
 pub use token_file::{HeldToken, TokenFile, TokenFileError};
 
+pub use crate::topic_table::Topics;
+
 /// A valid configuration.
 #[derive(Clone, Serialize)]
 pub struct Config {
@@ -86,39 +88,6 @@ impl Kafka {
         }
         digest.digest()
     }
-}
-
-/// Names and shape of the topics. The defaults of the names are in [`Topics::default`].
-#[derive(Clone, Debug, Serialize)]
-pub struct Topics {
-    pub registrations: String,
-    pub attendance: String,
-    pub polls: String,
-    pub reactions: String,
-    pub views: String,
-    pub sessions: String,
-    /// Events that stood in the wrong partition, re-keyed.
-    pub resolved: String,
-    /// The winning records of the sessions topic.
-    pub catalogue: String,
-    pub state: String,
-    pub upserts: String,
-    /// Bulk jobs that have not ended, and their rows.
-    pub bulk_jobs: String,
-    pub outcomes: String,
-    pub dead_letters: String,
-    /// What instances remember and tell each other: the org, gaps.
-    pub notes: String,
-    /// Partitions of topics that are created; existing inputs decide for the rest. Default 6: divides evenly among
-    /// one, two, three and six instances.
-    pub partitions: i32,
-    /// Copies of topics that are created. Default 3: state and upserts must survive a broker.
-    pub replication_factor: i32,
-    /// Whether absent topics are created at start. Default true.
-    pub create: bool,
-    /// Whether the settings of existing topics are checked at start. Default true. False for brokers that do not tell
-    /// them: a missing right to describe configurations, or a mock.
-    pub check_settings: bool,
 }
 
 /// A schema registry that speaks Confluent's API.
@@ -273,31 +242,6 @@ pub enum Auth {
 pub struct Http {
     /// Metrics and health. Port 0: any free one. Default 127.0.0.1:9464: nothing is open to the network unasked.
     pub listen: SocketAddr,
-}
-
-impl Default for Topics {
-    fn default() -> Self {
-        Self {
-            registrations: "registrations".to_owned(),
-            attendance: "attendance".to_owned(),
-            polls: "polls".to_owned(),
-            reactions: "reactions".to_owned(),
-            views: "views".to_owned(),
-            sessions: "sessions".to_owned(),
-            resolved: "rollbook.resolved".to_owned(),
-            catalogue: "rollbook.catalogue".to_owned(),
-            state: "rollbook.state".to_owned(),
-            upserts: "rollbook.upserts".to_owned(),
-            bulk_jobs: "rollbook.bulk-jobs".to_owned(),
-            outcomes: "rollbook.outcomes".to_owned(),
-            dead_letters: "rollbook.dead-letters".to_owned(),
-            notes: "rollbook.notes".to_owned(),
-            partitions: 6,
-            replication_factor: 3,
-            create: true,
-            check_settings: true,
-        }
-    }
 }
 
 impl Default for Fold {

@@ -140,7 +140,7 @@ impl Check<'_> {
     fn unknown<T: Table>(&mut self, path: &str, table: &mut T) {
         for name in table.take_unknown().into_keys() {
             let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            let known = T::FIELDS.join(", ");
+            let known = T::fields().join(", ");
             self.note(&full, "no such setting", &format!("there are {known}"));
         }
     }

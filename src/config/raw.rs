@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use crate::topic_table::Topic;
+
 /// A field: absent, of its type, or of another.
 #[derive(Debug, Default)]
 pub(super) enum Leaf<T> {
@@ -20,10 +22,15 @@ pub(super) enum Leaf<T> {
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Leaf<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(from)?;
+        toml::Value::deserialize(from).map(Self::of)
+    }
+}
+
+impl<T: DeserializeOwned> Leaf<T> {
+    fn of(value: toml::Value) -> Self {
         let found = value.type_str();
         // The error's own text is left out: it repeats the value, which may be a secret in the wrong place.
-        Ok(T::deserialize(value).map_or_else(|_| Self::Wrong(is_a(found)), Self::Value))
+        T::deserialize(value).map_or_else(|_| Self::Wrong(is_a(found)), Self::Value)
     }
 }
 
@@ -48,7 +55,9 @@ macro_rules! table {
         }
 
         impl Table for $name {
-            const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+            fn fields() -> Vec<&'static str> {
+                vec![$(stringify!($field)),*]
+            }
 
             fn take_unknown(&mut self) -> Unknown {
                 std::mem::take(&mut self.unknown)
@@ -59,7 +68,7 @@ macro_rules! table {
 
 /// A table knows its fields, so that a misspelt one can be answered with the right one.
 pub(super) trait Table: Default + DeserializeOwned {
-    const FIELDS: &'static [&'static str];
+    fn fields() -> Vec<&'static str>;
 
     fn take_unknown(&mut self) -> Unknown;
 }
@@ -83,26 +92,37 @@ table!(RawKafka {
     properties_files: BTreeMap<String, toml::Value>,
 });
 
-table!(RawTopics {
-    registrations: String,
-    attendance: String,
-    polls: String,
-    reactions: String,
-    views: String,
-    sessions: String,
-    resolved: String,
-    catalogue: String,
-    state: String,
-    upserts: String,
-    bulk_jobs: String,
-    outcomes: String,
-    dead_letters: String,
-    notes: String,
-    partitions: i64,
-    replication_factor: i64,
-    create: bool,
-    check_settings: bool,
-});
+/// `[topics]`: the names of those that are in the table of topics, and the shape of all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTopics {
+    pub(super) partitions: Leaf<i64>,
+    pub(super) replication_factor: Leaf<i64>,
+    pub(super) create: Leaf<bool>,
+    pub(super) check_settings: Leaf<bool>,
+    #[serde(flatten)]
+    names: Unknown,
+}
+
+impl RawTopics {
+    pub(super) fn take_name(&mut self, topic: Topic) -> Leaf<String> {
+        self.names.remove(topic.label()).map_or(Leaf::Absent, Leaf::of)
+    }
+}
+
+impl Table for RawTopics {
+    fn fields() -> Vec<&'static str> {
+        let shape = ["partitions", "replication_factor", "create", "check_settings"];
+        Topic::ALL.into_iter().map(Topic::label).chain(shape).collect()
+    }
+
+    fn take_unknown(&mut self) -> Unknown {
+        let named = |name: &String| Topic::ALL.iter().any(|topic| topic.label() == name);
+        let (names, unknown) = std::mem::take(&mut self.names).into_iter().partition(|(name, _)| named(name));
+        self.names = names;
+        unknown
+    }
+}
 
 table!(RawRegistry { url: String, username: String, password_file: String, ca_file: String });
 

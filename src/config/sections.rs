@@ -89,44 +89,31 @@ impl Check<'_> {
     }
 
     pub(super) fn topics(&mut self, leaf: Leaf<raw::RawTopics>) -> Topics {
-        let raw = self.table("topics", leaf);
-        let default = Topics::default();
+        let mut raw = self.table("topics", leaf);
         let mut seen = BTreeMap::new();
-        let mut topic = |field: &str, leaf, default| {
-            let path = format!("topics.{field}");
+        let names = Topics::named(|topic| {
+            let path = format!("topics.{}", topic.label());
             let expected = "a topic name: letters, digits, '.', '_' and '-', at most 249";
-            let topic: String = self.field(&path, leaf, expected, |text: String| name(&text, 249)).unwrap_or(default);
-            if let Some(other) = seen.insert(topic.clone(), path.clone()) {
+            let given = self.field(&path, raw.take_name(topic), expected, |text: String| name(&text, 249));
+            let given = given.unwrap_or_else(|| topic.default_name().to_owned());
+            if let Some(other) = seen.insert(given.clone(), path.clone()) {
                 self.note(&path, &format!("names the same topic as {other}"), "give each its own");
             }
-            topic
-        };
+            given
+        });
         Topics {
-            registrations: topic("registrations", raw.registrations, default.registrations),
-            attendance: topic("attendance", raw.attendance, default.attendance),
-            polls: topic("polls", raw.polls, default.polls),
-            reactions: topic("reactions", raw.reactions, default.reactions),
-            views: topic("views", raw.views, default.views),
-            sessions: topic("sessions", raw.sessions, default.sessions),
-            resolved: topic("resolved", raw.resolved, default.resolved),
-            catalogue: topic("catalogue", raw.catalogue, default.catalogue),
-            state: topic("state", raw.state, default.state),
-            upserts: topic("upserts", raw.upserts, default.upserts),
-            bulk_jobs: topic("bulk_jobs", raw.bulk_jobs, default.bulk_jobs),
-            outcomes: topic("outcomes", raw.outcomes, default.outcomes),
-            dead_letters: topic("dead_letters", raw.dead_letters, default.dead_letters),
-            notes: topic("notes", raw.notes, default.notes),
-            partitions: self.number("topics.partitions", raw.partitions, default.partitions, 1..=10_000),
+            partitions: self.number("topics.partitions", raw.partitions, names.partitions, 1..=10_000),
             replication_factor: self.number(
                 "topics.replication_factor",
                 raw.replication_factor,
-                default.replication_factor,
+                names.replication_factor,
                 1..=32,
             ),
-            create: self.field("topics.create", raw.create, "true or false", Some).unwrap_or(default.create),
+            create: self.field("topics.create", raw.create, "true or false", Some).unwrap_or(names.create),
             check_settings: self
                 .field("topics.check_settings", raw.check_settings, "true or false", Some)
-                .unwrap_or(default.check_settings),
+                .unwrap_or(names.check_settings),
+            ..names
         }
     }
 

@@ -58,29 +58,12 @@ impl Broker {
 
     /// The usual names on the mock, prefixed ones on a cluster.
     pub fn topics(&self) -> Topics {
-        let shape = Topics { partitions: PARTITIONS, replication_factor: 1, ..Topics::default() };
+        let shape = |names| Topics { partitions: PARTITIONS, replication_factor: 1, ..names };
         if let Kind::Mock(_) = self.kind {
             // The mock neither creates topics on request nor tells their settings; `create_topics` makes them its way.
-            return Topics { create: false, check_settings: false, ..shape };
+            return Topics { create: false, check_settings: false, ..shape(Topics::default()) };
         }
-        let named = |name: &str| format!("{}.{name}", self.prefix);
-        Topics {
-            registrations: named(&shape.registrations),
-            attendance: named(&shape.attendance),
-            polls: named(&shape.polls),
-            reactions: named(&shape.reactions),
-            views: named(&shape.views),
-            sessions: named(&shape.sessions),
-            resolved: named(&shape.resolved),
-            catalogue: named(&shape.catalogue),
-            state: named(&shape.state),
-            upserts: named(&shape.upserts),
-            bulk_jobs: named(&shape.bulk_jobs),
-            outcomes: named(&shape.outcomes),
-            dead_letters: named(&shape.dead_letters),
-            notes: named(&shape.notes),
-            ..shape
-        }
+        shape(Topics::named(|topic| format!("{}.{}", self.prefix, topic.default_name())))
     }
 
     /// Makes all topics. Returns how many partitions the inputs have.

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 use super::conference::{Feed, Partition, Record};
 use crate::config::{Config, Topics};
-use crate::event::EventKind;
+use crate::topic_table::Topic;
 use crate::{kafka, route};
 
 /// Records sent in one go.
@@ -114,10 +114,6 @@ fn base_record<'r>(record: &'r Record, topics: &'r Topics, partition: i32) -> Ba
 fn topic(feed: Feed, topics: &Topics) -> &str {
     match feed {
         Feed::Sessions => &topics.sessions,
-        Feed::Events(EventKind::Registration) => &topics.registrations,
-        Feed::Events(EventKind::Attendance) => &topics.attendance,
-        Feed::Events(EventKind::Poll) => &topics.polls,
-        Feed::Events(EventKind::Reaction) => &topics.reactions,
-        Feed::Events(EventKind::View) => &topics.views,
+        Feed::Events(kind) => Topic::of_events(kind).name(topics),
     }
 }

@@ -255,8 +255,8 @@ impl<'a> Admin<'a> {
         let topics = &self.config.topics;
         let replication = TopicReplication::Fixed(topics.replication_factor);
         let new = NewTopic::new(topic.name(topics), partitions, replication);
-        let new = new.set("cleanup.policy", topic.cleanup().policy());
-        topic.settings().iter().fold(new, |new, (key, value)| new.set(key, value))
+        let new = new.set("cleanup.policy", topic.row().cleanup.policy());
+        topic.row().made_with.iter().fold(new, |new, (key, value)| new.set(key, value))
     }
 
     fn partition_counts(&self) -> Result<Vec<(Topic, i32)>, AdminError> {

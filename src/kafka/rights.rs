@@ -17,11 +17,11 @@ use tracing::warn;
 use super::native::Allowed;
 use super::native::groups::{self, Group};
 use super::native::topics::{Described, Seen, look};
-use super::topics::Topic;
 use super::watch::Watch;
 use super::{ToTheEnd, client_config, group, said};
 use crate::config::Config;
 use crate::dead_letter::Stage;
+use crate::topic_table::{Access, Topic};
 
 /// Between two looks; what is missing at two of them is missing. One request for all topics, and two for each group.
 const LOOK_EVERY: Duration = Duration::from_secs(4);
@@ -38,8 +38,7 @@ const WHO: &str = "rights";
 /// What a process with some stages does with a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Need {
-    read: bool,
-    write: bool,
+    access: Access,
     /// Whether all of it waits for a partition without a leader: of an input the others are read on, and whoever reads it
     /// names what is missing.
     whole: bool,
@@ -108,26 +107,12 @@ fn ask(
 
 /// By name of the topic.
 fn needs(stages: &[Stage], config: &Config) -> BTreeMap<String, Need> {
-    let mut needs = BTreeMap::<String, Need>::new();
-    let mut add = |topics: &[Topic], read: bool, write: bool| {
-        for topic in topics {
-            let need = needs.entry(topic.name(&config.topics).to_owned()).or_default();
-            *need = Need { read: need.read || read, write: need.write || write, whole: topic.own() };
-        }
+    let need = |topic: Topic| {
+        let access = topic.access(stages);
+        let need = Need { access, whole: topic.own() };
+        (access != Access::default()).then(|| (topic.name(&config.topics).to_owned(), need))
     };
-    add(&[Topic::Notes, Topic::DeadLetters], false, true);
-    add(&[Topic::Notes], true, false);
-    if stages.contains(&Stage::Fold) {
-        add(&Topic::CONSUMED, true, false);
-        add(&[Topic::Resolved, Topic::Upserts], false, true);
-        add(&[Topic::Catalogue, Topic::State], true, true);
-    }
-    if stages.contains(&Stage::Sink) {
-        add(&[Topic::Upserts], true, false);
-        add(&[Topic::Outcomes], false, true);
-        add(&[Topic::BulkJobs], true, true);
-    }
-    needs
+    Topic::ALL.into_iter().filter_map(need).collect()
 }
 
 fn groups_of(stages: &[Stage], config: &Config) -> Vec<String> {
@@ -142,7 +127,7 @@ fn missing(topic: &str, need: Need, seen: &Seen) -> Option<String> {
         Seen::Denied => "DESCRIBE",
         Seen::There(described, allowed) => {
             let allowed = allowed.unwrap_or(Allowed { read: true, write: true });
-            match (need.read && !allowed.read, need.write && !allowed.write) {
+            match (need.access.read && !allowed.read, need.access.write && !allowed.write) {
                 (true, true) => "READ and WRITE",
                 (true, false) => "READ",
                 (false, true) => "WRITE",
@@ -190,7 +175,8 @@ mod tests {
 
     use super::*;
 
-    const READ: Need = Need { read: true, write: false, whole: false };
+    const READ: Need = Need { access: Access { read: true, write: false }, whole: false };
+    const BOTH: Access = Access { read: true, write: true };
 
     fn there(allowed: Option<Allowed>) -> Seen {
         Seen::There(Described { id: None, partitions: 3, leaders: BTreeMap::new() }, allowed)
@@ -204,7 +190,7 @@ mod tests {
         assert_eq!(said(READ, there(None)), None, "a broker that does not tell denies nothing");
         assert_eq!(said(READ, Seen::Unknown), None);
         assert_eq!(said(READ, there(Some(none))).unwrap(), "Kafka denies READ on topic `views`");
-        let write = Need { read: true, write: true, whole: false };
+        let write = Need { access: BOTH, whole: false };
         assert_eq!(said(write, there(Some(none))).unwrap(), "Kafka denies READ and WRITE on topic `views`");
         assert_eq!(said(READ, Seen::Denied).unwrap(), "Kafka denies DESCRIBE on topic `views`");
         assert_eq!(said(READ, Seen::Absent).unwrap(), "topic `views` does not exist");
@@ -218,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_partition_of_our_own_topics_that_nobody_leads_is_named() {
-        let own = Need { read: true, write: true, whole: true };
+        let own = Need { access: BOTH, whole: true };
         let led = |leaders: &[i32], allowed| {
             let leaders = leaders.iter().map(|partition| (*partition, 1)).collect();
             Seen::There(Described { id: None, partitions: 3, leaders }, allowed)

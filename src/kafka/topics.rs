@@ -1,4 +1,5 @@
-//! The topics: what each is for, how it must be set up, creating the absent ones and refusing wrong ones.
+//! What a broker has of the topics: which are absent, which are wrong, and how that is mended. What each is for and how it
+//! must be made stands in the table (`topic_table`).
 //!
 //! Members are divided among the partitions of `rollbook.resolved`: whoever reads *p* of it owns *p* of the state, of the
 //! upserts and of the jobs, so these have the same number of partitions, and keep it. Inputs may have others, and may
@@ -10,116 +11,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::Topics;
+pub use crate::topic_table::Topic;
+use crate::topic_table::{Bytes, Cleanup, Partitions, RECORD_BYTES_MAX, Topics};
 
-/// The topics by what they are for; their names are settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Topic {
-    Registrations,
-    Attendance,
-    Polls,
-    Reactions,
-    Views,
-    Resolved,
-    Sessions,
-    Catalogue,
-    State,
-    Upserts,
-    BulkJobs,
-    Outcomes,
-    DeadLetters,
-    Notes,
-}
-
-impl Topic {
-    pub const ALL: [Self; 14] = [
-        Self::Registrations,
-        Self::Attendance,
-        Self::Polls,
-        Self::Reactions,
-        Self::Views,
-        Self::Resolved,
-        Self::Sessions,
-        Self::Catalogue,
-        Self::State,
-        Self::Upserts,
-        Self::BulkJobs,
-        Self::Outcomes,
-        Self::DeadLetters,
-        Self::Notes,
-    ];
-
-    /// Those whose records end in a counted outcome.
-    pub const CONSUMED: [Self; 7] = [
-        Self::Registrations,
-        Self::Attendance,
-        Self::Polls,
-        Self::Reactions,
-        Self::Views,
-        Self::Resolved,
-        Self::Sessions,
-    ];
-
-    /// Name in metrics and messages, whatever the topic is called.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Registrations => "registrations",
-            Self::Attendance => "attendance",
-            Self::Polls => "polls",
-            Self::Reactions => "reactions",
-            Self::Views => "views",
-            Self::Resolved => "resolved",
-            Self::Sessions => "sessions",
-            Self::Catalogue => "catalogue",
-            Self::State => "state",
-            Self::Upserts => "upserts",
-            Self::BulkJobs => "bulk_jobs",
-            Self::Outcomes => "outcomes",
-            Self::DeadLetters => "dead_letters",
-            Self::Notes => "notes",
-        }
-    }
-
-    /// Name of the topic on the broker.
-    pub fn name(self, topics: &Topics) -> &str {
-        match self {
-            Self::Registrations => &topics.registrations,
-            Self::Attendance => &topics.attendance,
-            Self::Polls => &topics.polls,
-            Self::Reactions => &topics.reactions,
-            Self::Views => &topics.views,
-            Self::Resolved => &topics.resolved,
-            Self::Sessions => &topics.sessions,
-            Self::Catalogue => &topics.catalogue,
-            Self::State => &topics.state,
-            Self::Upserts => &topics.upserts,
-            Self::BulkJobs => &topics.bulk_jobs,
-            Self::Outcomes => &topics.outcomes,
-            Self::DeadLetters => &topics.dead_letters,
-            Self::Notes => &topics.notes,
-        }
-    }
-}
-
-/// What happens to old records of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cleanup {
-    Delete,
-    Compact,
-}
-
-impl Cleanup {
-    pub fn policy(self) -> &'static str {
-        match self {
-            Self::Delete => "delete",
-            Self::Compact => "compact",
-        }
-    }
-}
-
-/// Room for a dead letter: the largest record that is kept whole, and what is said about it. Room for the rows of a job,
-/// and for the largest piece of a state.
-const RECORD_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Room for a batch of small records, as the producers make them.
 const BATCH_BYTES_MAX: u64 = 1_000_000;
 /// What a re-keyed event takes beside its value: its key, its headers and ours. With the default of
@@ -130,96 +24,24 @@ const HEADROOM_BYTES: u64 = 1024 * 1024;
 
 /// Largest record that each of our own topics has to take. None: the topic is somebody else's.
 pub fn record_bytes(topic: Topic, survey: &Survey, value_bytes_max: usize) -> Option<u64> {
-    match topic {
-        Topic::State | Topic::BulkJobs | Topic::DeadLetters => Some(RECORD_BYTES_MAX),
-        // Whatever an input lets in and the fold accepts; of what is compressed there, the broker says the smaller size.
-        Topic::Resolved => {
+    match topic.row().record {
+        Bytes::Largest => Some(RECORD_BYTES_MAX),
+        // Of what is compressed in an input, the broker says the smaller size.
+        Bytes::Inputs => {
             let inputs =
                 survey.iter().filter(|(topic, _)| !topic.own()).filter_map(|(_, found)| found.message_bytes_max);
             let value = u64::try_from(value_bytes_max).unwrap_or(u64::MAX).saturating_add(BESIDE_VALUE_BYTES);
             inputs.chain([value]).max()
         }
-        Topic::Upserts | Topic::Outcomes | Topic::Catalogue | Topic::Notes => Some(BATCH_BYTES_MAX),
-        Topic::Registrations | Topic::Attendance | Topic::Polls | Topic::Reactions | Topic::Views | Topic::Sessions => {
-            None
-        }
+        Bytes::Batch => Some(BATCH_BYTES_MAX),
+        Bytes::Theirs => None,
     }
 }
 
 /// The same setting for a topic that is created, where it differs from what the topic is made for anyway.
 pub fn created_bytes(topic: Topic, survey: &Survey, value_bytes_max: usize) -> Option<u64> {
-    let bytes = record_bytes(topic, survey, value_bytes_max).filter(|_| topic == Topic::Resolved);
+    let bytes = record_bytes(topic, survey, value_bytes_max).filter(|_| topic.row().record == Bytes::Inputs);
     bytes.map(|bytes| bytes.saturating_add(HEADROOM_BYTES).min(i32::MAX.unsigned_abs().into()))
-}
-
-impl Topic {
-    /// Whether Rollbook alone writes it; the others are the inputs, which others write.
-    pub fn own(self) -> bool {
-        !Self::CONSUMED.contains(&self) || self == Self::Resolved
-    }
-
-    /// Whether partition *p* of it belongs to whoever owns partition *p* of the inputs.
-    pub fn follows_inputs(self) -> bool {
-        self.event_topic() || matches!(self, Self::State | Self::Upserts | Self::BulkJobs)
-    }
-
-    /// Topics of events, written by others or, re-keyed, by Rollbook.
-    pub fn event_topic(self) -> bool {
-        Self::EVENTS.contains(&self)
-    }
-
-    /// Those that are read with committed offsets.
-    pub const POSITIONED: [Self; 8] = [
-        Self::Registrations,
-        Self::Attendance,
-        Self::Polls,
-        Self::Reactions,
-        Self::Views,
-        Self::Resolved,
-        Self::Sessions,
-        Self::Upserts,
-    ];
-
-    pub const EVENTS: [Self; 6] =
-        [Self::Registrations, Self::Attendance, Self::Polls, Self::Reactions, Self::Views, Self::Resolved];
-
-    pub fn cleanup(self) -> Cleanup {
-        match self {
-            Self::Sessions | Self::Catalogue | Self::State | Self::Upserts | Self::BulkJobs | Self::Notes => {
-                Cleanup::Compact
-            }
-            Self::Registrations
-            | Self::Attendance
-            | Self::Polls
-            | Self::Reactions
-            | Self::Views
-            | Self::Resolved
-            | Self::Outcomes
-            | Self::DeadLetters => Cleanup::Delete,
-        }
-    }
-
-    /// Settings of a topic that is created, beside the clean-up policy.
-    pub fn settings(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            // 30 days: longer than anyone looks back in a write log.
-            Self::Outcomes => &[("retention.ms", "2592000000")],
-            // A year: a dead letter is somebody's data until a person has decided.
-            Self::DeadLetters => &[("retention.ms", "31536000000"), ("max.message.bytes", "10485760")],
-            // One member's polls may be more than the default megabyte, and so may the rows of one job.
-            Self::State | Self::Upserts | Self::BulkJobs => &[("max.message.bytes", "10485760")],
-            // Re-keyed events of earlier versions are judged by their records' own timestamps.
-            Self::Resolved => &[("message.timestamp.type", "CreateTime")],
-            Self::Registrations
-            | Self::Attendance
-            | Self::Polls
-            | Self::Reactions
-            | Self::Views
-            | Self::Sessions
-            | Self::Catalogue
-            | Self::Notes => &[],
-        }
-    }
 }
 
 /// What the broker says about a topic.
@@ -256,8 +78,8 @@ impl fmt::Display for TopicProblem {
 /// it. Before there is any: the most that an input has, else the setting.
 pub fn partitions(topics: &Topics, survey: &Survey) -> i32 {
     let of = |topic: &Topic| survey.get(topic).map(|found| found.partitions);
-    let own = [Topic::Resolved, Topic::State, Topic::Upserts, Topic::BulkJobs].iter().find_map(of);
-    own.or_else(|| Topic::EVENTS.iter().filter_map(of).max()).unwrap_or(topics.partitions)
+    let homes = Topic::HOMES.iter().find_map(of);
+    homes.or_else(|| Topic::EVENTS.iter().filter_map(of).max()).unwrap_or(topics.partitions)
 }
 
 /// That somebody has set a number of partitions and existing topics have decided for another one.
@@ -274,15 +96,10 @@ pub fn setting_note(topics: &Topics, survey: &Survey) -> Option<String> {
 /// Absent topics, with the number of partitions to create them with.
 pub fn absent(topics: &Topics, survey: &Survey) -> Vec<(Topic, i32)> {
     let of_inputs = partitions(topics, survey);
-    let count = |topic: Topic| {
-        if matches!(topic, Topic::Catalogue | Topic::Notes) {
-            // Small, and read whole by every instance.
-            1
-        } else if topic.follows_inputs() {
-            of_inputs
-        } else {
-            topics.partitions
-        }
+    let count = |topic: Topic| match topic.row().partitions {
+        Partitions::One => 1,
+        Partitions::Inputs | Partitions::Homes => of_inputs,
+        Partitions::Setting => topics.partitions,
     };
     Topic::ALL.into_iter().filter(|topic| !survey.contains_key(topic)).map(|topic| (topic, count(topic))).collect()
 }
@@ -296,14 +113,14 @@ pub fn problems(topics: &Topics, survey: &Survey, value_bytes_max: usize) -> Vec
         let mut note = |message: String, remedy: String| {
             problems.push(TopicProblem { topic: name.to_owned(), message, remedy });
         };
-        if topic.follows_inputs() && topic.own() && found.partitions != expected {
+        if topic.row().partitions == Partitions::Homes && found.partitions != expected {
             let message = format!("has {} partitions, members are divided among {expected}", found.partitions);
             note(message, partitions_remedy(name));
         }
         if let Some(policy) = &found.cleanup_policy
             && !allowed(*topic, policy)
         {
-            let wanted = topic.cleanup().policy();
+            let wanted = topic.row().cleanup.policy();
             let message = format!("has cleanup.policy={policy}, must have {wanted}");
             note(message, settings_remedy(name, &format!("cleanup.policy={wanted}")));
         }
@@ -319,7 +136,7 @@ pub fn problems(topics: &Topics, survey: &Survey, value_bytes_max: usize) -> Vec
 
 /// Why a record may be so large, where it does not go without saying.
 fn whence(topic: Topic) -> &'static str {
-    if topic == Topic::Resolved {
+    if topic.row().record == Bytes::Inputs {
         ": events that are re-keyed are as large as the inputs and fold.value_bytes_max allow"
     } else {
         ""
@@ -329,7 +146,7 @@ fn whence(topic: Topic) -> &'static str {
 /// A compacted topic that is also deleted by age forgets members; events that are compacted lose all but the last.
 fn allowed(topic: Topic, policy: &str) -> bool {
     let mut parts = policy.split(',').map(str::trim).filter(|part| !part.is_empty());
-    match topic.cleanup() {
+    match topic.row().cleanup {
         Cleanup::Compact => policy.trim() == "compact",
         // No policy at all keeps everything, which is fine.
         Cleanup::Delete => parts.all(|part| part == "delete"),
@@ -358,7 +175,7 @@ mod tests {
         absent(&topics, &Survey::new())
             .into_iter()
             .map(|(topic, partitions)| {
-                let cleanup_policy = Some(topic.cleanup().policy().to_owned());
+                let cleanup_policy = Some(topic.row().cleanup.policy().to_owned());
                 (
                     topic,
                     Found { partitions, cleanup_policy, message_bytes_max: Some(RECORD_BYTES_MAX), ..Found::default() },

@@ -39,4 +39,5 @@ mod spill;
 mod state_records;
 mod tidy;
 mod tools;
+mod topics;
 mod two_folds;

@@ -31,9 +31,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 /// Who comes new into the group is noticed sooner, as it brings a rebalance.
 const STRANGERS_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What keeps its number of partitions for ever.
-pub(super) const COUNTED: [Topic; 4] = [Topic::Resolved, Topic::State, Topic::Upserts, Topic::BulkJobs];
-
 #[derive(Default)]
 pub(super) struct Asking {
     asked: Option<(Asked, Stall)>,
@@ -100,8 +97,12 @@ impl<M: Member> Worker<M> {
         let strangers = (strangers_due && self.restoring.is_none())
             .then(|| (kafka::group(config, Stage::Fold.name()), config.application.clone()));
         let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
-        let names: BTreeSet<&str> =
-            Topic::CONSUMED.into_iter().chain(COUNTED).chain([Topic::Catalogue]).map(|it| it.name(topics)).collect();
+        let names: BTreeSet<&str> = Topic::CONSUMED
+            .into_iter()
+            .chain(Topic::HOMES)
+            .chain([Topic::Catalogue])
+            .map(|it| it.name(topics))
+            .collect();
         let question = Question {
             topics: names.into_iter().map(str::to_owned).collect(),
             partitions: self.next_offsets.assigned().map(place).collect(),

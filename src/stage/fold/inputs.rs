@@ -6,32 +6,11 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Topics;
-use crate::event::EventKind;
 use crate::kafka::topics::Topic;
 
 /// The input of this name.
 pub fn input_of(topic: &str, topics: &Topics) -> Option<Topic> {
     Topic::CONSUMED.into_iter().find(|input| input.name(topics) == topic)
-}
-
-/// Kind of the events of a topic. None: their headers say it.
-pub fn kind_of(input: Topic) -> Option<EventKind> {
-    match input {
-        Topic::Registrations => Some(EventKind::Registration),
-        Topic::Attendance => Some(EventKind::Attendance),
-        Topic::Polls => Some(EventKind::Poll),
-        Topic::Reactions => Some(EventKind::Reaction),
-        Topic::Views => Some(EventKind::View),
-        Topic::Resolved
-        | Topic::Sessions
-        | Topic::Catalogue
-        | Topic::State
-        | Topic::Upserts
-        | Topic::BulkJobs
-        | Topic::Outcomes
-        | Topic::DeadLetters
-        | Topic::Notes => None,
-    }
 }
 
 /// Place of an input among the inputs.

@@ -19,7 +19,7 @@ use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 
-use super::asking::{Asked, COUNTED};
+use super::asking::Asked;
 use super::gap::Gap;
 use super::inputs::Jump;
 use super::worker::Worker;
@@ -138,7 +138,7 @@ impl<M: Member> Worker<M> {
     fn look_for_growth(&mut self, answer: &Answer) {
         let config = Arc::clone(&self.parts.config);
         let homes = self.parts.partitions;
-        let found = COUNTED.into_iter().find_map(|topic| {
+        let found = Topic::HOMES.into_iter().find_map(|topic| {
             let name = topic.name(&config.topics);
             let described = answer.topics.get(name).filter(|described| described.partitions != homes)?;
             Some((name, described.partitions))

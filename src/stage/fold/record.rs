@@ -23,7 +23,7 @@ use crate::time::Millis;
 use crate::upsert::Lane;
 
 use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
-use super::inputs::{input_of, kind_of};
+use super::inputs::input_of;
 use super::report::REGISTRY_WAITED_FOR;
 use super::too_large::reason_header;
 use super::worker::Worker;
@@ -86,7 +86,7 @@ impl<M: Member> Worker<M> {
                 }
                 Some(input) => {
                     let named = || EventKind::from_name(std::str::from_utf8(headers.get(KIND_HEADER)?).ok()?);
-                    let mut record = record_of(message, kind_of(input).or_else(named), headers);
+                    let mut record = record_of(message, input.events().or_else(named), headers);
                     record.timestamp = headers.first_timestamp(input == Topic::Resolved);
                     self.decoder.decode(&record).map(|decoded| Read::Event(input, decoded))
                 }

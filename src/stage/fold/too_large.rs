@@ -7,9 +7,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::dead_letter::{DeadLetter, RECORD_TOO_LARGE, Stage};
 use crate::kafka::sizes::Substitute;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 use crate::time::Millis;
+use crate::topic_table::{Oversize, Topic};
 
 use super::headers::{ORIGIN_HEADER, first, first_timestamp, listed};
 
@@ -20,21 +20,10 @@ pub fn reason_header(code: &str) -> OwnedHeaders {
 
 /// What is written in the record's place. None: it is no record that a letter can be about.
 pub fn substitute(topic: Topic, record: &Outgoing<'_>, now: Millis) -> Option<Substitute> {
-    let letter = match topic {
-        Topic::Resolved => of_rekeyed(record, now)?,
-        Topic::DeadLetters => DeadLetter::decode(record.value?).ok().filter(|letter| letter.cut.is_none())?,
-        Topic::Registrations
-        | Topic::Attendance
-        | Topic::Polls
-        | Topic::Reactions
-        | Topic::Views
-        | Topic::Sessions
-        | Topic::Catalogue
-        | Topic::State
-        | Topic::Upserts
-        | Topic::BulkJobs
-        | Topic::Outcomes
-        | Topic::Notes => return None,
+    let letter = match topic.row().oversize {
+        Oversize::Letter => of_rekeyed(record, now)?,
+        Oversize::Beginning => DeadLetter::decode(record.value?).ok().filter(|letter| letter.cut.is_none())?,
+        Oversize::Waits => return None,
     };
     let letter = letter.beginning();
     Some(Substitute {

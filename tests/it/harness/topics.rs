@@ -46,26 +46,10 @@ pub fn names(test: &str) -> Names {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
     let prefix = format!("it-{now}-{}-{}-{test}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let name = |topic: &str| format!("{prefix}.{topic}");
     let topics = Topics {
-        registrations: name("registrations"),
-        attendance: name("attendance"),
-        polls: name("polls"),
-        reactions: name("reactions"),
-        views: name("views"),
-        sessions: name("sessions"),
-        resolved: name("resolved"),
-        catalogue: name("catalogue"),
-        state: name("state"),
-        upserts: name("upserts"),
-        bulk_jobs: name("bulk-jobs"),
-        outcomes: name("outcomes"),
-        dead_letters: name("dead-letters"),
-        notes: name("notes"),
         partitions: PARTITIONS,
         replication_factor: 1,
-        create: true,
-        check_settings: true,
+        ..Topics::named(|topic| format!("{prefix}.{}", topic.label().replace('_', "-")))
     };
     Names { prefix, topics }
 }

@@ -17,8 +17,8 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 /// The topic as Rollbook makes it.
 fn topic(names: &Names) -> &str {
-    let policy = ("cleanup.policy", Topic::BulkJobs.cleanup().policy());
-    let settings: Vec<(&str, &str)> = Topic::BulkJobs.settings().iter().copied().chain([policy]).collect();
+    let policy = ("cleanup.policy", Topic::BulkJobs.row().cleanup.policy());
+    let settings: Vec<(&str, &str)> = Topic::BulkJobs.row().made_with.iter().copied().chain([policy]).collect();
     let topic = Topic::BulkJobs.name(&names.topics);
     harness::create(&harness::kafka().client(), &[topic], 3, &settings);
     topic

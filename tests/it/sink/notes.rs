@@ -22,7 +22,7 @@ fn what_a_stage_and_a_tool_note_is_known_to_all_and_after_a_restart() {
     config.topics = names.topics.clone();
     let partitions = absent(&config.topics, &Survey::new());
     assert!(partitions.contains(&(Topic::Notes, 1)), "one order of all notes");
-    let policy = ("cleanup.policy", Topic::Notes.cleanup().policy());
+    let policy = ("cleanup.policy", Topic::Notes.row().cleanup.policy());
     harness::create(&broker.client(), &[&names.topics.notes], 1, &[policy]);
 
     let follow = || {

@@ -7,7 +7,6 @@ use crate::config::Topics;
 use crate::demo::conference::Feed;
 use crate::demo::reference::{self, Judgement, Reference, Rows, differences, unexpected_fields};
 use crate::kafka::topics::Topic;
-use crate::stage::fold::inputs::kind_of;
 use crate::upsert::{Object, ReadUpsert, Value};
 
 use super::log::{Entry, Logs};
@@ -22,7 +21,7 @@ pub fn agrees<'u>(
     let reference = Reference::default();
     let (mut records, mut found) = (Vec::new(), BTreeSet::new());
     for input in Topic::CONSUMED.into_iter().filter(|input| *input != Topic::Resolved) {
-        let feed = kind_of(input).map_or(Feed::Sessions, Feed::Events);
+        let feed = input.events().map_or(Feed::Sessions, Feed::Events);
         for (partition, log) in logs.topic(input.name(topics)) {
             for (offset, entry) in log.all() {
                 let record = record(feed, entry);

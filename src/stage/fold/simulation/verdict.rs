@@ -13,7 +13,6 @@ use crate::kafka::transaction::Records;
 use crate::route;
 use crate::stage::fold::commit::{Again, Changes};
 use crate::stage::fold::headers::MessageHeaders;
-use crate::stage::fold::inputs::kind_of;
 use crate::stage::fold::tally::Tally;
 use crate::store::{BIRTH_KEY, Store};
 use crate::upsert::{Lane, ReadUpsert, Value};
@@ -156,7 +155,7 @@ impl Expected {
             for (partition, log) in broker.logs.topic(input.name(topics)) {
                 for (offset, entry) in log.all() {
                     let place = (input.name(topics).to_owned(), partition, offset);
-                    let record = record_of(entry, kind_of(input));
+                    let record = record_of(entry, input.events());
                     if input == Topic::Sessions {
                         follow(&mut catalogue, decoder.decode_session(&record).expect("no schema is needed"));
                     } else {
