@@ -66,10 +66,10 @@ fn member(key: &[u8]) -> &[u8] {
     id.get(..MemberKey::LEN).unwrap_or_default()
 }
 
-/// When it was written is not compared: the peers do not run at the same time.
+/// When it was written is not compared, as the peers do not run at the same time, nor how often before.
 fn decoded(value: &[u8]) -> ReadUpsert {
     let row = ReadUpsert::decode(value).expect("rows are written with the schema `upsert`");
-    ReadUpsert { event_at: 0, lane: None, ..row }
+    ReadUpsert { event_at: 0, lane: None, first: false, ..row }
 }
 
 fn count(written: &mut Written, message: &impl Message) {

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rollbook::upsert::EXTERNAL_ID;
+use rollbook::upsert::Object;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -74,9 +74,10 @@ impl Client {
     }
 
     pub fn send(&mut self, rows: &[Row]) {
+        let external_id = Object::CAMPAIGN_MEMBER.def().external_id.name;
         let record = |row: &Row| {
             json!({
-                EXTERNAL_ID: row.member.to_string(), "CampaignId": row.member.campaign.as_str(),
+                external_id: row.member.to_string(), "CampaignId": row.member.campaign.as_str(),
                 "LeadId": row.member.person.as_str(), "Status": row.status,
             })
         };

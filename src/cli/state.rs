@@ -19,7 +19,7 @@ use crate::id::{MemberKey, SalesforceId};
 use crate::kafka::scan::{Next, ScanError, Scanner};
 use crate::lattice::IntervalSet;
 use crate::route;
-use crate::upsert::{Row, RowRefusal, member_row, write_engagement, write_polls};
+use crate::upsert::{self, Row, RowRefusal};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -53,7 +53,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit
         aggregate.join_piece((!entry.is_empty()).then_some(&entry), piece);
     }
     let catalogue = read_catalogue(&config, member.campaign)?;
-    let rows = rows(&member, &aggregate, &catalogue);
+    let rows = upsert::rows(&member, &aggregate, &catalogue);
     if global.json {
         let rows = rows.iter().map(row_json).collect::<Value>();
         print_json(&json!({ "member": member.to_string(), "aggregate": aggregate_json(&aggregate), "rows": rows }));
@@ -126,15 +126,6 @@ fn read_catalogue(config: &Config, campaign: SalesforceId) -> Result<Catalogue, 
         Next::On
     })?;
     Ok(catalogue)
-}
-
-fn rows(member: &MemberKey, aggregate: &Aggregate, catalogue: &Catalogue) -> Vec<Result<Row, RowRefusal>> {
-    let mut rows = vec![Ok(member_row(member, &aggregate.member, catalogue))];
-    for (entry, piece) in aggregate.entries.iter() {
-        rows.extend(Row::of(|out| write_engagement(out, member, entry, piece, catalogue)));
-        rows.extend(Row::of(|out| write_polls(out, member, entry, piece, catalogue)));
-    }
-    rows
 }
 
 fn row_json(row: &Result<Row, RowRefusal>) -> Value {

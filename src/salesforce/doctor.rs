@@ -6,10 +6,10 @@
 use serde::Serialize;
 
 use super::wire::{Describe, FieldDescribe};
-use super::{Client, EXTERNAL_ID_FIELD, Error, setup};
+use super::{Client, Error, setup};
 use crate::disposition::{Disposition, Wait};
-use crate::id::{MemberKey, SalesforceId};
-use crate::upsert::{self, FieldKind, Object};
+use crate::id::SalesforceId;
+use crate::upsert::{FieldKind, Object, ObjectDef, When};
 
 const DEPLOY: &str = "sf project deploy start -d deploy/salesforce";
 const PERMIT: &str = "sf org assign permset --name Rollbook_Integration";
@@ -62,16 +62,12 @@ const RECORD_ID_LENGTH: usize = 18;
 
 /// The fields that are written to an object.
 fn expected_fields(object: Object) -> Vec<(&'static str, Expected)> {
-    let derived = upsert::fields(object).iter().map(|field| (field.name, expected(field.kind)));
-    match object {
-        Object::CampaignMember => derived.chain([(EXTERNAL_ID_FIELD, Expected::ExternalId(MemberKey::LEN))]).collect(),
-        Object::Engagement | Object::Polls => derived
-            .chain([
-                (EXTERNAL_ID_FIELD, Expected::ExternalId(upsert::EXTERNAL_ID_LENGTH)),
-                ("campaign_member__c", Expected::Text(RECORD_ID_LENGTH)),
-            ])
-            .collect(),
-    }
+    let ObjectDef { external_id, fields, parents, .. } = object.def();
+    let fields = fields.iter().map(|field| (field.name, expected(field.kind)));
+    // What is written at creation alone is the object's own.
+    let parents = parents.iter().filter(|parent| parent.when == When::Always);
+    let parents = parents.map(|parent| (parent.field, Expected::Text(RECORD_ID_LENGTH)));
+    fields.chain([(external_id.name, Expected::ExternalId(external_id.length))]).chain(parents).collect()
 }
 
 fn expected(kind: FieldKind) -> Expected {

@@ -4,12 +4,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::avro::{self, Writer};
 use crate::id::MemberKey;
-use crate::time::Millis;
 
-use super::field::{EMAIL_LENGTH, EXTERNAL_ID_LENGTH, FieldDef, FieldKind};
+use super::def::{Derived, ObjectDef, ParentOf};
+use super::field::{EMAIL_LENGTH, FieldDef, FieldKind, Mode};
 use super::number::Hundredths;
+use super::object::Object;
+use super::refusal::{RowRefusal, RowRefusalReason};
+use super::sending::Sending;
 use super::text::{fitted, utf16_units};
-use super::{Lane, Object};
+use super::value::{DECIMAL, INTEGER, NULL, TEXT};
 
 /// A value before it is made to fit its field.
 #[derive(Clone, Copy, Debug)]
@@ -19,59 +22,29 @@ pub(super) enum Raw<'a> {
     Decimal(Option<Hundredths>),
 }
 
-/// A row that cannot be written. The event it came from is not to blame: the other rows are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowRefusal {
-    pub reason: RowRefusalReason,
-    pub object: Object,
-    pub external_id: String,
-    /// API name of the field that does not fit.
-    pub field: &'static str,
-    /// For people; holds no personal data.
-    pub detail: String,
-}
+impl Raw<'_> {
+    fn is_none(self) -> bool {
+        matches!(self, Self::Text(None) | Self::Integer(None) | Self::Decimal(None))
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RowRefusalReason {
-    ExternalIdTooLong,
-    NumberTooLarge,
-}
-
-impl RowRefusalReason {
-    pub const ALL: [Self; 2] = [Self::ExternalIdTooLong, Self::NumberTooLarge];
-
-    pub fn code(self) -> &'static str {
+    /// As a value of any kind.
+    fn write(self, out: &mut Writer) {
         match self {
-            Self::ExternalIdTooLong => "external_id_too_long",
-            Self::NumberTooLarge => "number_too_large",
+            Self::Text(Some(text)) => {
+                out.long(TEXT);
+                out.text(text);
+            }
+            Self::Integer(Some(value)) => {
+                out.long(INTEGER);
+                out.long(value);
+            }
+            Self::Decimal(Some(value)) => {
+                out.long(DECIMAL);
+                out.double(value.to_f64());
+            }
+            Self::Text(None) | Self::Integer(None) | Self::Decimal(None) => out.long(NULL),
         }
     }
-}
-
-impl RowRefusal {
-    pub fn code(&self) -> &'static str {
-        self.reason.code()
-    }
-
-    /// As a row's hash: the same refusal need not be reported twice. Never 0.
-    pub fn hash(&self) -> u64 {
-        let mut content = Writer::default();
-        for text in ["refused", self.code(), self.object.api_name(), &self.external_id, self.field, &self.detail] {
-            content.text(text);
-        }
-        xxh3_64(&content.0).max(1)
-    }
-}
-
-/// What became of a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Derived {
-    /// There is none.
-    Nothing,
-    /// Its record was appended, but for time and lane at its end (`finish_upsert`).
-    Row,
-    /// Nothing was appended.
-    Refused(RowRefusal),
 }
 
 /// Whose row: a member's own, or that of a member and an entry. The entry id is not cut in the external id.
@@ -103,55 +76,75 @@ impl Whose<'_> {
 }
 
 /// Appends the record of a row, each value made to fit its field, straight to the buffer that goes to Kafka: a vector of
-/// values and a text for each would cost more than all the rest.
+/// values and a text for each would cost more than all the rest. The fields are those of the definition; their number is
+/// that of the values.
 pub(super) fn write_row<const N: usize>(
     out: &mut Writer,
-    object: Object,
+    def: &ObjectDef,
     whose: Whose<'_>,
     fields: &'static [FieldDef; N],
     values: [Raw<'_>; N],
 ) -> Derived {
     let refused = |reason, field, detail| {
-        Derived::Refused(RowRefusal { reason, object, external_id: whose.external_id(), field, detail })
+        Derived::Refused(RowRefusal { reason, object: def.object, external_id: whose.external_id(), field, detail })
     };
     let external_id_len = whose.external_id_len();
-    if external_id_len > EXTERNAL_ID_LENGTH {
+    let length = def.external_id.length;
+    if external_id_len > length {
         let units = utf16_units(&whose.external_id());
-        if units > EXTERNAL_ID_LENGTH {
-            let detail = format!("the external id has {units} characters, the field holds {EXTERNAL_ID_LENGTH}");
-            return refused(RowRefusalReason::ExternalIdTooLong, EXTERNAL_ID, detail);
+        if units > length {
+            let detail = format!("the external id has {units} characters, the field holds {length}");
+            return refused(RowRefusalReason::ExternalIdTooLong, def.external_id.name, detail);
         }
     }
     let start = out.0.len();
     out.0.extend_from_slice(&avro::UPSERT.header);
-    out.text(object.api_name());
+    out.text(def.name);
     out.length(external_id_len);
     whose.write_external_id(&mut out.0);
     out.text(whose.member.campaign.as_str());
     out.text(whose.member.person.as_str());
-    out.long(object.branch());
-    for (field, raw) in fields.iter().zip(values) {
-        if let Err(detail) = write_fitted(out, field, raw) {
-            out.0.truncate(start);
-            return refused(RowRefusalReason::NumberTooLarge, field.name, detail);
-        }
+    let written = if def.typed {
+        out.long(i64::from(def.object.number()));
+        let mut own = fields.iter().zip(values);
+        let written = own.try_for_each(|(field, raw)| write_fitted(out, field, raw).map_err(|it| (field, it)));
+        // No fields beside those of the object.
+        out.long(0);
+        written
+    } else {
+        write_by_name(out, fields, values)
+    };
+    if let Err((field, detail)) = written {
+        out.0.truncate(start);
+        return refused(RowRefusalReason::NumberTooLarge, field.name, detail);
     }
-    // No fields beside those of the object.
-    out.long(0);
     Derived::Row
 }
 
-/// Hash of a row, from its record without time and lane. It is kept in the state, and a row is sent when it differs: where
-/// the schema of rows changes, each is sent once more. Never 0, which stands for "nothing sent".
+/// Hash of a row, from its record without header and end: of what the row says, whatever the version of the schema that it
+/// is written by. It is kept in the state, and a row is sent when it differs, so that its bytes are for ever: where they
+/// change, every row of every org is sent once more. Never 0, which stands for "nothing sent".
 pub fn row_hash(record: &[u8]) -> u64 {
     xxh3_64(record.get(avro::HEADER_LEN..).unwrap_or_default()).max(1)
 }
 
-/// Ends a row's record. `event_at` is the Kafka timestamp of the newest record that changed the row. Neither is part of what
-/// the row says: the hash must not tell two lanes apart, or a start would send the org whole.
-pub fn finish_upsert(out: &mut Writer, event_at: Millis, lane: Lane) {
-    out.long(event_at);
-    out.long(lane.symbol());
+/// Ends a row's record with its parents, which follow from whose it is, and with what is said of its sending. None of it is
+/// part of what the row says: the hash must not tell two lanes apart, or a start would send the org whole.
+pub fn finish_upsert(out: &mut Writer, object: Object, member: &MemberKey, sending: &Sending<'_>) {
+    out.long(sending.event_at);
+    out.long(sending.lane.symbol());
+    out.long(i64::from(object.number()));
+    let parents = object.def().parents.iter();
+    let parents = parents.filter_map(|parent| if let ParentOf::Row(parent) = parent.of { Some(parent) } else { None });
+    for parent in parents {
+        out.long(1);
+        out.long(i64::from(parent.number()));
+        out.bytes(&member.bytes());
+    }
+    out.long(0);
+    out.array(sending.newest_causes().iter(), |out, cause| out.text(cause));
+    out.bool(sending.first);
+    out.bool(sending.minor);
 }
 
 /// Appends a row's Kafka key: newer records of the same key supersede older ones.
@@ -161,29 +154,96 @@ pub fn write_upsert_key(out: &mut Writer, object: Object, member: &MemberKey, en
     Whose { member, entry_id }.write_external_id(&mut out.0);
 }
 
-/// Name of the external id field of every object.
-pub const EXTERNAL_ID: &str = "external_id__c";
-
 /// Digits before the point: of Number(18, 0), and of Number(16, 2).
 const INTEGER_DIGITS: u32 = 18;
 const DECIMAL_DIGITS: u32 = 16;
 
+/// As the field's own in the record of its object.
 fn write_fitted(out: &mut Writer, field: &FieldDef, raw: Raw<'_>) -> Result<(), String> {
+    match fit(field, raw)? {
+        Raw::Text(text) => out.option(text, Writer::text),
+        Raw::Integer(value) => out.option(value, Writer::long),
+        Raw::Decimal(value) => out.option(value.map(Hundredths::to_f64), Writer::double),
+    }
+    Ok(())
+}
+
+/// As the fields of an object that has no record of its own. The array's length comes first, so that all are made to fit
+/// before one is written.
+fn write_by_name<const N: usize>(
+    out: &mut Writer,
+    fields: &'static [FieldDef; N],
+    mut values: [Raw<'_>; N],
+) -> Result<(), (&'static FieldDef, String)> {
+    out.long(0);
+    for (field, raw) in fields.iter().zip(&mut values) {
+        *raw = fit(field, *raw).map_err(|detail| (field, detail))?;
+    }
+    let kept = || fields.iter().zip(&values).filter(|(field, raw)| field.mode == Mode::Replace || !raw.is_none());
+    let count = kept().count();
+    if count > 0 {
+        out.length(count);
+        for (field, raw) in kept() {
+            out.text(field.name);
+            raw.write(out);
+        }
+    }
+    out.long(0);
+    Ok(())
+}
+
+fn fit<'a>(field: &FieldDef, raw: Raw<'a>) -> Result<Raw<'a>, String> {
     let text_length = match field.kind {
         FieldKind::Text(length) => length,
         FieldKind::Email => EMAIL_LENGTH,
         FieldKind::Integer | FieldKind::Decimal | FieldKind::LeadLookup | FieldKind::Picklist => usize::MAX,
     };
     match raw {
-        Raw::Text(text) => out.option(text.and_then(|text| fitted(text, text_length)), Writer::text),
+        Raw::Text(text) => Ok(Raw::Text(text.and_then(|text| fitted(text, text_length)))),
         Raw::Integer(Some(value)) if value.unsigned_abs() >= 10_u64.pow(INTEGER_DIGITS) => {
-            return Err(format!("a number has more than {INTEGER_DIGITS} digits"));
+            Err(format!("a number has more than {INTEGER_DIGITS} digits"))
         }
-        Raw::Integer(value) => out.option(value, Writer::long),
         Raw::Decimal(Some(Hundredths(value))) if value / 100 >= 10_u64.pow(DECIMAL_DIGITS) => {
-            return Err(format!("a number has more than {DECIMAL_DIGITS} digits before the point"));
+            Err(format!("a number has more than {DECIMAL_DIGITS} digits before the point"))
         }
-        Raw::Decimal(value) => out.option(value.map(Hundredths::to_f64), Writer::double),
+        Raw::Integer(_) | Raw::Decimal(_) => Ok(raw),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SalesforceId;
+    use crate::upsert::field::{integer, text};
+    use crate::upsert::{ReadUpsert, Value};
+
+    const FIELDS: [FieldDef; 4] = [
+        text("entry_name__c", 3),
+        text("Empty__c", 3),
+        FieldDef { mode: Mode::ReplaceIfAny, ..text("Left_Out__c", 3) },
+        integer("Number__c"),
+    ];
+
+    #[test]
+    fn an_object_without_a_record_of_its_own_has_its_fields_by_name() {
+        let id = |text| SalesforceId::parse(text).unwrap();
+        let member = MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") };
+        let polls = Object::POLLS.def();
+        let (fields, parents, external_id) = (&FIELDS, polls.parents, polls.external_id);
+        let def = ObjectDef { fields, parents, external_id, typed: false, ..*polls };
+        let write = |out: &mut Writer, number| {
+            let values = [Raw::Text(Some(" abcd ")), Raw::Text(Some(" ")), Raw::Text(None), Raw::Integer(Some(number))];
+            write_row(out, &def, Whose { member: &member, entry_id: Some("1") }, &FIELDS, values)
+        };
+        let mut out = Writer::default();
+        assert_eq!(write(&mut out, 7), Derived::Row);
+        finish_upsert(&mut out, Object::POLLS, &member, &Sending::default());
+        let read = ReadUpsert::decode(&out.0).unwrap();
+        let expected =
+            [("entry_name__c", Value::Text("abc".into())), ("Empty__c", Value::Null), ("Number__c", Value::Integer(7))];
+        assert_eq!(read.fields, expected.map(|(name, value)| (name.into(), value)));
+        let before = out.0.len();
+        assert!(matches!(write(&mut out, i64::MAX), Derived::Refused(refusal) if refusal.field == "Number__c"));
+        assert_eq!(out.0.len(), before, "nothing is left of a row that is refused");
+    }
 }

@@ -11,7 +11,7 @@ use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::Store;
 use rollbook::time::Millis;
-use rollbook::upsert::{Lane, Object, ReadUpsert, Row, Value, write_polls};
+use rollbook::upsert::{self, Facts, Lane, Object, ReadUpsert, Value};
 
 use crate::harness::{self, events::ENTRY};
 
@@ -173,10 +173,8 @@ fn no_row_and_no_order_depends_on_what_is_cut_off_a_text() {
         let long = |tail: &str| stated(format!(" {}{tail}", letter.repeat(5_000)));
         let (one, other) = (fold([long("1"), long("2")].into_iter()), fold([long("2"), long("1")].into_iter()));
         assert_eq!(bytes(&one), bytes(&other));
-        let row = Row::of(|out| {
-            let piece = one.entry(ENTRY).expect("it is there");
-            write_polls(out, &harness::events::member(), ENTRY, piece, &Catalogue::default())
-        });
+        let facts = Facts::Entry(ENTRY, one.entry(ENTRY).expect("it is there"));
+        let row = upsert::row(Object::POLLS, &harness::events::member(), facts, &Catalogue::default());
         let fields = row.expect("there is a poll").expect("it has room").fields;
         for name in ["poll_1_answer__c", "poll_1_question__c"] {
             let field = fields.iter().find(|(field, _)| *field == name);

@@ -15,7 +15,7 @@ use rollbook::fold::{Aggregate, Catalogue, MemberPiece, Piece, decode_piece};
 use rollbook::lattice::Name;
 use rollbook::store::{Store, piece_key};
 use rollbook::time::Millis;
-use rollbook::upsert::{Row, member_row, write_engagement, write_polls};
+use rollbook::upsert::{self, Facts, Object};
 
 use crate::harness::{self, events::ENTRY, events::member};
 
@@ -187,13 +187,8 @@ fn all_written(pieces: &Pieces) -> BTreeMap<Option<String>, Vec<u8>> {
 
 /// Every row, as text.
 fn derived(aggregate: &Aggregate) -> Vec<String> {
-    let (key, catalogue) = (member(), Catalogue::default());
-    let mut rows = vec![format!("{:?}", member_row(&key, &aggregate.member, &catalogue))];
-    for (id, piece) in aggregate.entries.iter() {
-        rows.push(format!("{:?}", Row::of(|out| write_engagement(out, &key, id, piece, &catalogue))));
-        rows.push(format!("{:?}", Row::of(|out| write_polls(out, &key, id, piece, &catalogue))));
-    }
-    rows
+    let rows = upsert::rows(&member(), aggregate, &Catalogue::default());
+    rows.iter().map(|row| format!("{row:?}")).collect()
 }
 
 proptest! {
@@ -343,7 +338,9 @@ proptest! {
         events.push(said(unregistered, Act::Registration(RegistrationAction::Unregistered)));
         let mut catalogue = Catalogue::default();
         catalogue.apply(session(NOON + start));
-        let row = member_row(&member(), &fold(&events).member, &catalogue);
+        let aggregate = fold(&events);
+        let facts = Facts::Member(&aggregate.member);
+        let row = upsert::row(Object::CAMPAIGN_MEMBER, &member(), facts, &catalogue).unwrap().unwrap();
         prop_assert_eq!(row.fields, vec![("Status", rollbook::upsert::Value::Text(expected.into()))]);
     }
 }

@@ -20,7 +20,8 @@ use rollbook::event::EARLIER;
 use rollbook::fold::{Catalogue, EntryPiece};
 use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::upsert::{
-    self, Derived, FieldKind, Lane, Object, ReadUpsert, Row, Upsert, fields, finish_upsert, row_hash, write_engagement,
+    self, CAUSES_MAX, Derived, Facts, FieldKind, Lane, Object, ReadUpsert, RowKey, Sending, Upsert, finish_upsert,
+    row_hash, write_row,
 };
 
 use super::records::random_record;
@@ -117,8 +118,13 @@ fn every_enum_has_a_default_for_symbols_of_the_future() {
 fn the_rows_of_the_upsert_schema_are_the_fields_that_are_written() {
     let schema: serde_json::Value = serde_json::from_str(avro::UPSERT.text).unwrap();
     let row = schema["fields"].as_array().unwrap().iter().find(|field| field["name"] == "row").unwrap();
-    for (object, branch) in Object::ALL.into_iter().zip(1..) {
-        let described: Vec<(&str, &str)> = row["type"][branch]["fields"]
+    let branches = row["type"].as_array().unwrap();
+    let typed = |branch: usize| u8::try_from(branch).ok().and_then(Object::from_number).filter(|it| it.def().typed);
+    let has_one = Object::ALL.into_iter().filter(|object| object.def().typed).count();
+    assert_eq!(branches.len(), 1 + has_one, "null, and a record for each object that has one");
+    for (branch, record) in branches.iter().enumerate().skip(1) {
+        let object = typed(branch).expect("the branch is the object's number");
+        let described: Vec<(&str, &str)> = record["fields"]
             .as_array()
             .unwrap()
             .iter()
@@ -129,7 +135,7 @@ fn the_rows_of_the_upsert_schema_are_the_fields_that_are_written() {
             FieldKind::Decimal => "double",
             FieldKind::Text(_) | FieldKind::Email | FieldKind::LeadLookup | FieldKind::Picklist => "string",
         };
-        let written: Vec<(&str, &str)> = fields(object).iter().map(|field| (field.name, of(field.kind))).collect();
+        let written: Vec<(&str, &str)> = object.fields().iter().map(|field| (field.name, of(field.kind))).collect();
         assert_eq!(described, written, "{object:?}");
     }
 }
@@ -142,14 +148,20 @@ fn an_upsert_is_read_as_it_was_written_in_every_version() {
     let piece = EntryPiece { counted: true, ..EntryPiece::default() };
     let catalogue = Catalogue::default();
     let mut out = avro::Writer::default();
-    assert_eq!(write_engagement(&mut out, &member, "1_entry", &piece, &catalogue), Derived::Row);
+    let facts = Facts::Entry("1_entry", &piece);
+    assert_eq!(write_row(&mut out, Object::ENGAGEMENT, &member, facts, &catalogue), Derived::Row);
     let hash = row_hash(&out.0);
-    finish_upsert(&mut out, 7, Lane::Backfill);
+    let causes: Vec<String> = (1..=CAUSES_MAX + 2).map(|number| format!("replay-{number}")).collect();
+    let sending = Sending { event_at: 7, lane: Lane::Backfill, causes: &causes, first: true, minor: true };
+    finish_upsert(&mut out, Object::ENGAGEMENT, &member, &sending);
     let body = out.0.strip_prefix(&avro::UPSERT.header).unwrap();
     let written = from_avro_datum(&avro::UPSERT.schema, &mut &*body, None).unwrap();
     let read = ReadUpsert::decode(&out.0).unwrap();
     assert_eq!((read.fields.len(), read.event_at, read.member()), (30, 7, Some(member)));
-    assert_eq!(read.lane, Some(Lane::Backfill));
+    assert_eq!((read.lane, read.object()), (Some(Lane::Backfill), Some(Object::ENGAGEMENT)));
+    let parent = RowKey { object: Object::CAMPAIGN_MEMBER, external_id: member.text().into() };
+    assert_eq!((&read.parents, read.first, read.minor), (&vec![parent], true, true));
+    assert_eq!(read.causes, causes[2..], "the newest four");
     // The same values in a record without a row, by name.
     let Value::Record(members) = written else { panic!("a record") };
     let by_name = read.fields.iter().map(|(name, value)| {
@@ -164,9 +176,11 @@ fn an_upsert_is_read_as_it_was_written_in_every_version() {
         Value::Record(vec![name, ("value".to_owned(), value)])
     });
     let by_name = Value::Array(by_name.collect());
-    for (version, lacks) in [(1, &["row", "lane"][..]), (2, &["lane"])] {
+    let of_fourth = ["object_number", "parents", "causes", "first", "minor"];
+    for (version, lacks) in [(1, &["row", "lane"][..]), (2, &["lane"]), (3, &[])] {
         let text = fs::read_to_string(schemas().join(format!("earlier/upsert/{version}.avsc"))).unwrap();
         let schema = Schema::parse_str(&text).unwrap();
+        let lacks = [lacks, &of_fourth].concat();
         let has = members.iter().filter(|(name, _)| !lacks.contains(&name.as_str())).cloned();
         let has = has.map(|(name, value)| {
             let value = if name == "fields" && version == 1 { by_name.clone() } else { value };
@@ -175,7 +189,13 @@ fn an_upsert_is_read_as_it_was_written_in_every_version() {
         let datum = to_avro_datum(&schema, Value::Record(has.collect())).unwrap();
         let record = [avro::single_object_header(&schema).to_vec(), datum].concat();
         let earlier = ReadUpsert::decode(&record).unwrap();
-        assert_eq!((&earlier.fields, earlier.event_at, earlier.lane), (&read.fields, 7, None), "version {version}");
+        let lane = read.lane.filter(|_| version > 2);
+        assert_eq!((&earlier.fields, earlier.event_at, earlier.lane), (&read.fields, 7, lane), "version {version}");
+        assert_eq!((earlier.object(), earlier.member()), (read.object(), read.member()), "version {version}");
+        assert_eq!(
+            (&*earlier.parents, &*earlier.causes, earlier.first, earlier.minor),
+            (&[][..], &[][..], false, false)
+        );
     }
     // As golden as it gets: another hash would send every row of every org once more.
     assert_eq!(hash, GOLDEN, "the hash of a row says nothing of its version, time and lane");
@@ -191,11 +211,11 @@ fn a_row_given_as_values_is_written_as_the_fold_writes_it() {
     let member = MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") };
     let piece = EntryPiece { counted: true, ..EntryPiece::default() };
     let catalogue = Catalogue::default();
-    let write = |out: &mut avro::Writer| write_engagement(out, &member, "1_entry", &piece, &catalogue);
+    let (object, facts) = (Object::ENGAGEMENT, Facts::Entry("1_entry", &piece));
     let mut out = avro::Writer::default();
-    assert_eq!(write(&mut out), Derived::Row);
-    finish_upsert(&mut out, 7, Lane::Live);
-    let row = Row::of(write).unwrap().unwrap();
+    assert_eq!(write_row(&mut out, object, &member, facts, &catalogue), Derived::Row);
+    finish_upsert(&mut out, object, &member, &Sending { event_at: 7, ..Sending::default() });
+    let row = upsert::row(object, &member, facts, &catalogue).unwrap().unwrap();
     assert_eq!(Upsert { row, member, event_at: 7, lane: Lane::Live }.encode(), out.0);
 }
 

@@ -15,17 +15,12 @@ use rollbook::avro::single_object_header;
 use rollbook::fold::{Aggregate, Catalogue, decode_piece};
 use rollbook::id::MemberKey;
 use rollbook::store::parse_piece_key;
-use rollbook::upsert::{Row, member_row, write_engagement, write_polls};
+use rollbook::upsert::{self, Row};
 use serde_json::{Map, Value, json};
 
 /// The rows of a member's pieces, by object and external id.
 fn rows(member: &MemberKey, aggregate: &Aggregate) -> Value {
-    let catalogue = Catalogue::default();
-    let mut rows = vec![member_row(member, &aggregate.member, &catalogue)];
-    for (id, piece) in aggregate.entries.iter() {
-        rows.extend(Row::of(|out| write_engagement(out, member, id, piece, &catalogue)).and_then(Result::ok));
-        rows.extend(Row::of(|out| write_polls(out, member, id, piece, &catalogue)).and_then(Result::ok));
-    }
+    let rows: Vec<Row> = upsert::rows(member, aggregate, &Catalogue::default()).into_iter().flatten().collect();
     let fields = |row: &Row| -> Map<String, Value> {
         let said = row.fields.iter().filter(|(_, value)| !value.to_json().is_null());
         said.map(|(name, value)| ((*name).to_owned(), value.to_json())).collect()

@@ -1,7 +1,7 @@
 //! The fold against the reference fold: two programs that share no code, one conference, the same org.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use rollbook::demo::conference::{
@@ -16,7 +16,7 @@ use rollbook::fold::{Aggregate, Catalogue};
 use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::lattice::Name;
 use rollbook::time::Millis;
-use rollbook::upsert::{Object, Row, member_row, write_engagement, write_polls};
+use rollbook::upsert::{self, Object, Row};
 use serde_json::Value;
 
 use crate::harness;
@@ -51,30 +51,22 @@ fn catalogue(decoder: &Decoder, records: &[conference::Record]) -> Catalogue {
 /// The org as the sink leaves it: what only the sink knows is filled in.
 fn org(events: &[Event<'_>], catalogue: &Catalogue) -> Rows {
     let mut aggregates: BTreeMap<MemberKey, Aggregate> = BTreeMap::new();
-    let mut entries: BTreeSet<(MemberKey, &str)> = BTreeSet::new();
     for event in events {
         aggregates.entry(event.member).or_default().apply(event);
-        entries.extend(event.entry_id.as_deref().map(|id| (event.member, id)));
     }
     let mut rows = Rows::new();
     for (key, aggregate) in &aggregates {
-        let mut fields = held(member_row(key, &aggregate.member, catalogue), &mut rows);
-        let person = if key.person_is_lead() { "LeadId" } else { "ContactId" };
-        fields.insert("Id".to_owned(), record_id(key));
-        fields.insert("CampaignId".to_owned(), key.campaign.as_str().into());
-        fields.insert(person.to_owned(), key.person.as_str().into());
-        rows.insert((Object::CampaignMember.api_name().to_owned(), key.to_string()), fields);
-    }
-    for (key, id) in entries {
-        let Some(entry) = aggregates.get(&key).and_then(|aggregate| aggregate.entry(id)) else { continue };
-        let derived = [
-            Row::of(|out| write_engagement(out, &key, id, entry, catalogue)),
-            Row::of(|out| write_polls(out, &key, id, entry, catalogue)),
-        ];
-        for row in derived.into_iter().flatten().flatten() {
-            let row_key = (row.object.api_name().to_owned(), row.external_id.clone());
+        for row in upsert::rows(key, aggregate, catalogue).into_iter().flatten() {
+            let (object, row_key) = (row.object, (row.object.api_name().to_owned(), row.external_id.clone()));
             let mut fields = held(row, &mut rows);
-            fields.insert("campaign_member__c".to_owned(), record_id(&key));
+            if object == Object::CAMPAIGN_MEMBER {
+                let person = if key.person_is_lead() { "LeadId" } else { "ContactId" };
+                fields.insert("Id".to_owned(), record_id(key));
+                fields.insert("CampaignId".to_owned(), key.campaign.as_str().into());
+                fields.insert(person.to_owned(), key.person.as_str().into());
+            } else {
+                fields.insert("campaign_member__c".to_owned(), record_id(key));
+            }
             rows.insert(row_key, fields);
         }
     }

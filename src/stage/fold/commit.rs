@@ -9,14 +9,14 @@ use std::hint::black_box;
 use crate::avro::Writer;
 use crate::config::Topics;
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::fold::{Aggregate, Catalogue, EntryPiece};
+use crate::fold::{Aggregate, Catalogue, EntryPiece, MemberPiece};
 use crate::id::MemberKey;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
 use crate::store::{Cause, DiskError, Partition, Stale, Store, write_piece_key};
 use crate::time::Millis;
-use crate::upsert::{self, Derived, Lane, Object, RowRefusal};
+use crate::upsert::{self, Derived, Facts, Lane, Object, RowRefusal, Sending};
 
 use super::tally::Tally;
 
@@ -30,6 +30,9 @@ const STALE_MEMBERS_MIN: usize = 8;
 
 /// Largest piece: its topic takes 10 MiB.
 const PIECE_BYTES_MAX: usize = 9 << 20;
+
+/// The hash of a row of which no version was sent.
+const NOTHING_SENT: u64 = 0;
 
 /// Members that are read ahead of their turn; so many fit into a core's own cache.
 const MEMBERS_AHEAD: usize = 32;
@@ -120,7 +123,7 @@ impl Changes<'_> {
             let mut subject = Subject { partition, member: &member, event_at, lane: Lane::Live };
             let mut grown = None;
             // A member's row exists from its first event on, whatever that event was about.
-            let first = aggregate.member.row_hash == 0;
+            let first = *hash_of_member(&mut aggregate.member, Object::CAMPAIGN_MEMBER) == NOTHING_SENT;
             if aggregate.member.dirty || first {
                 let live =
                     aggregate.member.awaited || first && aggregate.entries.iter().any(|(_, piece)| piece.awaited);
@@ -144,44 +147,43 @@ impl Changes<'_> {
 
     /// By how many bytes of memory the piece has grown since it was counted last; None where it was not written.
     fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) -> Option<isize> {
-        let (catalogue, piece) = (self.catalogue, &aggregate.member);
-        let derive = |out: &mut Writer| upsert::write_member(out, subject.member, piece, catalogue);
-        let hash = self.row(subject, (Object::CampaignMember, None), piece.row_hash, derive);
-        let changed = std::mem::take(&mut aggregate.member.dirty);
-        aggregate.member.awaited = false;
-        let sent = std::mem::replace(&mut aggregate.member.row_hash, hash) != hash;
-        if !sent && !changed {
+        let piece = &mut aggregate.member;
+        let mut written = std::mem::take(&mut piece.dirty);
+        for object in Facts::Member(piece).objects() {
+            let last_sent = *hash_of_member(piece, object);
+            let hash = self.row(subject, object, Facts::Member(piece), last_sent);
+            *hash_of_member(piece, object) = hash;
+            if hash != last_sent && piece.saturated() {
+                self.tally.saturated(object);
+            }
+            written |= hash != last_sent;
+        }
+        piece.awaited = false;
+        if !written {
             return None;
         }
-        let member = &mut aggregate.member;
-        if sent && member.saturated() {
-            self.tally.saturated(Object::CampaignMember);
-        }
         let mut bytes_max = PIECE_BYTES_MAX;
-        while !self.state(subject, None, bytes_max, |out| member.write(out)) {
-            bytes_max = if member.shed() { bytes_max } else { usize::MAX };
+        while !self.state(subject, None, bytes_max, |out| piece.write(out)) {
+            bytes_max = if piece.shed() { bytes_max } else { usize::MAX };
         }
-        Some(member.count_memory())
+        Some(piece.count_memory())
     }
 
     /// See [`Self::member`].
     fn entry(&mut self, subject: &Subject<'_>, entry_id: &str, piece: &mut EntryPiece) -> Option<isize> {
-        let catalogue = self.catalogue;
-        let derive = |out: &mut Writer| upsert::write_engagement(out, subject.member, entry_id, piece, catalogue);
-        let engagement = self.row(subject, (Object::Engagement, Some(entry_id)), piece.engagement_row_hash, derive);
-        let derive = |out: &mut Writer| upsert::write_polls(out, subject.member, entry_id, piece, catalogue);
-        let polls = self.row(subject, (Object::Polls, Some(entry_id)), piece.polls_row_hash, derive);
-        let changed = std::mem::take(&mut piece.dirty);
-        piece.awaited = false;
-        let engagement_sent = std::mem::replace(&mut piece.engagement_row_hash, engagement) != engagement;
-        let polls_sent = std::mem::replace(&mut piece.polls_row_hash, polls) != polls;
-        if !engagement_sent && !polls_sent && !changed {
-            return None;
-        }
-        for (object, sent) in [(Object::Engagement, engagement_sent), (Object::Polls, polls_sent)] {
-            if sent && piece.saturated() {
+        let mut written = std::mem::take(&mut piece.dirty);
+        for object in Facts::Entry(entry_id, piece).objects() {
+            let last_sent = *hash_of_entry(piece, object);
+            let hash = self.row(subject, object, Facts::Entry(entry_id, piece), last_sent);
+            *hash_of_entry(piece, object) = hash;
+            if hash != last_sent && piece.saturated() {
                 self.tally.saturated(object);
             }
+            written |= hash != last_sent;
+        }
+        piece.awaited = false;
+        if !written {
+            return None;
         }
         let mut bytes_max = PIECE_BYTES_MAX;
         while !self.state(subject, Some(entry_id), bytes_max, |out| piece.write(out)) {
@@ -191,18 +193,14 @@ impl Changes<'_> {
     }
 
     /// Sends a row, or its refusal, if it is not what was last sent. Returns the hash of what now was.
-    fn row(
-        &mut self,
-        subject: &Subject<'_>,
-        (object, entry_id): (Object, Option<&str>),
-        last_sent: u64,
-        derive: impl FnOnce(&mut Writer) -> Derived,
-    ) -> u64 {
+    fn row(&mut self, subject: &Subject<'_>, object: Object, facts: Facts<'_>, last_sent: u64) -> u64 {
+        let Subject { member, event_at, lane, .. } = *subject;
+        let catalogue = self.catalogue;
         let mut refused = None;
         let mut unchanged = false;
         let value = |out: &mut Writer| {
             let start = out.0.len();
-            match derive(out) {
+            match upsert::write_row(out, object, member, facts, catalogue) {
                 Derived::Nothing => return None,
                 Derived::Refused(refusal) => {
                     refused = Some(refusal);
@@ -212,10 +210,15 @@ impl Changes<'_> {
             }
             let hash = upsert::row_hash(out.0.get(start..).unwrap_or_default());
             unchanged = hash == last_sent;
-            upsert::finish_upsert(out, subject.event_at, subject.lane);
-            (!unchanged).then_some(hash)
+            if unchanged {
+                return None;
+            }
+            let first = last_sent == NOTHING_SENT;
+            let sending = Sending { event_at, lane, first, ..Sending::default() };
+            upsert::finish_upsert(out, object, member, &sending);
+            Some(hash)
         };
-        let key = |out: &mut Writer| upsert::write_upsert_key(out, object, subject.member, entry_id);
+        let key = |out: &mut Writer| upsert::write_upsert_key(out, object, member, facts.entry_id());
         if let Some(hash) = self.records.write((Topic::Upserts, subject.partition), value, key) {
             self.tally.row(object, RowOutcome::Written);
             return hash;
@@ -276,6 +279,14 @@ impl Changes<'_> {
         let value = letter.encode();
         self.records.push(Topic::DeadLetters, Outgoing { key: Some(&key), value: Some(&value), ..Outgoing::default() });
     }
+}
+
+fn hash_of_member(piece: &mut MemberPiece, _: Object) -> &mut u64 {
+    &mut piece.row_hash
+}
+
+fn hash_of_entry(piece: &mut EntryPiece, object: Object) -> &mut u64 {
+    if object == Object::POLLS { &mut piece.polls_row_hash } else { &mut piece.engagement_row_hash }
 }
 
 fn lane(live: bool) -> Lane {

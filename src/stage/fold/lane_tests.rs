@@ -12,7 +12,7 @@ use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Records;
 use crate::store::Store;
 use crate::time::Millis;
-use crate::upsert::{Lane, ReadUpsert};
+use crate::upsert::{Lane, Object, ReadUpsert, RowKey};
 
 const HOUR_MS: Millis = 3_600_000;
 const NOW: Millis = 1_780_315_200_000;
@@ -46,6 +46,12 @@ impl Fold {
 
     /// The lanes of the rows that a commit sends, by the end of their external ids.
     fn commit(&mut self) -> BTreeMap<String, Lane> {
+        let lane = |row: ReadUpsert| (row.external_id.get(38..).unwrap_or_default().to_owned(), row.lane.unwrap());
+        self.sent().into_iter().map(lane).collect()
+    }
+
+    /// The rows that a commit sends.
+    fn sent(&mut self) -> Vec<ReadUpsert> {
         let (topics, mut tally, mut records) = (Topics::default(), Tally::default(), Records::default());
         let (tally, records) = (&mut tally, &mut records);
         let catalogue = &self.catalogue;
@@ -53,11 +59,7 @@ impl Fold {
             .collect(&mut self.store)
             .unwrap();
         let rows = records.iter().filter(|(topic, _)| *topic == Topic::Upserts);
-        let lane = |value: &[u8]| {
-            let row = ReadUpsert::decode(value).unwrap();
-            (row.external_id.get(38..).unwrap_or_default().to_owned(), row.lane.unwrap())
-        };
-        rows.map(|(_, record)| lane(record.value.unwrap())).collect()
+        rows.map(|(_, record)| ReadUpsert::decode(record.value.unwrap()).unwrap()).collect()
     }
 
     fn session(&mut self, entry: &str, name: &str, arrived: Millis) {
@@ -87,6 +89,21 @@ fn a_row_is_live_where_some_of_what_changed_it_arrived_within_the_hour() {
     fold.event(EventKind::Registration, r#""action":"REGISTERED""#, NOW - 2 * HOUR_MS);
     fold.clap("old", NOW);
     assert_eq!(fold.commit(), rows(&[("", Backfill), ("old", Live)]));
+}
+
+#[test]
+fn a_row_says_whether_it_is_the_first_of_its_key_and_who_its_parents_are() {
+    let mut fold = Fold::default();
+    fold.clap("1", NOW);
+    let told =
+        |rows: Vec<ReadUpsert>| rows.into_iter().map(|row| (row.object().unwrap(), row.first)).collect::<Vec<_>>();
+    let rows = fold.sent();
+    let parent = RowKey { object: Object::CAMPAIGN_MEMBER, external_id: rows[0].external_id.as_str().into() };
+    assert_eq!((&*rows[0].parents, &*rows[1].parents), (&[][..], &[parent][..]));
+    assert_eq!(told(rows), [(Object::CAMPAIGN_MEMBER, true), (Object::ENGAGEMENT, true)]);
+    fold.clap("1", NOW);
+    fold.event(EventKind::Poll, r#""entry_id":"1","poll_id":"p","answer":"a""#, NOW);
+    assert_eq!(told(fold.sent()), [(Object::ENGAGEMENT, false), (Object::POLLS, true)]);
 }
 
 #[test]

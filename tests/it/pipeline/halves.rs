@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rollbook::avro::Writer;
 use rollbook::fold::{Piece, decode_piece};
-use rollbook::upsert::{ReadUpsert, finish_upsert, row_hash};
+use rollbook::upsert::{ReadUpsert, Sending, finish_upsert, row_hash};
 
 use super::world::{WITHIN, World, metric};
 use crate::harness::{self, PARTITIONS};
@@ -71,7 +71,11 @@ fn rows(world: &World) -> BTreeSet<u64> {
     let hash = |value: &[u8]| {
         let mut end = Writer::default();
         let read = ReadUpsert::decode(value).expect("it is of this version");
-        finish_upsert(&mut end, read.event_at, read.lane.expect("this version says it"));
+        let ReadUpsert { event_at, first, minor, .. } = read;
+        let lane = read.lane.expect("this version says it");
+        let sending = Sending { event_at, lane, causes: &read.causes, first, minor };
+        let (object, member) = (read.object().expect("it is known"), read.member().expect("it names one"));
+        finish_upsert(&mut end, object, &member, &sending);
         row_hash(&value[..value.len() - end.0.len()])
     };
     records.iter().map(|record| hash(record.value.as_deref().expect("it has a value"))).collect()

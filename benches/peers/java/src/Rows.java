@@ -9,6 +9,7 @@ final class Rows {
     /** Branches of the union of rows. */
     private static final long MEMBER_ROW = 1;
     private static final long ENGAGEMENT_ROW = 2;
+    private static final long LIVE = 0;
     private static final int ID = 18;
     private static final int ENTRY_ID_MAX = 11;
     private static final int TEXT_MAX = 200;
@@ -20,10 +21,15 @@ final class Rows {
         this.header = header;
     }
 
-    /** A row without the time of its event, which is no part of what the row says. */
-    record Row(Bytes key, Out fields) {
+    /** A row without what its end says of its sending, which is no part of what the row says. */
+    record Row(Bytes key, Out fields, long object, byte[] parent) {
         byte[] at(long eventAt) {
-            return fields.number(eventAt).done();
+            Out out = fields.number(eventAt).number(LIVE).number(object);
+            if (parent != null) {
+                out.number(1).number(MEMBER_ROW).text(parent);
+            }
+            // No more parents, no causes; not the first version, not a minor one.
+            return out.number(0).number(0).flag(false).flag(false).done();
         }
     }
 
@@ -31,7 +37,7 @@ final class Rows {
         Out out = head(MEMBER_OBJECT, key, key).number(MEMBER_ROW);
         // Without a catalogue no entry has a start that a presence could be before.
         text(out, member.presences.isEmpty() ? null : "Participated");
-        return new Row(keyOf(MEMBER_OBJECT, key), out.number(0));
+        return new Row(keyOf(MEMBER_OBJECT, key), out.number(0), MEMBER_ROW, null);
     }
 
     Row engagement(byte[] key, String entryId, Entry entry) {
@@ -58,7 +64,7 @@ final class Rows {
         decimal(out, 0L);
         integer(out, 0L);
         integer(out, 0L);
-        return new Row(keyOf(ENGAGEMENT_OBJECT, id), out.number(0));
+        return new Row(keyOf(ENGAGEMENT_OBJECT, id), out.number(0), ENGAGEMENT_ROW, key);
     }
 
     private static void live(Out out, Entry entry) {

@@ -15,7 +15,7 @@ use super::{Effect, Failure, Outbox};
 use crate::disposition::{Retry, of_a_value};
 use crate::outcome::LeftOut;
 use crate::time::Millis;
-use crate::upsert::{FieldDef, ReadUpsert, Value, optional_field};
+use crate::upsert::{FieldDef, ReadUpsert, Value};
 
 /// A field that a row is sent without, and Salesforce's code.
 pub(super) type Omitted = (&'static str, &'static str);
@@ -26,8 +26,7 @@ impl Outbox {
     pub(super) fn leave_out(&mut self, key: &Key, failure: &Failure, now: Millis) -> bool {
         // A field that is hidden is not refused for its value.
         let Some(code) = of_a_value(&failure.code).filter(|_| !of_object(failure.disposition)) else { return false };
-        let named: Option<Vec<&FieldDef>> =
-            failure.fields.iter().map(|name| optional_field(key.object, name)).collect();
+        let named: Option<Vec<&FieldDef>> = failure.fields.iter().map(|name| key.object.optional_field(name)).collect();
         let Some(named) = named.filter(|named| !named.is_empty()) else { return false };
         let Some(slot) = self.queue.get(key) else { return false };
         let values = slot.version.values();
@@ -52,7 +51,7 @@ impl Outbox {
             return Vec::new();
         }
         let omitted = |name: &str, value: &Value| {
-            let field = optional_field(key.object, name)?;
+            let field = key.object.optional_field(name)?;
             Some((field.name, self.memory.refused_value(hash(key, field.name, value))?))
         };
         version.values().iter().filter_map(|(name, value)| omitted(name, value)).collect()

@@ -155,8 +155,8 @@ impl Outbox {
         let known = self.memory.member(&version.member);
         match (key.object, known) {
             (Object::CampaignMember, _) => self.need_of_status(version, now).unwrap_or(Need::Nothing),
-            (Object::Engagement | Object::Polls, Some(Member::Present(_))) => Need::Nothing,
-            (Object::Engagement | Object::Polls, known) => {
+            (_, Some(Member::Present(_))) => Need::Nothing,
+            (_, known) => {
                 if self.queue.contains(&member_row(&version.member)) {
                     return Need::Member;
                 }

@@ -151,7 +151,7 @@ impl Version {
     pub fn read(source: Source) -> Result<(Key, Self), Box<(Source, Unreadable)>> {
         let read = source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
         let Some(mut upsert) = read else { return Err(Box::new((source, Unreadable::Undecodable))) };
-        let object = Object::from_api_name(&upsert.object);
+        let object = upsert.object();
         let (Some(object), Some(member)) = (object, upsert.member()) else {
             return Err(Box::new((source, Unreadable::Invalid)));
         };

@@ -98,7 +98,7 @@ impl Org {
         match class {
             Class::Adoption => self.adopt(row),
             Class::Row(Object::CampaignMember) => self.upsert_member(row),
-            Class::Row(Object::Engagement | Object::Polls) => self.upsert_dependant(row),
+            Class::Row(_) => self.upsert_dependant(row),
         }
     }
 

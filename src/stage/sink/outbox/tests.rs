@@ -56,7 +56,7 @@ pub(super) fn upsert(object: Object, member: MemberKey, version: i64) -> Upsert 
     let (external_id, fields) = match object {
         Object::CampaignMember => (member.to_string(), vec![("Status", Value::Text(label(version)))]),
         Object::Engagement => (of_entry(), vec![lead, ("clap_clicked_count__c", Value::Integer(version))]),
-        Object::Polls => (of_entry(), vec![lead, ("poll_1_question__c", Value::Text(version.to_string()))]),
+        _ => (of_entry(), vec![lead, ("poll_1_question__c", Value::Text(version.to_string()))]),
     };
     Upsert { row: Row { object, external_id, fields }, member, event_at: 0, lane: Lane::Live }
 }

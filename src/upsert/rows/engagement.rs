@@ -4,20 +4,69 @@ use crate::avro::Writer;
 use crate::fold::{Catalogue, EntryPiece, LiveLevels, Pairing};
 use crate::id::MemberKey;
 use crate::lattice::{IdSet, IntervalSet};
+use crate::upsert::def::{Derivation, Derived, ExternalId, ObjectDef, ParentDef, ParentOf, Policy, When};
+use crate::upsert::field::{
+    EMAIL, ENTRY_ID, ENTRY_NAME, EXTERNAL_ID, EXTERNAL_ID_LENGTH, FieldDef, LEAD, decimal, integer, text,
+};
+use crate::upsert::number::{Hundredths, minutes, percent, ratio};
+use crate::upsert::object::Object;
+use crate::upsert::row::{Raw, Whose, write_row};
 
-use super::Object;
-use super::field::ENGAGEMENT;
-use super::number::{Hundredths, minutes, percent, ratio};
-use super::row::{Derived, Raw, Whose, write_row};
+impl Object {
+    pub const ENGAGEMENT: Self = Self::new(2);
+}
+
+pub(super) const DEF: ObjectDef = ObjectDef {
+    object: Object::ENGAGEMENT,
+    name: "UserSessionEngagement__c",
+    external_id: ExternalId { name: EXTERNAL_ID, length: EXTERNAL_ID_LENGTH },
+    level: 1,
+    parents: &[ParentDef {
+        of: ParentOf::Row(Object::CAMPAIGN_MEMBER),
+        field: "campaign_member__c",
+        when: When::Always,
+    }],
+    fields: &FIELDS,
+    typed: true,
+    policy: Policy::Upsert,
+    derivation: Derivation::Entry(write),
+};
+
+const FIELDS: [FieldDef; 30] = [
+    LEAD,
+    ENTRY_ID,
+    ENTRY_NAME,
+    EMAIL,
+    text("user__c", 200),
+    integer("channel_id__c"),
+    text("channel_name__c", 200),
+    integer("plays__c"),
+    decimal("vod_minutes_viewed__c"),
+    decimal("live_minutes_viewed__c"),
+    decimal("total_vod_completion_rate__c"),
+    decimal("no_live_engagement_rate__c"),
+    decimal("low_live_engagement_rate__c"),
+    decimal("fair_live_engagement_rate__c"),
+    decimal("good_live_engagement_rate__c"),
+    decimal("high_live_engagement_rate__c"),
+    integer("clap_clicked_count__c"),
+    integer("heart_clicked_count__c"),
+    integer("think_clicked_count__c"),
+    integer("wow_clicked_count__c"),
+    integer("smile_clicked_count__c"),
+    integer("answered_polls__c"),
+    integer("messages_sent_group__c"),
+    integer("qna_threads__c"),
+    decimal("combined_live_engaged_users_play_time_ratio__c"),
+    integer("add_to_calendar__c"),
+    decimal("mic_on__c"),
+    decimal("cam_on__c"),
+    integer("total_reactions_activity__c"),
+    integer("raise_hand__c"),
+];
 
 /// Appends the row; there is none where no counted event named the entry.
-pub fn write_engagement(
-    out: &mut Writer,
-    key: &MemberKey,
-    entry_id: &str,
-    piece: &EntryPiece,
-    catalogue: &Catalogue,
-) -> Derived {
+fn write(out: &mut Writer, key: &MemberKey, entry_id: &str, piece: &EntryPiece, catalogue: &Catalogue) -> Derived {
     if !piece.counted {
         return Derived::Nothing;
     }
@@ -64,7 +113,7 @@ pub fn write_engagement(
         whole(clicks.into_iter().map(IdSet::len).sum()),
         count(&reactions.raised_hands),
     ];
-    write_row(out, Object::Engagement, Whose { member: key, entry_id: Some(entry_id) }, &ENGAGEMENT, values)
+    write_row(out, &DEF, Whose { member: key, entry_id: Some(entry_id) }, &FIELDS, values)
 }
 
 /// Milliseconds of live viewing at each level, every instant at its highest.
