@@ -6,7 +6,7 @@
 mod context;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use self::context::{Context, commit, lock};
-use super::outbox::{Position, Source};
+use super::outbox::{Places, Position, Source};
 use super::positions::{Look, Positions};
 use crate::config::Config;
 use crate::dead_letter::Stage;
@@ -35,6 +35,9 @@ use crate::store::disk::random_name;
 
 /// How long a poll waits, hence how long a command does.
 const POLL_MAX: Duration = Duration::from_millis(50);
+
+/// Records are read for so long before the thread looks at anything else: at each record it would cost more than reading.
+const TURN: Duration = Duration::from_millis(10);
 
 /// How long committed offsets are waited for.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
@@ -51,10 +54,13 @@ const CHANNEL_RECORDS: usize = 50_000;
 pub enum Control {
     /// These partitions are ours, and no others.
     Assigned(Vec<i32>),
+    /// Which log these are of, and where each is read on; again where more is known.
+    Placed(Places),
     /// As of the last statistics. Of a thread that pauses, no partition waits for its next record.
     Lags(Vec<Lag>),
-    /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here.
-    Revoked { partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
+    /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here. `unread`:
+    /// what was read behind all that is in the channel.
+    Revoked { partitions: Vec<i32>, unread: Vec<Source>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
     /// Whether the group takes a commit of this member.
     Confirmed(bool),
     /// Another process has the name of this member, and has come to stay.
@@ -64,11 +70,12 @@ pub enum Control {
 /// What the loop tells the thread.
 #[derive(Debug)]
 pub enum Command {
-    Commit(Vec<(i32, i64)>),
+    /// Offsets of this log.
+    Commit(u32, Vec<(i32, i64)>),
     /// Find out whether the partitions are still ours.
     Confirm,
     /// Commit, leave the group, end.
-    Stop(Vec<(i32, i64)>),
+    Stop(u32, Vec<(i32, i64)>),
 }
 
 /// The loop's ends of the channels.
@@ -89,7 +96,6 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
     let joining = Joining {
         config: Arc::clone(config),
         control: control_tx,
-        revocations: Arc::default(),
         // The loop answers within its own bound; this one is for a loop that has ended.
         reply_wait: handover_wait + Duration::from_secs(5),
         name: MemberName { instance, member: "sink".to_owned() },
@@ -106,7 +112,6 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
         commands: commands_rx,
         topic: Arc::from(config.topics.upserts.clone()),
         held: VecDeque::new(),
-        held_at: 0,
         paused: false,
     };
     let thread = std::thread::Builder::new()
@@ -120,7 +125,6 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
 struct Joining {
     config: Arc<Config>,
     control: mpsc::UnboundedSender<Control>,
-    revocations: Arc<AtomicU64>,
     reply_wait: Duration,
     name: MemberName,
     positions: Arc<Positions>,
@@ -150,8 +154,8 @@ impl Joining {
         let context = Context {
             topic: config.topics.upserts.clone(),
             control: self.control.clone(),
-            revocations: Arc::clone(&self.revocations),
             assigned: Mutex::default(),
+            held: Mutex::default(),
             arrived: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -177,8 +181,6 @@ pub(super) struct Reader {
     topic: Arc<str>,
     /// Records that the channel had no room for.
     held: VecDeque<Source>,
-    /// The revocation count when they were read.
-    held_at: u64,
     paused: bool,
 }
 
@@ -186,14 +188,14 @@ impl Reader {
     fn run(mut self) {
         loop {
             match self.commands.try_recv() {
-                Ok(Command::Commit(offsets)) => self.commit(&offsets, CommitMode::Async),
+                Ok(Command::Commit(log, offsets)) => self.commit(log, &offsets, CommitMode::Async),
                 Ok(Command::Confirm) => {
                     let ours = self.confirm();
                     let _loop_gone = self.joining.control.send(Control::Confirmed(ours));
                 }
-                Ok(Command::Stop(offsets)) => {
+                Ok(Command::Stop(log, offsets)) => {
                     self.consumer.context().closing.store(true, Ordering::Release);
-                    self.commit(&offsets, CommitMode::Sync);
+                    self.commit(log, &offsets, CommitMode::Sync);
                     return let_go(self.consumer, LEAVES_WITHIN);
                 }
                 // The loop is gone without a word: leave the group, commit nothing.
@@ -205,22 +207,38 @@ impl Reader {
             }
             self.hand_on();
             self.look();
-            let (source, over) = match self.consumer.poll(POLL_MAX) {
-                None => (None, None),
-                Some(Ok(message)) => (Some(source(&self.topic, &message)), None),
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => (None, Some(error)),
+            let over = self.read_for_a_while();
+            if (over.is_some() || self.stands_outside()) && !self.join_again(over.as_ref()) {
+                return let_go(self.consumer, LEAVES_WITHIN);
+            }
+        }
+    }
+
+    /// Takes what comes, until nothing does or it is time for something else. What ends the consumer.
+    fn read_for_a_while(&mut self) -> Option<KafkaError> {
+        let begun = Instant::now();
+        loop {
+            // A rebalance hands them on.
+            let holds = !self.held.is_empty();
+            if holds {
+                std::mem::swap(&mut *lock(&self.consumer.context().held), &mut self.held);
+            }
+            let polled = self.consumer.poll(POLL_MAX).map(|polled| polled.map(|message| source(&self.topic, &message)));
+            if holds {
+                std::mem::swap(&mut *lock(&self.consumer.context().held), &mut self.held);
+            }
+            match polled {
+                None => return None,
+                Some(Ok(source)) => self.take(source),
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Some(error),
                 Some(Err(error)) => {
                     if let Some(times) = said::again(&format!("reading upserts: {error}")) {
                         warn!(%error, times, "reading upserts");
                     }
-                    (None, None)
                 }
-            };
-            if let Some(source) = source {
-                self.take(source);
             }
-            if (over.is_some() || self.stands_outside()) && !self.join_again(over.as_ref()) {
-                return let_go(self.consumer, LEAVES_WITHIN);
+            if begun.elapsed() >= TURN {
+                return None;
             }
         }
     }
@@ -262,12 +280,11 @@ impl Reader {
         let context = Arc::clone(self.consumer.context());
         context.closing.store(true, Ordering::Release);
         self.joining.positions.let_go();
-        self.joining.revocations.fetch_add(1, Ordering::AcqRel);
-        self.held.clear();
+        let unread = std::mem::take(&mut self.held).into();
         self.paused = false;
         let partitions = std::mem::take(&mut *lock(&context.assigned));
         let (reply, offsets) = std_mpsc::sync_channel(1);
-        if self.joining.control.send(Control::Revoked { partitions, reply }).is_ok() {
+        if self.joining.control.send(Control::Revoked { partitions, unread, reply }).is_ok() {
             // What is in flight ends first; its offsets are nobody's to commit.
             let _committed_by_nobody = offsets.recv_timeout(self.joining.reply_wait);
         }
@@ -293,23 +310,19 @@ impl Reader {
         let end = Instant::now() + pause;
         loop {
             match self.commands.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Command::Commit(_)) => {}
+                Ok(Command::Commit(..)) => {}
                 Ok(Command::Confirm) => {
                     let _loop_gone = self.joining.control.send(Control::Confirmed(false));
                 }
                 Err(std_mpsc::RecvTimeoutError::Timeout) => return true,
-                Ok(Command::Stop(_)) | Err(std_mpsc::RecvTimeoutError::Disconnected) => return false,
+                Ok(Command::Stop(..)) | Err(std_mpsc::RecvTimeoutError::Disconnected) => return false,
             }
         }
     }
 
-    fn take(&mut self, source: Source) {
-        let revocations = self.consumer.context().revocations.load(Ordering::Acquire);
-        if self.held_at != revocations {
-            self.held.clear();
-            self.held_at = revocations;
-        }
-        self.consumer.context().positions.read(source.position.partition, source.position.offset);
+    fn take(&mut self, mut source: Source) {
+        let Position { partition, offset, .. } = source.position;
+        source.position.log = self.consumer.context().positions.read(partition, offset);
         self.held.push_back(source);
         self.hand_on();
     }
@@ -329,6 +342,7 @@ impl Reader {
                 if !self.paused {
                     self.set_paused(false);
                 }
+                self.consumer.context().tell_places();
                 positions.stamp_placed(&self.consumer);
             }
             Look::Anew(cause) => {
@@ -343,9 +357,6 @@ impl Reader {
 
     /// Gives the loop what it has room for; pauses and resumes with that.
     fn hand_on(&mut self) {
-        if self.held_at != self.consumer.context().revocations.load(Ordering::Acquire) {
-            self.held.clear();
-        }
         while let Some(source) = self.held.pop_front() {
             match self.records.try_send(source) {
                 Ok(()) => {}
@@ -400,15 +411,15 @@ impl Reader {
         confirmed.is_ok()
     }
 
-    fn commit(&self, offsets: &[(i32, i64)], mode: CommitMode) {
-        commit(&self.consumer, &self.topic, offsets, mode);
+    fn commit(&self, log: u32, offsets: &[(i32, i64)], mode: CommitMode) {
+        commit(&self.consumer, &self.topic, (log, offsets), mode);
     }
 }
 
 fn source(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Source {
     Source {
         topic: Arc::clone(topic),
-        position: Position { partition: message.partition(), offset: message.offset() },
+        position: Position { log: 0, partition: message.partition(), offset: message.offset() },
         timestamp: message.timestamp().to_millis(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),

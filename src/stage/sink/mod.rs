@@ -12,6 +12,7 @@ pub mod budget_metrics;
 mod call;
 mod consumer;
 mod found;
+mod handover;
 pub mod jobs_topic;
 pub mod metrics;
 pub mod outbox;
@@ -31,11 +32,12 @@ use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::access::{Access, Login, Shut};
 use self::consumer::{Command, Control};
-use self::outbox::{Answer, Effect, Outbox, Request, RequestId, Settings, Settled, Usage};
+use self::handover::Handover;
+use self::outbox::{Answer, Effect, Outbox, Places, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder, Report};
 use self::standstill::Standstill;
 use self::takeover::TakenOver;
@@ -99,14 +101,6 @@ struct Answered {
     took: Duration,
 }
 
-/// Partitions that leave as soon as they are quiet.
-struct Handover {
-    partitions: Vec<i32>,
-    deadline: Instant,
-    /// None at the shutdown.
-    reply: Option<std_mpsc::SyncSender<Vec<(i32, i64)>>>,
-}
-
 struct Sink<'a> {
     config: &'a Config,
     metrics: &'a SinkMetrics,
@@ -125,6 +119,8 @@ struct Sink<'a> {
     takeover: JoinSet<TakenOver>,
     /// Rows of each of our partitions that the thread has not read yet, as far as anybody told.
     to_read: BTreeMap<i32, usize>,
+    /// What the outbox is to be told once the takeover has ended.
+    places: Option<Places>,
     fetches: Fetches,
     watch: Arc<Watch>,
     records: mpsc::Receiver<outbox::Source>,
@@ -142,6 +138,9 @@ struct Sink<'a> {
     next_commit: Instant,
     waiting: Option<Wait>,
     told: report::Told,
+    /// When the next report is due, where there was one a moment ago.
+    report_at: Option<Instant>,
+    reported: Instant,
     said: Repeated,
     notes: watch::Receiver<Option<Arc<NoteBook>>>,
     /// Somebody reads them.
@@ -172,6 +171,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         assigned: None,
         takeover: JoinSet::new(),
         to_read: BTreeMap::new(),
+        places: None,
         fetches: Fetches::default(),
         watch: Arc::clone(&shared.watch),
         records: handle.records,
@@ -187,6 +187,8 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
         told: report::Told::default(),
+        report_at: None,
+        reported: Instant::now(),
         said: Repeated::default(),
         notes: shared.notes.changes(),
         notes_followed: true,
@@ -196,7 +198,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
     let result = sink.run().await;
     let mut offsets = std::mem::take(&mut sink.last_offsets);
     offsets.extend(sink.outbox.take_committable());
-    let stopped = sink.commands.send(Command::Stop(offsets)).is_ok();
+    let stopped = sink.commands.send(Command::Stop(sink.outbox.log(), offsets)).is_ok();
     // Hand the channels back first: a rebalance in the thread must not wait for a loop that has ended.
     drop(sink);
     // A login that was under way may have used up a refresh token, whose successor is in the answer.
@@ -263,10 +265,15 @@ impl Sink<'_> {
             Input::TakenOver(TakenOver { jobs, resumed, rows }) => {
                 self.outbox.restore_jobs(jobs, &resumed, self.clock.now());
                 self.to_read = rows;
+                self.take_places();
+            }
+            Input::Control(Control::Placed(places)) => {
+                self.places = Some(places);
+                self.take_places();
             }
             Input::Control(Control::Confirmed(ours)) => self.standstill.answered(ours, Instant::now()),
             Input::Control(Control::Lags(lags)) => self.lags(&lags),
-            Input::Control(Control::Revoked { partitions, reply }) => self.revoked(partitions, reply),
+            Input::Control(Control::Revoked { partitions, unread, reply }) => self.revoked((partitions, unread), reply),
             Input::Control(Control::Twin(twin)) => return Err(Error::Twin(twin)),
             Input::Recorded(recorded) => self.take_recorded(recorded)?,
             Input::Answered(answered) => self.answered(*answered),
@@ -368,7 +375,7 @@ impl Sink<'_> {
             self.report_budget(now);
         }
         self.hand_over();
-        self.report();
+        self.report_now_and_then();
         Ok(())
     }
 
@@ -412,53 +419,7 @@ impl Sink<'_> {
         if offsets.is_empty() {
             return Ok(());
         }
-        self.commands.send(Command::Commit(offsets)).map_err(|_| Error::Ended)
-    }
-
-    fn revoked(&mut self, partitions: Vec<i32>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>>) {
-        self.assigned = None;
-        self.takeover = JoinSet::new();
-        self.to_read.clear();
-        for partition in &partitions {
-            self.process.forget_lag(Topic::Upserts, *partition);
-        }
-        let now = self.clock.now();
-        self.outbox.revoke(&partitions, now);
-        // The thread is inside the rebalance: what is in the channel was read before it, and is read again afterwards.
-        while let Ok(source) = self.records.try_recv() {
-            self.outbox.push(source, now);
-        }
-        let deadline = Instant::now() + self.handover_wait;
-        self.handover = Some(Handover { partitions, deadline, reply: Some(reply) });
-    }
-
-    fn stop(&mut self) {
-        info!(in_flight = self.outbox.in_flight(), "sink stops");
-        self.stopping = true;
-        if self.handover.is_none() {
-            let partitions = self.outbox.partitions();
-            self.outbox.revoke(&partitions, self.clock.now());
-            let deadline = Instant::now() + self.handover_wait;
-            self.handover = Some(Handover { partitions, deadline, reply: None });
-        }
-    }
-
-    /// Lets partitions go once nothing of theirs is in flight.
-    fn hand_over(&mut self) {
-        let Some(handover) = self.handover.take() else { return };
-        if !self.outbox.quiet(&handover.partitions) && Instant::now() < handover.deadline {
-            self.handover = Some(handover);
-            return;
-        }
-        let offsets = self.outbox.leave(&handover.partitions, self.clock.now());
-        match handover.reply {
-            // Crash here: the offsets are not committed; the next owner sends these rows again, which changes nothing.
-            Some(reply) => {
-                // The thread has stopped waiting; the rows are read again.
-                let _late = reply.send(offsets);
-            }
-            None => self.last_offsets = offsets,
-        }
+        self.commands.send(Command::Commit(self.outbox.log(), offsets)).map_err(|_| Error::Ended)
     }
 
     fn wake_at(&self) -> Instant {
@@ -469,7 +430,12 @@ impl Sink<'_> {
             .filter(|_| !self.standstill.unsure())
             .map(|at| Instant::now() + Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)));
         let handover = self.handover.as_ref().map(|handover| handover.deadline);
-        outbox.into_iter().chain(handover).chain(self.standstill.wake_at()).fold(self.next_commit, Instant::min)
+        outbox
+            .into_iter()
+            .chain(handover)
+            .chain(self.report_at)
+            .chain(self.standstill.wake_at())
+            .fold(self.next_commit, Instant::min)
     }
 }
 

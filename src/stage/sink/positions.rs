@@ -9,11 +9,13 @@
 //! What nobody leads, or a broker that does not answer, waits alone: it is paused and named, and placed when its leader is
 //! there. To join the group anew for it would stop all others, again and again for as long as that lasts.
 
+mod logs;
 mod placing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{error, warn};
 
 use self::placing::{ID_FIELD, Placed, STAMPED_KEY, noted, place};
+use super::outbox::ReadFrom;
 use crate::config::Config;
 use crate::dead_letter::Stage;
 use crate::gap::{Cause, NotedGap};
@@ -63,6 +66,8 @@ pub struct Positions {
     watch: Arc<Watch>,
     clients: Mutex<Clients>,
     seen: Mutex<Seen>,
+    /// Counts the logs that were read: the topic may be deleted and made anew.
+    log: AtomicU32,
 }
 
 /// Of the sink's group, of which they are no members.
@@ -98,6 +103,11 @@ pub enum Look {
 struct Seen {
     /// As of the last assignment. None: the broker does not tell, or did not answer.
     topic_id: Option<String>,
+    /// The last that was told, whenever that was.
+    last_id: Option<String>,
+    /// Where the assigned partitions are read on. None: nobody knows the topic.
+    places: Option<BTreeMap<i32, Option<ReadFrom>>>,
+    assigned: BTreeSet<i32>,
     /// Nobody could say where reading goes on: they are not read.
     unplaced: BTreeSet<i32>,
     /// What nobody leads who answers, as of the last answer.
@@ -129,6 +139,7 @@ impl Positions {
             clients: Mutex::new(clients(config, watch.secrets())?),
             watch: Arc::clone(watch),
             seen: Mutex::default(),
+            log: AtomicU32::new(0),
         })
     }
 
@@ -154,7 +165,10 @@ impl Positions {
             warn!(%error, "where the upserts are read on is not known");
             Default::default()
         });
-        self.seen().unplaced = partitions.iter().map(|(_, partition)| *partition).collect();
+        let mut seen = self.seen();
+        seen.assigned = partitions.iter().map(|(_, partition)| *partition).collect();
+        seen.unplaced = partitions.iter().map(|(_, partition)| *partition).collect();
+        drop(seen);
         self.look_for_leaders(&partitions, &answer, true);
         for Placed { of: (topic, partition), from, .. } in &placed {
             let element = assigned.find_partition(topic, *partition);
@@ -168,7 +182,12 @@ impl Positions {
     /// The partitions are somebody else's, or are about to be placed anew.
     pub fn let_go(&self) {
         let mut seen = self.seen();
-        *seen = Seen { strangers: std::mem::take(&mut seen.strangers), looked: seen.looked, ..Seen::default() };
+        *seen = Seen {
+            strangers: std::mem::take(&mut seen.strangers),
+            looked: seen.looked,
+            last_id: seen.last_id.take(),
+            ..Seen::default()
+        };
         drop(seen);
         self.watch.waits(WHO, None);
     }
@@ -177,9 +196,12 @@ impl Positions {
         let mut seen = self.seen();
         if let Some(described) = answer.topics.get(&self.config.topics.upserts) {
             seen.topic_id.clone_from(&described.id);
+            self.count_log(&mut seen);
         }
-        for Placed { of: (_, partition), from, stamped, noted, .. } in &placed {
+        for Placed { of: (_, partition), from, stamped, noted, unread, .. } in &placed {
             seen.unplaced.remove(partition);
+            let read_from = ReadFrom { offset: *from, unread: *unread };
+            seen.places.get_or_insert_default().insert(*partition, Some(read_from));
             seen.next.insert(*partition, *from);
             if !stamped {
                 seen.unstamped.push((*partition, *from));
@@ -204,7 +226,12 @@ impl Positions {
         for (topic, partition) in partitions {
             list.add_partition(topic, *partition);
         }
-        let committed = committed(&client.committed_offsets(list, ANSWERS_WITHIN)?);
+        // To ask for nothing is an error.
+        let committed = if partitions.is_empty() {
+            BTreeMap::new()
+        } else {
+            committed(&client.committed_offsets(list, ANSWERS_WITHIN)?)
+        };
         let ends = ends_by_leader(&client, &topics, partitions, ANSWERS_WITHIN);
         let book = self.book();
         let topic_id = topics.get(topic).and_then(|it| it.id.as_deref());
@@ -307,8 +334,8 @@ impl Positions {
         Stamp { topic_id: self.seen().topic_id.clone(), born: None }.to_text()
     }
 
-    /// A record came.
-    pub fn read(&self, partition: i32, offset: i64) {
+    /// A record came; of which log.
+    pub fn read(&self, partition: i32, offset: i64) -> u32 {
         let mut seen = self.seen();
         let next = seen.next.insert(partition, offset + 1);
         if let Some(next) = next.filter(|next| *next < offset) {
@@ -318,6 +345,7 @@ impl Positions {
                 seen.jumps.truncate(JUMPS_MAX / 2);
             }
         }
+        self.log()
     }
 
     /// Whether there is something to look at.

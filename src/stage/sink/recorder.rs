@@ -51,6 +51,9 @@ pub struct Report {
 
 pub struct Recorder {
     config: Config,
+    topics: OwnTopics,
+    /// Whether the watch was told that we wait.
+    waits: bool,
     metrics: Arc<Metrics>,
     watch: Arc<Watch>,
     /// None while another one is to be made.
@@ -69,6 +72,13 @@ pub struct Recorder {
     stall: Stall,
 }
 
+/// Their names, as each record has one.
+struct OwnTopics {
+    outcomes: Arc<str>,
+    dead_letters: Arc<str>,
+    bulk_jobs: Arc<str>,
+}
+
 struct Context {
     producer: u64,
     reports: mpsc::UnboundedSender<Report>,
@@ -83,7 +93,7 @@ struct Ticket {
 }
 
 struct Record {
-    topic: String,
+    topic: Arc<str>,
     /// None: by the key, as Java's default partitioner does.
     partition: Option<i32>,
     key: Vec<u8>,
@@ -106,6 +116,8 @@ impl Recorder {
         let (reports, receiver) = mpsc::unbounded_channel();
         let mut recorder = Self {
             config: config.clone(),
+            topics: OwnTopics::of(&config.topics),
+            waits: false,
             metrics: Arc::clone(metrics),
             watch: Arc::clone(watch),
             producer: None,
@@ -146,8 +158,8 @@ impl Recorder {
         if self.records >= QUEUE_RECORDS_MAX {
             return false;
         }
-        let Topics { outcomes, dead_letters, .. } = &self.config.topics;
-        let mut records = Vec::new();
+        let OwnTopics { outcomes, dead_letters, .. } = &self.topics;
+        let mut records = Vec::with_capacity(1);
         if let Some(dead_letter) = &settled.dead_letter {
             let key = dead_letter.record_key().unwrap_or_default().to_vec();
             records.push(Record::of(dead_letters, key, DeadLetter::encode(dead_letter)));
@@ -163,7 +175,7 @@ impl Recorder {
     pub fn record_job(&mut self, number: u64, records: &[(i32, BulkJob)]) {
         let record = |(partition, job): &(i32, BulkJob)| Record {
             partition: Some(*partition),
-            ..Record::of(&self.config.topics.bulk_jobs, job.job.as_str().into(), job.encode())
+            ..Record::of(&self.topics.bulk_jobs, job.job.as_str().into(), job.encode())
         };
         let records = records.iter().map(record).collect();
         self.send(Some(Told::Job(number)), records);
@@ -172,7 +184,7 @@ impl Recorder {
     /// Queues the tombstones of a job that is done with.
     pub fn forget_job(&mut self, job: SalesforceId, partitions: &[i32]) {
         let tombstone = |partition: &i32| Record {
-            topic: self.config.topics.bulk_jobs.clone(),
+            topic: Arc::clone(&self.topics.bulk_jobs),
             partition: Some(*partition),
             key: job.as_str().into(),
             value: None,
@@ -199,7 +211,7 @@ impl Recorder {
             let mut sent = BaseRecord::with_opaque_to(&record.topic, number).key(&record.key);
             sent.partition = record.partition;
             sent.payload = record.value.as_ref();
-            producer.send(sent).err().map(|(error, _)| (error, record.topic.clone()))
+            producer.send(sent).err().map(|(error, _)| (error, record.topic.to_string()))
         });
         if let Some((error, topic)) = refused {
             self.refused(number, &error, &topic);
@@ -210,15 +222,20 @@ impl Recorder {
     fn refused(&mut self, number: usize, error: &KafkaError, topic: &str) {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                self.watch.waits(WHO, Some(format!("Kafka denies WRITE on topic `{topic}`")));
+                self.wait_for(format!("Kafka denies WRITE on topic `{topic}`"));
             }
             Some(RDKafkaErrorCode::MessageSizeTooLarge) if !self.shrink(number) => {
                 let reason = format!("topic `{topic}` takes no record of this size; hint: rollbook topics check");
-                self.watch.waits(WHO, Some(reason));
+                self.wait_for(reason);
             }
             _ => {}
         }
         self.fail(error);
+    }
+
+    fn wait_for(&mut self, what: String) {
+        self.waits = true;
+        self.watch.waits(WHO, Some(what));
     }
 
     /// Cuts the records in a ticket's letters. False where there are none that hold more than the beginning.
@@ -264,7 +281,8 @@ impl Recorder {
         }
         let ticket = self.tickets.remove(&number)?;
         self.records -= ticket.records.len();
-        if self.again_at.is_none() {
+        if self.waits && self.again_at.is_none() {
+            self.waits = false;
             self.watch.waits(WHO, None);
         }
         match ticket.told? {
@@ -317,9 +335,19 @@ impl Recorder {
     }
 }
 
+impl OwnTopics {
+    fn of(topics: &Topics) -> Self {
+        Self {
+            outcomes: Arc::from(topics.outcomes.as_str()),
+            dead_letters: Arc::from(topics.dead_letters.as_str()),
+            bulk_jobs: Arc::from(topics.bulk_jobs.as_str()),
+        }
+    }
+}
+
 impl Record {
-    fn of(topic: &str, key: Vec<u8>, value: Vec<u8>) -> Self {
-        Self { topic: topic.to_owned(), partition: None, key, value: Some(value) }
+    fn of(topic: &Arc<str>, key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { topic: Arc::clone(topic), partition: None, key, value: Some(value) }
     }
 }
 
@@ -389,7 +417,7 @@ mod tests {
         let (mut recorder, mut reports) = Recorder::new(&config, &metrics, &watch).unwrap();
         let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
         cluster.request_errors(RDKafkaApiKey::Produce, &[too_large]);
-        let position = Position { partition: 0, offset: 7 };
+        let position = Position { log: 0, partition: 0, offset: 7 };
         let dead_letter = Some(letter(&vec![b'x'; 200_000]));
         let settled = Settled { position, object: None, outcome: None, dead_letter, event_at: None };
         assert!(recorder.record(&settled));

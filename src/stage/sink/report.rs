@@ -17,6 +17,9 @@ use crate::outcome::OutcomeKind;
 use crate::time::Millis;
 use crate::upsert::Object;
 
+/// Between two reports of what changes with each row.
+const REPORT_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A forecast is told again when it has moved by this much.
 const FORECAST_MOVED_MS: Millis = 3_600_000;
 
@@ -122,7 +125,18 @@ impl Sink<'_> {
         }
     }
 
-    pub(super) fn report(&mut self) {
+    /// A turn of the loop may be one outcome: not each of them tells all there is to tell.
+    pub(super) fn report_now_and_then(&mut self) {
+        let due = self.reported + REPORT_INTERVAL;
+        if tokio::time::Instant::now() < due {
+            self.report_at = Some(due);
+            return;
+        }
+        (self.reported, self.report_at) = (tokio::time::Instant::now(), None);
+        self.report();
+    }
+
+    fn report(&mut self) {
         let waiting = self.shut.map_or_else(|| self.outbox.waiting(), Shut::wait);
         self.health.beat();
         let spent = waiting == Some(Wait::Quota);

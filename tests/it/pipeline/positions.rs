@@ -314,6 +314,39 @@ fn upserts_that_were_made_anew_are_read_whole_and_said() {
 }
 
 #[test]
+fn rows_that_were_read_are_written_though_the_upserts_are_made_anew_meanwhile() {
+    let (world, member) = world("upserts-running");
+    let (client, upserts) = (world.client(), world.names.topics.upserts.clone());
+    let rollbook = world.start("one").ready();
+    harness::write(&client, &claps(&world, member, 0..1));
+    claps_become(&world, 1.0);
+    world.salesforce.shut();
+    harness::write(&client, &claps(&world, member, 1..2));
+    harness::until("a row to wait", WITHIN, || match metric(&rollbook.metrics(), "rollbook_sink_pending_rows", &[]) {
+        0 => Err(rollbook.process.log_tail()),
+        _ => Ok(()),
+    });
+    let settings = [("cleanup.policy", "compact"), ("max.message.bytes", "10485760")];
+    harness::remake(&client, &upserts, PARTITIONS, &settings);
+    harness::until("the gap to be shown", WITHIN, || {
+        let labels = ["topic=\"upserts\"", "topic_remade"];
+        match metric(&rollbook.metrics(), "rollbook_gaps_unacknowledged", &labels) {
+            0 => Err(rollbook.process.log_tail()),
+            _ => Ok(()),
+        }
+    });
+    world.salesforce.open();
+    // The new topic has no row of it.
+    claps_become(&world, 2.0);
+    harness::write(&client, &claps(&world, member, 2..3));
+    claps_become(&world, 3.0);
+    harness::until("all outcomes", WITHIN, || match metric(&rollbook.metrics(), "rollbook_sink_pending_rows", &[]) {
+        0 => Ok(()),
+        rows => Err(format!("{rows} rows")),
+    });
+}
+
+#[test]
 fn offsets_of_an_earlier_build_get_stamps_also_where_nothing_moves() {
     let (world, member) = world("unstamped");
     let (client, upserts) = (world.client(), world.names.topics.upserts.clone());

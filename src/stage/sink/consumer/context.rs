@@ -1,6 +1,7 @@
 //! What librdkafka calls back: rebalances, statistics, errors.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,15 +15,16 @@ use tracing::{debug, info, warn};
 use super::Control;
 use crate::kafka::membership::Lag;
 use crate::kafka::{membership, said};
+use crate::stage::sink::outbox::Source;
 use crate::stage::sink::positions::Positions;
 
 pub(super) struct Context {
     pub topic: String,
     pub control: mpsc::UnboundedSender<Control>,
-    /// Rebalances that took partitions away: records read before the last one are not handed on.
-    pub revocations: Arc<AtomicU64>,
     /// What this consumer was assigned.
     pub assigned: Mutex<Vec<i32>>,
+    /// Records that the loop's channel had no room for, while the consumer is polled.
+    pub held: Mutex<VecDeque<Source>>,
     /// Whether librdkafka says that the member has arrived in its group.
     pub arrived: AtomicBool,
     /// The thread has more than the loop takes: nothing is to come.
@@ -55,17 +57,18 @@ impl ConsumerContext for Context {
                 info!(?partitions, "sink assigned");
                 self.positions.place(assigned);
                 let _loop_gone = self.control.send(Control::Assigned(partitions));
+                self.tell_places();
             }
             Rebalance::Revoke(revoked) => {
                 let partitions = partitions(revoked);
                 info!(?partitions, "sink revoked");
                 lock(&self.assigned).clear();
-                self.revocations.fetch_add(1, Ordering::AcqRel);
+                let unread = std::mem::take(&mut *lock(&self.held)).into();
                 let (reply, offsets) = std_mpsc::sync_channel(1);
-                if self.control.send(Control::Revoked { partitions, reply }).is_ok()
+                if self.control.send(Control::Revoked { partitions, unread, reply }).is_ok()
                     && let Ok(offsets) = offsets.recv_timeout(self.reply_wait)
                 {
-                    commit(consumer, &self.topic, &offsets, CommitMode::Sync);
+                    commit(consumer, &self.topic, (self.positions.log(), &offsets), CommitMode::Sync);
                 }
                 self.positions.let_go();
             }
@@ -92,16 +95,32 @@ impl ConsumerContext for Context {
     }
 }
 
+impl Context {
+    /// What is known of the assignment. Told before any of its records comes.
+    pub fn tell_places(&self) {
+        if let Some(places) = self.positions.places() {
+            let _loop_gone = self.control.send(Control::Placed(places));
+        }
+    }
+}
+
 fn partitions(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
 }
 
-pub(super) fn commit(consumer: &BaseConsumer<Context>, topic: &str, offsets: &[(i32, i64)], mode: CommitMode) {
+/// Commits offsets of a log, if that is the one that is read.
+pub(super) fn commit(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    (log, offsets): (u32, &[(i32, i64)]),
+    mode: CommitMode,
+) {
     // A commit of what was lost is refused; one of a static member that joins again would even be taken for that of
     // somebody else with its name, which ends the consumer for good.
     let Ok(assigned) = consumer.assignment() else { return };
     let ours = |partition: i32| assigned.find_partition(topic, partition).is_some();
-    if consumer.assignment_lost() || !offsets.iter().any(|(partition, _)| ours(*partition)) {
+    let gone = consumer.context().positions.log() != log;
+    if gone || consumer.assignment_lost() || !offsets.iter().any(|(partition, _)| ours(*partition)) {
         return;
     }
     let mut list = TopicPartitionList::with_capacity(offsets.len());
@@ -129,8 +148,8 @@ fn as_read(mut lags: Vec<Lag>, paused: bool) -> Vec<Lag> {
     lags
 }
 
-pub(super) fn lock(assigned: &Mutex<Vec<i32>>) -> MutexGuard<'_, Vec<i32>> {
-    assigned.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -143,8 +143,8 @@ impl Outbox {
     pub(super) fn drop_leaving(&mut self, key: &Key) -> bool {
         let partition = self.queue.get(key).map(|slot| slot.version.source.position.partition);
         let leaving = partition.is_some_and(|partition| self.leaving.contains(&partition));
-        if leaving {
-            self.queue.remove(key);
+        if leaving && let Some(version) = self.queue.remove(key) {
+            self.park(version);
         }
         leaving
     }

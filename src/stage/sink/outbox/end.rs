@@ -4,7 +4,7 @@ use super::memory::Member;
 use super::plan::Refusal;
 use super::queue::Slot;
 use super::row::{Key, Unreadable, Version};
-use super::{Effect, Outbox, Position, Settled, Source};
+use super::{Effect, Outbox, Settled, Source};
 use crate::dead_letter::{DeadLetter, Stage};
 use crate::outcome::OutcomeKind;
 use crate::time::Millis;
@@ -50,22 +50,28 @@ impl Outbox {
         if key.object == Object::CampaignMember && version.tries.as_new && self.memory.takes_for_new(&member) {
             self.memory.remember(member, Member::Refused);
         }
+        self.bury(key.object, version, reason, now);
+        self.go_on(key, member, now);
+    }
+
+    /// A version that is no row any more ends as a dead letter.
+    pub(super) fn bury(&mut self, object: Object, version: Version, reason: Reason<'_>, now: Millis) {
         let mut outcome = version.outcome(OutcomeKind::DeadLettered, None, now);
         outcome.code = Some(reason.code.to_owned());
-        let (object, external_id) = (version.upsert.object.clone(), version.upsert.external_id.clone());
+        let (name, external_id) = (version.upsert.object.clone(), version.upsert.external_id.clone());
         let (event_at, attempts) = (version.upsert.event_at, version.attempts());
+        let position = version.source.position;
         let mut dead_letter = dead_letter(version.source, reason, now);
-        dead_letter.object = Some(object);
+        dead_letter.object = Some(name);
         dead_letter.external_id = Some(external_id);
         dead_letter.attempts = attempts;
         self.settle(Settled {
-            position: Position { partition: dead_letter.partition, offset: dead_letter.offset },
-            object: Some(key.object),
+            position,
+            object: Some(object),
             outcome: Some(outcome),
             dead_letter: Some(dead_letter),
             event_at: Some(event_at),
         });
-        self.go_on(key, member, now);
     }
 
     pub(super) fn refuse_record(&mut self, source: Source, why: Unreadable, now: Millis) {
@@ -155,6 +161,7 @@ pub(super) fn hint(code: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parked::LOG_GONE;
     use super::*;
 
     #[test]
@@ -167,5 +174,6 @@ mod tests {
         for (code, _) in of_rows.into_iter().chain(of_records) {
             assert!(listed.contains(&format!("| `{code}` |")), "docs/reason-codes.md lacks {code}");
         }
+        assert!(listed.contains(&format!("| `{LOG_GONE}` |")), "docs/reason-codes.md lacks {LOG_GONE}");
     }
 }

@@ -130,6 +130,9 @@ impl Outbox {
 
     /// The cause that holds all rows of an object, this one not excepted.
     pub(super) fn held_back(&self, key: &Key) -> Option<Cause> {
+        if self.holds.is_empty() {
+            return None;
+        }
         let probe = self.queue.get(key).is_some_and(|slot| slot.version.tries.probe);
         let of_object = |(cause, _): &(&Cause, &Hold)| !probe && cause.of == Of::Object(key.object);
         self.holds.iter().find(of_object).map(|(cause, _)| cause.clone())

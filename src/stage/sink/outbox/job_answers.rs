@@ -1,7 +1,6 @@
 //! What the answer to a job's call means: for the job, and at its end for each row.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::jobs::{Job, JobNumber, Step};
 use super::row::Key;
@@ -164,7 +163,7 @@ impl Outbox {
         parts.pop();
         let (last, object) = (parts.is_empty(), job.object);
         for (external_id, end) in rows {
-            let key = Key { object, external_id: Arc::from(external_id) };
+            let key = Key::new(object, &external_id);
             if !self.queue.in_job(&key, number) {
                 continue;
             }
@@ -185,11 +184,12 @@ impl Outbox {
     }
 
     /// Whether the job carries the version that we hold of a row.
-    fn carried(&self, number: JobNumber, key: &Key) -> bool {
+    pub(super) fn carried(&self, number: JobNumber, key: &Key) -> bool {
         let found = self.jobs.all.get(&number).and_then(|job| job.found.as_ref());
         let Some((found, slot)) = found.zip(self.queue.get(key)) else { return true };
         let position = slot.version.source.position;
-        found.offsets.get(&(position.partition, key_of(&key.external_id))) == Some(&position.offset)
+        self.parked.comparable(position, self.offsets.log())
+            && found.offsets.get(&(position.partition, key_of(&key.external_id))) == Some(&position.offset)
     }
 
     /// The job is done with. Rows of it that have no result go again.

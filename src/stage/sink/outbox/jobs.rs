@@ -189,6 +189,7 @@ impl Outbox {
     }
 
     pub(super) fn push_found(&mut self, (number, carried): (JobNumber, i64), key: Key, version: Version, now: Millis) {
+        let carried = self.parked.comparable(version.source.position, self.offsets.log()).then_some(carried);
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
         let offset = version.source.position.offset;
         let superseded = match self.queue.get(&key) {
@@ -202,7 +203,7 @@ impl Outbox {
                 self.queue.insert_at(key, version, Place::Job(number));
                 None
             }
-            Some(_) if offset <= carried => self.queue.supersede(&key, version),
+            Some(_) if carried.is_some_and(|carried| offset <= carried) => self.queue.supersede(&key, version),
             Some(_) => self.queue.update(&key, version),
         };
         if let Some(superseded) = superseded {
@@ -393,17 +394,21 @@ impl Outbox {
             if job.calling && job.step == Step::Close && !at_once {
                 continue;
             }
-            let queue = &mut self.queue;
+            let (queue, mut taken) = (&mut self.queue, Vec::new());
             let mut left = job.partitions.iter().any(|partition| leaving.contains(partition));
             job.keys.retain(|key| {
                 let Some(slot) = queue.get(key) else { return false };
                 let leaves = leaving.contains(&slot.version.source.position.partition);
                 if leaves && queue.in_job(key, number) {
-                    queue.remove(key);
+                    taken.extend(queue.remove(key));
                 }
                 left |= leaves;
                 !leaves
             });
+            for version in taken {
+                self.offsets.forgive(version.source.position);
+                self.parked.add(version);
+            }
             job.partitions.retain(|partition| !leaving.contains(partition));
             if let Some(found) = &mut job.found {
                 found.last.retain(|partition, _| !leaving.contains(partition));

@@ -38,6 +38,9 @@ mod liveness;
 mod memory;
 mod offsets;
 mod pace;
+mod parked;
+#[cfg(test)]
+mod parked_tests;
 mod people;
 #[cfg(test)]
 mod people_tests;
@@ -68,6 +71,7 @@ pub use batch::reference;
 pub use budget::{Budget, Forecast, Usage};
 pub use held::{Cause, Of};
 pub use memory::Statuses;
+pub use parked::{Places, ReadFrom};
 pub use people::Parent;
 pub use row::{Class, Key, Priority, Source};
 pub use terms::{
@@ -86,9 +90,10 @@ use jobs::{JobNumber, Jobs};
 use memory::Memory;
 use offsets::Offsets;
 use pace::Pace;
+use parked::Parked;
 use people::Doubt;
 use queue::Queue;
-use row::Version;
+use row::{Tries, Version};
 use trouble::{Outage, Proof, Stuck};
 use written::Written;
 
@@ -206,6 +211,7 @@ pub struct Outbox {
     written: Written,
     holds: BTreeMap<Cause, Hold>,
     offsets: Offsets,
+    parked: Parked,
     /// Settled, not yet recorded.
     unrecorded: BTreeSet<Position>,
     leaving: BTreeSet<i32>,
@@ -243,6 +249,7 @@ impl Outbox {
             written: Written::default(),
             holds: BTreeMap::new(),
             offsets: Offsets::default(),
+            parked: Parked::default(),
             unrecorded: BTreeSet::new(),
             leaving: BTreeSet::new(),
             effects: Vec::new(),
@@ -255,10 +262,19 @@ impl Outbox {
     /// Takes a record of the upserts topic.
     pub fn push(&mut self, source: Source, now: Millis) {
         let position = source.position;
-        if self.leaving.contains(&position.partition) || !self.offsets.read(position) {
-            return;
+        let leaves = self.leaving.contains(&position.partition);
+        if leaves || self.parked.holds(position.partition) {
+            return self.parked.add_read(source, !leaves);
         }
-        self.last_read = now;
+        if self.offsets.read(position) {
+            self.last_read = now;
+            self.take(source, false, now);
+        }
+    }
+
+    /// Takes what stands behind all that was taken of its partition before. `again`: it has had its outcome.
+    fn take(&mut self, source: Source, again: bool, now: Millis) {
+        let position = source.position;
         // Says that a row's upserts are no longer kept, as whoever erases a member does. There is nothing to write, so
         // nothing to wait for; a version that was read before goes its way.
         if source.value.is_none() {
@@ -267,7 +283,11 @@ impl Outbox {
             return self.effects.push(Effect::Tombstone);
         }
         let (key, version) = match Version::read(source) {
-            Ok(read) => read,
+            Ok((key, version)) => {
+                // What is noted of a job is offsets, which say nothing once their log is gone.
+                let by_call = position.log != self.offsets.log();
+                (key, Version { again, tries: Tries { by_call, ..version.tries }, ..version })
+            }
             Err(unreadable) => {
                 let (source, why) = *unreadable;
                 return self.refuse_record(source, why, now);
@@ -298,6 +318,11 @@ impl Outbox {
         self.offsets.recorded(position);
     }
 
+    /// The log that is read, as far as was told.
+    pub fn log(&self) -> u32 {
+        self.offsets.log()
+    }
+
     /// Partitions and offsets to resume at, where they have moved: forward, or back below a row that is sent again.
     pub fn take_committable(&mut self) -> Vec<(i32, i64)> {
         self.offsets.take_committable()
@@ -306,7 +331,9 @@ impl Outbox {
     /// Sends no more rows of these partitions, keeps those in flight.
     pub fn revoke(&mut self, partitions: &[i32], now: Millis) {
         self.leaving.extend(partitions);
-        self.queue.drop_partitions(|partition| self.leaving.contains(&partition), false);
+        for version in self.queue.take_partitions(|partition| self.leaving.contains(&partition), false) {
+            self.park(version);
+        }
         self.written.drop_partitions(|partition| self.leaving.contains(&partition));
         self.detach_jobs(&self.leaving.clone(), false, now);
     }
@@ -318,13 +345,21 @@ impl Outbox {
             && !self.unrecorded.iter().any(of_them)
     }
 
-    /// Forgets revoked partitions; returns the last offsets to commit.
+    /// Lets go of revoked partitions; returns the last offsets to commit. See [`parked`] for what becomes of their rows.
     // Crash here, or a partition that leaves with rows in flight: the new owner sends them again; harmless, they are
     // upserts of the same rows by external id, and newer versions stand behind them in the partition.
     pub fn leave(&mut self, partitions: &[i32], now: Millis) -> Vec<(i32, i64)> {
         self.detach_jobs(&partitions.iter().copied().collect(), true, now);
         let of_them = |position: &Position| partitions.contains(&position.partition);
-        self.queue.drop_partitions(|partition| partitions.contains(&partition), true);
+        for version in self.queue.take_partitions(|partition| partitions.contains(&partition), true) {
+            self.park(version);
+        }
+        let log = self.offsets.log();
+        for id in partitions {
+            if let Some(next_offset) = self.offsets.next_offset(*id) {
+                self.parked.reached(*id, log, next_offset);
+            }
+        }
         self.unrecorded.retain(|position| !of_them(position));
         self.leaving.retain(|partition| !partitions.contains(partition));
         self.questions.lacking.clear();
@@ -333,12 +368,14 @@ impl Outbox {
 
     /// Partitions of which rows were read.
     pub fn partitions(&self) -> Vec<i32> {
-        self.offsets.partitions()
+        let all: BTreeSet<i32> = self.offsets.partitions().chain(self.parked.partitions()).collect();
+        all.into_iter().collect()
     }
 
     /// Rows read whose outcome is not recorded.
     pub fn pending(&self) -> usize {
-        self.offsets.pending()
+        // What is about to leave is counted as what it was.
+        self.offsets.pending() + if self.leaving.is_empty() { self.parked.rows() } else { 0 }
     }
 
     /// Whether more rows may be read. Those in jobs have a bound of their own; rows behind one that is stuck are done and

@@ -5,6 +5,9 @@
 //!
 //! A row that has its outcome and turns out to be wrong in the org owes another one: the offset goes back below it, so
 //! that whoever reads the partition next reads it again. What stands between is sent once more, which changes nothing.
+//!
+//! A topic that is made anew has another log, whose offsets are others: rows of the one before owe outcomes, too, but no
+//! offset waits for them, and none of theirs may be committed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +15,11 @@ use super::Position;
 
 #[derive(Debug, Default)]
 pub struct Offsets {
+    /// The log that is read.
+    log: u32,
     partitions: BTreeMap<i32, Partition>,
+    /// Outcomes that rows of logs that are gone owe.
+    gone: BTreeMap<Position, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +36,38 @@ struct Partition {
 }
 
 impl Offsets {
-    /// False where the record was read before.
+    pub fn log(&self) -> u32 {
+        self.log
+    }
+
+    /// This log is read from now on.
+    pub fn read_log(&mut self, log: u32) {
+        if self.log != log {
+            self.log = log;
+            self.partitions.clear();
+        }
+    }
+
+    /// A row of a log that is gone owes an outcome.
+    pub fn owe(&mut self, position: Position) {
+        *self.gone.entry(position).or_default() += 1;
+    }
+
+    /// It owes it no longer.
+    pub fn forgive(&mut self, position: Position) {
+        if let Some(owed) = self.gone.get_mut(&position) {
+            *owed -= 1;
+            if *owed == 0 {
+                self.gone.remove(&position);
+            }
+        }
+    }
+
+    /// False where the record was read before, or its log is gone.
     pub fn read(&mut self, position: Position) -> bool {
+        if position.log != self.log {
+            return false;
+        }
         let partition = self.partitions.entry(position.partition).or_default();
         if partition.last_read.is_some_and(|last| position.offset <= last) {
             return false;
@@ -47,6 +84,9 @@ impl Offsets {
     }
 
     pub fn recorded(&mut self, position: Position) {
+        if position.log != self.log {
+            return self.forgive(position);
+        }
         let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
         if let Ok(at) = partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset)
             && let Some((_, owed)) = partition.read.get_mut(at)
@@ -63,6 +103,9 @@ impl Offsets {
 
     /// The row of a record that was read is sent once more, and owes one outcome more.
     pub fn reopen(&mut self, position: Position) {
+        if position.log != self.log {
+            return self.owe(position);
+        }
         let Some(partition) = self.partitions.get_mut(&position.partition) else { return };
         match partition.read.binary_search_by_key(&position.offset, |(offset, _)| *offset) {
             Ok(at) => {
@@ -89,9 +132,14 @@ impl Offsets {
         self.partitions.remove(&partition).and_then(|mut partition| partition.take())
     }
 
+    /// Where a partition is to be read on, where anything of it has its outcome.
+    pub fn next_offset(&self, partition: i32) -> Option<i64> {
+        self.partitions.get(&partition)?.next_offset()
+    }
+
     /// Rows read whose outcome is not recorded. Rows behind one that is stuck are done and do not count.
     pub fn pending(&self) -> usize {
-        self.partitions.values().map(|partition| partition.unrecorded).sum()
+        self.partitions.values().map(|partition| partition.unrecorded).sum::<usize>() + self.gone.len()
     }
 
     /// Rows read that would be read again after a crash.
@@ -99,8 +147,8 @@ impl Offsets {
         self.partitions.values().map(|partition| partition.read.len()).sum()
     }
 
-    pub fn partitions(&self) -> Vec<i32> {
-        self.partitions.keys().copied().collect()
+    pub fn partitions(&self) -> impl Iterator<Item = i32> {
+        self.partitions.keys().copied().chain(self.gone.keys().map(|position| position.partition))
     }
 }
 
@@ -124,7 +172,7 @@ mod tests {
     use super::*;
 
     fn at(offset: i64) -> Position {
-        Position { partition: 0, offset }
+        Position { log: 0, partition: 0, offset }
     }
 
     #[test]
@@ -170,6 +218,25 @@ mod tests {
         assert_eq!((offsets.take_committable(), offsets.pending()), (vec![(0, 10)], 1));
         offsets.reopen(at(9));
         assert_eq!(offsets.leave(0), Some(9));
+    }
+
+    #[test]
+    fn no_offset_of_a_log_that_is_gone_is_committed_and_none_waits_for_it() {
+        let mut offsets = Offsets::default();
+        offsets.read(at(7));
+        offsets.read_log(1);
+        offsets.owe(at(7));
+        let new = |offset| Position { log: 1, ..at(offset) };
+        assert!(!offsets.read(at(8)), "nobody reads it any more");
+        for offset in [7, 8] {
+            offsets.read(new(offset));
+        }
+        offsets.recorded(at(7));
+        assert_eq!((offsets.take_committable(), offsets.pending()), (Vec::new(), 2), "another one at the same offset");
+        offsets.recorded(new(7));
+        assert_eq!((offsets.take_committable(), offsets.pending()), (vec![(0, 8)], 1));
+        offsets.reopen(at(7));
+        assert_eq!((offsets.take_committable(), offsets.pending()), (Vec::new(), 2), "it owes another outcome");
     }
 
     #[test]

@@ -363,5 +363,5 @@ impl Questions {
 
 /// The row of a member.
 pub(super) fn member_row(member: &MemberKey) -> Key {
-    Key { object: Object::CampaignMember, external_id: member.to_string().into() }
+    Key::new(Object::CampaignMember, &member.text())
 }

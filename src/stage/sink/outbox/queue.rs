@@ -115,7 +115,8 @@ impl Lane {
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    rows: BTreeMap<Key, Slot>,
+    /// Boxed, as a map moves its values about.
+    rows: BTreeMap<Key, Box<Slot>>,
     lines: Lines,
 }
 
@@ -137,7 +138,7 @@ struct Lines {
 
 impl Queue {
     pub fn get(&self, key: &Key) -> Option<&Slot> {
-        self.rows.get(key)
+        self.rows.get(key).map(|slot| &**slot)
     }
 
     pub fn contains(&self, key: &Key) -> bool {
@@ -149,7 +150,7 @@ impl Queue {
     }
 
     pub fn slots(&self) -> impl Iterator<Item = (&Key, &Slot)> {
-        self.rows.iter()
+        self.rows.iter().map(|(key, slot)| (key, &**slot))
     }
 
     /// What is noted of the tries to write a row. Where its notes change its priority, it keeps its turn until it is put
@@ -167,7 +168,9 @@ impl Queue {
 
     /// Notes what a row is sent without.
     pub fn omit(&mut self, key: &Key, omitted: Vec<Omitted>) {
-        self.rows.entry(key.clone()).and_modify(|slot| slot.version.omitted = omitted);
+        if let Some(slot) = self.rows.get_mut(key) {
+            slot.version.omitted = omitted;
+        }
     }
 
     /// A row that was not known, at the end of its lane.
@@ -177,7 +180,7 @@ impl Queue {
 
     pub fn insert_at(&mut self, key: Key, version: Version, place: Place) {
         let spot = self.lines.enter(&key, &version, place);
-        if let Some(replaced) = self.rows.insert(key, Slot { version, next: None, spot }) {
+        if let Some(replaced) = self.rows.insert(key, Box::new(Slot { version, next: None, spot })) {
             self.lines.leave(&replaced.spot);
         }
     }
@@ -249,19 +252,19 @@ impl Queue {
         Some(slot.version)
     }
 
-    /// Removes the rows and newer versions of these partitions; of rows in flight only the newer versions, where `sent`
-    /// says so.
-    pub fn drop_partitions(&mut self, leaves: impl Fn(i32) -> bool, sent: bool) {
-        let mut gone = Vec::new();
+    /// Takes out the rows and newer versions of these partitions; of rows in flight only the newer versions, unless `sent`
+    /// says otherwise.
+    pub fn take_partitions(&mut self, leaves: impl Fn(i32) -> bool, sent: bool) -> Vec<Version> {
+        let leaves = |version: &Version| leaves(version.source.position.partition);
+        let (mut keys, mut taken) = (Vec::new(), Vec::new());
         for (key, slot) in &mut self.rows {
-            slot.next = slot.next.take().filter(|next| !leaves(next.source.position.partition));
-            if leaves(slot.version.source.position.partition) && (sent || !slot.in_flight()) {
-                gone.push(key.clone());
+            taken.extend(slot.next.take_if(|next| leaves(next)));
+            if leaves(&slot.version) && (sent || !slot.in_flight()) {
+                keys.push(key.clone());
             }
         }
-        for key in &gone {
-            self.remove(key);
-        }
+        taken.extend(keys.iter().filter_map(|key| self.remove(key)));
+        taken
     }
 
     /// Rows that a job carries, none of which has an outcome.
@@ -357,7 +360,7 @@ impl Queue {
     pub fn doubted(&self) -> impl Iterator<Item = (&Key, &Slot, &Failure)> {
         self.lines.doubted.values().filter_map(|key| {
             let slot = self.rows.get(key)?;
-            if let Spot::Doubted(failure, _) = &slot.spot { Some((key, slot, &**failure)) } else { None }
+            if let Spot::Doubted(failure, _) = &slot.spot { Some((key, &**slot, &**failure)) } else { None }
         })
     }
 

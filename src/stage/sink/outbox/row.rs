@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Position;
 use super::left_out::Omitted;
@@ -26,11 +27,19 @@ pub struct Source {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// A row's identity in the org.
+/// A row's identity in the org. A row is looked up twenty times on its way, and external ids begin alike: so their hash
+/// stands before them, which settles nearly every comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub object: Object,
+    hash: u64,
     pub external_id: Arc<str>,
+}
+
+impl Key {
+    pub fn new(object: Object, external_id: &str) -> Self {
+        Self { object, hash: xxh3_64(external_id.as_bytes()), external_id: Arc::from(external_id) }
+    }
 }
 
 /// One version of a row. Its fields are read from the source again when they are sent: a hundred thousand rows that wait
@@ -159,7 +168,7 @@ impl Version {
         if object == Object::CampaignMember && upsert.external_id != member.to_string() {
             return Err(Box::new((source, Unreadable::Invalid)));
         }
-        let key = Key { object, external_id: Arc::from(upsert.external_id.as_str()) };
+        let key = Key::new(object, &upsert.external_id);
         let fields = std::mem::take(&mut upsert.fields);
         let texts = || fields.iter().filter_map(|(name, value)| Some((name.as_ref(), value.as_text()?)));
         let status = texts().find(|(name, _)| *name == "Status").map(|(_, label)| label.into());

@@ -19,6 +19,8 @@ use crate::upsert::Object;
 /// Where an upsert stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
+    /// In which log: the topic may be deleted and made anew under a sink that runs. Counted by the process.
+    pub log: u32,
     pub partition: i32,
     pub offset: i64,
 }

@@ -64,7 +64,7 @@ pub(super) fn upsert(object: Object, member: MemberKey, version: i64) -> Upsert 
 pub(super) fn source(partition: i32, offset: i64, upsert: &Upsert) -> Source {
     Source {
         topic: "rollbook.upserts".into(),
-        position: Position { partition, offset },
+        position: Position { log: 0, partition, offset },
         timestamp: Some(0),
         key: Some(upsert.row.key()),
         value: Some(upsert.encode()),
@@ -367,6 +367,7 @@ fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
     }
     assert!(outbox.quiet(&[0]));
     assert_eq!(outbox.leave(&[0], 0), [(0, 2)]);
+    outbox.placed(&Places::default(), 0);
     assert_eq!(outbox.pending(), 0);
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Written {
 
 #[derive(Debug)]
 struct OfCampaign {
-    rows: BTreeMap<Key, Kept>,
+    rows: BTreeMap<Key, Box<Kept>>,
     due: Millis,
 }
 
@@ -61,7 +61,7 @@ impl Written {
         self.rows
     }
 
-    fn keep(&mut self, campaign: SalesforceId, key: Key, kept: Kept, due: Millis) {
+    fn keep(&mut self, campaign: SalesforceId, key: Key, kept: Box<Kept>, due: Millis) {
         let of_campaign = self.campaigns.entry(campaign).or_insert_with(|| {
             self.due.insert((due, campaign));
             OfCampaign { rows: BTreeMap::new(), due }
@@ -151,7 +151,7 @@ impl Outbox {
         }
         let known = self.memory.last_statuses(&campaign);
         let status = version.tries.status.or_else(|| known?.record(&label));
-        let kept = Kept { source: version.source, label, status, newest: self.counter };
+        let kept = Box::new(Kept { source: version.source, label, status, newest: self.counter });
         match known {
             Some(Statuses::CampaignMissing | Statuses::CampaignDeleted) => return,
             // They were read while it was on its way.

@@ -34,7 +34,7 @@ fn write(outbox: &mut Outbox, now: Millis) -> Vec<i64> {
 fn record(outbox: &mut Outbox) -> Vec<(i64, OutcomeKind, Option<String>)> {
     let outcomes = outcomes(outbox);
     for (offset, ..) in &outcomes {
-        outbox.recorded(Position { partition: 0, offset: *offset });
+        outbox.recorded(Position { log: 0, partition: 0, offset: *offset });
     }
     outcomes
 }

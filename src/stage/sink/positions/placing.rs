@@ -28,6 +28,7 @@ pub(super) fn noted(book: Option<&NoteBook>, partition: i32) -> Noted {
 
 /// A partition, where it is read on, and what that passes over.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "notes about different things, no state of one")]
 pub(super) struct Placed {
     pub of: TopicPartition,
     pub from: i64,
@@ -37,6 +38,8 @@ pub(super) struct Placed {
     pub noted: bool,
     /// A consumer that is told nothing goes on there, too.
     pub as_committed: bool,
+    /// The group has no offset of this topic's log.
+    pub unread: bool,
 }
 
 pub(super) fn place(
@@ -66,10 +69,12 @@ pub(super) fn place(
         it.offset == from && id.is_some_and(|id| id == topic_id)
     });
     let as_committed = committed.map_or(ends.start, |it| it.offset) == from;
+    let of_another = |it: &Committed| it.stamp.as_ref().is_some_and(|stamp| stamp.topic_id.as_deref() != topic_id);
+    let unread = committed.is_none_or(of_another);
     // What may be somebody else's is not to look like ours.
     let doubtful = noted == Noted::Unknown && committed.is_some_and(|it| it.stamp.is_none());
     let noted = doubtful || matches!(noted, Noted::Stamped(id) if id.as_deref() == topic_id);
-    Placed { of: of.clone(), from, gap, stamped: ours || doubtful, noted, as_committed }
+    Placed { of: of.clone(), from, gap, stamped: ours || doubtful, noted, as_committed, unread }
 }
 
 #[cfg(test)]
@@ -115,6 +120,19 @@ mod tests {
         assert_eq!(foreign, (10, Some(Cause::ForeignCommit), false, true), "and our place is said with our stamp");
         let unknown = placed(Some((42, None)), Noted::Unknown);
         assert_eq!(unknown, (42, None, true, true), "nobody says that it is ours");
+    }
+
+    #[test]
+    fn a_log_is_unread_as_long_as_the_group_has_no_offset_of_it() {
+        let unread = |committed: Option<(i64, Option<&str>)>| {
+            let stamp = |id: &str| Stamp { topic_id: Some(id.to_owned()), born: None };
+            let committed = committed.map(|(offset, id)| Committed { offset, stamp: id.map(stamp) });
+            place(&("upserts".to_owned(), 1), (committed.as_ref(), noted_as("another")), Some("one"), LOG).unread
+        };
+        assert!(unread(None), "its offsets went with the topic before");
+        assert!(unread(Some((42, Some("another")))));
+        assert!(!unread(Some((42, Some("one")))));
+        assert!(!unread(Some((42, None))), "nobody knows of which");
     }
 
     #[test]
