@@ -11,6 +11,7 @@ pub mod foreign;
 pub mod member;
 pub mod membership;
 pub mod native;
+pub mod noted;
 pub mod notes;
 pub mod positions;
 pub mod producer;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use crate::config::Topics;
 use crate::gap::{Cause, open};
-use crate::kafka::notes::Notes;
+use crate::kafka::noted::Noted;
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::note::NoteBook;
 
 /// Keeps the metric of the open gaps; to be dropped with the stages.
-pub async fn show(notes: Notes, topics: Topics, metrics: Arc<Metrics>) {
-    let mut changes = notes.changes();
+pub async fn show(noted: Noted, topics: Topics, metrics: Arc<Metrics>) {
+    let mut changes = noted.changes();
     loop {
-        if let Some(known) = notes.known() {
+        if let Some(known) = noted.known() {
             show_once(&known, &topics, &metrics);
         }
         // The follower ends with the process.

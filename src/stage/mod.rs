@@ -134,8 +134,8 @@ async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Fol
     let mut running = JoinSet::new();
     let stop = shared.shutdown.watch();
     running.spawn(async move { spawn_blocking(move || notes.run(&stop)).await.map_err(|_| StageError::Panicked) });
-    let shown =
-        tokio::spawn(gaps::show(shared.notes.clone(), shared.config.topics.clone(), Arc::clone(&shared.metrics)));
+    let noted = shared.notes.noted().clone();
+    let shown = tokio::spawn(gaps::show(noted, shared.config.topics.clone(), Arc::clone(&shared.metrics)));
     if stages.contains(&Stage::Fold) {
         let (fold, runtime) = (shared.clone(), Handle::current());
         let started = spawn_blocking(move || fold::start(&fold, partitions, &runtime)).await;

@@ -2,7 +2,7 @@
 //!
 //! Taking over, in this order: the offsets that are committed and stable (a predecessor's pending transaction is
 //! waited for), the assignment at these offsets, paused; the changelog from what is still known in memory to its end,
-//! and the session catalogue to its end; then the places are settled where reading goes on (see `positions`), and the
+//! and the session catalogue to its end, and the notes where gaps hold; then the places are settled where reading goes on (see `positions`), and the
 //! inputs flow. The order matters: states or statements read before the offsets were stable could miss a predecessor's
 //! last commit.
 
@@ -163,6 +163,8 @@ impl<M: Member> Worker<M> {
         if read_back {
             if !self.parts.catalogue_follower.caught_up() {
                 self.parts.health.ready(false, "the session catalogue is read to its end");
+            } else if !self.gaps_are_known() {
+                self.parts.health.ready(false, "the notes are read to their end");
             } else if self.settle()? {
                 self.resume()?;
             }

@@ -3,6 +3,9 @@
 //! A gap is acknowledged where its note is gone. That there is none may also mean that it has not been heard yet, as it is
 //! written with the commit that moves over the gap: so the note must have been heard first. It may be heard and be gone
 //! between two looks. Its key does not tell it: a log that ends early twice is read on at the same place twice.
+//!
+//! Whoever takes partitions over has committed no such note, and what it knows of the notes is a moment old, in which its
+//! predecessor may have committed one: it reads them to their end first, behind the stable offsets, as the states.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use tracing::{info, warn};
 use crate::config::OnGap;
 use crate::gap;
 use crate::kafka::member::Member;
-use crate::kafka::notes::Expected;
+use crate::kafka::noted::{CatchUp, Expected, Noted};
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, Share};
 
@@ -27,13 +30,15 @@ const LISTEN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Held {
     /// With the note that must be heard first; none where one was heard already.
     partitions: BTreeMap<(Topic, i32), Option<Arc<Expected>>>,
+    /// All that stood in the notes when partitions were taken over last.
+    behind: Option<Arc<CatchUp>>,
     share: Share,
     listened: Option<Instant>,
 }
 
 impl Held {
     pub fn new(metrics: &Metrics) -> Self {
-        Self { partitions: BTreeMap::new(), share: Share::of(&metrics.positions.held), listened: None }
+        Self { partitions: BTreeMap::new(), behind: None, share: Share::of(&metrics.positions.held), listened: None }
     }
 
     pub fn holds(&self, partition: (Topic, i32)) -> bool {
@@ -70,8 +75,16 @@ impl<M: Member> Worker<M> {
         self.parts.config.fold.on_gap == OnGap::Hold
     }
 
-    pub(super) fn notes_are_known(&self) -> bool {
-        self.parts.notes.as_ref().is_none_or(|notes| notes.known().is_some())
+    /// Offsets are stable: what their commits have noted is still to be heard.
+    pub(super) fn catch_up_on_gaps(&mut self) {
+        if self.holds() {
+            self.positions.held.behind = self.parts.noted.as_ref().map(Noted::catch_up);
+        }
+    }
+
+    /// Whether every gap is known that holds what is taken over.
+    pub(super) fn gaps_are_known(&self) -> bool {
+        self.positions.held.behind.as_ref().is_none_or(|behind| behind.done())
     }
 
     /// A partition that was held before it was taken over stays so.
@@ -83,13 +96,13 @@ impl<M: Member> Worker<M> {
 
     /// Whether a gap of the partition waits to be acknowledged. None: nobody knows.
     fn gap_is_open(&self, input: Topic, partition: i32) -> Option<bool> {
-        let known = self.parts.notes.as_ref()?.known()?;
+        let known = self.parts.noted.as_ref()?.known()?;
         Some(gap::holds(&known, input.name(&self.parts.config.topics), partition))
     }
 
     /// `note`: key and value of the one that is written for it.
     pub(super) fn hold(&mut self, input: Topic, partition: i32, note: Option<(&str, &[u8])>) {
-        let expected = note.zip(self.parts.notes.as_ref()).map(|((key, value), notes)| notes.expect(key, value));
+        let expected = note.zip(self.parts.noted.as_ref()).map(|((key, value), noted)| noted.expect(key, value));
         self.positions.held.insert((input, partition), expected);
         let topic = input.name(&self.parts.config.topics);
         warn!(topic, partition, "the partition is held until its gap is acknowledged; hint: rollbook gaps list");

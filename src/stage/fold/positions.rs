@@ -149,6 +149,7 @@ impl<M: Member> Worker<M> {
     /// Remembers what the group has of partitions that are taken over.
     pub(super) fn take_over(&mut self, offsets: &TopicPartitionList) {
         self.forget_question();
+        self.catch_up_on_gaps();
         let mut committed = committed(offsets);
         for partition in listed(offsets) {
             if let Some(input) = input_of(&partition.0, &self.parts.config.topics) {
@@ -197,10 +198,6 @@ impl<M: Member> Worker<M> {
     /// Whether everything else is known that decides.
     fn may_settle(&mut self) -> Result<bool, Error> {
         self.refuse_lost_states()?;
-        if self.holds() && !self.notes_are_known() {
-            self.parts.health.ready(false, "the notes are read");
-            return Ok(false);
-        }
         if self.unborn() && !self.reading_back.is_empty() {
             match self.others_born() {
                 Ok(None) => {}

@@ -90,7 +90,7 @@ fn worker(
         registry: registry.map(|registry| (registry, runtime.clone())),
         catalogue,
         catalogue_follower,
-        notes: Some(shared.notes.clone()),
+        noted: Some(shared.notes.noted().clone()),
         metrics: Arc::clone(&shared.metrics),
         health: shared.health.pulse(name),
         shutdown: shared.shutdown.clone(),

@@ -15,7 +15,7 @@ use crate::kafka::fetches::Fetches;
 use crate::kafka::foreign::Foreign;
 use crate::kafka::member::Member;
 use crate::kafka::membership::Rebalance;
-use crate::kafka::notes::Notes;
+use crate::kafka::noted::Noted;
 use crate::kafka::registry::Registry;
 use crate::kafka::session_timeout;
 use crate::kafka::transaction::{Commits, Committed, Over, Records, Transaction};
@@ -78,7 +78,7 @@ pub struct WorkerParts<M: Member> {
     pub catalogue: Catalogue,
     pub catalogue_follower: Follower,
     /// None: nobody notes anything.
-    pub notes: Option<Notes>,
+    pub noted: Option<Noted>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Pulse>,
     pub shutdown: Shutdown,

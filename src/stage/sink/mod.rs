@@ -190,7 +190,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         report_at: None,
         reported: Instant::now(),
         said: Repeated::default(),
-        notes: shared.notes.changes(),
+        notes: shared.notes.noted().changes(),
         notes_followed: true,
         standstill: Standstill::new(Instant::now()),
         clock: Clock::start(),

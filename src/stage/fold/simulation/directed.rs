@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::OnGap;
 use crate::kafka::positions::Stamp;
 
 use super::feed;
@@ -145,5 +146,44 @@ fn the_newest_statement_is_the_last_one_also_where_its_transaction_is_given_up_f
     };
     for seed in 0..4 {
         assert_eq!(direct(move || said_twice(seed)), Ok(()), "seed {seed}");
+    }
+}
+
+/// Whoever took it over within the moment in which its notes were behind read on.
+#[test]
+fn a_gap_holds_its_partition_however_soon_somebody_takes_it_over() {
+    let taken_over = |seed| {
+        let mut history = History::begin(seed);
+        history.config.fold.on_gap = OnGap::Hold;
+        {
+            let mut broker = history.kafka.broker();
+            (broker.calm, broker.notes_lag) = (true, Duration::from_secs(1));
+        }
+        let turns = Arc::clone(&history.kafka.turns);
+        (0..20).for_each(|_| history.send());
+        history.come_to_rest()?;
+        // Nobody reads what stands behind the gap before that is met.
+        history.stop_all();
+        history.lose_copies();
+        (0..SLOTS).for_each(|slot| history.start(slot));
+        let end = turns.now() + CALM_MAX;
+        while history.open_gaps().is_empty() {
+            assert!(turns.now() < end, "it is noted");
+            turns.sleep(Duration::from_millis(1));
+        }
+        history.kafka.divide_again();
+        for _ in 0..50 {
+            turns.sleep(Duration::from_millis(100));
+            history.gaps_hold()?;
+        }
+        assert!(!history.folded(), "it is held");
+        history.acknowledge();
+        history.come_to_rest()?;
+        verdict::verdict(&history.kafka, &history.config.topics)?;
+        history.stop_all();
+        turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..8 {
+        assert_eq!(direct(move || taken_over(seed)), Ok(()), "seed {seed}");
     }
 }

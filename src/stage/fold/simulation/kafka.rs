@@ -37,6 +37,8 @@ pub struct Broker {
     pub away_until: Duration,
     /// The next question about logs begins an outage of so long.
     pub outage_when_asked: Option<Duration>,
+    /// Whoever follows the notes is behind by so long.
+    pub notes_lag: Duration,
     /// Of the transactions that are handed over so many come to no end.
     pub sticking: u32,
     /// Partitions are given to any member, not by ranges.

@@ -34,6 +34,8 @@ pub struct Partition {
     aborted: BTreeSet<u64>,
     /// What is below was deleted; the verdict knows it all the same.
     start: i64,
+    /// Of that what nobody can have read.
+    lost: BTreeSet<i64>,
 }
 
 impl Partition {
@@ -50,10 +52,16 @@ impl Partition {
         self.start = self.start.max(offset);
     }
 
-    /// Offsets that were deleted and had nothing for anybody.
-    pub fn holes_below_start(&self) -> u64 {
+    /// What stands there from an offset on is deleted before anybody has read it.
+    pub fn lose(&mut self, from: i64) {
+        self.lost.extend(from..self.end());
+        self.start = self.end();
+    }
+
+    /// Offsets that were deleted and had nothing for anybody, or that nobody can have read.
+    pub fn passed_over(&self) -> u64 {
         (0..self.start)
-            .filter(|offset| self.committed(*offset).is_none())
+            .filter(|offset| self.lost.contains(offset) || self.committed(*offset).is_none())
             .count()
             .try_into()
             .expect("a history is short")

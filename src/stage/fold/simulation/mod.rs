@@ -9,6 +9,7 @@ mod consumer_group;
 mod directed;
 mod disks;
 mod feed;
+mod gaps;
 mod group;
 mod kafka;
 mod log;
@@ -26,9 +27,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{Config, GroupProtocol};
+use crate::config::{Config, GroupProtocol, OnGap};
 use crate::gap::Cause;
 use crate::health::{Health, Pulse};
+use crate::kafka::noted::{self, Noted};
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;
@@ -71,12 +73,18 @@ struct History {
     sent: Vec<Sent>,
     /// A statement on the catalogue was not the newest.
     written_too_late: bool,
+    /// Somebody sees to what is passed over.
+    acknowledges: bool,
 }
 
 impl History {
     fn begin(seed: u64) -> Self {
         let turns = Turns::begin(seed);
-        let config = config(&turns);
+        let mut config = config(&turns);
+        // Not drawn: the other histories stay what they are.
+        if seed % 8 == 3 {
+            config.fold.on_gap = OnGap::Hold;
+        }
         let kafka = Kafka::new(Arc::clone(&turns), &config.topics, PARTITIONS);
         kafka.broker().scatters = turns.chance(40);
         let memory = Path::new("/dev/shm");
@@ -84,7 +92,8 @@ impl History {
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
         });
         let slots = (0..SLOTS).map(|_| None).collect();
-        Self { kafka, config, disks, slots, starts: 0, sent: Vec::new(), written_too_late: false }
+        let (sent, written_too_late, acknowledges) = (Vec::new(), false, false);
+        Self { kafka, config, disks, slots, starts: 0, sent, written_too_late, acknowledges }
     }
 
     fn folder(&self, slot: usize) -> Option<PathBuf> {
@@ -93,6 +102,9 @@ impl History {
 
     fn happen(&mut self) {
         let turns = Arc::clone(&self.kafka.turns);
+        if self.holds() {
+            self.lose_or_acknowledge();
+        }
         let slot = turns.random(|rng| rng.usize(..SLOTS));
         match turns.random(|rng| rng.u8(..26)) {
             0..6 => self.send(),
@@ -210,6 +222,7 @@ impl History {
             (broker.calm, broker.away_until) = (true, Duration::ZERO);
             broker.unled.clear();
         }
+        self.acknowledges = true;
         for slot in self.slots.iter().flatten() {
             self.kafka.turns.change_process(slot.process, |process| process.dies_after = None);
         }
@@ -241,6 +254,10 @@ impl History {
             turns.sleep(Duration::from_millis(500));
             if let Some(failure) = turns.failure() {
                 return Err(failure);
+            }
+            self.gaps_hold()?;
+            if self.acknowledges {
+                self.acknowledge();
             }
             let (folded, busy) = (self.folded(), self.busy());
             let written = self.kafka.broker().logs.records();
@@ -314,6 +331,7 @@ impl Process {
         };
         let read = CatalogueReader::load(log, &self.config.topics, &self.shutdown).expect("it never fails for good");
         let Some(mut reader) = read else { return };
+        let noted = (self.config.fold.on_gap == OnGap::Hold).then(|| self.follow_notes());
         let (catalogue, catalogue_follower) = reader.follow();
         let shutdown = self.shutdown.clone();
         let threads = Arc::clone(&self.kafka.turns);
@@ -336,7 +354,7 @@ impl Process {
             disk,
             catalogue,
             catalogue_follower,
-            notes: None,
+            noted,
             metrics: Arc::clone(&metrics),
             health: self.pulse,
             shutdown: self.shutdown,
@@ -345,7 +363,7 @@ impl Process {
         let ended = worker.run();
         let holes = |input: Topic| {
             let logs = &kafka.broker().logs;
-            logs.topic(input.name(&topics)).map(|(_, log)| log.holes_below_start()).sum::<u64>()
+            logs.topic(input.name(&topics)).map(|(_, log)| log.passed_over()).sum::<u64>()
         };
         for (input, cause) in Topic::CONSUMED.into_iter().flat_map(|input| Cause::ALL.map(|cause| (input, cause))) {
             let passed_over = metrics.positions.passed_over(input, cause).get();
@@ -365,6 +383,20 @@ impl Process {
         if let Err(error) = ended {
             panic!("{error:?}");
         }
+    }
+
+    fn follow_notes(&self) -> Noted {
+        let (kafka, shutdown) = (self.kafka.clone(), self.shutdown.clone());
+        let (noted, follower) = noted::Follower::new(&self.config.topics.notes, move || Ok(SimulatedLog::new(&kafka)));
+        let slow = self.kafka.clone();
+        let dawdle = move || {
+            let lag = slow.broker().notes_lag;
+            if !lag.is_zero() {
+                slow.turns.sleep(lag);
+            }
+        };
+        self.kafka.turns.spawn(self.number, move || follower.run(|| shutdown.requested(), dawdle));
+        noted
     }
 
     fn join(&self) -> Join<SimulatedMember> {
@@ -396,6 +428,7 @@ fn live_through(seed: u64) -> Result<(), String> {
     let mut history = History::begin(seed);
     for _ in 0..HAPPENINGS {
         history.happen();
+        history.gaps_hold()?;
     }
     history.calm_down()?;
     verdict::verdict(&history.kafka, &history.config.topics)

@@ -29,9 +29,11 @@ pub enum Seen {
     LeaderNamed,
     GrownResolved,
     GaveUpHomes,
+    CopiesLost,
+    GapHeld,
 }
 
-const ALL: [Seen; 25] = [
+const ALL: [Seen; 27] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -57,6 +59,8 @@ const ALL: [Seen; 25] = [
     Seen::LeaderNamed,
     Seen::GrownResolved,
     Seen::GaveUpHomes,
+    Seen::CopiesLost,
+    Seen::GapHeld,
 ];
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];
