@@ -27,6 +27,7 @@ pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+pub mod provision;
 pub mod repeated;
 pub mod salesforce;
 pub mod stage;

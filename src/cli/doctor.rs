@@ -7,8 +7,8 @@ use tokio::runtime::Runtime;
 use super::setup::{give_up, parse_campaign};
 use super::{Exit, Global, print_json};
 use crate::id::SalesforceId;
+use crate::provision::doctor::{Problem, examine};
 use crate::salesforce::Client;
-use crate::salesforce::doctor::{Problem, examine};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -46,7 +46,7 @@ fn text(problems: &[Problem]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::salesforce::doctor::ProblemKind;
+    use crate::provision::doctor::ProblemKind;
 
     #[test]
     fn each_problem_comes_with_what_mends_it() {

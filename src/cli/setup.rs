@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use super::{Exit, Global, print_json};
 use crate::disposition::{Disposition, Wait};
 use crate::id::SalesforceId;
-use crate::salesforce::setup::{CampaignStatuses, Correct, ensure_statuses};
+use crate::provision::setup::{CampaignStatuses, Correct, ensure_statuses};
 use crate::salesforce::{self, Client};
 
 #[derive(Debug, Args)]

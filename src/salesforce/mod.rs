@@ -9,9 +9,7 @@ mod auth;
 pub mod bulk;
 mod collections;
 mod composite;
-pub mod doctor;
 pub(crate) mod query;
-pub mod setup;
 pub mod wire;
 mod words;
 

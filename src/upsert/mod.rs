@@ -32,5 +32,5 @@ pub use record::{ReadUpsert, Row, RowKey, Upsert};
 pub use refusal::{RowRefusal, RowRefusalReason};
 pub use row::{finish_upsert, row_hash, write_upsert_key};
 pub use sending::{CAUSES_MAX, Sending};
-pub use status::{STATUSES, Status, StatusDef, status};
+pub use status::{Labels, STATUSES, Status, StatusDef, status};
 pub use value::Value;

@@ -4,6 +4,8 @@
 //! beside it. A pure function of the facts and the catalogue: taking the status of the newest event instead would make
 //! it depend on order, and would fall from Participated to Registered by a mail that was late.
 
+use std::collections::BTreeMap;
+
 use crate::fold::{Catalogue, FactKind, MemberPiece};
 use crate::id::SalesforceId;
 use crate::time::Millis;
@@ -44,6 +46,10 @@ pub const STATUSES: [StatusDef; 9] = [
     define(Status::Blocked, "Blocked", 8, false),
     define(Status::Unregistered, "Un-registered", 9, false),
 ];
+
+/// A campaign's statuses by label, with their record ids, as far as Salesforce told them: one that was deleted and made
+/// again has another.
+pub type Labels = BTreeMap<String, Option<SalesforceId>>;
 
 const fn define(status: Status, label: &'static str, sort_order: i32, has_responded: bool) -> StatusDef {
     StatusDef { status, label, sort_order, has_responded }

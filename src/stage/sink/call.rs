@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use super::metrics::{Api, CallStatus};
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
 use crate::id::{MemberKey, SalesforceId};
+use crate::provision::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::bulk::RowEnd;
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
-use crate::salesforce::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::wire::{Record, SaveResult};
 use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, fields_of, safe_code};
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use rollbook::emulator::schema::Schema;
 use rollbook::emulator::{Access, Emulator};
 use rollbook::id::SalesforceId;
+use rollbook::provision::doctor::{Problem, ProblemKind, examine};
+use rollbook::provision::setup::{Correct, complete_statuses, ensure_statuses};
 use rollbook::salesforce::Client;
-use rollbook::salesforce::doctor::{Problem, ProblemKind, examine};
-use rollbook::salesforce::setup::{Correct, complete_statuses, ensure_statuses};
 use serde_json::json;
 
 use super::{campaign, config_for, org, org_with};

@@ -10,8 +10,8 @@ use super::trouble::Stuck;
 use super::{AskedFor, Failure, FoundPerson, Outbox, RequestId};
 use crate::disposition::{Disposition, Reach, Retry};
 use crate::id::{MemberKey, SalesforceId};
-use crate::salesforce::setup::Labels;
 use crate::time::Millis;
+use crate::upsert::Labels;
 
 /// What a person can do about it.
 const STATUSES: &str =

@@ -10,8 +10,8 @@ use hashbrown::HashMap;
 
 use super::people::Became;
 use crate::id::{MemberKey, SalesforceId};
-use crate::salesforce::setup::Labels;
 use crate::time::Millis;
+use crate::upsert::Labels;
 
 /// Members of one generation, people, and values that were refused. An entry takes some 80, 60 and 40 bytes, two
 /// generations are kept: at most 36 MB.

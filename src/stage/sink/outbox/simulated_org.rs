@@ -9,8 +9,7 @@ use super::simulated_jobs::OrgJobs;
 use super::tests::{failure, id, label, labels, settings, version_of};
 use super::*;
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
-use crate::salesforce::setup::Labels;
-use crate::upsert::Object;
+use crate::upsert::{Labels, Object};
 
 pub(super) struct OrgMember {
     pub record: SalesforceId,

@@ -12,9 +12,8 @@ use crate::disposition::{Disposition, Retry};
 use crate::id::{MemberKey, SalesforceId};
 use crate::outcome::Outcome;
 use crate::salesforce::bulk::{JobInfo, ResultKind};
-use crate::salesforce::setup::Labels;
 use crate::time::Millis;
-use crate::upsert::Object;
+use crate::upsert::{Labels, Object};
 
 /// Where an upsert stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

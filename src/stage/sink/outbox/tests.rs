@@ -6,8 +6,7 @@ use super::memory::Statuses;
 use super::*;
 use crate::disposition::{Disposition, Retry};
 pub(super) use crate::outcome::OutcomeKind;
-use crate::salesforce::setup::Labels;
-use crate::upsert::{Lane, Object, Row, Upsert, Value};
+use crate::upsert::{Labels, Lane, Object, Row, Upsert, Value};
 
 /// A status of this number. Rows are as the fold writes them, which have no field to spare for a version.
 pub(super) fn label(version: i64) -> String {

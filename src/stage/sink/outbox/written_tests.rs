@@ -3,8 +3,7 @@
 use super::tests::*;
 use super::*;
 use crate::disposition::Disposition;
-use crate::salesforce::setup::Labels;
-use crate::upsert::{Object, Upsert};
+use crate::upsert::{Labels, Object, Upsert};
 
 const MEMBER: Object = Object::CampaignMember;
 const TEN_MINUTES: Millis = 600_000;

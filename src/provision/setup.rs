@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::query::{quote, quote_all};
-use super::wire::{Record, SaveResult};
-use super::{Client, Error, safe_code};
 use crate::id::SalesforceId;
-use crate::upsert::{STATUSES, StatusDef};
+use crate::salesforce::query::{quote, quote_all};
+use crate::salesforce::wire::{Record, SaveResult};
+use crate::salesforce::{Client, Error, safe_code};
+use crate::upsert::{Labels, STATUSES, StatusDef};
 
 /// What to do about a status that is there with another HasResponded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +38,6 @@ pub struct CampaignStatuses {
     #[serde(serialize_with = "names")]
     pub labels: Labels,
 }
-
-/// Statuses by label, with their record ids, as far as Salesforce told them: one that was deleted and made again has
-/// another.
-pub type Labels = BTreeMap<String, Option<SalesforceId>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatusFailure {

@@ -5,10 +5,11 @@
 
 use serde::Serialize;
 
-use super::wire::{Describe, FieldDescribe};
-use super::{Client, Error, setup};
+use super::setup;
 use crate::disposition::{Disposition, Wait};
 use crate::id::SalesforceId;
+use crate::salesforce::wire::{Describe, FieldDescribe};
+use crate::salesforce::{Client, Error};
 use crate::upsert::{FieldKind, Object, ObjectDef, When};
 
 const DEPLOY: &str = "sf project deploy start -d deploy/salesforce";
