@@ -1,4 +1,6 @@
-//! The command line: one file per subcommand, and what they share.
+//! The command line: one file per subcommand, in rooms by what they are for, and what they share.
+//!
+//! A subcommand reads its arguments, has the room that knows do the work, and prints what came of it. `table` lists them.
 //!
 //! stdout is data, stderr is messages. Every subcommand ends in an [`Exit`], whose codes are in `--help` and
 //! `docs/cli.md`: scripts branch on them, so a code never changes its meaning.
@@ -6,35 +8,29 @@
 #[macro_use]
 mod out;
 
-mod check;
 mod completions;
-mod dead_letters;
-mod demo;
-mod doctor;
-mod emulate;
-mod gaps;
-mod ignored;
 mod log;
+mod look;
+mod operate;
 mod org;
-mod produce;
 mod run;
-mod setup;
-mod state;
-mod status;
-mod topics;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use crate::config::{Config, Invalid};
+use crate::dead_letter::Stage;
 use crate::kafka::admin::AdminError;
 use crate::kafka::scan::ScanError;
 use crate::kafka::twins::Twin;
 use crate::stage::fold;
 use crate::store::DiskError;
 use crate::time::Millis;
+
+pub use table::Chosen;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -53,7 +49,7 @@ pub struct Cli {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Chosen,
 }
 
 /// What every subcommand takes.
@@ -79,38 +75,11 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run the stages until SIGTERM or Ctrl-C
-    Run(run::Arguments),
-    /// Ask a running instance whether it is ready, how far behind it is, and how long the calls of the day last
-    Status(status::Arguments),
-    /// List which records a running instance has ignored, and why
-    Ignored(ignored::Arguments),
-    /// Check the configuration, list every problem, and print what is in effect, secrets masked
-    Check(check::Arguments),
-    /// Make the nine member statuses on campaigns
-    Setup(setup::Arguments),
-    /// Show which org is written to, or accept another one
-    Org(org::Arguments),
-    /// List what the Salesforce org lacks, and what mends it
-    Doctor(doctor::Arguments),
-    /// Create or check the topics
-    Topics(topics::Arguments),
-    /// Run a whole conference through a built-in broker and Salesforce emulator, and compare
-    Demo(demo::Arguments),
-    /// Check and send events of a file of JSON lines
-    Produce(produce::Arguments),
-    /// Show what is known of a member, and the rows derived of it
-    State(state::Arguments),
-    /// List, show and send again what was refused
-    DeadLetters(dead_letters::Arguments),
-    /// List what was passed over, and say that it is known
-    Gaps(gaps::Arguments),
-    /// Run a Salesforce emulator
-    Emulate(Box<emulate::Arguments>),
-    /// Print a completion script
-    Completions(completions::Arguments),
+/// A stage as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StageName {
+    Fold,
+    Sink,
 }
 
 /// How a subcommand ended.
@@ -173,31 +142,18 @@ impl Cli {
     }
 }
 
-impl Command {
-    fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        match self {
-            Self::Run(arguments) => run::run(global, &arguments),
-            Self::Status(arguments) => status::run(global, &arguments),
-            Self::Ignored(arguments) => ignored::run(global, &arguments),
-            Self::Check(arguments) => check::run(global, &arguments),
-            Self::Setup(arguments) => setup::run(global, &arguments),
-            Self::Org(arguments) => org::run(global, &arguments),
-            Self::Doctor(arguments) => doctor::run(global, &arguments),
-            Self::Topics(arguments) => topics::run(global, &arguments),
-            Self::Demo(arguments) => demo::run(global, &arguments),
-            Self::Produce(arguments) => produce::run(global, &arguments),
-            Self::State(arguments) => state::run(global, &arguments),
-            Self::DeadLetters(arguments) => dead_letters::run(global, &arguments),
-            Self::Gaps(arguments) => gaps::run(global, &arguments),
-            Self::Emulate(arguments) => emulate::run(global, &arguments),
-            Self::Completions(arguments) => Ok(completions::run(&arguments)),
-        }
-    }
-}
-
 impl Global {
     pub fn load_config(&self) -> Result<Config, Invalid> {
         Config::load(&self.config)
+    }
+}
+
+impl StageName {
+    fn stage(self) -> Stage {
+        match self {
+            Self::Fold => Stage::Fold,
+            Self::Sink => Stage::Sink,
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use clap::Args;
 use reqwest::Url;
 
-use super::{Exit, Global, print_json, status};
+use super::status;
+use crate::cli::{Exit, Global, print_json};
 use crate::event::Sample;
 
 #[derive(Debug, Args)]
@@ -14,7 +15,7 @@ pub struct Arguments {
     url: Option<Url>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let Some(status) = status::of_instance(global, arguments.url.as_ref())? else { return Ok(Exit::Temporary) };
     if global.json {
         print_json(&serde_json::to_value(&status.ignored)?);

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use secrecy::ExposeSecret;
 
-use super::{Exit, Global, print_json};
+use crate::cli::{Exit, Global, print_json};
 use crate::demo::{Demo, Options};
 
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct Arguments {
     keep: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let Arguments { seed, members, bootstrap, keep } = arguments;
     let members = usize::try_from(*members).context("so many members do not fit into memory")?;
     let mut demo = Demo::start(Options { seed: *seed, members, bootstrap: bootstrap.clone() })?;

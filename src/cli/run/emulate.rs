@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::{Exit, Global, print_json};
+use crate::cli::{Exit, Global, print_json};
 use crate::emulator::schema::Schema;
 use crate::emulator::{self, FaultScript, JwtKey, LongRequests, Options, Pace};
 use crate::id::SalesforceId;
@@ -90,7 +90,7 @@ pub struct Arguments {
     control_token_file: Option<PathBuf>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let options = options(arguments)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;

@@ -13,8 +13,7 @@ use clap::Args;
 use reqwest::Url;
 use tokio::runtime::Runtime;
 
-use super::run::StageName;
-use super::{Exit, Global, print_json};
+use crate::cli::{Exit, Global, StageName, print_json};
 use crate::http::STATUS_PATH;
 use crate::status::Status;
 
@@ -43,7 +42,7 @@ fn parse_timeout(text: &str) -> Result<Duration, &'static str> {
     timeout.ok_or("not a time like 90s or 5m")
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     if arguments.wait_idle {
         return wait_idle(global, arguments);
     }

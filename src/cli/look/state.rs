@@ -11,7 +11,7 @@ use rdkafka::{Message, Offset};
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
-use super::{Exit, Global, print_json, time};
+use crate::cli::{Exit, Global, print_json, time};
 use crate::config::Config;
 use crate::event::{DecodedSession, Decoder, Headers, Record};
 use crate::fold::{Aggregate, Catalogue, EntryPiece, FactKind, Piece, decode_piece};
@@ -41,7 +41,7 @@ fn parse_person(text: &str) -> Result<SalesforceId, &'static str> {
         .ok_or("no id of a Lead (00Q…) or Contact (003…)")
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let member = MemberKey { campaign: arguments.campaign, person: arguments.lead };
     let pieces = read_pieces(&config, &member)?;

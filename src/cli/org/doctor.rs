@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::setup::{give_up, parse_campaign};
-use super::{Exit, Global, print_json};
+use super::{give_up, parse_campaign};
+use crate::cli::{Exit, Global, print_json};
 use crate::id::SalesforceId;
 use crate::provision::doctor::{Problem, examine};
 use crate::salesforce::Client;
@@ -18,7 +18,7 @@ pub struct Arguments {
 }
 
 /// Done where nothing is missing, failed where something is.
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let client = Client::new(config.require_salesforce()?)?;
     let problems = match Runtime::new()?.block_on(examine(&client, &arguments.campaigns)) {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Exit, Global, print_json};
+use crate::cli::{Exit, Global, print_json};
 use crate::config::Config;
 use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, Ignored, Record};
 use crate::id::{MemberKey, SalesforceId};
@@ -80,7 +80,7 @@ struct Refused {
     detail: String,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let checker = Checker { decoder: Decoder::new(config.fold.value_bytes_max), kind: arguments.kind };
     let (mut accepted, mut refused) = (Vec::new(), Vec::new());

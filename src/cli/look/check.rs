@@ -4,7 +4,7 @@ use std::error::Error;
 
 use clap::Args;
 
-use super::{Exit, Global, print_json};
+use crate::cli::{Exit, Global, StageName, print_json};
 use crate::config::{Config, Invalid, Problem};
 use crate::dead_letter::Stage;
 use crate::store::folder;
@@ -12,11 +12,11 @@ use crate::store::folder;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Stages that shall run with it
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [super::run::StageName::Fold, super::run::StageName::Sink])]
-    stages: Vec<super::run::StageName>,
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [StageName::Fold, StageName::Sink])]
+    stages: Vec<StageName>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let checked = global.load_config().and_then(|config| {
         let runs = |stage| arguments.stages.iter().any(|name| name.stage() == stage);
         if runs(Stage::Fold) {

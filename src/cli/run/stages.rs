@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Exit, Global};
+use crate::cli::{Exit, Global, StageName};
 use crate::dead_letter::Stage;
 use crate::health::Health;
 use crate::http::Server;
@@ -31,23 +31,7 @@ pub struct Arguments {
     stages: Vec<StageName>,
 }
 
-/// A stage as it is written on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StageName {
-    Fold,
-    Sink,
-}
-
-impl StageName {
-    pub(super) fn stage(self) -> Stage {
-        match self {
-            Self::Fold => Stage::Fold,
-            Self::Sink => Stage::Sink,
-        }
-    }
-}
-
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let stages: Vec<Stage> = [Stage::Fold, Stage::Sink]
         .into_iter()

@@ -3,8 +3,8 @@
 use clap::Args;
 use tokio::runtime::Runtime;
 
-use super::{Exit, Global, print_json};
-use crate::disposition::{Disposition, Wait};
+use super::{give_up, parse_campaign};
+use crate::cli::{Exit, Global, print_json};
 use crate::id::SalesforceId;
 use crate::provision::setup::{CampaignStatuses, Correct, ensure_statuses};
 use crate::salesforce::{self, Client};
@@ -16,14 +16,7 @@ pub struct Arguments {
     campaigns: Vec<SalesforceId>,
 }
 
-/// A campaign's id starts with 701.
-pub(super) fn parse_campaign(text: &str) -> Result<SalesforceId, String> {
-    SalesforceId::parse(text)
-        .filter(|id| id.has_prefix("701"))
-        .ok_or_else(|| "not a campaign id: 15 or 18 letters and digits that start with 701".to_owned())
-}
-
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let client = Client::new(config.require_salesforce()?)?;
     match Runtime::new()?.block_on(set_up(&client, &arguments.campaigns)) {
@@ -55,16 +48,6 @@ fn print(global: &Global, reports: &[CampaignStatuses]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An org that cannot be reached now is no verdict about it.
-pub(super) fn give_up(error: salesforce::Error) -> anyhow::Result<Exit> {
-    // A refused login is for a person who is there to mend it now.
-    if matches!(error.disposition(), Disposition::Wait(wait) if wait != Wait::Login) {
-        eprintln!("error: {:#}", anyhow::Error::from(error));
-        return Ok(Exit::Temporary);
-    }
-    Err(error.into())
-}
-
 fn text(report: &CampaignStatuses) -> String {
     let campaign = report.campaign.as_str();
     if !report.campaign_found {
@@ -89,12 +72,6 @@ fn text(report: &CampaignStatuses) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_campaign_id_of_15_characters_is_completed_and_a_lead_is_no_campaign() {
-        assert_eq!(parse_campaign("70103000000cnFX").unwrap().as_str(), "70103000000cnFXAAY");
-        assert!(parse_campaign("00Q0300000Aczgf").is_err());
-    }
 
     #[test]
     fn a_second_run_says_that_nothing_was_to_do() {

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use self::filter::{Filter, Position};
 use self::letter::{Letter, letters};
-use super::{Exit, Global, print_json, time};
+use crate::cli::{Exit, Global, print_json, time};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -43,7 +43,7 @@ enum Action {
     Redrive(redrive::Arguments),
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     match &arguments.action {
         Action::List { filter, each, left_out: true } => {

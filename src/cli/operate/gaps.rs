@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Exit, Global, print_json, time};
+use crate::cli::{Exit, Global, print_json, time};
 use crate::gap::{NotedGap, open};
 use crate::kafka::notes;
 
@@ -29,7 +29,7 @@ enum Action {
     },
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let known = notes::read(&config)?;
     let gaps = open(&known);

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::setup::give_up;
-use super::{Exit, Global, print_json, time};
+use super::give_up;
+use crate::cli::{Exit, Global, print_json, time};
 use crate::config::Config;
 use crate::id::SalesforceId;
 use crate::kafka::notes;
@@ -27,7 +27,7 @@ enum Action {
     Accept,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let client = Client::new(config.require_salesforce()?)?;
     let found = match Runtime::new()?.block_on(client.log_in()) {

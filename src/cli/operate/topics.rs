@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Exit, Global, print_json};
+use crate::cli::{Exit, Global, print_json};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::retention;
 use crate::kafka::topics::{Topic, setting_note};
@@ -22,7 +22,7 @@ enum Action {
     Check,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let admin = Admin::new(&config)?;
     let mut survey = admin.survey()?;
