@@ -22,7 +22,7 @@ use prometheus::{
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, RefusalReason, Samples};
 use crate::gap::Cause;
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 use crate::upsert::Object;
 
 use lags::Lags;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use prometheus::IntGaugeVec;
 
 use super::Registration;
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 
 pub(super) struct Lags {
     pub records: IntGaugeVec,
@@ -96,8 +96,8 @@ impl Lags {
 
 #[cfg(test)]
 mod tests {
-    use crate::kafka::topics::Topic;
     use crate::metrics::Metrics;
+    use crate::topic_table::Topic;
 
     #[test]
     fn in_an_outage_no_lag_is_known_whatever_clients_remember() {
