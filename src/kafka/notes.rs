@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message, Offset};
+use rdkafka::{ClientContext, Message};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::changelog::TopicLog;
 use super::foreign::Foreign;
 use super::noted::{self, Noted, apply};
-use super::scan::{Next, ScanError, Scanner};
+use super::scan::{Next, Range, ScanError, Scanner};
 use super::send::{Outgoing, SendError, Sender};
 use super::watch::Watch;
 use super::{client_config, let_go, said};
@@ -138,9 +138,8 @@ impl Follower {
 
 /// Every note that stands now: for tools.
 pub fn read(config: &Config) -> Result<NoteBook, ScanError> {
-    let scanner = Scanner::new(config, &config.topics.notes)?;
     let (mut book, mut foreign) = (NoteBook::new(), Foreign::default());
-    scanner.read(0..scanner.partitions()?, Offset::Beginning, |record| {
+    Scanner::new(config)?.read(&[Range::of(&config.topics.notes)], |record| {
         apply(&mut book, (record.key().unwrap_or_default(), record.payload()))
             .unwrap_or_else(|why| foreign.add(record.partition(), record.offset(), why));
         Next::On

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::TopicPartitionList;
 
 use super::ToTheEnd;
 use super::positions::{Committed, committed, strangers};
-use super::scan::{self, Next, ScanError};
+use super::scan::{self, Next, ScanError, Span};
 use crate::config::Config;
 
 /// One request to the brokers.
@@ -91,7 +92,7 @@ impl Group {
             let open = match to_be_read(committed.as_ref(), (start, end)) {
                 ToBeRead::Nothing => false,
                 ToBeRead::All => true,
-                ToBeRead::From(from) => self.record_from(topic, partition, from)?,
+                ToBeRead::From(from) => self.record_between(topic, partition, (from, end))?,
             };
             if open {
                 return Ok((Some(Unread { topic: topic.to_owned(), partition, committed, end }), ends));
@@ -105,12 +106,13 @@ impl Group {
         self.consumer.fetch_watermarks(topic, partition, self.timeout())
     }
 
-    fn record_from(&self, topic: &str, partition: i32, from: i64) -> Result<bool, ScanError> {
+    fn record_between(&self, topic: &str, partition: i32, offsets: (i64, i64)) -> Result<bool, ScanError> {
         let mut found = false;
-        scan::read(&self.consumer, (topic, [partition].into()), Offset::Offset(from), |_| {
+        let any = |_: &BorrowedMessage| {
             found = true;
             Next::Enough
-        })?;
+        };
+        scan::read(&self.consumer, Span::one(topic, partition, offsets), any, |_| {})?;
         Ok(found)
     }
 }

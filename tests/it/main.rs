@@ -30,6 +30,7 @@ mod proxies;
 mod records;
 mod reference;
 mod registry;
+mod scan;
 mod schemas;
 mod sessions;
 mod sf;

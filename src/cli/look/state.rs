@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use clap::Args;
-use rdkafka::{Message, Offset};
+use rdkafka::Message;
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::event::{DecodedSession, Decoder, Headers, Record};
 use crate::fold::{Aggregate, Catalogue, EntryPiece, FactKind, Piece, decode_piece};
 use crate::id::{MemberKey, SalesforceId};
-use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::kafka::scan::{Next, Range, ScanError, Scanner};
 use crate::lattice::IntervalSet;
 use crate::route;
 use crate::upsert::{self, Row, RowRefusal};
@@ -70,10 +70,11 @@ pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
 
 /// The member's pieces by entry id, the member's own under "".
 fn read_pieces(config: &Config, member: &MemberKey) -> Result<BTreeMap<String, Piece>, ScanError> {
-    let scanner = Scanner::new(config, &config.topics.state)?;
-    let partition = route::partition(&member.bytes(), scanner.partitions()?);
+    let (scanner, topic) = (Scanner::new(config)?, &config.topics.state);
+    let partition = route::partition(&member.bytes(), scanner.partitions(topic)?);
+    let range = Range::of(topic).partitions([partition]).keys(&member.bytes());
     let mut pieces = BTreeMap::new();
-    scanner.read([partition], Offset::Beginning, |record| {
+    scanner.read(&[range], |record| {
         if let Some(entry) = entry_of(record.key().unwrap_or_default(), member) {
             match record.payload().map(decode_piece) {
                 Some(Ok(piece)) => {
@@ -101,14 +102,11 @@ fn entry_of(key: &[u8], member: &MemberKey) -> Option<String> {
 
 /// What the catalogue says of one campaign.
 fn read_catalogue(config: &Config, campaign: SalesforceId) -> Result<Catalogue, ScanError> {
-    let scanner = Scanner::new(config, &config.topics.catalogue)?;
     // Records that Rollbook wrote itself: of any size, and never with a registry's schema.
     let decoder = Decoder::new(usize::MAX);
     let mut catalogue = Catalogue::default();
-    scanner.read(0..scanner.partitions()?, Offset::Beginning, |record| {
-        if !record.key().unwrap_or_default().starts_with(campaign.as_str().as_bytes()) {
-            return Next::On;
-        }
+    let range = Range::of(&config.topics.catalogue).keys(campaign.as_str().as_bytes());
+    Scanner::new(config)?.read(&[range], |record| {
         let headers: &dyn Headers = &();
         let (key, value) = (record.key(), record.payload());
         match decoder.decode_session(&Record { kind: None, key, value, timestamp: None, headers }) {

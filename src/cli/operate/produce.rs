@@ -169,7 +169,7 @@ fn send(config: &Config, accepted: &[Accepted]) -> anyhow::Result<usize> {
         let topic = line.kind.topic().name(&config.topics);
         let count = match partitions.get(topic) {
             Some(count) => *count,
-            None => *partitions.entry(topic).or_insert(Scanner::new(config, topic)?.partitions()?),
+            None => *partitions.entry(topic).or_insert(Scanner::new(config)?.partitions(topic)?),
         };
         let key = line.key.as_bytes();
         let partition = route::partition(key, count);

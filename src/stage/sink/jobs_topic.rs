@@ -5,22 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::{Message, Offset};
+use rdkafka::Message;
 
 use crate::bulk_job::BulkJob;
 use crate::config::Config;
 use crate::kafka::foreign::Foreign;
-use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::kafka::scan::{Next, Range, ScanError, Scanner};
 
 /// The jobs of these partitions that have no tombstone, with their partition. Blocks for as long as Kafka takes.
 pub fn unfinished(config: &Config, partitions: &[i32]) -> Result<Vec<(i32, BulkJob)>, ScanError> {
     let topic = &config.topics.bulk_jobs;
     let mut jobs: BTreeMap<(i32, Vec<u8>), BulkJob> = BTreeMap::new();
-    let scanner = Scanner::new(config, topic)?;
-    // A topic that is not there would only be silent.
-    scanner.partitions()?;
     let mut foreign = Foreign::default();
-    scanner.read(partitions.iter().copied(), Offset::Beginning, |record| {
+    let range = Range::of(topic).partitions(partitions.iter().copied());
+    Scanner::new(config)?.read(&[range], |record| {
         let (partition, offset) = (record.partition(), record.offset());
         let place = (partition, record.key().unwrap_or_default().to_vec());
         match record.payload().map(BulkJob::decode) {

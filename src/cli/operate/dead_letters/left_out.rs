@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::{Message, Offset};
+use rdkafka::Message;
 use serde_json::json;
 use tracing::warn;
 
 use crate::cli::{print_json, time};
 use crate::config::Config;
-use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::kafka::scan::{Next, Range, ScanError, Scanner};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::time::Millis;
 
@@ -33,13 +33,17 @@ fn hint(code: &str) -> &'static str {
 
 /// The newest write of each row, where it left something out.
 fn rows(config: &Config) -> Result<Vec<Outcome>, ScanError> {
-    let scanner = Scanner::new(config, &config.topics.outcomes)?;
     let mut newest: BTreeMap<String, Outcome> = BTreeMap::new();
-    scanner.read(0..scanner.partitions()?, Offset::Beginning, |record| {
+    Scanner::new(config)?.read(&[Range::of(&config.topics.outcomes)], |record| {
         match Outcome::decode(record.payload().unwrap_or_default()) {
             Ok(outcome) if matches!(outcome.kind, OutcomeKind::Created | OutcomeKind::Updated) => {
-                // All of a row stand in one partition, in their order.
-                newest.insert(outcome.key(), outcome);
+                // All of a row stand in one partition, in their order. Of most of them nothing was left out: of these
+                // nothing is kept.
+                if outcome.left_out.is_empty() {
+                    newest.remove(&outcome.key());
+                } else {
+                    newest.insert(outcome.key(), outcome);
+                }
             }
             Ok(_) => {}
             Err(error) => {
@@ -49,7 +53,7 @@ fn rows(config: &Config) -> Result<Vec<Outcome>, ScanError> {
         }
         Next::On
     })?;
-    Ok(newest.into_values().filter(|outcome| !outcome.left_out.is_empty()).collect())
+    Ok(newest.into_values().collect())
 }
 
 /// `since` and `codes` as of a filter of letters.

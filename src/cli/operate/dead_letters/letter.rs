@@ -1,6 +1,6 @@
 //! A dead letter as it stands on its topic, and reading them all.
 
-use rdkafka::{Message, Offset};
+use rdkafka::Message;
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -8,7 +8,7 @@ use crate::cli::time;
 use crate::config::Config;
 use crate::dead_letter::{Cut, DeadLetter};
 use crate::kafka::headers_of;
-use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::kafka::scan::{Bound, Next, Range, ScanError, Scanner};
 use crate::time::Millis;
 
 /// A dead letter and where it stands.
@@ -22,9 +22,8 @@ pub(super) struct Letter {
 
 /// The letters that `wanted` takes, by partition and offset.
 pub(super) fn letters(config: &Config, wanted: impl Fn(&Letter) -> bool) -> Result<Vec<Letter>, ScanError> {
-    let scanner = Scanner::new(config, &config.topics.dead_letters)?;
     let mut letters = Vec::new();
-    scanner.read(0..scanner.partitions()?, Offset::Beginning, |record| {
+    Scanner::new(config)?.read(&[Range::of(&config.topics.dead_letters)], |record| {
         let (partition, offset) = (record.partition(), record.offset());
         match DeadLetter::decode(record.payload().unwrap_or_default()) {
             Ok(content) => {
@@ -55,21 +54,21 @@ fn read_whole(config: &Config, content: &mut DeadLetter, cut: &Cut) -> Result<Re
     const GONE: &str = "the letter holds its beginning alone, and its topic no longer has the record";
     const OTHER: &str =
         "the letter holds its beginning alone, and another record stands in its place: the topic was made anew";
-    let scanner = Scanner::new(config, &content.topic)?;
-    let (low, high) = scanner.ends(content.partition)?;
+    let scanner = Scanner::new(config)?;
+    let (low, high) = scanner.ends(&content.topic, content.partition)?;
     if !(low..high).contains(&content.offset) {
         return Ok(Err(GONE));
     }
-    let (wanted, mut found) = (content.offset, Err(GONE));
-    scanner.read([content.partition], Offset::Offset(wanted), |record| {
-        if record.offset() == wanted {
-            let value = record.payload().unwrap_or_default();
-            found = if Cut::of(value) == *cut { Ok(()) } else { Err(OTHER) };
-            if found.is_ok() {
-                content.key = record.key().map(<[u8]>::to_vec);
-                content.value = record.payload().map(<[u8]>::to_vec);
-                content.headers = headers_of(record);
-            }
+    let (from, until) = (Bound::Offset(content.offset), Bound::Offset(content.offset + 1));
+    let range = Range::of(&content.topic).partitions([content.partition]).from(from).until(until);
+    let mut found = Err(GONE);
+    scanner.read(&[range], |record| {
+        let value = record.payload().unwrap_or_default();
+        found = if Cut::of(value) == *cut { Ok(()) } else { Err(OTHER) };
+        if found.is_ok() {
+            content.key = record.key().map(<[u8]>::to_vec);
+            content.value = record.payload().map(<[u8]>::to_vec);
+            content.headers = headers_of(record);
         }
         Next::Enough
     })?;

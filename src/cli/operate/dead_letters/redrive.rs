@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args};
-use rdkafka::{Message, Offset};
+use rdkafka::Message;
 use serde_json::json;
 
 use super::filter::{Filter, Position};
@@ -20,7 +20,7 @@ use super::letter::{Letter, complete, letters};
 use crate::cli::{Exit, print_json};
 use crate::config::Config;
 use crate::dead_letter::{REDRIVES_HEADER, Stage};
-use crate::kafka::scan::{Next, ScanError, Scanner};
+use crate::kafka::scan::{Bound, Next, Range, ScanError, Scanner};
 use crate::kafka::send::{Outgoing, Sender};
 use crate::route;
 
@@ -167,32 +167,33 @@ fn row_key(letter: &Letter) -> Option<RowKey> {
 
 /// The newest version of every row that a letter is about.
 fn newest_rows(config: &Config, letters: &[Letter]) -> Result<Versions, ScanError> {
-    let wanted: Vec<RowKey> = letters.iter().filter_map(row_key).collect();
-    versions_after(config, &wanted, &BTreeMap::new(), &[])
+    let wanted: BTreeSet<RowKey> = letters.iter().filter_map(row_key).collect();
+    versions_after(config, &wanted, &BTreeMap::new(), &BTreeSet::new())
 }
 
 /// The newest version of each wanted row, from the given offsets on, leaving out the offsets that are our own.
 fn versions_after(
     config: &Config,
-    wanted: &[RowKey],
+    wanted: &BTreeSet<RowKey>,
     from: &BTreeMap<i32, i64>,
-    own: &[(i32, i64)],
+    own: &BTreeSet<RowAt>,
 ) -> Result<Versions, ScanError> {
     let mut versions = Versions::new();
-    let scanner = Scanner::new(config, &config.topics.upserts)?;
-    let mut partitions: Vec<i32> = wanted.iter().map(|(partition, _)| *partition).collect();
-    partitions.sort_unstable();
-    partitions.dedup();
-    for partition in partitions {
-        let start = from.get(&partition).map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
-        scanner.read([partition], start, |record| {
-            let key = (partition, record.key().unwrap_or_default().to_vec());
-            if wanted.contains(&key) && !own.contains(&(partition, record.offset())) {
-                versions.insert(key, (record.offset(), record.payload().map(<[u8]>::to_vec)));
-            }
-            Next::On
-        })?;
+    let mut by_start: BTreeMap<Option<i64>, BTreeSet<i32>> = BTreeMap::new();
+    for (partition, _) in wanted {
+        by_start.entry(from.get(partition).copied()).or_default().insert(*partition);
     }
+    let ranges = by_start.into_iter().map(|(from, partitions)| {
+        Range::of(&config.topics.upserts).partitions(partitions).from(from.map_or(Bound::Open, Bound::Offset))
+    });
+    let ranges: Vec<Range> = ranges.collect();
+    Scanner::new(config)?.read(&ranges, |record| {
+        let key = (record.partition(), record.key().unwrap_or_default().to_vec());
+        if wanted.contains(&key) && !own.contains(&(record.partition(), record.offset())) {
+            versions.insert(key, (record.offset(), record.payload().map(<[u8]>::to_vec)));
+        }
+        Next::On
+    })?;
     Ok(versions)
 }
 
@@ -209,7 +210,7 @@ fn send(config: &Config, letters: &[&Letter]) -> anyhow::Result<usize> {
             let topic = content.topic.as_str();
             let count = match partitions.get(topic) {
                 Some(count) => *count,
-                None => *partitions.entry(topic).or_insert(Scanner::new(config, topic)?.partitions()?),
+                None => *partitions.entry(topic).or_insert(Scanner::new(config)?.partitions(topic)?),
             };
             // Without a key the member is in the payload, and any partition is as good as the first one.
             content.key.as_deref().map_or(content.partition, |key| route::partition(key, count))
@@ -238,8 +239,8 @@ fn send(config: &Config, letters: &[&Letter]) -> anyhow::Result<usize> {
 /// The fold may have written a newer version of a row between our look and our sending, which is then the older one.
 /// Such a version is sent once more, until a look finds none.
 fn settle(config: &Config, sender: &Sender, sent: Vec<(RowKey, i64, i64)>) -> anyhow::Result<()> {
-    let wanted: Vec<RowKey> = sent.iter().map(|(key, ..)| key.clone()).collect();
-    let mut own: Vec<(i32, i64)> = sent.iter().map(|((partition, _), _, offset)| (*partition, *offset)).collect();
+    let wanted: BTreeSet<RowKey> = sent.iter().map(|(key, ..)| key.clone()).collect();
+    let mut own: BTreeSet<RowAt> = sent.iter().map(|((partition, _), _, offset)| (*partition, *offset)).collect();
     let mut seen: BTreeMap<RowKey, i64> = sent.into_iter().map(|(key, seen, _)| (key, seen)).collect();
     for _ in 0..ROUNDS_MAX {
         let mut from: BTreeMap<i32, i64> = BTreeMap::new();
@@ -261,7 +262,7 @@ fn settle(config: &Config, sender: &Sender, sent: Vec<(RowKey, i64, i64)>) -> an
         }
         for delivery in sender.finish()? {
             if let (Some(((partition, _), _)), Ok(offset)) = (newer.get(delivery.tag), delivery.result) {
-                own.push((*partition, offset));
+                own.insert((*partition, offset));
             }
         }
         seen.extend(newer.into_iter().map(|(key, (offset, _))| (key, offset)));
