@@ -26,6 +26,7 @@ pub mod demo;
 pub mod health;
 pub mod http;
 pub mod kafka;
+pub mod letters;
 pub mod metrics;
 pub mod provision;
 pub mod repeated;

@@ -8,10 +8,10 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::TopicPartitionList;
 
 use super::ToTheEnd;
 use super::positions::{Committed, committed, strangers};

@@ -1,17 +1,11 @@
-//! Rows that stand in the org without some of their values, out of the outcomes.
-//!
-//! They are no dead letters: the rows are written, and nothing is to be sent again. Whoever sends the values mends them.
+//! Rows that stand in the org without some of their values, as they are listed.
 
 use std::collections::BTreeMap;
 
-use rdkafka::Message;
 use serde_json::json;
-use tracing::warn;
 
 use crate::cli::{print_json, time};
-use crate::config::Config;
-use crate::kafka::scan::{Next, Range, ScanError, Scanner};
-use crate::outcome::{Outcome, OutcomeKind};
+use crate::outcome::Outcome;
 use crate::time::Millis;
 
 /// What a person can do, where Salesforce's code says that much.
@@ -31,52 +25,7 @@ fn hint(code: &str) -> &'static str {
     }
 }
 
-/// The newest write of each row, where it left something out.
-fn rows(config: &Config) -> Result<Vec<Outcome>, ScanError> {
-    let mut newest: BTreeMap<String, Outcome> = BTreeMap::new();
-    Scanner::new(config)?.read(&[Range::of(&config.topics.outcomes)], |record| {
-        match Outcome::decode(record.payload().unwrap_or_default()) {
-            Ok(outcome) if matches!(outcome.kind, OutcomeKind::Created | OutcomeKind::Updated) => {
-                // All of a row stand in one partition, in their order. Of most of them nothing was left out: of these
-                // nothing is kept.
-                if outcome.left_out.is_empty() {
-                    newest.remove(&outcome.key());
-                } else {
-                    newest.insert(outcome.key(), outcome);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                let (partition, offset) = (record.partition(), record.offset());
-                warn!(partition, offset, %error, "not an outcome of this version");
-            }
-        }
-        Next::On
-    })?;
-    Ok(newest.into_values().collect())
-}
-
-/// `since` and `codes` as of a filter of letters.
-pub(super) fn list(
-    config: &Config,
-    (since, codes): (Option<Millis>, &[String]),
-    each: bool,
-    as_json: bool,
-) -> Result<(), ScanError> {
-    let mut rows = rows(config)?;
-    rows.retain(|row| {
-        since.is_none_or(|since| row.at >= since)
-            && (codes.is_empty() || row.left_out.iter().any(|left_out| codes.contains(&left_out.code)))
-    });
-    if each {
-        list_each(&rows, as_json);
-    } else {
-        list_counts(&rows, as_json);
-    }
-    Ok(())
-}
-
-fn list_each(rows: &[Outcome], as_json: bool) {
+pub(super) fn list_each(rows: &[Outcome], as_json: bool) {
     let left_out = |row: &Outcome| {
         let fields = row.left_out.iter().map(|it| json!({ "field": it.field, "code": it.code }));
         json!({
@@ -93,7 +42,7 @@ fn list_each(rows: &[Outcome], as_json: bool) {
     }
 }
 
-fn list_counts(rows: &[Outcome], as_json: bool) {
+pub(super) fn list_counts(rows: &[Outcome], as_json: bool) {
     let mut counts: BTreeMap<(&str, &str, &str), (usize, Millis)> = BTreeMap::new();
     for outcome in rows {
         for left_out in &outcome.left_out {

@@ -1,9 +1,8 @@
 //! `rollbook dead-letters`: what was refused, why, and sending it again once the reason is gone.
 
-mod filter;
 mod left_out;
-mod letter;
 mod redrive;
+mod shown;
 
 use std::collections::BTreeMap;
 
@@ -11,9 +10,10 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use self::filter::{Filter, Position};
-use self::letter::{Letter, letters};
 use crate::cli::{Exit, Global, print_json, time};
+use crate::letters::left_out::rows;
+use crate::letters::{Filter, Letter, Position, letters, listed};
+use crate::time::Millis;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -26,7 +26,7 @@ enum Action {
     /// Count the dead letters by stage, reason and topic
     List {
         #[command(flatten)]
-        filter: Filter,
+        meant: Meant,
         /// List each letter, not their counts
         #[arg(long)]
         each: bool,
@@ -43,23 +43,53 @@ enum Action {
     Redrive(redrive::Arguments),
 }
 
+/// Which letters are meant.
+#[derive(Debug, Default, Args)]
+struct Meant {
+    /// Only this reason code; may be repeated
+    #[arg(long, value_name = "CODE")]
+    reason: Vec<String>,
+    /// Only letters of records of this topic
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+    /// Only letters of this stage: fold or sink
+    #[arg(long, value_parser = ["fold", "sink"])]
+    stage: Option<String>,
+    /// Only letters since this time, as in 2026-11-21T09:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Millis>,
+}
+
+fn parse_time(text: &str) -> Result<Millis, &'static str> {
+    text.parse().map(jiff::Timestamp::as_millisecond).map_err(|_| "not a time like 2026-11-21T09:00:00Z")
+}
+
+impl Meant {
+    fn filter(&self) -> Filter {
+        let Self { reason, topic, stage, since } = self;
+        Filter { reasons: reason.clone(), topic: topic.clone(), stage: stage.clone(), since: *since }
+    }
+}
+
 pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     match &arguments.action {
-        Action::List { filter, each, left_out: true } => {
-            left_out::list(&config, filter.of_rows(), *each, global.json)?;
+        Action::List { meant, each, left_out: true } => {
+            let rows = rows(&config, &meant.filter())?;
+            let list = if *each { left_out::list_each } else { left_out::list_counts };
+            list(&rows, global.json);
             Ok(Exit::Done)
         }
-        Action::List { filter, each, left_out: false } => {
-            let letters = letters(&config, |letter| filter.takes(letter))?;
+        Action::List { meant, each, left_out: false } => {
+            let letters = listed(&config, &meant.filter())?;
             let list = if *each { list_each } else { list_counts };
             list(&letters, global.json);
             Ok(Exit::Done)
         }
         Action::Show { position } => {
-            let found = letters(&config, |letter| position.names(letter))?;
+            let found = letters(&config, None, |letter| position.names(letter))?;
             let letter = found.last().ok_or_else(|| anyhow!("no dead letter stands at `{position}`"))?;
-            print_json(&letter.to_json());
+            print_json(&shown::whole_json(letter));
             Ok(Exit::Done)
         }
         Action::Redrive(arguments) => redrive::run(&config, arguments, global.json),
@@ -102,7 +132,7 @@ fn list_counts(letters: &[Letter], as_json: bool) {
 
 fn list_each(letters: &[Letter], as_json: bool) {
     if as_json {
-        print_json(&letters.iter().map(Letter::to_line_json).collect());
+        print_json(&letters.iter().map(shown::line_json).collect());
         return;
     }
     for letter in letters {

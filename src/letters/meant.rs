@@ -3,39 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-use clap::Args;
-
-use super::letter::Letter;
+use super::Letter;
 use crate::time::Millis;
 
-#[derive(Debug, Default, Args)]
-pub(super) struct Filter {
-    /// Only this reason code; may be repeated
-    #[arg(long, value_name = "CODE")]
-    reason: Vec<String>,
-    /// Only letters of records of this topic
-    #[arg(long, value_name = "TOPIC")]
-    topic: Option<String>,
-    /// Only letters of this stage: fold or sink
-    #[arg(long, value_parser = ["fold", "sink"])]
-    stage: Option<String>,
-    /// Only letters since this time, as in 2026-11-21T09:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<Millis>,
-}
-
-fn parse_time(text: &str) -> Result<Millis, &'static str> {
-    text.parse().map(jiff::Timestamp::as_millisecond).map_err(|_| "not a time like 2026-11-21T09:00:00Z")
+/// What all letters that are meant have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// One of these reason codes; empty: any.
+    pub reasons: Vec<String>,
+    /// Of records of this topic.
+    pub topic: Option<String>,
+    /// By this stage.
+    pub stage: Option<String>,
+    pub since: Option<Millis>,
 }
 
 impl Filter {
-    /// What of it concerns rows that were written.
-    pub(super) fn of_rows(&self) -> (Option<Millis>, &[String]) {
-        (self.since, &self.reason)
-    }
-
-    pub(super) fn takes(&self, letter: &Letter) -> bool {
-        (self.reason.is_empty() || self.reason.iter().any(|reason| reason == letter.reason()))
+    pub fn takes(&self, letter: &Letter) -> bool {
+        (self.reasons.is_empty() || self.reasons.iter().any(|reason| reason == letter.reason()))
             && self.topic.as_deref().is_none_or(|topic| topic == letter.topic())
             && self.stage.as_deref().is_none_or(|stage| stage == letter.stage())
             && self.since.is_none_or(|since| letter.at() >= since)
@@ -44,13 +29,13 @@ impl Filter {
 
 /// One letter, by where it stands or by where the record stood that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Position {
+pub enum Position {
     Letter { partition: i32, offset: i64 },
     Source { topic: String, partition: i32, offset: i64 },
 }
 
 impl Position {
-    pub(super) fn names(&self, letter: &Letter) -> bool {
+    pub fn names(&self, letter: &Letter) -> bool {
         match self {
             Self::Letter { partition, offset } => (letter.partition, letter.offset) == (*partition, *offset),
             Self::Source { topic, partition, offset } => {
