@@ -21,6 +21,7 @@ pub use rollbook_core::*;
 pub use rollbook_emulator as emulator;
 // ---- the shell -------------------------------------------------------------------------------------------------
 pub mod cli;
+pub mod committed;
 pub mod config;
 pub mod demo;
 pub mod health;

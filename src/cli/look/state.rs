@@ -1,24 +1,14 @@
-//! `rollbook state`: what is known of one member, and the rows derived of it, by reading the one partition that can
-//! hold it.
-//!
-//! It reads the changelog, not a running instance: the answer is what is committed.
-
-use std::collections::BTreeMap;
+//! `rollbook state`: what is committed of one member, and the rows derived of it.
 
 use anyhow::anyhow;
 use clap::Args;
-use rdkafka::Message;
 use serde_json::{Map, Value, json};
-use tracing::warn;
 
 use crate::cli::{Exit, Global, print_json, time};
-use crate::config::Config;
-use crate::event::{DecodedSession, Decoder, Headers, Record};
-use crate::fold::{Aggregate, Catalogue, EntryPiece, FactKind, Piece, decode_piece};
+use crate::committed::{self, Committed};
+use crate::fold::{Aggregate, EntryPiece, FactKind};
 use crate::id::{MemberKey, SalesforceId};
-use crate::kafka::scan::{Next, Range, ScanError, Scanner};
 use crate::lattice::IntervalSet;
-use crate::route;
 use crate::upsert::{self, Row, RowRefusal};
 
 #[derive(Debug, Args)]
@@ -44,15 +34,9 @@ fn parse_person(text: &str) -> Result<SalesforceId, &'static str> {
 pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
     let config = global.load_config()?;
     let member = MemberKey { campaign: arguments.campaign, person: arguments.lead };
-    let pieces = read_pieces(&config, &member)?;
-    if pieces.is_empty() {
+    let Some(Committed { aggregate, catalogue }) = committed::of(&config, &member)? else {
         return Err(anyhow!("nothing is known of member `{member}`"));
-    }
-    let mut aggregate = Aggregate::default();
-    for (entry, piece) in pieces {
-        aggregate.join_piece((!entry.is_empty()).then_some(&entry), piece);
-    }
-    let catalogue = read_catalogue(&config, member.campaign)?;
+    };
     let rows = upsert::rows(&member, &aggregate, &catalogue);
     if global.json {
         let rows = rows.iter().map(row_json).collect::<Value>();
@@ -66,64 +50,6 @@ pub fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// The member's pieces by entry id, the member's own under "".
-fn read_pieces(config: &Config, member: &MemberKey) -> Result<BTreeMap<String, Piece>, ScanError> {
-    let (scanner, topic) = (Scanner::new(config)?, &config.topics.state);
-    let partition = route::partition(&member.bytes(), scanner.partitions(topic)?);
-    let range = Range::of(topic).partitions([partition]).keys(&member.bytes());
-    let mut pieces = BTreeMap::new();
-    scanner.read(&[range], |record| {
-        if let Some(entry) = entry_of(record.key().unwrap_or_default(), member) {
-            match record.payload().map(decode_piece) {
-                Some(Ok(piece)) => {
-                    pieces.insert(entry, piece);
-                }
-                Some(Err(error)) => warn!(partition, offset = record.offset(), %error, "not a piece of this version"),
-                None => {
-                    pieces.remove(&entry);
-                }
-            }
-        }
-        Next::On
-    })?;
-    Ok(pieces)
-}
-
-/// The entry id in a changelog key of this member: empty for the member's own piece.
-fn entry_of(key: &[u8], member: &MemberKey) -> Option<String> {
-    let rest = key.strip_prefix(&member.bytes())?;
-    if rest.is_empty() {
-        return Some(String::new());
-    }
-    std::str::from_utf8(rest.strip_prefix(b"_")?).ok().map(str::to_owned)
-}
-
-/// What the catalogue says of one campaign.
-fn read_catalogue(config: &Config, campaign: SalesforceId) -> Result<Catalogue, ScanError> {
-    // Records that Rollbook wrote itself: of any size, and never with a registry's schema.
-    let decoder = Decoder::new(usize::MAX);
-    let mut catalogue = Catalogue::default();
-    let range = Range::of(&config.topics.catalogue).keys(campaign.as_str().as_bytes());
-    Scanner::new(config)?.read(&[range], |record| {
-        let headers: &dyn Headers = &();
-        let (key, value) = (record.key(), record.payload());
-        match decoder.decode_session(&Record { kind: None, key, value, timestamp: None, headers }) {
-            Ok(DecodedSession::Session(session)) => {
-                catalogue.apply(session);
-            }
-            Ok(DecodedSession::Tombstone(key)) => {
-                catalogue.remove(&key);
-            }
-            Ok(DecodedSession::Refused(refusal)) => {
-                warn!(reason = refusal.reason.code(), "a catalogue record is not of this version");
-            }
-            Err(needed) => warn!(%needed, "a catalogue record is not of this version"),
-        }
-        Next::On
-    })?;
-    Ok(catalogue)
 }
 
 fn row_json(row: &Result<Row, RowRefusal>) -> Value {
@@ -210,20 +136,5 @@ fn print_tree(value: &Value, depth: usize) {
             Value::Bool(truth) => say!("{indent}{name}: {truth}"),
             Value::Null | Value::Object(_) | Value::Array(_) => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_changelog_key_belongs_to_one_member_only() {
-        let campaign = parse_campaign("70103000000cnFX").unwrap();
-        let member = MemberKey { campaign, person: parse_person("00Q0300000Aczgf").unwrap() };
-        assert_eq!(entry_of(member.to_string().as_bytes(), &member), Some(String::new()));
-        assert_eq!(entry_of(format!("{member}_1_a").as_bytes(), &member), Some("1_a".to_owned()));
-        assert_eq!(entry_of(format!("{member}x").as_bytes(), &member), None);
-        assert_eq!(entry_of(b"70103000000cnFXAAY", &member), None);
     }
 }
