@@ -28,6 +28,7 @@ pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod letters;
+pub mod lines;
 pub mod metrics;
 pub mod provision;
 pub mod repeated;
