@@ -469,11 +469,11 @@ mod tests {
     #[test]
     fn the_lists_are_readings_of_the_table() {
         use Topic::{BulkJobs, Resolved, Sessions, State, Upserts, Views};
-        assert_eq!(Topic::HOMES, [Resolved, State, Upserts, BulkJobs]);
-        assert_eq!(Topic::CONSUMED.len(), 7);
-        assert!(Topic::CONSUMED.ends_with(&[Views, Resolved, Sessions]));
-        assert_eq!(Topic::EVENTS.as_slice(), Topic::CONSUMED.strip_suffix(&[Sessions]).unwrap());
-        assert_eq!(Topic::POSITIONED.as_slice(), [Topic::CONSUMED.as_slice(), &[Upserts]].concat());
+        assert!(Topic::HOMES.starts_with(&[Resolved, State, Upserts, BulkJobs]), "the first one decides");
+        assert!(Topic::CONSUMED.contains(&Sessions) && !Topic::EVENTS.contains(&Sessions));
+        assert!(Topic::EVENTS.ends_with(&[Views, Resolved]));
+        assert!(Topic::EVENTS.iter().all(|topic| Topic::CONSUMED.contains(topic)));
+        assert!(Topic::POSITIONED.starts_with(&Topic::CONSUMED) && Topic::POSITIONED.contains(&Upserts));
         for kind in EventKind::ALL {
             assert_eq!(Topic::of_events(kind).events(), Some(kind));
         }

@@ -17,12 +17,13 @@ use tracing::warn;
 use crate::config::Config;
 
 use super::clock::Clock;
+use super::native::topics::{Seen, look};
 use super::stall::{STALLED_AFTER, Stall};
 use super::watch::Watch;
 use super::{ToTheEnd, client_config, let_go, said};
 
-/// One call for the ends of a partition.
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// One question about a topic or a partition.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// As long as a transaction may stay open (`kafka::TRANSACTION_TIMEOUT_MS`), until a broker looks for such (10 s by
 /// default), and some.
@@ -50,8 +51,8 @@ pub trait Log: Clock {
     where
         Self: 'm;
 
-    /// How many partitions there are, from 0 on.
-    fn partitions(&self, topic: &str) -> KafkaResult<i32>;
+    /// What brokers say of the topic.
+    fn describe(&self, topic: &str) -> KafkaResult<Seen>;
     /// The beginning and the end of a partition, whatever is committed.
     fn ends(&self, topic: &str, partition: i32) -> KafkaResult<(i64, i64)>;
     /// Below this no transaction is open.
@@ -111,18 +112,17 @@ impl Clock for TopicLog {}
 impl Log for TopicLog {
     type Message<'m> = BorrowedMessage<'m>;
 
-    fn partitions(&self, topic: &str) -> KafkaResult<i32> {
-        let metadata = self.log.fetch_metadata(Some(topic), WATERMARKS_TIMEOUT)?;
-        let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
-        Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
+    fn describe(&self, topic: &str) -> KafkaResult<Seen> {
+        let seen = look(self.log.client(), &[topic], false, ANSWERS_WITHIN)?;
+        Ok(seen.into_values().next().unwrap_or(Seen::Unknown))
     }
 
     fn ends(&self, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
-        self.log.fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT)
+        self.log.fetch_watermarks(topic, partition, ANSWERS_WITHIN)
     }
 
     fn stable_end(&self, topic: &str, partition: i32) -> KafkaResult<i64> {
-        self.committed().fetch_watermarks(topic, partition, WATERMARKS_TIMEOUT).map(|(_, end)| end)
+        self.committed().fetch_watermarks(topic, partition, ANSWERS_WITHIN).map(|(_, end)| end)
     }
 
     fn assign(&self, assignment: &TopicPartitionList) -> KafkaResult<()> {
@@ -195,22 +195,6 @@ impl<L: Log> Changelog<L> {
         Self { topic: topic.to_owned(), log, partitions, beyond_end: false, stall, ask_again: None }
     }
 
-    /// Reads every partition of a topic from its beginning. None, after the pause: the topic cannot be described yet.
-    pub fn open_whole(log: L, topic: &str, pause: Duration) -> Option<Self> {
-        let partitions = log.partitions(topic).unwrap_or_else(|error| {
-            if let Some(times) = said::again("the topic's partitions are waited for") {
-                warn!(error = %error, topic, times, "the topic's partitions are waited for");
-            }
-            0
-        });
-        if partitions == 0 {
-            log.sleep(pause);
-            return None;
-        }
-        let from = (0..partitions).map(|partition| (partition, 0)).collect();
-        Some(Self::open(log, topic, &from))
-    }
-
     /// Whether every partition has been read to the log's end as it was when its reading started.
     pub fn finished(&self) -> bool {
         self.partitions.values().all(|progress| progress.phase == Phase::Finished)
@@ -279,23 +263,12 @@ impl<L: Log> Changelog<L> {
         open.map(|(partition, _)| format!("a transaction in {}/{partition} to end", self.topic))
     }
 
-    pub fn topic(&self) -> &str {
-        &self.topic
-    }
-
     pub fn now(&self) -> Instant {
         self.log.now()
     }
 
-    pub fn pause(&self, pause: Duration) {
-        self.log.sleep(pause);
-    }
-
-    /// Goes on with another client.
-    pub fn reopen(&mut self, log: L) -> Result<(), KafkaError> {
-        self.stall.moved(log.now());
-        self.log = log;
-        self.assign()
+    pub fn log(&self) -> &L {
+        &self.log
     }
 
     /// From now on finished means: read to the log's end as it is now.
@@ -430,7 +403,7 @@ mod tests {
         where
             Self: 'm;
 
-        fn partitions(&self, _: &str) -> KafkaResult<i32> {
+        fn describe(&self, _: &str) -> KafkaResult<Seen> {
             self.asked()
         }
 

@@ -7,6 +7,7 @@ pub mod commit;
 pub mod committer;
 pub mod epoch;
 pub mod fetches;
+pub mod follower;
 pub mod foreign;
 pub mod member;
 pub mod membership;

@@ -8,18 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use rdkafka::error::KafkaResult;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::changelog::{Changelog, Log};
-use super::foreign::Foreign;
+use super::changelog::{Change, Log};
+use super::follower::{Follower, Hears};
 use crate::note::{Note, NoteBook};
 
 /// How long one read of the topic may take before a shutdown is noticed, or who wants to catch up.
 const READ_FOR: Duration = Duration::from_millis(200);
-/// A broker that is away is asked again after this.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of the topic: None until it was read to its end.
 type Known = Option<Arc<NoteBook>>;
@@ -108,17 +105,15 @@ impl Noted {
         self.behind.add(CatchUp::default())
     }
 
-    /// Changes whenever `known` does: for a task that waits. A receiver whose follower has ended is an error to wait for.
+    /// Changes whenever `known` does: for a task that waits. A receiver whose reader has ended is an error to wait for.
     pub fn changes(&self) -> watch::Receiver<Option<Arc<NoteBook>>> {
         self.known.clone()
     }
 }
 
 /// Reads the topic for all of them.
-pub struct Follower<L> {
-    topic: String,
-    /// Makes another client.
-    log: Box<dyn Fn() -> KafkaResult<L> + Send>,
+pub struct Reader<L> {
+    follower: Follower<L>,
     heard: Heard,
 }
 
@@ -154,75 +149,82 @@ impl Heard {
     }
 }
 
-impl<L: Log> Follower<L> {
+impl<L: Log> Reader<L> {
     /// Everybody's view, and what must be run on a thread of its own for it to show anything.
-    pub fn new(topic: &str, log: impl Fn() -> KafkaResult<L> + Send + 'static) -> (Noted, Self) {
+    pub fn new(follower: Follower<L>) -> (Noted, Self) {
         let (noted, heard) = Heard::new();
-        (noted, Self { topic: topic.to_owned(), log: Box::new(log), heard })
+        (noted, Self { follower, heard })
     }
 
-    /// Follows until it is told to stop; does what is to be done `beside` at each turn. Blocks.
-    pub fn run(self, stopped: impl Fn() -> bool, mut beside: impl FnMut()) {
-        let Some(mut changelog) = self.open(&stopped) else { return };
-        let (mut book, mut heard, mut foreign) = (NoteBook::new(), Vec::new(), Foreign::default());
-        let (mut news, mut behind) = (true, Vec::new());
+    /// Follows until it is told to stop. At each turn `beside` does what is to be done, and gets what was lost with a topic
+    /// that was made anew, to be written again. Blocks.
+    pub fn run(self, stopped: impl Fn() -> bool, mut beside: impl FnMut(NoteBook)) {
+        let Self { mut follower, heard } = self;
+        let (mut reading, mut behind) = (Reading::new(&heard), Vec::new());
+        let mut lost = NoteBook::new();
         while !stopped() {
-            beside();
-            let asked = std::mem::take(&mut *self.heard.behind.all());
+            beside(std::mem::take(&mut lost));
+            let asked = std::mem::take(&mut *heard.behind.all());
             if !asked.is_empty() {
                 behind.extend(asked);
-                changelog.to_the_end_again();
+                follower.ask_for_end();
             }
-            let read = changelog.read(READ_FOR, |change| {
-                apply(&mut book, (change.key, change.value))
-                    .unwrap_or_else(|why| foreign.add(change.partition, change.offset, why));
-                heard.extend(self.heard.awaited(change.key, change.value));
-                news = true;
-            });
-            if read.is_err() || changelog.stalled() {
-                let error = read.err().map_or_else(|| "it does not get on".to_owned(), |error| error.to_string());
-                warn!(error, "the notes cannot be read; reading them anew");
-                changelog.pause(PAUSE);
-                let Some(anew) = self.open(&stopped) else { return };
-                (changelog, book, news) = (anew, NoteBook::new(), true);
-                continue;
-            }
-            if changelog.finished() {
-                foreign.tell(&self.topic);
-            }
-            if changelog.finished() && (news || !behind.is_empty()) {
-                if self.heard.told.borrow().is_none() {
-                    info!(notes = book.len(), "notes read");
-                }
-                news = false;
-                self.heard.tell(&book, std::mem::take(&mut heard), &std::mem::take(&mut behind));
+            follower.turn(READ_FOR, &mut reading);
+            if follower.whole() {
+                lost = reading.tell(&mut behind);
             }
         }
-    }
-
-    fn open(&self, stopped: &impl Fn() -> bool) -> Option<Changelog<L>> {
-        let mut told = false;
-        while !stopped() {
-            match (self.log)() {
-                Ok(log) => {
-                    if let Some(changelog) = Changelog::open_whole(log, &self.topic, PAUSE) {
-                        return Some(changelog);
-                    }
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        warn!(%error, "no client for the notes; trying again");
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-            }
-        }
-        None
     }
 }
 
-/// Or why it is no note.
-pub(super) fn apply(book: &mut NoteBook, (key, value): (&[u8], Option<&[u8]>)) -> Result<(), &'static str> {
+/// What is read, until it is told.
+struct Reading<'a> {
+    heard: &'a Heard,
+    book: NoteBook,
+    /// Those of a topic that is no more, until the new one has said something of them.
+    lost: NoteBook,
+    expected: Vec<Arc<Expected>>,
+    /// Whether there is something to tell. That nothing is noted is news to who knows nothing.
+    news: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(heard: &'a Heard) -> Self {
+        let (book, lost) = (NoteBook::new(), NoteBook::new());
+        Self { heard, book, lost, expected: Vec::new(), news: true }
+    }
+
+    /// To be called when the topic was read to its end. Returns what is to be written again: what stood, stands.
+    fn tell(&mut self, behind: &mut Vec<Weak<CatchUp>>) -> NoteBook {
+        let lost = std::mem::take(&mut self.lost);
+        self.book.extend(lost.clone());
+        if std::mem::take(&mut self.news) || !behind.is_empty() {
+            if self.heard.told.borrow().is_none() {
+                info!(notes = self.book.len(), "notes read");
+            }
+            self.heard.tell(&self.book, std::mem::take(&mut self.expected), &std::mem::take(behind));
+        }
+        lost
+    }
+}
+
+impl Hears for Reading<'_> {
+    fn record(&mut self, Change { key, value, .. }: &Change<'_>) -> Result<(), &'static str> {
+        self.expected.extend(self.heard.awaited(key, *value));
+        self.news = true;
+        let key = apply(&mut self.book, (key, *value))?;
+        self.lost.remove(key);
+        Ok(())
+    }
+
+    fn anew(&mut self) {
+        self.lost.append(&mut self.book);
+        self.news = true;
+    }
+}
+
+/// Returns the key. Or why it is no note.
+pub(super) fn apply<'a>(book: &mut NoteBook, (key, value): (&'a [u8], Option<&[u8]>)) -> Result<&'a str, &'static str> {
     let key = std::str::from_utf8(key).map_err(|_| "its key is no text")?;
     match value.map(Note::decode) {
         None => {
@@ -233,7 +235,7 @@ pub(super) fn apply(book: &mut NoteBook, (key, value): (&[u8], Option<&[u8]>)) -
         }
         Some(Err(_)) => return Err("its value is no note of this version"),
     }
-    Ok(())
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -246,18 +248,41 @@ mod tests {
         let key = "gap/views/1";
         let expected = noted.expect(key, &Note::new("gap", 7).encode());
         drop(noted.expect(key, &Note::new("gap", 9).encode()));
-        let say = |notes: &[Option<Note>]| {
-            let (mut book, mut found) = (NoteBook::new(), Vec::new());
+        let mut reading = Reading::new(&heard);
+        let mut say = |notes: &[Option<Note>]| {
             for value in notes.iter().map(|note| note.as_ref().map(Note::encode)) {
-                apply(&mut book, (key.as_bytes(), value.as_deref())).unwrap();
-                found.extend(heard.awaited(key.as_bytes(), value.as_deref()));
+                reading.record(&change(key, value.as_deref())).unwrap();
             }
-            heard.tell(&book, found, &[]);
+            assert_eq!(reading.tell(&mut Vec::new()), NoteBook::new(), "nothing was lost");
         };
         say(&[Some(Note::new("gap", 5)), None]);
         assert!(!expected.heard(), "that was an earlier gap at the same place");
         say(&[Some(Note::new("gap", 7)), None]);
         assert!(expected.heard());
         assert_eq!(noted.known().as_deref(), Some(&NoteBook::new()));
+    }
+
+    fn change<'a>(key: &'a str, value: Option<&'a [u8]>) -> Change<'a> {
+        Change { partition: 0, offset: 0, key: key.as_bytes(), value, timestamp: None }
+    }
+
+    #[test]
+    fn notes_of_a_topic_that_was_made_anew_stand_and_are_written_again() {
+        let (noted, heard) = Heard::new();
+        let mut reading = Reading::new(&heard);
+        let note = |at| Note::new("gap", at);
+        for (key, at) in [("done", 1), ("said", 2), ("org", 3)] {
+            reading.record(&change(key, Some(&note(at).encode()))).unwrap();
+        }
+        assert_eq!(reading.tell(&mut Vec::new()), NoteBook::new());
+        reading.anew();
+        // Somebody was quicker, and somebody has seen to what was noted.
+        reading.record(&change("said", Some(&note(5).encode()))).unwrap();
+        reading.record(&change("done", None)).unwrap();
+        assert_eq!(noted.known().unwrap().len(), 3, "until the end is reached nothing has changed");
+        assert_eq!(reading.tell(&mut Vec::new()), NoteBook::from([("org".to_owned(), note(3))]));
+        let stands = NoteBook::from([("org".to_owned(), note(3)), ("said".to_owned(), note(5))]);
+        assert_eq!(noted.known().as_deref(), Some(&stands));
+        assert_eq!(reading.tell(&mut Vec::new()), NoteBook::new(), "once");
     }
 }

@@ -1,6 +1,6 @@
 //! `rollbook.notes`, written and read: what every instance and every tool knows of what was noted.
 //!
-//! Stages share one follower, which keeps the newest note of each key (see `noted`), and one producer. What is put is
+//! Stages share one reader, which keeps the newest note of each key (see `noted`), and one producer. What is put is
 //! written for as long as that takes, in order, and is heard as everybody else hears it: who wants to know that a note
 //! stands looks for it in what was read. Tools read and write once, and say whether that worked.
 
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::changelog::TopicLog;
+use super::follower::Follower;
 use super::foreign::Foreign;
 use super::noted::{self, Noted, apply};
 use super::scan::{Next, Range, ScanError, Scanner};
@@ -48,16 +49,13 @@ type Pair = (Vec<u8>, Option<Vec<u8>>);
 
 impl Notes {
     /// The notes, and what must be run on a thread of its own for them to be known.
-    pub fn open(config: &Arc<Config>, watch: &Arc<Watch>) -> KafkaResult<(Self, Follower)> {
+    pub fn open(config: &Arc<Config>, watch: &Arc<Watch>) -> KafkaResult<(Self, Reader)> {
         let denied = Denied::default();
         let producer = Arc::new(Mutex::new((watch.secrets(), producer(config, &denied)?)));
         let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
-        let (noted, follower) = {
-            let (config, watch) = (Arc::clone(&config), Arc::clone(watch));
-            noted::Follower::new(&topic, move || TopicLog::new(&config, &watch))
-        };
+        let (noted, reader) = noted::Reader::new(Follower::of(&config, &topic, watch));
         let notes = Self { topic, noted, producer, denied, config, watch: Arc::clone(watch) };
-        Ok((notes.clone(), Follower { follower, notes }))
+        Ok((notes.clone(), Reader { reader, notes }))
     }
 
     /// What is known of them.
@@ -116,23 +114,29 @@ fn producer(config: &Config, denied: &Denied) -> KafkaResult<ThreadedProducer<Re
 }
 
 /// Reads the topic for all of them, and writes again what could not be written.
-pub struct Follower {
-    follower: noted::Follower<TopicLog>,
+pub struct Reader {
+    reader: noted::Reader<TopicLog>,
     notes: Notes,
 }
 
-impl Follower {
+impl Reader {
     /// Follows until `stop` is true. Blocks.
     pub fn run(self, stop: &watch::Receiver<bool>) {
-        let Self { follower, notes } = self;
+        let Self { reader, notes } = self;
         let mut put = Instant::now();
-        let put_again = || {
+        let put_again = |lost: NoteBook| {
+            for (key, note) in lost {
+                warn!(key, "a note was lost with its topic; it is written again");
+                if let Err(error) = notes.put(&key, Some(&note)) {
+                    warn!(%error, "a note cannot be written; it is lost with its topic");
+                }
+            }
             if put.elapsed() >= AGAIN_EVERY {
                 put = Instant::now();
                 notes.put_again();
             }
         };
-        follower.run(|| *stop.borrow(), put_again);
+        reader.run(|| *stop.borrow(), put_again);
     }
 }
 
@@ -140,8 +144,9 @@ impl Follower {
 pub fn read(config: &Config) -> Result<NoteBook, ScanError> {
     let (mut book, mut foreign) = (NoteBook::new(), Foreign::default());
     Scanner::new(config)?.read(&[Range::of(&config.topics.notes)], |record| {
-        apply(&mut book, (record.key().unwrap_or_default(), record.payload()))
-            .unwrap_or_else(|why| foreign.add(record.partition(), record.offset(), why));
+        if let Err(why) = apply(&mut book, (record.key().unwrap_or_default(), record.payload())) {
+            foreign.add(record.partition(), record.offset(), why);
+        }
         Next::On
     })?;
     foreign.tell(&config.topics.notes);

@@ -255,7 +255,9 @@ mod tests {
             }
         };
         let sized = problems_after(small);
-        assert_eq!(sized, ["rollbook.state", "rollbook.bulk-jobs", "rollbook.dead-letters"], "the broker's default");
+        let largest = Topic::ALL.into_iter().filter(|topic| topic.row().record == Bytes::Largest);
+        assert_eq!(sized, largest.map(Topic::default_name).collect::<Vec<_>>(), "the broker's default");
+        assert!(sized.len() >= 3, "{sized:?}");
         let of_resolved = |survey: &Survey, value_bytes_max| {
             let problems = problems(&Topics::default(), survey, value_bytes_max).into_iter();
             problems.filter(|it| it.topic == "rollbook.resolved").map(|it| it.remedy).collect::<Vec<_>>()

@@ -1,5 +1,5 @@
-//! The session catalogue as every fold thread sees it: the winning records of `rollbook.catalogue`, read whole by
-//! each instance and followed for ever.
+//! The session catalogue as every fold thread hears it: the winning records of `rollbook.catalogue`, read whole by each
+//! instance and followed for ever (`kafka::follower`).
 //!
 //! The sessions topic itself is consumed by the fold's group, once, so that each of its records has one outcome; its
 //! winners are written to the catalogue topic. Reading `sessions` directly would be simpler, but compaction keeps
@@ -12,26 +12,20 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use rdkafka::error::{KafkaError, KafkaResult};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::config::Topics;
 use crate::event::{DecodedSession, Decoder, Record, Session, SessionKey};
 use crate::fold::Catalogue;
-use crate::kafka::changelog::{Change, Changelog, Log};
-use crate::kafka::foreign::Foreign;
-use crate::kafka::said;
+use crate::kafka::changelog::{Change, Log};
+use crate::kafka::follower::{Follower, Hears};
 use crate::time::Millis;
 
 use super::Shutdown;
 
 /// How long one read of the topic may take before a shutdown is noticed.
 const READ_FOR: Duration = Duration::from_millis(200);
-/// The same while the topic is followed, before a follower that wants to catch up is noticed.
+/// The same while the topic is followed, before a thread that wants to catch up is noticed.
 const FOLLOW_FOR: Duration = Duration::from_millis(20);
-
-/// A follower whose client has come to a stand misses statements; it looks whether it has so often.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// A change of the catalogue. None: nothing is known any more.
 #[derive(Clone, Debug)]
@@ -42,16 +36,24 @@ pub struct CatalogueChange {
     pub at: Millis,
 }
 
-/// What followers are told, in the order of the topic.
-enum Word {
+/// What is heard of the catalogue.
+#[derive(Clone)]
+pub enum Statement {
     Change(Box<CatalogueChange>),
+    /// The topic was made anew: whoever starts later would know nothing of what is known here.
+    Anew,
+}
+
+/// What threads are told, in the order of the topic.
+enum Word {
+    Heard(Statement),
     /// Everything that was in the topic when this was asked for has been told.
     CaughtUp(u64),
 }
 
-/// Follower number so-and-so wants to know when it has heard everything that is in the topic now.
+/// Ear number so-and-so wants to have heard everything that is in the topic now.
 struct Request {
-    follower: usize,
+    ear: usize,
     ticket: u64,
 }
 
@@ -97,8 +99,8 @@ impl Outdated {
     }
 }
 
-/// One fold thread's ear.
-pub struct Follower {
+/// One fold thread's.
+pub struct Ear {
     number: usize,
     words: Receiver<Word>,
     requests: Sender<Request>,
@@ -108,17 +110,17 @@ pub struct Follower {
     outdated: Outdated,
 }
 
-impl Follower {
+impl Ear {
     /// As of the catalogue that came with it.
     pub fn outdated(&self) -> Outdated {
         self.outdated.clone()
     }
 
-    /// The next change that was heard, if there is one.
-    pub fn heard(&mut self) -> Option<CatalogueChange> {
+    /// What was heard next, if there is anything.
+    pub fn heard(&mut self) -> Option<Statement> {
         loop {
             match self.words.try_recv().ok()? {
-                Word::Change(change) => return Some(*change),
+                Word::Heard(statement) => return Some(statement),
                 Word::CaughtUp(ticket) => self.answered = ticket,
             }
         }
@@ -128,7 +130,7 @@ impl Follower {
     pub fn catch_up(&mut self) {
         self.asked += 1;
         // A reader that is gone has been told to stop, and so will be whoever waits for its answer.
-        let _ = self.requests.send(Request { follower: self.number, ticket: self.asked });
+        let _ = self.requests.send(Request { ear: self.number, ticket: self.asked });
     }
 
     /// Whether everything has been heard that was in the topic when it was last asked for.
@@ -139,117 +141,107 @@ impl Follower {
 
 /// The catalogue as it was read at start, and the changes since then.
 pub struct CatalogueReader<L> {
-    changelog: Changelog<L>,
+    follower: Follower<L>,
+    known: Known,
+    ears: Vec<Sender<Word>>,
+    requests: (Sender<Request>, Receiver<Request>),
+}
+
+/// What was heard before anybody followed.
+struct Known {
     decoder: Decoder,
     catalogue: Catalogue,
     outdated: Outdated,
-    followers: Vec<Sender<Word>>,
-    requests: (Sender<Request>, Receiver<Request>),
-    /// Makes another client.
-    log: Box<dyn Fn() -> KafkaResult<L> + Send>,
+}
+
+impl Hears for Known {
+    fn record(&mut self, change: &Change<'_>) -> Result<(), &'static str> {
+        let change = read_change(&self.decoder, change)?;
+        let (key, session) = (change.key.clone(), change.session.clone());
+        apply(&mut self.catalogue, change);
+        self.outdated.heard(&self.catalogue, &key, session.as_ref());
+        Ok(())
+    }
+
+    fn anew(&mut self) {
+        self.outdated.lost(&self.catalogue);
+    }
+}
+
+/// Everybody's ears.
+struct Ears {
+    decoder: Decoder,
+    ears: Vec<Sender<Word>>,
+}
+
+impl Ears {
+    fn tell(&self, statement: &Statement) {
+        for ear in &self.ears {
+            // A thread that is gone has stopped; the others go on.
+            let _ = ear.send(Word::Heard(statement.clone()));
+        }
+    }
+}
+
+impl Hears for Ears {
+    fn record(&mut self, change: &Change<'_>) -> Result<(), &'static str> {
+        let change = read_change(&self.decoder, change)?;
+        self.tell(&Statement::Change(Box::new(change)));
+        Ok(())
+    }
+
+    fn anew(&mut self) {
+        self.tell(&Statement::Anew);
+    }
 }
 
 impl<L: Log> CatalogueReader<L> {
     /// Reads the whole topic. None: the shutdown came first.
-    pub fn load(
-        log: impl Fn() -> KafkaResult<L> + Send + 'static,
-        topics: &Topics,
-        shutdown: &Shutdown,
-    ) -> Result<Option<Self>, KafkaError> {
-        let mut changelog = loop {
-            if let Some(changelog) = Changelog::open_whole(log()?, &topics.catalogue, READ_FOR) {
-                break changelog;
-            }
-            if shutdown.requested() {
-                return Ok(None);
-            }
-        };
+    pub fn load(mut follower: Follower<L>, shutdown: &Shutdown) -> Option<Self> {
         let decoder = Decoder::new(usize::MAX);
-        let (mut catalogue, mut outdated) = (Catalogue::default(), Outdated::default());
-        let mut foreign = Foreign::default();
-        while !changelog.finished() {
+        let mut known = Known { decoder, catalogue: Catalogue::default(), outdated: Outdated::default() };
+        while !follower.whole() {
             if shutdown.requested() {
-                return Ok(None);
+                return None;
             }
-            let read = changelog.read(READ_FOR, |change| {
-                if let Some(change) = read_change(&decoder, &change, &mut foreign) {
-                    let (key, session) = (change.key.clone(), change.session.clone());
-                    apply(&mut catalogue, change);
-                    outdated.heard(&catalogue, &key, session.as_ref());
-                }
-            });
-            mend(&mut changelog, &read, &log);
+            follower.turn(READ_FOR, &mut known);
         }
-        foreign.tell(&topics.catalogue);
-        info!(sessions = catalogue.len(), "session catalogue read");
-        let (log, followers, requests) = (Box::new(log), Vec::new(), channel());
-        Ok(Some(Self { changelog, decoder, catalogue, outdated, followers, requests, log }))
+        info!(sessions = known.catalogue.len(), "session catalogue read");
+        Some(Self { follower, known, ears: Vec::new(), requests: channel() })
     }
 
-    /// The catalogue as it was read, and whoever hears every later change. Only before `run`.
-    pub fn follow(&mut self) -> (Catalogue, Follower) {
+    /// The catalogue as it was read, and what hears every later change. Only before `run`.
+    pub fn listen(&mut self) -> (Catalogue, Ear) {
         let (sender, words) = channel();
-        let follower = Follower {
-            number: self.followers.len(),
+        let ear = Ear {
+            number: self.ears.len(),
             words,
             requests: self.requests.0.clone(),
             asked: 0,
             answered: 0,
-            outdated: self.outdated.clone(),
+            outdated: self.known.outdated.clone(),
         };
-        self.followers.push(sender);
-        (self.catalogue.clone(), follower)
+        self.ears.push(sender);
+        (self.known.catalogue.clone(), ear)
     }
 
     /// Follows the topic until the shutdown.
     pub fn run(self, shutdown: &Shutdown) {
-        let Self { mut changelog, decoder, followers, requests: (_, requests), log, .. } = self;
-        let (mut waiting, mut foreign) = (Vec::new(), Foreign::default());
-        let mut looked = changelog.now();
+        let Self { mut follower, known, ears, requests: (_, requests) } = self;
+        let (mut ears, mut waiting) = (Ears { decoder: known.decoder, ears }, Vec::new());
         while !shutdown.requested() {
             let before = waiting.len();
             waiting.extend(requests.try_iter());
-            // A client that has come to a stand is noticed by what it does not come to the end of.
-            let look = changelog.finished() && changelog.now().saturating_duration_since(looked) >= LOOK_EVERY;
-            if waiting.len() > before || look {
-                looked = changelog.now();
-                changelog.to_the_end_again();
+            if waiting.len() > before {
+                follower.ask_for_end();
             }
-            let read = changelog.read(FOLLOW_FOR, |change| {
-                let Some(change) = read_change(&decoder, &change, &mut foreign) else { return };
-                for follower in &followers {
-                    // A follower that is gone has stopped; the others go on.
-                    let _ = follower.send(Word::Change(Box::new(change.clone())));
-                }
-            });
-            mend(&mut changelog, &read, &log);
-            if changelog.finished() {
-                foreign.tell(changelog.topic());
-                for Request { follower, ticket } in waiting.drain(..) {
-                    let _ = followers.get(follower).map(|follower| follower.send(Word::CaughtUp(ticket)));
+            follower.turn(FOLLOW_FOR, &mut ears);
+            if follower.whole() {
+                for Request { ear, ticket } in waiting.drain(..) {
+                    let _ = ears.ears.get(ear).map(|ear| ear.send(Word::CaughtUp(ticket)));
                 }
             }
         }
-    }
-}
-
-/// What cannot go on, or does not, goes on with another client.
-fn mend<L: Log>(changelog: &mut Changelog<L>, read: &KafkaResult<()>, log: &impl Fn() -> KafkaResult<L>) {
-    let stalled = changelog.stalled();
-    if read.is_ok() && !stalled {
-        return;
-    }
-    if let Err(error) = read {
-        warn!(%error, "the session catalogue's client has ended");
-    }
-    let mended = log().and_then(|log| changelog.reopen(log));
-    if let Err(error) = mended {
-        changelog.pause(READ_FOR);
-        if let Some(times) = said::again("the session catalogue cannot be read") {
-            warn!(error = %error, times, "the session catalogue cannot be read; trying again");
-        }
-    } else {
-        warn!("the session catalogue is read by another client; the last one did not get on");
     }
 }
 
@@ -261,19 +253,16 @@ pub fn apply(catalogue: &mut Catalogue, change: CatalogueChange) -> bool {
     }
 }
 
-fn read_change(decoder: &Decoder, change: &Change<'_>, foreign: &mut Foreign) -> Option<CatalogueChange> {
+fn read_change(decoder: &Decoder, change: &Change<'_>) -> Result<CatalogueChange, &'static str> {
     let record =
         Record { kind: None, key: Some(change.key), value: change.value, timestamp: change.timestamp, headers: &() };
     let at = change.timestamp.unwrap_or_default();
     match decoder.decode_session(&record) {
         Ok(DecodedSession::Session(session)) => {
-            Some(CatalogueChange { key: session.key.clone(), session: Some(session), at })
+            Ok(CatalogueChange { key: session.key.clone(), session: Some(session), at })
         }
-        Ok(DecodedSession::Tombstone(key)) => Some(CatalogueChange { key, session: None, at }),
+        Ok(DecodedSession::Tombstone(key)) => Ok(CatalogueChange { key, session: None, at }),
         // Only the fold writes this topic, and only what it has accepted.
-        Ok(DecodedSession::Refused(_)) | Err(_) => {
-            foreign.add(change.partition, change.offset, "it is no statement of the catalogue");
-            None
-        }
+        Ok(DecodedSession::Refused(_)) | Err(_) => Err("it is no statement of the catalogue"),
     }
 }

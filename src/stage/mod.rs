@@ -57,7 +57,7 @@ impl Shared {
         config: Config,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-    ) -> Result<(Self, notes::Follower), StageError> {
+    ) -> Result<(Self, notes::Reader), StageError> {
         let (config, shutdown) = (Arc::new(config), Shutdown::default());
         let ends = shutdown.clone();
         let watched = (Arc::clone(&metrics), Arc::clone(&health));
@@ -123,7 +123,7 @@ fn prepare_topics(shared: &Shared) -> Result<i32, AdminError> {
     Admin::new(&shared.config)?.prepare(Patience::Until { stop, watch: &shared.watch })
 }
 
-async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Follower) -> Result<(), StageError> {
+async fn run_until_shutdown(shared: &Shared, stages: &[Stage], notes: notes::Reader) -> Result<(), StageError> {
     let prepare = shared.clone();
     let partitions = match spawn_blocking(move || prepare_topics(&prepare)).await.map_err(|_| StageError::Panicked)? {
         Err(AdminError::Stopped) => return Ok(()),

@@ -97,12 +97,7 @@ impl<M: Member> Worker<M> {
         let strangers = (strangers_due && self.restoring.is_none())
             .then(|| (kafka::group(config, Stage::Fold.name()), config.application.clone()));
         let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
-        let names: BTreeSet<&str> = Topic::CONSUMED
-            .into_iter()
-            .chain(Topic::HOMES)
-            .chain([Topic::Catalogue])
-            .map(|it| it.name(topics))
-            .collect();
+        let names: BTreeSet<&str> = Topic::CONSUMED.into_iter().chain(Topic::HOMES).map(|it| it.name(topics)).collect();
         let question = Question {
             topics: names.into_iter().map(str::to_owned).collect(),
             partitions: self.next_offsets.assigned().map(place).collect(),

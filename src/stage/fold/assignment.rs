@@ -44,7 +44,7 @@ impl<M: Member> Worker<M> {
         self.forget_question();
         self.positions.clear();
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
-        self.parts.catalogue_follower.catch_up();
+        self.parts.catalogue_ear.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
         self.lost = false;
         attempt("take over partitions", self.parts.member.assign(&offsets))?;
@@ -161,7 +161,7 @@ impl<M: Member> Worker<M> {
             }
         }
         if read_back {
-            if !self.parts.catalogue_follower.caught_up() {
+            if !self.parts.catalogue_ear.caught_up() {
                 self.parts.health.ready(false, "the session catalogue is read to its end");
             } else if !self.gaps_are_known() {
                 self.parts.health.ready(false, "the notes are read to their end");

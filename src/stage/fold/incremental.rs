@@ -40,7 +40,7 @@ impl<M: Member> Worker<M> {
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
         let Some(offsets) = self.offsets_of(&gained)? else { return Ok(()) };
-        self.parts.catalogue_follower.catch_up();
+        self.parts.catalogue_ear.catch_up();
         self.next_offsets.gain(&offsets, &self.parts.config.topics);
         (self.lost, self.skipped) = (false, false);
         attempt("take over partitions", self.parts.member.incremental_assign(&offsets))?;

@@ -105,7 +105,6 @@ impl<M: Member> Worker<M> {
         self.positions.beyond = beyond;
         self.look_for_strangers(answer);
         self.look_for_growth(answer);
-        self.look_for_catalogue(answer);
         shorter || other
     }
 
@@ -157,19 +156,6 @@ impl<M: Member> Worker<M> {
             format!("`{topic}` to have {homes} partitions again, not {partitions}: nothing can start (rollbook topics check)")
         });
         self.positions.grown_is(grown);
-    }
-
-    /// A catalogue that was deleted and made anew holds nothing of what is known here, and whoever starts later would know
-    /// none of it: it is written again.
-    pub(super) fn look_for_catalogue(&mut self, answer: &Answer) {
-        let topic = &self.parts.config.topics.catalogue;
-        let Some(id) = answer.topics.get(topic).and_then(|described| described.id.clone()) else { return };
-        let before = self.positions.ids.insert(Topic::Catalogue, Some(id.clone())).flatten();
-        if before.is_some_and(|before| before != id) {
-            let statements = self.parts.catalogue.len();
-            warn!(thread = %self.parts.name, topic, statements, "the session catalogue was made anew; what is known is written again");
-            self.outdated.lost(&self.parts.catalogue);
-        }
     }
 
     /// A member of our group that is none of ours takes partitions away, and reads for nobody.

@@ -180,7 +180,6 @@ impl<M: Member> Worker<M> {
                 // Of what is read meanwhile: the next look judges it.
                 self.next_offsets.put_back(asked.jumps);
                 self.refuse_remade_states(&answer)?;
-                self.look_for_catalogue(&answer);
                 self.settle_answered(&answer);
                 Ok(true)
             }

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::fold::Catalogue;
-use crate::kafka::changelog::TopicLog;
 use crate::kafka::committer::Committer;
+use crate::kafka::follower::Follower;
 use crate::kafka::member::{GroupMember, Place};
 use crate::kafka::producer::TransactionProducer;
 use crate::kafka::registry::Registry;
@@ -16,7 +16,7 @@ use crate::kafka::stall::Course;
 use crate::kafka::topics::Topic;
 use crate::kafka::{MemberName, group, group_consumer};
 use crate::stage::Shared;
-use crate::stage::catalogue::{CatalogueReader, Follower};
+use crate::stage::catalogue::{CatalogueReader, Ear};
 use crate::store::Disk;
 use crate::store::disk::random_name;
 
@@ -34,14 +34,12 @@ pub type Ended = oneshot::Receiver<Result<(), Error>>;
 /// Reads the catalogue and starts the threads. Blocks while Kafka is waited for; an empty list: the shutdown came
 /// first.
 pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle) -> Result<Vec<Ended>, Error> {
-    let (config, watch) = (Arc::clone(&shared.config), Arc::clone(&shared.watch));
-    let log = move || TopicLog::new(&config, &watch);
-    let read = CatalogueReader::load(log, &shared.config.topics, &shared.shutdown);
-    let Some(mut catalogue) = attempt("read the session catalogue", read)? else { return Ok(Vec::new()) };
+    let follower = Follower::of(&shared.config, &shared.config.topics.catalogue, &shared.watch);
+    let Some(mut catalogue) = CatalogueReader::load(follower, &shared.shutdown) else { return Ok(Vec::new()) };
     let mut workers = Vec::new();
     for thread in 0..shared.config.fold.threads {
         let name = format!("fold-{thread}");
-        let worker = worker(shared, &name, partitions, runtime, catalogue.follow())?;
+        let worker = worker(shared, &name, partitions, runtime, catalogue.listen())?;
         workers.push((name, worker));
     }
     let shutdown = shared.shutdown.clone();
@@ -61,7 +59,7 @@ fn worker(
     name: &str,
     partitions: i32,
     runtime: &tokio::runtime::Handle,
-    (catalogue, catalogue_follower): (Catalogue, Follower),
+    (catalogue, catalogue_ear): (Catalogue, Ear),
 ) -> Result<Worker<GroupMember>, Error> {
     let config = &shared.config;
     let disk = config.state.dir.as_ref().map(|dir| Disk::open(dir, &config.application, partitions)).transpose()?;
@@ -89,7 +87,7 @@ fn worker(
         disk,
         registry: registry.map(|registry| (registry, runtime.clone())),
         catalogue,
-        catalogue_follower,
+        catalogue_ear,
         noted: Some(shared.notes.noted().clone()),
         metrics: Arc::clone(&shared.metrics),
         health: shared.health.pulse(name),

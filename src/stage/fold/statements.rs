@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tracing::warn;
+
 use crate::event::{Session, SessionKey};
 use crate::fold::Catalogue;
 use crate::kafka::member::Member;
@@ -24,17 +26,31 @@ impl<M: Member> Worker<M> {
     /// Follows what the topic says.
     pub(super) fn catalogue_changes(&mut self) {
         let mut heard = false;
-        while let Some(change) = self.parts.catalogue_follower.heard() {
+        while let Some(statement) = self.parts.catalogue_ear.heard() {
             heard = true;
+            let catalogue::Statement::Change(change) = statement else {
+                self.catalogue_made_anew();
+                continue;
+            };
             let (key, session) = (change.key.clone(), change.session.clone());
             if !self.statements.echo(&key, session.as_ref()) {
-                self.catalogue_change(change);
+                self.catalogue_change(*change);
             }
             self.outdated.heard(&self.parts.catalogue, &key, session.as_ref());
         }
-        if !heard && self.restoring.is_none() && !self.lost {
+        // What of it the new topic says by now is not said again.
+        let told = self.parts.catalogue_ear.caught_up();
+        if !heard && told && self.restoring.is_none() && !self.lost {
             self.say_again();
         }
+    }
+
+    /// The topic holds nothing of what is known here, and whoever starts later would know none of it: it is written again.
+    fn catalogue_made_anew(&mut self) {
+        let statements = self.parts.catalogue.len();
+        warn!(thread = %self.parts.name, statements, "the session catalogue was made anew; what is known is written again");
+        self.outdated.lost(&self.parts.catalogue);
+        self.parts.catalogue_ear.catch_up();
     }
 
     /// True where the statement is news; the rows that hang on it are derived again.

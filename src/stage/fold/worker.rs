@@ -22,7 +22,7 @@ use crate::kafka::transaction::{Commits, Committed, Over, Records, Transaction};
 use crate::kafka::twins::Mending;
 use crate::metrics::{CommitResult, Metrics, Share};
 use crate::stage::Shutdown;
-use crate::stage::catalogue::{Follower, Outdated};
+use crate::stage::catalogue::{Ear, Outdated};
 use crate::store::{Disk, Store};
 use crate::time::Millis;
 
@@ -76,7 +76,7 @@ pub struct WorkerParts<M: Member> {
     /// None: states are held in memory whole.
     pub disk: Option<Disk>,
     pub catalogue: Catalogue,
-    pub catalogue_follower: Follower,
+    pub catalogue_ear: Ear,
     /// None: nobody notes anything.
     pub noted: Option<Noted>,
     pub metrics: Arc<Metrics>,
@@ -136,7 +136,7 @@ impl<M: Member> Worker<M> {
     pub fn new(parts: WorkerParts<M>) -> Self {
         let now = parts.member.now();
         let positions = Positions::new(&parts.metrics);
-        let outdated = parts.catalogue_follower.outdated();
+        let outdated = parts.catalogue_ear.outdated();
         let restoring_share = Share::of(&parts.metrics.state_restoring);
         let shares = Shares::of(&parts.metrics);
         let session_timeout = session_timeout(&parts.config);

@@ -187,3 +187,27 @@ fn a_gap_holds_its_partition_however_soon_somebody_takes_it_over() {
         assert_eq!(direct(move || taken_over(seed)), Ok(()), "seed {seed}");
     }
 }
+
+/// What was read of the topic before is more than stands there now, or less.
+#[test]
+fn a_catalogue_that_was_made_anew_holds_what_was_known_and_what_was_said_since() {
+    let remade = |seed| {
+        let mut history = History::begin(seed);
+        let turns = Arc::clone(&history.kafka.turns);
+        history.kafka.broker().calm = true;
+        (0..10).for_each(|_| history.send());
+        history.come_to_rest()?;
+        let catalogue = history.config.topics.catalogue.clone();
+        history.kafka.broker().logs.remake(&catalogue);
+        (0..2 * (seed % 8)).for_each(|_| history.send());
+        // Until the topic is looked at.
+        turns.sleep(Duration::from_secs(15));
+        history.come_to_rest()?;
+        verdict::verdict(&history.kafka, &history.config.topics)?;
+        history.stop_all();
+        turns.failure().map_or(Ok(()), Err)
+    };
+    for seed in 0..16 {
+        assert_eq!(direct(move || remade(seed)), Ok(()), "seed {seed}");
+    }
+}

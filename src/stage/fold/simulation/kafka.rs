@@ -13,7 +13,7 @@ use crate::config::Topics;
 use crate::kafka::changelog::Log;
 use crate::kafka::clock::Clock;
 use crate::kafka::membership::TopicPartition;
-use crate::kafka::native::topics::Described;
+use crate::kafka::native::topics::{Described, Seen};
 use crate::kafka::positions::Ends;
 use crate::kafka::questions::{Answer, Question};
 use crate::kafka::topics::Topic;
@@ -49,6 +49,18 @@ pub struct Broker {
     pub unled: BTreeSet<TopicPartition>,
     /// Nothing goes wrong any more.
     pub calm: bool,
+}
+
+impl Broker {
+    fn describe(&self, topic: &str) -> Described {
+        let partitions: Vec<i32> = self.logs.topic(topic).map(|(partition, _)| partition).collect();
+        let led = |partition: &i32| !self.unled.contains(&(topic.to_owned(), *partition));
+        Described {
+            id: Some(format!("id-of-{topic}-{}", self.logs.remade(topic))),
+            partitions: i32::try_from(partitions.len()).expect("they are few"),
+            leaders: partitions.into_iter().filter(led).map(|partition| (partition, 1)).collect(),
+        }
+    }
 }
 
 /// A client's way to the broker.
@@ -134,14 +146,7 @@ impl Kafka {
         let mut broker = self.broker();
         let mut topics = BTreeMap::new();
         for topic in &question.topics {
-            let partitions: Vec<i32> = broker.logs.topic(topic).map(|(partition, _)| partition).collect();
-            let led = |partition: &i32| !broker.unled.contains(&(topic.clone(), *partition));
-            let described = Described {
-                id: Some(format!("id-of-{topic}")),
-                partitions: i32::try_from(partitions.len()).expect("they are few"),
-                leaders: partitions.into_iter().filter(led).map(|partition| (partition, 1)).collect(),
-            };
-            topics.insert(topic.clone(), described);
+            topics.insert(topic.clone(), broker.describe(topic));
         }
         let mut ends = BTreeMap::new();
         for partition in &question.partitions {
@@ -242,9 +247,9 @@ impl Simulated for SimulatedLog {
 impl Log for SimulatedLog {
     type Message<'m> = OwnedMessage;
 
-    fn partitions(&self, topic: &str) -> KafkaResult<i32> {
+    fn describe(&self, topic: &str) -> KafkaResult<Seen> {
         self.kafka.question()?;
-        Ok(i32::try_from(self.kafka.broker().logs.topic(topic).count()).expect("they are few"))
+        Ok(Seen::There(self.kafka.broker().describe(topic), None))
     }
 
     fn ends(&self, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {

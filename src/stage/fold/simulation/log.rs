@@ -145,6 +145,7 @@ pub enum ProducerError {
 #[derive(Default)]
 pub struct Logs {
     partitions: BTreeMap<TopicPartition, Partition>,
+    remade: BTreeMap<String, u32>,
     producers: BTreeMap<String, Producer>,
     closing: Vec<(String, Closing)>,
     transactions: u64,
@@ -159,6 +160,21 @@ impl Logs {
         for partition in 0..partitions {
             self.partitions.entry((topic.to_owned(), partition)).or_default();
         }
+    }
+
+    /// Deletes a topic and makes it again. Nobody writes to it meanwhile.
+    pub fn remake(&mut self, topic: &str) {
+        for ((name, _), partition) in &mut self.partitions {
+            if name == topic {
+                *partition = Partition::default();
+            }
+        }
+        *self.remade.entry(topic.to_owned()).or_default() += 1;
+    }
+
+    /// How often a topic was made anew.
+    pub fn remade(&self, topic: &str) -> u32 {
+        self.remade.get(topic).copied().unwrap_or(0)
     }
 
     pub fn partition(&mut self, topic: &str, partition: i32) -> &mut Partition {

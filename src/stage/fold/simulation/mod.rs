@@ -30,6 +30,7 @@ use std::time::Duration;
 use crate::config::{Config, GroupProtocol, OnGap};
 use crate::gap::Cause;
 use crate::health::{Health, Pulse};
+use crate::kafka::follower::Follower;
 use crate::kafka::noted::{self, Noted};
 use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
@@ -329,10 +330,10 @@ impl Process {
             let kafka = kafka.clone();
             move || Ok(SimulatedLog::new(&kafka))
         };
-        let read = CatalogueReader::load(log, &self.config.topics, &self.shutdown).expect("it never fails for good");
-        let Some(mut reader) = read else { return };
+        let follower = Follower::new(&self.config.topics.catalogue, log, |_| ());
+        let Some(mut reader) = CatalogueReader::load(follower, &self.shutdown) else { return };
         let noted = (self.config.fold.on_gap == OnGap::Hold).then(|| self.follow_notes());
-        let (catalogue, catalogue_follower) = reader.follow();
+        let (catalogue, catalogue_ear) = reader.listen();
         let shutdown = self.shutdown.clone();
         let threads = Arc::clone(&self.kafka.turns);
         threads.spawn(self.number, move || reader.run(&shutdown));
@@ -353,7 +354,7 @@ impl Process {
             registry: None,
             disk,
             catalogue,
-            catalogue_follower,
+            catalogue_ear,
             noted,
             metrics: Arc::clone(&metrics),
             health: self.pulse,
@@ -387,15 +388,16 @@ impl Process {
 
     fn follow_notes(&self) -> Noted {
         let (kafka, shutdown) = (self.kafka.clone(), self.shutdown.clone());
-        let (noted, follower) = noted::Follower::new(&self.config.topics.notes, move || Ok(SimulatedLog::new(&kafka)));
+        let follower = Follower::new(&self.config.topics.notes, move || Ok(SimulatedLog::new(&kafka)), |_| ());
+        let (noted, reader) = noted::Reader::new(follower);
         let slow = self.kafka.clone();
-        let dawdle = move || {
+        let dawdle = move |_| {
             let lag = slow.broker().notes_lag;
             if !lag.is_zero() {
                 slow.turns.sleep(lag);
             }
         };
-        self.kafka.turns.spawn(self.number, move || follower.run(|| shutdown.requested(), dawdle));
+        self.kafka.turns.spawn(self.number, move || reader.run(|| shutdown.requested(), dawdle));
         noted
     }
 
