@@ -6,11 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::note::{Note, NoteBook};
+use crate::note::{GAP, Note, NoteBook};
 use crate::time::Millis;
-
-/// Kind of the notes.
-pub const KIND: &str = "gap";
 
 /// Why reading does not simply go on where it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,11 +61,11 @@ pub struct NotedGap {
 impl NotedGap {
     pub fn key(&self) -> String {
         let Self { topic, partition, cause, next_offset, .. } = self;
-        format!("{KIND}/{topic}/{partition}/{}/{next_offset}", cause.name())
+        format!("{GAP}/{topic}/{partition}/{}/{next_offset}", cause.name())
     }
 
     pub fn note(&self) -> Note {
-        Note::new(KIND, self.at)
+        Note::new(GAP, self.at)
             .with("topic", self.topic.clone())
             .with("partition", self.partition.to_string())
             .with("cause", self.cause.name())
@@ -81,7 +78,7 @@ impl NotedGap {
     fn of(note: &Note) -> Option<Self> {
         let number = |field: &str| note.get(field)?.parse().ok();
         let cause = note.get("cause")?;
-        (note.kind == KIND).then_some(())?;
+        (note.kind == GAP).then_some(())?;
         Some(Self {
             topic: note.get("topic")?.to_owned(),
             partition: note.get("partition")?.parse().ok()?,
@@ -118,7 +115,7 @@ mod tests {
         let (lost, said) = (gap(Cause::BelowLogStart, 1), gap(Cause::ForeignCommit, 2));
         let mut notes: NoteBook = [&lost, &said].into_iter().map(|gap| (gap.key(), gap.note())).collect();
         notes.insert("org".to_owned(), Note::new("org", 0).with("cause", "below_log_start"));
-        notes.insert("gap/of/later".to_owned(), Note::new(KIND, 0).with("cause", "moonlight"));
+        notes.insert("gap/of/later".to_owned(), Note::new(GAP, 0).with("cause", "moonlight"));
         assert_eq!(open(&notes).into_values().collect::<Vec<_>>(), [lost.clone(), said.clone()]);
         assert!(holds(&notes, "views", 1) && !holds(&notes, "views", 2) && !holds(&notes, "polls", 1));
         notes.remove(&lost.key());

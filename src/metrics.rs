@@ -8,6 +8,8 @@
 //! A registry of its own, not the crate's global one: tests run several processes' worth of stages in one.
 
 mod lags;
+mod notes;
+mod positions;
 mod rows;
 
 use std::sync::Mutex;
@@ -21,12 +23,14 @@ use prometheus::{
 
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, RefusalReason, Samples};
-use crate::gap::Cause;
 use crate::topic_table::Topic;
 use crate::upsert::Object;
 
 use lags::Lags;
 use rows::Rows;
+
+pub use notes::NoteMetrics;
+pub use positions::PositionMetrics;
 
 /// Buckets of everything that talks to Kafka: 1 ms to 30 s.
 const KAFKA_SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -131,6 +135,7 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     restore_remaining: IntGaugeVec,
     pub positions: PositionMetrics,
+    pub notes: NoteMetrics,
     /// From the end of folding to the broker's acknowledgement of the transaction.
     pub commit_duration: Histogram,
     /// Unix time of the last commit that went through.
@@ -195,6 +200,7 @@ impl Metrics {
                 &["partition"],
             ),
             positions: PositionMetrics::new(&add),
+            notes: NoteMetrics::new(&add),
             commit_duration: add.histogram("commit_duration_seconds", "Duration of a commit.", KAFKA_SECONDS),
             last_commit_timestamp: add.timestamp(
                 "last_commit_timestamp_seconds",
@@ -359,47 +365,6 @@ impl Metrics {
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out).expect("a vector takes every byte");
         String::from_utf8(out).expect("the text format is UTF-8")
-    }
-}
-
-pub struct PositionMetrics {
-    passed_over: IntCounterVec,
-    open_gaps: IntGaugeVec,
-    /// Partitions that are not read until their gaps are acknowledged; see [`Share`].
-    pub held: IntGauge,
-    strangers: IntGaugeVec,
-}
-
-impl PositionMetrics {
-    fn new(add: &Registration<'_>) -> Self {
-        let labels = &["topic", "cause"];
-        let metrics = Self {
-            passed_over: add.counters("offsets_passed_over_total", "Offsets never read, if known, by why.", labels),
-            open_gaps: add.gauges("gaps_unacknowledged", "Gaps that nobody has acknowledged, by why.", labels),
-            held: add.gauge("held_partitions", "Partitions that wait for `rollbook gaps ack`."),
-            strangers: add.gauges("group_strangers", "Members of a group that are none of Rollbook's.", &["stage"]),
-        };
-        metrics.strangers(Stage::Fold);
-        metrics.strangers(Stage::Sink);
-        for topic in Topic::POSITIONED {
-            for cause in Cause::ALL {
-                metrics.passed_over(topic, cause);
-                metrics.open_gaps(topic, cause);
-            }
-        }
-        metrics
-    }
-
-    pub fn passed_over(&self, topic: Topic, cause: Cause) -> IntCounter {
-        self.passed_over.with_label_values(&[topic.label(), cause.name()])
-    }
-
-    pub fn strangers(&self, stage: Stage) -> IntGauge {
-        self.strangers.with_label_values(&[stage.name()])
-    }
-
-    pub fn open_gaps(&self, topic: Topic, cause: Cause) -> IntGauge {
-        self.open_gaps.with_label_values(&[topic.label(), cause.name()])
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A key says what a note is about (`org`, `gap/views/3`), its newest record what is known of it, a tombstone that it is
 //! done with. A kind and fields by name: a version that knows more writes more, and what a version does not know it
-//! passes over, so that instances of two versions may run side by side. A schema of its own for each kind would be ten
+//! keeps and passes on (`rollbook_notes{kind="later"}`), so that instances of two versions may run side by side. What says of a
+//! person or a row something of its own has a topic of its own: everybody holds all notes in memory. A schema of its own for each kind would be ten
 //! files for ten notes a year.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,13 @@ use std::collections::BTreeMap;
 use crate::avro::{self, ReadError, Reader, Writer};
 use crate::time::Millis;
 
+/// Kinds that this version knows. A note of another one is kept and told like all, for it is the truth of whoever wrote it.
+pub const KINDS: [&str; 3] = [ORG, GAP, STAMPED];
+
+/// Kind of the notes of gaps that nobody has acknowledged.
+pub const GAP: &str = "gap";
+/// Kind of the notes of partitions whose committed offsets have stamps.
+pub const STAMPED: &str = "stamped";
 /// Key and kind of the note of the org that rows are written to.
 pub const ORG: &str = "org";
 /// Its field: the org's Salesforce id.
@@ -39,6 +47,11 @@ impl Note {
 
     pub fn get(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(String::as_str)
+    }
+
+    /// Its kind, if this version knows it.
+    pub fn known_kind(&self) -> Option<&'static str> {
+        KINDS.into_iter().find(|known| *known == self.kind)
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -22,6 +22,7 @@ use super::native::topics::{Described, Seen};
 use super::said;
 use super::watch::Watch;
 use crate::config::Config;
+use crate::topic_table::Topic;
 
 /// Between two looks at the topic: whether it is the same, has as many partitions, and is read to its end. A client that has
 /// come to a stand is noticed by what it does not come to the end of.
@@ -40,12 +41,19 @@ pub trait Hears {
     fn anew(&mut self);
 }
 
+/// What a follower tells of itself.
+pub enum Said {
+    /// What is waited for. None: nothing any more.
+    Waits(Option<String>),
+    /// So many records meant nothing and were passed over.
+    PassedOver(u64),
+}
+
 pub struct Follower<L> {
     topic: String,
     /// Makes a client.
     make: Box<dyn Fn() -> KafkaResult<L> + Send>,
-    /// Is told what is waited for, or that nothing is.
-    waits: Box<dyn Fn(Option<String>) + Send>,
+    says: Box<dyn Fn(Said) + Send>,
     reading: Option<Changelog<L>>,
     /// Where each partition is read on by the next client.
     next_offsets: BTreeMap<i32, i64>,
@@ -60,11 +68,15 @@ pub struct Follower<L> {
 }
 
 impl Follower<TopicLog> {
-    /// What it waits for, the watch says.
-    pub fn of(config: &Arc<Config>, topic: &str, watch: &Arc<Watch>) -> Self {
-        let (config, makes, waits) = (Arc::clone(config), Arc::clone(watch), Arc::clone(watch));
-        let who = topic.to_owned();
-        Self::new(topic, move || TopicLog::new(&config, &makes), move |why| waits.waits(&who, why))
+    /// What it tells, the watch shows.
+    pub fn of(config: &Arc<Config>, topic: Topic, watch: &Arc<Watch>) -> Self {
+        let (makes, shows, name) = (Arc::clone(watch), Arc::clone(watch), topic.name(&config.topics).to_owned());
+        let (config, who) = (Arc::clone(config), name.clone());
+        let says = move |said| match said {
+            Said::Waits(why) => shows.waits(&who, why),
+            Said::PassedOver(records) => shows.passed_over(topic, records),
+        };
+        Self::new(&name, move || TopicLog::new(&config, &makes), says)
     }
 }
 
@@ -72,12 +84,12 @@ impl<L: Log> Follower<L> {
     pub fn new(
         topic: &str,
         make: impl Fn() -> KafkaResult<L> + Send + 'static,
-        waits: impl Fn(Option<String>) + Send + 'static,
+        says: impl Fn(Said) + Send + 'static,
     ) -> Self {
         Self {
             topic: topic.to_owned(),
             make: Box::new(make),
-            waits: Box::new(waits),
+            says: Box::new(says),
             reading: None,
             next_offsets: BTreeMap::new(),
             id: None,
@@ -117,7 +129,10 @@ impl<L: Log> Follower<L> {
         }
         self.name_what_is_waited_for();
         if self.whole() {
-            self.foreign.tell(&self.topic);
+            let passed_over = self.foreign.tell(&self.topic);
+            if passed_over > 0 {
+                (self.says)(Said::PassedOver(passed_over));
+            }
         }
     }
 
@@ -249,7 +264,7 @@ impl<L: Log> Follower<L> {
 
     fn name(&mut self, why: Option<String>) {
         if self.named != why {
-            (self.waits)(why.clone());
+            (self.says)(Said::Waits(why.clone()));
             self.named = why;
         }
     }

@@ -25,6 +25,7 @@ use super::watch::Watch;
 use super::{client_config, let_go, said};
 use crate::config::Config;
 use crate::note::{Note, NoteBook};
+use crate::topic_table::Topic;
 
 /// Pause before what may not be written is put once more.
 const AGAIN_EVERY: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ impl Notes {
         let denied = Denied::default();
         let producer = Arc::new(Mutex::new((watch.secrets(), producer(config, &denied)?)));
         let (topic, config) = (config.topics.notes.clone(), Arc::clone(config));
-        let (noted, reader) = noted::Reader::new(Follower::of(&config, &topic, watch));
+        let (noted, reader) = noted::Reader::new(Follower::of(&config, Topic::Notes, watch));
         let notes = Self { topic, noted, producer, denied, config, watch: Arc::clone(watch) };
         Ok((notes.clone(), Reader { reader, notes }))
     }

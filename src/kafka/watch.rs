@@ -21,6 +21,7 @@ use super::{MemberName, ToTheEnd, client_config, said};
 use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::{Dependency, Metrics};
+use crate::topic_table::Topic;
 
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -147,6 +148,11 @@ impl Watch {
         // That nobody is answered explains the rest.
         let reason = state.reasons.get(NO_ANSWER).or_else(|| state.reasons.values().next());
         self.health.outage(Dependency::Kafka, reason.map(|reason| reason.why.clone()));
+    }
+
+    /// Records of a topic that is read whole meant nothing.
+    pub fn passed_over(&self, topic: Topic, records: u64) {
+        self.metrics.notes.foreign(topic).inc_by(records);
     }
 
     /// What is still waited for is said every minute. An outage has its own lines, and explains the rest.

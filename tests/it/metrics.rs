@@ -27,6 +27,7 @@ const LABELS: &[&str] = &[
     "lane",
     "end",
     "cause",
+    "kind",
     "field",
     "code",
 ];
@@ -46,6 +47,7 @@ const COUNTED: &[&str] = &[
     "rollbook_assigned_partitions",
     "rollbook_group_strangers",
     "rollbook_gaps_unacknowledged",
+    "rollbook_notes",
     "rollbook_held_partitions",
     "rollbook_catalogue_sessions",
     "rollbook_salesforce_api_requests_used",

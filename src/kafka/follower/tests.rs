@@ -13,7 +13,7 @@ use crate::kafka::clock::Clock;
 
 const TURN: Duration = Duration::from_secs(1);
 
-struct Topic {
+struct Stored {
     id: Option<&'static str>,
     /// Keys, by partition and offset.
     logs: Vec<Vec<&'static str>>,
@@ -28,14 +28,15 @@ struct Topic {
     now: Instant,
     /// What is waited for, as it was told.
     waits: Vec<Option<String>>,
+    passed_over: u64,
 }
 
 #[derive(Clone)]
-struct Broker(Arc<Mutex<Topic>>);
+struct Broker(Arc<Mutex<Stored>>);
 
 impl Broker {
     fn new(logs: &[&[&'static str]]) -> Self {
-        Self(Arc::new(Mutex::new(Topic {
+        Self(Arc::new(Mutex::new(Stored {
             id: Some("first"),
             logs: logs.iter().map(|log| log.to_vec()).collect(),
             unled: BTreeSet::new(),
@@ -45,20 +46,24 @@ impl Broker {
             clients: 0,
             now: Instant::now(),
             waits: Vec::new(),
+            passed_over: 0,
         })))
     }
 
-    fn topic(&self) -> MutexGuard<'_, Topic> {
+    fn topic(&self) -> MutexGuard<'_, Stored> {
         self.0.lock().unwrap()
     }
 
     fn follower(&self) -> Follower<Client> {
-        let (makes, waits) = (self.clone(), self.clone());
+        let (makes, hears) = (self.clone(), self.clone());
         let make = move || {
             makes.topic().clients += 1;
             Ok(Client { broker: makes.clone(), positions: RefCell::default() })
         };
-        Follower::new("notes", make, move |why| waits.topic().waits.push(why))
+        Follower::new("notes", make, move |said| match said {
+            Said::Waits(why) => hears.topic().waits.push(why),
+            Said::PassedOver(records) => hears.topic().passed_over += records,
+        })
     }
 }
 
@@ -205,6 +210,7 @@ fn a_topic_is_heard_to_its_end_and_followed_and_what_means_nothing_is_passed_ove
     assert!(follower.whole());
     let topic = broker.topic();
     assert_eq!((topic.clients, topic.waits.len()), (1, 0), "nothing was waited for");
+    assert_eq!(topic.passed_over, 1);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub type Ended = oneshot::Receiver<Result<(), Error>>;
 /// Reads the catalogue and starts the threads. Blocks while Kafka is waited for; an empty list: the shutdown came
 /// first.
 pub fn start(shared: &Shared, partitions: i32, runtime: &tokio::runtime::Handle) -> Result<Vec<Ended>, Error> {
-    let follower = Follower::of(&shared.config, &shared.config.topics.catalogue, &shared.watch);
+    let follower = Follower::of(&shared.config, Topic::Catalogue, &shared.watch);
     let Some(mut catalogue) = CatalogueReader::load(follower, &shared.shutdown) else { return Ok(Vec::new()) };
     let mut workers = Vec::new();
     for thread in 0..shared.config.fold.threads {

@@ -39,7 +39,7 @@ use crate::kafka::topics::Topic;
 use crate::kafka::watch::Watch;
 use crate::kafka::{client_config, said};
 use crate::metrics::Metrics;
-use crate::note::{Note, NoteBook};
+use crate::note::{Note, NoteBook, STAMPED};
 use crate::stage::Shared;
 use crate::stage::fold::gap::Gap;
 use crate::stage::fold::unled::{self, Unled};
@@ -318,7 +318,7 @@ impl Positions {
             return;
         }
         for partition in unnoted {
-            let note = Note::new("stamped", wall_clock());
+            let note = Note::new(STAMPED, wall_clock());
             let note = topic_id.iter().fold(note, |note, id| note.with(ID_FIELD, id));
             match self.notes.put(&format!("{STAMPED_KEY}{partition}"), Some(&note)) {
                 Ok(()) => {

@@ -32,7 +32,10 @@ pub enum Operation {
     All = 2,
     Read = 3,
     Write = 4,
+    Create = 5,
     Describe = 8,
+    DescribeConfigs = 10,
+    IdempotentWrite = 12,
 }
 
 /// What a right is about.
@@ -66,6 +69,11 @@ impl Rights {
     pub fn allow_all(&self) {
         let all = [Resource::Topic("*"), Resource::Group("*"), Resource::TransactionalId("*"), Resource::Cluster];
         self.create(&all.map(|resource| (resource, Operation::All)), ALLOW);
+    }
+
+    /// What is not allowed is denied.
+    pub fn allow(&self, rights: &[(Resource<'_>, Operation)]) {
+        self.create(rights, ALLOW);
     }
 
     /// Takes a right away. What is denied is denied, whatever else is allowed.

@@ -5,12 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use rollbook::dead_letter::Stage;
 use rollbook::demo::conference::{self, Conference};
 use rollbook::demo::reference::expected;
+use rollbook::topic_table;
 
 use super::world::{Connection, WITHIN, World, metric};
-use crate::harness::Operation::{All, Describe, Read, Write};
-use crate::harness::Resource::{Group, Topic, TransactionalId};
+use crate::harness::Operation::{All, Create, Describe, DescribeConfigs, IdempotentWrite, Read, Write};
+use crate::harness::Resource::{Cluster, Group, Topic, TransactionalId};
 use crate::harness::{self, AUTHORIZER, Node, Operation, PARTITIONS, Resource, Rights, Rollbook, SCRAM, User};
 
 /// One broker for this file's tests, each of which has a user of its own. Connections are logged in again in short order.
@@ -68,11 +70,16 @@ struct Site {
 impl Site {
     /// Of a user who may do everything.
     fn new(user: &'static str, folder: &Path) -> Self {
+        let site = Self::without_rights(user, folder);
+        site.rights.allow_all();
+        site
+    }
+
+    fn without_rights(user: &'static str, folder: &Path) -> Self {
         let (secure, plain) = (broker().secure(), broker().bootstrap());
         let user = User { name: user, password: FIRST, ..SCRAM };
         harness::change_password(&plain, user, user.password);
         let rights = Rights { bootstrap: plain.clone(), user: user.name };
-        rights.allow_all();
         let (password, authority) = (folder.join("password"), folder.join("ca.pem"));
         fs::write(&password, user.password).expect("the folder is writable");
         fs::copy(&secure.ca, &authority).expect("the folder is writable");
@@ -129,6 +136,29 @@ fn of_topic(right: &str, topic: &str) -> String {
 
 fn of_group(group: &str) -> String {
     format!("Kafka denies READ on group `{group}`")
+}
+
+/// Of one more than these nobody could say why it is given.
+#[test]
+fn the_rights_that_are_documented_are_enough() {
+    let folder = harness::private_folder();
+    let site = Site::without_rights("rights-least", folder.path());
+    let (fold, sink) = (site.group("fold"), site.group("sink"));
+    let transactional_id = format!("{}-one-fold-0", site.world.names.prefix);
+    let mut rights = vec![(Group(&fold), Read), (Group(&sink), Read), (Cluster, IdempotentWrite)];
+    rights.extend([Write, Describe].map(|operation| (TransactionalId(&transactional_id), operation)));
+    for topic in topic_table::Topic::ALL {
+        let (name, access) = (topic.name(&site.world.names.topics), topic.access(&[Stage::Fold, Stage::Sink]));
+        let of_table = [(access.read, Read), (access.write, Write)];
+        rights
+            .extend(of_table.into_iter().filter(|(needed, _)| *needed).map(|(_, operation)| (Topic(name), operation)));
+        rights.extend([Describe, DescribeConfigs, Create].map(|operation| (Topic(name), operation)));
+    }
+    site.rights.allow(&rights);
+    let one = site.world.start("one").ready();
+    site.world.send(site.part((0, 1)));
+    site.org_is_whole();
+    assert!(!one.process.log().contains("uthoriz"), "{}", one.process.log_tail());
 }
 
 #[test]
