@@ -13,7 +13,7 @@ use rdkafka::message::Message;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rollbook::config::{Config, Topics};
-use rollbook::dead_letter::DeadLetter;
+use rollbook::dead_letter::{DeadLetter, Stage};
 use rollbook::emulator::{Emulator, Fault, FaultAction};
 use rollbook::health::Health;
 use rollbook::id::MemberKey;
@@ -21,6 +21,7 @@ use rollbook::metrics::Metrics;
 use rollbook::outcome::{Outcome, OutcomeKind};
 use rollbook::stage::sink::metrics::SinkMetrics;
 use rollbook::stage::{Shared, Shutdown, sink};
+use rollbook::topic_table::{Access, Partitions, Topic};
 use rollbook::upsert::{Lane, Object, Row, Upsert, Value};
 use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
@@ -45,6 +46,12 @@ pub(super) struct Stream {
     pub(super) metrics: SinkMetrics,
 }
 
+/// With their partitions.
+fn topics_of_the_sink() -> impl Iterator<Item = (Topic, i32)> {
+    let needed = Topic::ALL.into_iter().filter(|topic| topic.access(&[Stage::Sink]) != Access::default());
+    needed.map(|topic| (topic, if topic.row().partitions == Partitions::One { 1 } else { PARTITIONS }))
+}
+
 /// A sink that runs.
 pub(super) struct Running {
     stop: Shutdown,
@@ -60,10 +67,9 @@ impl Stream {
 
     pub(super) fn start_with(org: Emulator) -> Self {
         let mock = MockCluster::new(1).expect("a mock cluster");
-        for topic in ["rollbook.upserts", "rollbook.bulk-jobs", "rollbook.outcomes", "rollbook.dead-letters"] {
-            mock.create_topic(topic, PARTITIONS, 1).expect("a topic");
+        for (topic, partitions) in topics_of_the_sink() {
+            mock.create_topic(topic.default_name(), partitions, 1).expect("a topic");
         }
-        mock.create_topic("rollbook.notes", 1, 1).expect("a topic");
         let bootstrap = mock.bootstrap_servers();
         Self::on(org, bootstrap, None, Some(mock))
     }
@@ -72,10 +78,9 @@ impl Stream {
     pub(super) fn on_broker(test: &str, org: Emulator) -> Self {
         let broker = harness::kafka();
         let names = harness::names(test);
-        let Topics { upserts, bulk_jobs, outcomes, dead_letters, notes, .. } = &names.topics;
-        let large = [("max.message.bytes", "10485760")];
-        harness::create(&broker.client(), &[upserts, bulk_jobs, outcomes, dead_letters], PARTITIONS, &large);
-        harness::create(&broker.client(), &[notes], 1, &[]);
+        for (topic, partitions) in topics_of_the_sink() {
+            harness::create(&broker.client(), &[topic.name(&names.topics)], partitions, topic.row().made_with);
+        }
         Self::on(org, broker.bootstrap().to_owned(), Some(names), None)
     }
 
