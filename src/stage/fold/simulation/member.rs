@@ -89,7 +89,8 @@ impl SimulatedMember {
         let now = self.kafka.turns.now();
         let standing = client.member.map_or(Standing::Gone, |member| broker.group.standing(member));
         match (client.phase, standing) {
-            (Phase::Out, _) | (Phase::Waiting, Standing::Gone) => {
+            // A generation that is over before it was heard of is followed by the next one at once, as Kafka's members do.
+            (Phase::Out, _) | (Phase::Waiting, Standing::Gone | Standing::JoinAgain) => {
                 client.member = Some(broker.group.join(self.process, client.member, now));
                 client.phase = Phase::Waiting;
             }
@@ -103,7 +104,7 @@ impl SimulatedMember {
                 client.lose();
                 client.revoke();
             }
-            (Phase::Waiting | Phase::Assigning | Phase::Settled | Phase::Revoking, _) => {}
+            (Phase::Assigning | Phase::Settled | Phase::Revoking, _) => {}
         }
     }
 
