@@ -5,6 +5,7 @@
 //! a parser of that format, and two questions for what is one moment.
 
 mod gaps;
+pub mod idle;
 mod picture;
 
 use std::collections::BTreeMap;

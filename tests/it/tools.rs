@@ -355,6 +355,9 @@ fn dead_letters_are_counted_shown_and_sent_again_as_they_were() {
     assert_eq!(counts, [(&json!("undecodable"), &json!(1)), (&json!("REQUIRED_FIELD_MISSING"), &json!(2))]);
     let (_, each) = setup.json(&["dead-letters", "list", "--each", "--reason", "undecodable"]);
     assert_eq!(each[0]["position"], "1/0");
+    let since =
+        |time: &str| setup.json(&["dead-letters", "list", "--each", "--since", time]).1.as_array().unwrap().len();
+    assert_eq!((since("2026-01-01T00:00:00Z"), since("2026-01-01T00:00:01Z")), (3, 0), "as the letters say themselves");
     let source = format!("{}/0/7", setup.topics.views);
     assert_eq!(setup.json(&["dead-letters", "show", &source]), setup.json(&["dead-letters", "show", "1/0"]));
     assert_eq!(setup.json(&["dead-letters", "show", "1/0"]).1["source"]["value"], "value of event");

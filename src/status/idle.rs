@@ -1,4 +1,4 @@
-//! `rollbook status --wait-idle`: returns when everything is read, folded and written.
+//! Waits until everything is read, folded and written.
 //!
 //! An instance that says "nothing to read, nothing pending" may have read a record and not made its row yet. So the
 //! brokers are asked as well, in the order in which data flows: the fold has committed every record of its inputs, whose
@@ -8,20 +8,18 @@
 //! of this has to hold twice in a row, with nothing new on any topic. What a foreign member of our groups has committed
 //! proves nothing, and while there is one, what it is assigned is read by nobody.
 
+use std::error::Error;
+use std::iter::successors;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reqwest::Url;
-use serde_json::json;
-
-use super::ask;
-use crate::cli::{Exit, Global, print_json};
+use super::Status;
 use crate::config::Config;
 use crate::dead_letter::Stage;
 use crate::kafka;
+use crate::kafka::scan::ScanError;
 use crate::kafka::topics::Topic;
 use crate::kafka::unread::{Ends, Group};
-use crate::status::Status;
 
 /// Between two looks; longer than an instance takes to hear of a catalogue statement that another one has written.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,9 +29,17 @@ const LOOKS: usize = 2;
 /// What is waited for, and where.
 pub struct Wait<'a> {
     pub config: &'a Config,
-    pub url: Url,
     pub stages: Vec<Stage>,
     pub timeout: Duration,
+    /// What an instance says of itself, or why nothing is known of it.
+    pub ask: &'a dyn Fn() -> Result<Status, String>,
+}
+
+/// How it was at the last look.
+pub struct Ended {
+    /// What is not done; empty: nothing.
+    pub open: Vec<String>,
+    pub status: Option<Status>,
 }
 
 /// The groups whose offsets are looked at; None where the stage is not waited for.
@@ -51,7 +57,7 @@ struct Look {
 }
 
 impl Wait<'_> {
-    pub fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+    pub fn run(&self) -> Result<Ended, ScanError> {
         let deadline = Instant::now() + self.timeout;
         let of = |stage: Stage| {
             let group = kafka::group(self.config, stage.name());
@@ -69,29 +75,15 @@ impl Wait<'_> {
             };
             let idle = in_a_row >= LOOKS;
             if idle || Instant::now() + LOOK_INTERVAL >= deadline {
-                return self.tell(global, idle, &look);
+                let Look { mut open, status, ends: _ } = look;
+                if open.is_empty() && !idle {
+                    open.push("it has not lasted yet".to_owned());
+                }
+                return Ok(Ended { open, status });
             }
             before = Some(look.ends);
             thread::sleep(LOOK_INTERVAL);
         }
-    }
-
-    fn tell(&self, global: &Global, idle: bool, look: &Look) -> anyhow::Result<Exit> {
-        let open = if look.open.is_empty() { vec!["it has not lasted yet".to_owned()] } else { look.open.clone() };
-        let open = if idle { Vec::new() } else { open };
-        if global.json {
-            print_json(&json!({ "idle": idle, "open": open, "status": serde_json::to_value(&look.status)? }));
-        } else if let Some(status) = &look.status {
-            put!("{status}");
-        }
-        if idle {
-            return Ok(Exit::Done);
-        }
-        eprintln!("error: not done within {:?}; what is open:", self.timeout);
-        for open in &open {
-            eprintln!("  {open}");
-        }
-        Ok(Exit::NotIdle)
     }
 
     fn look(&self, groups: &Groups) -> Look {
@@ -123,26 +115,25 @@ impl Wait<'_> {
                 let (partition, why) = (unread.partition, unread.why());
                 look.open.push(format!("partition {partition} of `{name}` {what}: {why}"));
             }
-            Err(error) => look.open.push(format!("`{name}` cannot be looked at: {:#}", anyhow::Error::from(error))),
+            Err(error) => look.open.push(format!("`{name}` cannot be looked at: {}", chain(&error))),
         }
     }
 
     /// What the instance knows of itself.
     fn instance(&self, look: &mut Look) {
-        let status = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-            let (code, body) =
-                runtime.block_on(ask(&self.url)).map_err(|error| anyhow::Error::from(error.without_url()))?;
-            anyhow::ensure!(code == 200, "it said {code}");
-            Ok(serde_json::from_slice::<Status>(&body)?)
-        });
-        match status {
+        match (self.ask)() {
             Ok(status) => {
                 look.open.extend(open_in(&status, &self.stages));
                 look.status = Some(status);
             }
-            Err(error) => look.open.push(format!("the instance at `{}` does not tell its state: {error:#}", self.url)),
+            Err(why) => look.open.push(why),
         }
     }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    successors(Some(error), |error| (*error).source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn strangers(look: &mut Look, group: &Group) {
@@ -184,6 +175,8 @@ fn open_in(status: &Status, stages: &[Stage]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -3,19 +3,19 @@
 //! It asks the instance and not Kafka and Salesforce: whether the instance is well is the question, the calls of the day
 //! are few, and only the instance knows what it holds back and why.
 
-mod idle;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::Url;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::cli::{Exit, Global, StageName, print_json};
 use crate::http::STATUS_PATH;
 use crate::status::Status;
+use crate::status::idle::{Ended, Wait};
 
 /// An instance answers out of its memory.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -62,7 +62,27 @@ fn wait_idle(global: &Global, arguments: &Arguments) -> anyhow::Result<Exit> {
         None => status_url(listening_at(config.http.listen)?)?,
     };
     let stages = arguments.stages.iter().map(|name| name.stage()).collect();
-    idle::Wait { config: &config, url, stages, timeout: arguments.timeout }.run(global)
+    let ask = || told(&url).map_err(|error| format!("the instance at `{url}` does not tell its state: {error:#}"));
+    let Ended { open, status } = Wait { config: &config, stages, timeout: arguments.timeout, ask: &ask }.run()?;
+    if global.json {
+        print_json(&json!({ "idle": open.is_empty(), "open": open, "status": serde_json::to_value(&status)? }));
+    } else if let Some(status) = &status {
+        put!("{status}");
+    }
+    if open.is_empty() {
+        return Ok(Exit::Done);
+    }
+    eprintln!("error: not done within {:?}; what is open:", arguments.timeout);
+    for open in &open {
+        eprintln!("  {open}");
+    }
+    Ok(Exit::NotIdle)
+}
+
+fn told(url: &Url) -> anyhow::Result<Status> {
+    let (code, body) = Runtime::new()?.block_on(ask(url)).map_err(|error| anyhow::Error::from(error.without_url()))?;
+    anyhow::ensure!(code == 200, "it said {code}");
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// What an instance says of itself. None: nothing answers, which has been said.
