@@ -3,7 +3,6 @@
 //! Each line goes through the same decoder as the records of the fold, so what would become a dead letter is told with its
 //! line number and is not sent. Key and partition follow from the event.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -12,10 +11,9 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, Ignored, Record};
 use crate::id::{MemberKey, SalesforceId};
-use crate::kafka::scan::{ScanError, Scanner};
-use crate::kafka::send::{Outgoing, SendError, Sender};
+use crate::kafka::scan::ScanError;
+use crate::kafka::send::{Homes, Outgoing, SendError, Sender};
 use crate::kafka::topics::Topic;
-use crate::route;
 use crate::upsert::email_fits;
 
 #[derive(Debug, thiserror::Error)]
@@ -134,15 +132,11 @@ fn member(event: &Map<String, Value>) -> String {
 /// Sends them; returns the lines that were not acknowledged, and why.
 pub fn send(config: &Config, accepted: &[Accepted]) -> Result<Vec<(usize, RDKafkaErrorCode)>, Error> {
     let sender = Sender::new(config)?;
-    let mut partitions = BTreeMap::new();
+    let mut homes = Homes::new(config)?;
     for (tag, line) in accepted.iter().enumerate() {
         let topic = line.kind.topic().name(&config.topics);
-        let count = match partitions.get(topic) {
-            Some(count) => *count,
-            None => *partitions.entry(topic).or_insert(Scanner::new(config)?.partitions(topic)?),
-        };
         let key = line.key.as_bytes();
-        let partition = route::partition(key, count);
+        let partition = homes.of(topic, key)?;
         let key = (!key.is_empty()).then_some(key);
         let outgoing = Outgoing { topic, partition, key, value: Some(&line.value), headers: &[], timestamp: None };
         sender.send(&outgoing, tag)?;

@@ -2,6 +2,7 @@
 //!
 //! The partition is always said, never left to the client: librdkafka's default partitioner is not Java's.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::client_config;
+use super::scan::{ScanError, Scanner};
 use crate::config::Config;
+use crate::route;
 
 /// A record takes at most so much: what came in compressed may be far larger than what its topic takes on the wire.
 const MESSAGE_BYTES_MAX: &str = "500000000";
@@ -42,6 +45,25 @@ pub struct Outgoing<'a> {
     pub headers: &'a [(String, Option<Vec<u8>>)],
     /// None: now.
     pub timestamp: Option<i64>,
+}
+
+/// Where records stand by their keys; each topic is asked about once.
+pub struct Homes {
+    scanner: Scanner,
+    partitions: BTreeMap<String, i32>,
+}
+
+impl Homes {
+    pub fn new(config: &Config) -> Result<Self, ScanError> {
+        Ok(Self { scanner: Scanner::new(config)?, partitions: BTreeMap::new() })
+    }
+
+    pub fn of(&mut self, topic: &str, key: &[u8]) -> Result<i32, ScanError> {
+        let known = self.partitions.get(topic).copied();
+        let count = known.map_or_else(|| self.scanner.partitions(topic), Ok)?;
+        self.partitions.insert(topic.to_owned(), count);
+        Ok(route::partition(key, count))
+    }
 }
 
 /// What became of the record that was sent with this tag.

@@ -16,8 +16,7 @@ use super::{Letter, complete};
 use crate::config::Config;
 use crate::dead_letter::{REDRIVES_HEADER, Stage};
 use crate::kafka::scan::{Bound, Next, Range, ScanError, Scanner};
-use crate::kafka::send::{Outgoing, SendError, Sender};
-use crate::route;
+use crate::kafka::send::{Homes, Outgoing, SendError, Sender};
 
 /// A record that was refused so often is not mended by another try.
 const REDRIVES_MAX: u32 = 5;
@@ -192,20 +191,16 @@ fn versions_after(
 /// Sends the letters' records; returns how many failed.
 pub fn send(config: &Config, letters: &[&Letter]) -> Result<usize, Error> {
     let sender = Sender::new(config)?;
-    let mut partitions = BTreeMap::new();
+    let mut homes = Homes::new(config)?;
     for (tag, letter) in letters.iter().enumerate() {
         let content = &letter.content;
         let headers = counted(&content.headers);
         let partition = if content.stage == Stage::Sink {
             content.partition
         } else {
-            let topic = content.topic.as_str();
-            let count = match partitions.get(topic) {
-                Some(count) => *count,
-                None => *partitions.entry(topic).or_insert(Scanner::new(config)?.partitions(topic)?),
-            };
+            let home = homes.of(&content.topic, content.key.as_deref().unwrap_or_default())?;
             // Without a key the member is in the payload, and any partition is as good as the first one.
-            content.key.as_deref().map_or(content.partition, |key| route::partition(key, count))
+            content.key.as_ref().map_or(content.partition, |_| home)
         };
         let outgoing = Outgoing {
             topic: &content.topic,
