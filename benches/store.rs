@@ -14,16 +14,19 @@ use std::time::{Duration, Instant};
 
 use rollbook::demo::conference::{self, People};
 use rollbook::event::{Act, Event, EventKind, Reaction, View};
-use rollbook::fold::Aggregate;
+use rollbook::fold::{Aggregate, RowMark};
 use rollbook::id::{MemberKey, SalesforceId};
 use rollbook::lattice::Name;
 use rollbook::store::{BESIDE_BYTES, Disk, Identity, Store, piece_key};
 use rollbook::time::Millis;
-use rollbook::upsert::Lane;
+use rollbook::upsert::{Lane, Object};
 
 const NOON: Millis = 1_780_000_000_000;
 const PARTITION: i32 = 0;
 const DEFAULT_MEMBERS: u32 = 500_000;
+/// A commit of a partition that has been folded for a month.
+const COMMIT: u64 = 25_000_000;
+const SENT: RowMark = RowMark { hash: u64::MAX / 3, sent: true };
 /// Argument of a process that measures nothing else.
 const MANY_PARTITIONS: &str = "partitions";
 
@@ -118,11 +121,17 @@ fn in_conference() {
     let (mut members, mut entries) = (Vec::new(), Vec::new());
     for (member, mut aggregate) in aggregates {
         // As they are once their rows were sent.
-        aggregate.member.row_hash = u64::MAX / 3;
+        aggregate.member.marks.note_row(Object::CAMPAIGN_MEMBER.number(), SENT);
+        aggregate.member.marks.written_by(COMMIT);
         members.push((piece_key(&member, None), aggregate.member.encode()));
         for (entry_id, piece) in aggregate.entries.values_mut() {
-            piece.engagement_row_hash = if piece.counted { u64::MAX / 3 } else { 0 };
-            piece.polls_row_hash = if piece.polls.is_empty() { 0 } else { u64::MAX / 3 };
+            if piece.counted {
+                piece.marks.note_row(Object::ENGAGEMENT.number(), SENT);
+            }
+            if !piece.polls.is_empty() {
+                piece.marks.note_row(Object::POLLS.number(), SENT);
+            }
+            piece.marks.written_by(COMMIT);
             entries.push((piece_key(&member, Some(entry_id)), piece.encode()));
         }
     }

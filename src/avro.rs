@@ -49,6 +49,7 @@ embedded! {
     BULK_JOB = "bulk_job",
     NOTE = "note",
     BIRTH = "birth",
+    OFFSETS = "offsets",
 }
 
 pub fn embed(name: &'static str, text: &'static str) -> Embedded {

@@ -1,7 +1,8 @@
-//! Pieces of entries as the first version wrote them.
+//! Pieces as earlier versions wrote them.
 //!
 //! The changelog keeps a piece until it changes, which may be never: what a version has written is read by all later
-//! ones. Each register says its stamp in full here, times are since 1970, and hashes are numbers.
+//! ones. Both had the hashes of rows among the facts, and no other marks. In the first one each register says its stamp in
+//! full, times are since 1970, and hashes are numbers.
 
 use std::sync::LazyLock;
 
@@ -10,14 +11,54 @@ use crate::lattice::{KEYS_MAX, Latest, Register, Stamp};
 
 use super::connection::Connection;
 use super::entry::{EntryPiece, ReactionSets};
+use super::facts::{self, Piece};
+use super::marks::Marks;
+use super::member::MemberPiece;
 use super::poll::{PollPiece, kept};
 use super::sets::{read_ids, read_intervals, read_times};
 
-/// Without the branch of today's pieces of entries; else the same.
-pub(super) static FIRST: LazyLock<Embedded> =
+/// The second without a branch of the union; else the same.
+static FIRST: LazyLock<Embedded> =
     LazyLock::new(|| avro::embed("state/1", include_str!("../../schemas/earlier/state/1.avsc")));
+static SECOND: LazyLock<Embedded> =
+    LazyLock::new(|| avro::embed("state/2", include_str!("../../schemas/earlier/state/2.avsc")));
 
-pub(super) fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError> {
+/// Places of pieces of entries in the union of the second version.
+const FIRST_ENTRY: i64 = 1;
+const SECOND_ENTRY: i64 = 2;
+
+pub(super) fn decode(record: &[u8]) -> Result<Piece, ReadError> {
+    let mut from = Reader::object(&SECOND, record).or_else(|_| Reader::object(&FIRST, record))?;
+    let member = from.option(|from| {
+        let read = facts::read_member(from)?;
+        let hash = from.long()?.cast_unsigned();
+        Ok(MemberPiece { marks: Marks::of_earlier([hash]), ..read })
+    })?;
+    let entry = match from.long()? {
+        0 => None,
+        FIRST_ENTRY => {
+            let read = read_entry(&mut from)?;
+            Some((read, [from.long()?.cast_unsigned(), from.long()?.cast_unsigned()]))
+        }
+        SECOND_ENTRY => {
+            let read = facts::read_entry(&mut from)?;
+            Some((read, [facts::read_hash(&mut from)?, facts::read_hash(&mut from)?]))
+        }
+        _ => return Err(ReadError::Branch),
+    };
+    if !from.0.is_empty() {
+        return Err(ReadError::Length);
+    }
+    match (member, entry) {
+        (Some(member), None) => Ok(Piece::Member(member)),
+        (None, Some((read, hashes))) => {
+            Ok(Piece::Entry(Box::new(EntryPiece { marks: Marks::of_earlier(hashes), ..read })))
+        }
+        _ => Err(ReadError::Branch),
+    }
+}
+
+fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError> {
     let mut piece = EntryPiece { counted: from.bool()?, last_sign_at: Latest(from.long()?), ..EntryPiece::default() };
     read_text(from, &mut piece.entry_name)?;
     read_number(from, &mut piece.channel_id)?;
@@ -54,8 +95,6 @@ pub(super) fn read_entry(from: &mut Reader<'_>) -> Result<EntryPiece, ReadError>
         }
         Ok(())
     })?;
-    piece.engagement_row_hash = from.long()?.cast_unsigned();
-    piece.polls_row_hash = from.long()?.cast_unsigned();
     Ok(piece)
 }
 

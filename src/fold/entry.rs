@@ -12,9 +12,10 @@ use crate::lattice::{Domain, IdSet, IntervalSet, KEYS_MAX, Keyed, Latest, Put, R
 use crate::time::Millis;
 
 use super::connection::{Connection, Pairing, paired};
+use super::marks::Marks;
 use super::poll::{PollPiece, put_text};
 
-/// The piece of a member and one entry. Field for field the record `EntryPiece` of the schema `state`.
+/// The piece of a member and one entry. Its facts are field for field the record `EntryFacts` of the schema `state`.
 #[derive(Clone, Debug, Default)]
 pub struct EntryPiece {
     /// Whether a counted event named the entry. Registrations and visits do not count.
@@ -37,10 +38,8 @@ pub struct EntryPiece {
     pub connections: Keyed<u64, Connection>,
     /// By poll id.
     pub polls: Keyed<Box<str>, PollPiece>,
-    /// Hash of the UserSessionEngagement__c row that was last sent; 0: none. Not part of the lattice.
-    pub engagement_row_hash: u64,
-    /// Hash of the Kaltura_User_Polls__c row that was last sent; 0: none. Not part of the lattice.
-    pub polls_row_hash: u64,
+    /// Not part of the lattice.
+    pub marks: Marks<2, 2>,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
     /// Somebody waits for some of what has changed since then. Not part of the lattice.
@@ -214,6 +213,7 @@ impl EntryPiece {
             + self.reactions.any().map_or(0, ReactionSets::heap)
             + self.connections.heap(|_, connection| connection.heap())
             + self.heap_of_polls()
+            + self.marks.heap()
     }
 
     fn put_texts(&mut self, stamp: Stamp<'_>, event: &Event<'_>) -> Put {
@@ -271,14 +271,7 @@ impl EntryPiece {
         });
         put.conflict |= conflict;
         self.close_gaps();
-        for (ours, theirs) in [
-            (&mut self.engagement_row_hash, other.engagement_row_hash),
-            (&mut self.polls_row_hash, other.polls_row_hash),
-        ] {
-            if *ours == 0 {
-                *ours = theirs;
-            }
-        }
+        self.marks.fill(other.marks);
         self.dirty |= put.changed;
         put
     }

@@ -11,6 +11,8 @@ use crate::lattice::heap::recount;
 use crate::lattice::{KEYS_MAX, Keyed, Latest, Name};
 use crate::time::Millis;
 
+use super::marks::Marks;
+
 /// Kinds of facts. Those after `Unblocked` serve other ladders than `kaltura`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FactKind {
@@ -80,8 +82,8 @@ pub struct MemberPiece {
     pub(super) facts: Keyed<FactKind, Latest>,
     /// Latest undecided presence per entry; "" for visits that named none.
     pub(super) presences: Keyed<Name, Latest>,
-    /// Hash of the row that was last sent; 0: none. Not part of the lattice.
-    pub row_hash: u64,
+    /// Not part of the lattice.
+    pub marks: Marks<1, 1>,
     /// Changed since the caller last cleared it. Not part of the lattice.
     pub dirty: bool,
     /// Somebody waits for some of what has changed since then. Not part of the lattice.
@@ -116,8 +118,8 @@ impl MemberPiece {
         changed
     }
 
-    pub(super) fn holds_nothing(&self) -> bool {
-        self.facts.is_empty() && self.presences.is_empty() && self.row_hash == 0
+    pub fn holds_nothing(&self) -> bool {
+        self.facts.is_empty() && self.presences.is_empty() && self.marks.says_nothing()
     }
 
     /// See [`EntryPiece::saturated`](super::EntryPiece::saturated).
@@ -136,7 +138,8 @@ impl MemberPiece {
 
     /// See [`EntryPiece::count_memory`](super::EntryPiece::count_memory).
     pub fn count_memory(&mut self) -> isize {
-        let now = self.facts.heap(|_, _| 0) + self.presences.heap(|entry, _| Name::heap(entry.len()));
+        let facts = self.facts.heap(|_, _| 0) + self.presences.heap(|entry, _| Name::heap(entry.len()));
+        let now = facts + self.marks.heap();
         recount(&mut self.memory, now)
     }
 
@@ -156,9 +159,7 @@ impl MemberPiece {
     pub fn join(&mut self, other: Self) -> bool {
         let mut changed = self.facts.join(other.facts, |ours, theirs| ours.join(theirs.0));
         changed |= self.presences.join_within(other.presences, KEYS_MAX, |ours, theirs| ours.join(theirs.0));
-        if self.row_hash == 0 {
-            self.row_hash = other.row_hash;
-        }
+        self.marks.fill(other.marks);
         self.dirty |= changed;
         changed
     }

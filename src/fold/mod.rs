@@ -8,12 +8,14 @@
 //! not displace an older one.
 //!
 //! An aggregate comes in pieces, one of the member and one per entry: a commit writes only the pieces that changed.
-//! The flags `dirty` and `awaited` and the row hashes are the caller's notes on a piece and no part of the lattice.
+//! The flags `dirty` and `awaited` and the marks are the caller's notes on a piece and no part of the lattice.
 
 mod catalogue;
 mod connection;
 mod earlier;
 mod entry;
+mod facts;
+mod marks;
 mod member;
 mod piece;
 mod poll;
@@ -23,8 +25,10 @@ mod stamps;
 pub use catalogue::Catalogue;
 pub use connection::{Connection, Pairing};
 pub use entry::{EntryPiece, LiveLevels, ReactionSets, Reactions};
+pub use facts::Piece;
+pub use marks::{Counted, Marks, RowMark};
 pub use member::{FactKind, MemberPiece};
-pub use piece::{Piece, decode_piece};
+pub use piece::decode_piece;
 pub use poll::PollPiece;
 
 use crate::event::Event;
@@ -37,6 +41,15 @@ pub struct Aggregate {
     pub member: MemberPiece,
     /// By entry id.
     pub entries: Keyed<Name, Box<EntryPiece>>,
+}
+
+/// How an event came here, which its facts do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Somebody waits for what it says.
+    pub awaited: bool,
+    /// It was re-keyed.
+    pub resolved: bool,
 }
 
 /// What an event or another aggregate did to this one.
@@ -61,14 +74,18 @@ impl Applied {
 impl Aggregate {
     /// The join with what this event says. Allocates only where the state grows.
     pub fn apply(&mut self, event: &Event<'_>) -> Applied {
-        self.apply_as(event, true)
+        self.apply_as(event, Arrival { awaited: true, resolved: false })
     }
 
-    /// The same, noting with the pieces that it changes whether somebody waits for what it says.
-    pub fn apply_as(&mut self, event: &Event<'_>, awaited: bool) -> Applied {
+    /// The same, noting with the pieces that it changes how it came.
+    pub fn apply_as(&mut self, event: &Event<'_>, arrival: Arrival) -> Applied {
+        let Arrival { awaited, resolved } = arrival;
         let clean = !self.member.dirty;
         let member_changed = self.member.apply(event);
         self.member.awaited |= awaited && member_changed;
+        if resolved && member_changed {
+            self.member.marks.took_resolved();
+        }
         let mut dirtied = usize::from(clean && member_changed);
         let entry = match &event.entry_id {
             Some(id) => {
@@ -76,6 +93,9 @@ impl Aggregate {
                 let clean = !piece.dirty;
                 let put = piece.apply(event);
                 piece.awaited |= awaited && put.changed;
+                if resolved && put.changed {
+                    piece.marks.took_resolved();
+                }
                 dirtied += usize::from(clean && put.changed);
                 put
             }

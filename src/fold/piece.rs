@@ -1,51 +1,46 @@
 //! A piece of an aggregate to the record of `rollbook.state`, and back.
 //!
-//! A piece is written at every commit that changes it, and read at every start: it says nothing twice. Times are written
-//! since the last sign of life, which is near to most of them, and stamps once ([`Stamps`]).
-//!
-//! Canonical: pieces that hold the same facts (and the same notes of the caller) encode to the same bytes. Reading goes
-//! through the joins, so that no bytes can make a state that breaks their invariants.
+//! A record is an envelope: the kind of the subject, the facts, a branch for each kind of piece, and the marks. Whose piece
+//! it is stands in the record's key. Two pieces of the same facts and marks are the same bytes.
 
 use crate::avro::{self, ReadError, Reader, Writer};
-use crate::lattice::{KEYS_MAX, Latest, Register};
-use crate::time::Millis;
+use crate::id::SubjectKind;
 
-use super::connection::Connection;
 use super::earlier;
-use super::entry::{EntryPiece, ReactionSets};
-use super::member::{FactKind, MemberPiece};
-use super::poll::{PollPiece, kept};
-use super::sets::{read_ids, read_intervals, read_times, write_ids, write_intervals, write_times};
-use super::stamps::Stamps;
+use super::entry::EntryPiece;
+use super::facts::{self, Piece};
+use super::marks::Marks;
+use super::member::MemberPiece;
 
-/// Place of today's pieces of entries in the schema's union.
-const ENTRY_BRANCH: i64 = 2;
-
-/// A piece read back. Which entry an entry's piece belongs to stands in the record's key.
-#[derive(Clone, Debug)]
-pub enum Piece {
-    Member(MemberPiece),
-    Entry(Box<EntryPiece>),
-}
+/// Places of the kinds of pieces in the schema's union.
+const MEMBER_BRANCH: i64 = 0;
+const ENTRY_BRANCH: i64 = 1;
 
 /// Reads a record of `rollbook.state`, single-object header included.
 pub fn decode_piece(record: &[u8]) -> Result<Piece, ReadError> {
-    let mut from = Reader::object(&avro::STATE, record).or_else(|_| Reader::object(&earlier::FIRST, record))?;
-    let member = from.option(read_member)?;
-    let entry = match from.long()? {
-        0 => None,
-        1 => Some(earlier::read_entry(&mut from)?),
-        ENTRY_BRANCH => Some(read_entry(&mut from)?),
+    let Ok(mut from) = Reader::object(&avro::STATE, record) else { return earlier::decode(record) };
+    if from.long()? != SubjectKind::Member as i64 {
+        return Err(ReadError::Branch);
+    }
+    let piece = match from.long()? {
+        MEMBER_BRANCH => {
+            let read = facts::read_member(&mut from)?;
+            Piece::Member(MemberPiece { marks: Marks::read(&mut from)?, ..read })
+        }
+        ENTRY_BRANCH => {
+            let read = facts::read_entry(&mut from)?;
+            Piece::Entry(Box::new(EntryPiece { marks: Marks::read(&mut from)?, ..read }))
+        }
         _ => return Err(ReadError::Branch),
     };
-    if !from.0.is_empty() {
-        return Err(ReadError::Length);
-    }
-    match (member, entry) {
-        (Some(member), None) => Ok(Piece::Member(member)),
-        (None, Some(entry)) => Ok(Piece::Entry(Box::new(entry))),
-        _ => Err(ReadError::Branch),
-    }
+    if from.0.is_empty() { Ok(piece) } else { Err(ReadError::Length) }
+}
+
+/// Begins the record of a piece of a member.
+fn begin(out: &mut Writer, branch: i64) {
+    out.0.extend_from_slice(&avro::STATE.header);
+    out.long(SubjectKind::Member as i64);
+    out.long(branch);
 }
 
 impl MemberPiece {
@@ -55,48 +50,23 @@ impl MemberPiece {
         out.0
     }
 
+    /// What it says: the record without its marks, which are the same for pieces of the same facts.
+    pub fn encode_facts(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        self.write_facts(&mut out);
+        out.0
+    }
+
     /// Appends the piece's record.
     pub fn write(&self, out: &mut Writer) {
-        out.0.extend_from_slice(&avro::STATE.header);
-        out.option(Some(self), |out, piece| {
-            out.array(piece.facts.iter(), |out, (kind, at)| {
-                out.long(symbol(*kind));
-                out.long(at.0);
-            });
-            out.array(piece.presences.iter(), |out, (entry, at)| {
-                out.text(entry);
-                out.long(at.0);
-            });
-            out.long(piece.row_hash.cast_signed());
-        });
-        out.option(None::<()>, |_, ()| ());
+        self.write_facts(out);
+        self.marks.write(out);
     }
-}
 
-/// Position in the schema's enum, where 0 is UNKNOWN.
-fn symbol(kind: FactKind) -> i64 {
-    FactKind::ALL.into_iter().zip(1..).find(|(known, _)| *known == kind).map_or(0, |(_, symbol)| symbol)
-}
-
-fn read_member(from: &mut Reader<'_>) -> Result<MemberPiece, ReadError> {
-    let mut piece = MemberPiece::default();
-    from.array(|from| {
-        let (symbol, at) = (from.long()?, from.long()?);
-        let (kind, _) =
-            FactKind::ALL.into_iter().zip(1..).find(|(_, known)| *known == symbol).ok_or(ReadError::Branch)?;
-        piece.facts.at(&kind, |kind| *kind).join(at);
-        Ok(())
-    })?;
-    from.array(|from| {
-        let entry = from.text()?;
-        let at = from.long()?;
-        if let Some(latest) = piece.presences.at_within(entry, KEYS_MAX, |id| id.into()) {
-            latest.join(at);
-        }
-        Ok(())
-    })?;
-    piece.row_hash = from.long()?.cast_unsigned();
-    Ok(piece)
+    fn write_facts(&self, out: &mut Writer) {
+        begin(out, MEMBER_BRANCH);
+        facts::write_member(out, self);
+    }
 }
 
 impl EntryPiece {
@@ -106,146 +76,18 @@ impl EntryPiece {
         out.0
     }
 
+    /// See [`MemberPiece::encode_facts`].
+    pub fn encode_facts(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        begin(&mut out, ENTRY_BRANCH);
+        facts::write_entry(&mut out, self);
+        out.0
+    }
+
     /// Appends the piece's record.
     pub fn write(&self, out: &mut Writer) {
-        out.0.extend_from_slice(&avro::STATE.header);
-        out.option(None::<()>, |_, ()| ());
-        out.long(ENTRY_BRANCH);
-        write_entry(out, self);
+        begin(out, ENTRY_BRANCH);
+        facts::write_entry(out, self);
+        self.marks.write(out);
     }
-}
-
-fn write_entry(out: &mut Writer, piece: &EntryPiece) {
-    let base = piece.last_sign_at.0;
-    let mut stamps = Stamps::since(base);
-    out.bool(piece.counted);
-    out.long(base);
-    out.option(piece.says_something().then_some(piece), |out, piece| {
-        write_text(out, &mut stamps, &piece.entry_name);
-        write_number(out, &mut stamps, &piece.channel_id);
-        for text in [&piece.channel_name, &piece.email, &piece.user] {
-            write_text(out, &mut stamps, text);
-        }
-    });
-    for (set, base) in piece.intervals().into_iter().zip(bases(base)) {
-        write_intervals(out, set, base);
-    }
-    write_ids(out, &piece.plays);
-    out.option(piece.reactions.any(), |out, sets| sets.all().iter().for_each(|ids| write_ids(out, ids)));
-    out.array(piece.connections.iter(), |out, (id, connection)| {
-        write_hash(out, *id);
-        for times in connection.sets() {
-            write_times(out, times, base);
-        }
-    });
-    out.array(piece.polls.iter(), |out, (id, poll)| {
-        out.text(id);
-        out.long(poll.first_at.0.wrapping_sub(base));
-        for text in [&poll.answer, &poll.poll_type, &poll.question] {
-            write_text(out, &mut stamps, text);
-        }
-        write_number(out, &mut stamps, &poll.position);
-    });
-    write_hash(out, piece.engagement_row_hash);
-    write_hash(out, piece.polls_row_hash);
-}
-
-fn read_entry<'a>(from: &mut Reader<'a>) -> Result<EntryPiece, ReadError> {
-    let (counted, base) = (from.bool()?, from.long()?);
-    let mut piece = EntryPiece { counted, last_sign_at: Latest(base), ..EntryPiece::default() };
-    let mut stamps = Stamps::since(base);
-    from.option(|from| {
-        read_text(from, &mut stamps, &mut piece.entry_name)?;
-        read_number(from, &mut stamps, &mut piece.channel_id)?;
-        for text in [&mut piece.channel_name, &mut piece.email, &mut piece.user] {
-            read_text(from, &mut stamps, text)?;
-        }
-        Ok(())
-    })?;
-    for (set, base) in piece.intervals_mut().into_iter().zip(bases(base)) {
-        *set = read_intervals(from, base)?;
-    }
-    // Those of before may have more than there are now.
-    piece.close_gaps();
-    piece.plays = read_ids(from)?;
-    let mut reactions = ReactionSets::default();
-    from.option(|from| {
-        for ids in reactions.all_mut() {
-            *ids = read_ids(from)?;
-        }
-        Ok(())
-    })?;
-    piece.reactions = reactions.into();
-    from.array(|from| {
-        let id = read_hash(from)?;
-        let mut connection = Connection::default();
-        for times in connection.sets_mut() {
-            *times = read_times(from, base)?;
-        }
-        if let Some(ours) = piece.connections.at_within(&id, KEYS_MAX, |id| *id) {
-            ours.join(&connection);
-        }
-        Ok(())
-    })?;
-    from.array(|from: &mut Reader<'a>| {
-        let id = from.text()?;
-        let mut poll = PollPiece::default();
-        poll.first_at.join(base.wrapping_add(from.long()?));
-        for text in [&mut poll.answer, &mut poll.poll_type, &mut poll.question] {
-            read_text(from, &mut stamps, text)?;
-        }
-        read_number(from, &mut stamps, &mut poll.position)?;
-        if let Some(ours) = piece.polls.at_within(id, KEYS_MAX, |id| id.into()) {
-            ours.join(poll);
-        }
-        Ok(())
-    })?;
-    piece.engagement_row_hash = read_hash(from)?;
-    piece.polls_row_hash = read_hash(from)?;
-    Ok(piece)
-}
-
-/// What the intervals are written since, in their order: the last of them are positions, and no times.
-fn bases(times: Millis) -> [i64; 7] {
-    [times, times, times, times, times, times, 0]
-}
-
-fn write_text<'a>(out: &mut Writer, stamps: &mut Stamps<'a>, register: &'a Register<String>) {
-    stamps.write(out, register.stated(), |out, text| out.text(text));
-}
-
-fn read_text<'a>(
-    from: &mut Reader<'a>,
-    stamps: &mut Stamps<'a>,
-    register: &mut Register<String>,
-) -> Result<(), ReadError> {
-    stamps.read(from, |from, stamp| {
-        register.put(stamp, kept(from.text()?));
-        Ok(())
-    })
-}
-
-fn write_number<'a>(out: &mut Writer, stamps: &mut Stamps<'a>, register: &'a Register<i64>) {
-    stamps.write(out, register.stated(), |out, number| out.long(*number));
-}
-
-fn read_number<'a>(
-    from: &mut Reader<'a>,
-    stamps: &mut Stamps<'a>,
-    register: &mut Register<i64>,
-) -> Result<(), ReadError> {
-    stamps.read(from, |from, stamp| {
-        register.put(stamp, &from.long()?);
-        Ok(())
-    })
-}
-
-/// 0 stands for none.
-fn write_hash(out: &mut Writer, hash: u64) {
-    out.option((hash != 0).then_some(hash), |out, hash| out.0.extend_from_slice(&hash.to_be_bytes()));
-}
-
-fn read_hash(from: &mut Reader<'_>) -> Result<u64, ReadError> {
-    let hash = from.option(|from| from.take(size_of::<u64>())?.first_chunk().copied().ok_or(ReadError::Short))?;
-    Ok(hash.map_or(0, u64::from_be_bytes))
 }

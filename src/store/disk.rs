@@ -41,7 +41,7 @@ const KEYSPACES_FOLDER: &str = "keyspaces";
 const KEYSPACE_FILE: &str = "current";
 /// Tombstones stay in the changelog for a day at least (`delete.retention.ms`): who was away for longer may have missed
 /// one.
-const MARKER_AGE_MAX: Millis = 20 * 60 * 60 * 1000;
+pub(super) const AGE_MAX: Millis = 20 * 60 * 60 * 1000;
 
 /// Of a name.
 const NAME_LEN: usize = 16;
@@ -171,7 +171,7 @@ impl Disk {
     ) -> Result<(Shelf, Option<Marker>), DiskError> {
         let found = self.keyspace(partition, identity)?;
         let (shelf, marker) = match found.marker() {
-            Ok(Some(marker)) if now - marker.saved_at < MARKER_AGE_MAX => (found, Some(marker)),
+            Ok(Some(marker)) if now - marker.saved_at < AGE_MAX => (found, Some(marker)),
             Ok(None) if found.is_empty() => (found, None),
             unusable => {
                 match unusable {

@@ -1,7 +1,7 @@
 //! Keyed state: the aggregates of the partitions that a fold thread owns, and which of them a commit must write.
 //!
 //! The truth is the compacted changelog; this is its image, plus what was folded since the last commit. Members that are
-//! used stand in memory, the others on disk.
+//! used stand in memory, the others on disk. What is read back from the changelog replaces what is known (see `restore`).
 //! Aggregates stand by campaign, so that a change of the session catalogue finds a campaign's members without a
 //! scan of the rest.
 
@@ -10,7 +10,9 @@ mod blob;
 pub mod disk;
 mod error;
 pub mod folder;
+mod offsets;
 mod partition;
+mod restore;
 mod shelf;
 mod spill;
 mod stale;
@@ -19,11 +21,14 @@ mod warm;
 use std::collections::BTreeMap;
 
 use crate::event::Event;
+use crate::time::Millis;
 
 pub use birth::{BIRTH_KEY, Birth, Folded};
 pub use disk::{BESIDE_BYTES, Disk};
 pub use error::DiskError;
-pub use partition::{Partition, RestoreError, parse_piece_key, piece_key, write_piece_key};
+pub use offsets::Offsets;
+pub use partition::Partition;
+pub use restore::{OWN_KEYS, RestoreError, parse_piece_key, piece_key, write_piece_key};
 pub use shelf::{Identity, Marker, Shelf};
 pub use spill::Snapshot;
 pub use stale::{About, Cause, Stale};
@@ -60,6 +65,16 @@ impl Store {
 
     pub fn clear(&mut self) {
         self.partitions.clear();
+    }
+
+    /// The partitions are somebody else's from now on.
+    pub fn put_aside(&mut self, now: Millis) {
+        self.partitions.values_mut().for_each(|partition| partition.put_aside(now));
+    }
+
+    /// Forgets what was put aside for so long that records which took pieces back may be gone from the changelog.
+    pub fn forget_aged(&mut self, now: Millis) {
+        self.partitions.retain(|_, partition| !partition.aged(now));
     }
 
     /// Nothing is to be derived again any more: the partitions belong to somebody else, or are read back first.

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use crate::avro::{ReadError, Writer};
 use crate::event::{Event, SessionKey};
-use crate::fold::{Aggregate, Applied, MemberPiece, Piece, decode_piece};
+use crate::fold::{Aggregate, Applied, Arrival};
 use crate::id::{MemberKey, SalesforceId};
 use crate::time::Millis;
 use crate::upsert::Lane;
 
-use super::birth::{BIRTH_KEY, Birth};
+use super::birth::Birth;
 use super::error::DiskError;
 use super::shelf::Shelf;
 use super::stale::{About, Cause, DiskScan, Rounds, Stale};
@@ -33,18 +32,23 @@ const BETWEEN_BLOCKS: usize = 16;
 pub struct Partition {
     pub(super) campaigns: HashMap<SalesforceId, Campaign, RandomState>,
     /// Members with new facts: every one of them belongs into the next commit, whose offsets answer for the facts.
-    dirty: Vec<MemberKey>,
+    pub(super) dirty: Vec<MemberKey>,
     /// How many pieces of these have new facts.
-    dirty_pieces: usize,
+    pub(super) dirty_pieces: usize,
     /// Members whose rows may have changed with the catalogue. They may wait: a restart derives everything again.
     pub(super) stale: Rounds,
     /// The same for members that are on disk only.
     pub(super) stale_on_disk: VecDeque<DiskScan>,
-    pieces: usize,
+    pub(super) pieces: usize,
     /// Bytes of the blocks in memory.
-    memory: usize,
+    pub(super) memory: usize,
     /// What the states answer for. None: nothing of this version was committed yet.
     pub birth: Option<Birth>,
+    /// Pieces were written that no birth has counted yet.
+    wrote: bool,
+    /// Since when others may have written pieces that are not known here. None: they are known, or are read from the
+    /// beginning.
+    pub(super) known_at: Option<Millis>,
     /// Where the changelog has been read to.
     pub restored_to: i64,
     /// Digest of the catalogue with which the rows of the states on disk were derived; 0: not known.
@@ -138,10 +142,26 @@ impl Partition {
     /// A commit has written pieces of the member, which have grown by so many bytes since they were counted last.
     pub fn wrote(&mut self, member: &MemberKey, commit: u64, grown: isize) {
         self.memory = self.memory.saturating_add_signed(grown);
+        self.wrote = true;
         if let Some(slot) = self.known(member) {
             slot.commit = commit;
         }
         self.mark_unsaved(member);
+    }
+
+    /// Number, in this partition, of the commit that is being made.
+    pub fn commit_number(&self) -> u64 {
+        self.birth.as_ref().map_or(0, |birth| birth.commit) + 1
+    }
+
+    /// Whether pieces were written that no birth has counted yet.
+    pub fn wrote_pieces(&self) -> bool {
+        self.wrote
+    }
+
+    /// The same; the birth that is written now counts the commit.
+    pub fn take_wrote(&mut self) -> bool {
+        std::mem::take(&mut self.wrote)
     }
 
     pub(super) fn mark_unsaved(&mut self, member: &MemberKey) {
@@ -166,9 +186,18 @@ impl Partition {
 
     /// Joins one event that arrived then. What the disk holds of the member has been loaded.
     pub fn fold(&mut self, event: &Event<'_>, timestamp: Millis, lane: Lane) -> Applied {
+        self.arrive(event, timestamp, Arrival { awaited: lane == Lane::Live, resolved: false })
+    }
+
+    /// The same of one that was re-keyed.
+    pub fn fold_resolved(&mut self, event: &Event<'_>, timestamp: Millis, lane: Lane) -> Applied {
+        self.arrive(event, timestamp, Arrival { awaited: lane == Lane::Live, resolved: true })
+    }
+
+    fn arrive(&mut self, event: &Event<'_>, timestamp: Millis, arrival: Arrival) -> Applied {
         let slot = self.slot(&event.member);
         let known = slot.aggregate.entries.len();
-        let applied = slot.aggregate.apply_as(event, lane == Lane::Live);
+        let applied = slot.aggregate.apply_as(event, arrival);
         let new = slot.aggregate.entries.len() - known;
         slot.used = true;
         let mut queue = false;
@@ -185,83 +214,6 @@ impl Partition {
             self.dirty.push(event.member);
         }
         applied
-    }
-
-    /// Takes one record of the changelog: what it holds is joined to what is known.
-    pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
-        if key == BIRTH_KEY {
-            self.birth = Some(Birth::decode(value)?);
-            return Ok(());
-        }
-        let key = std::str::from_utf8(key).map_err(|_| RestoreError::Foreign)?;
-        let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Foreign)?;
-        let piece = decode_piece(value)?;
-        self.load(&member)?;
-        let kept = self.shelf.is_some();
-        let slot = self.slot(&member);
-        let known = slot.aggregate.entries.len();
-        // Of what was sent last, the log knows better than a memory that was put aside; and what comes from it need not
-        // be written to it.
-        let grown = match (piece, entry_id) {
-            (Piece::Member(read), None) => {
-                let ours = &mut slot.aggregate.member;
-                ours.row_hash = read.row_hash;
-                ours.join(read);
-                (ours.dirty, ours.awaited) = (false, false);
-                ours.count_memory()
-            }
-            (Piece::Entry(read), Some(entry_id)) => {
-                let ours = slot.aggregate.entries.join_at(
-                    entry_id,
-                    read,
-                    |id| id.into(),
-                    |ours, read| {
-                        (ours.engagement_row_hash, ours.polls_row_hash) =
-                            (read.engagement_row_hash, read.polls_row_hash);
-                        ours.join(*read);
-                    },
-                );
-                (ours.dirty, ours.awaited) = (false, false);
-                ours.count_memory()
-            }
-            (Piece::Member(_), Some(_)) | (Piece::Entry(_), None) => return Err(RestoreError::Piece),
-        };
-        slot.commit = 0;
-        let new = slot.aggregate.entries.len() - known;
-        let unsaved = kept && !std::mem::replace(&mut slot.unsaved, true);
-        self.pieces += new;
-        if new > 0 {
-            self.memory += entry_id.map_or(0, Aggregate::entry_memory);
-        }
-        self.memory = self.memory.saturating_add_signed(grown);
-        if unsaved {
-            self.unsaved.push(member);
-        }
-        Ok(())
-    }
-
-    /// Takes a tombstone of the changelog: the piece is as if it had never been.
-    pub fn forget(&mut self, key: &[u8]) -> Result<(), RestoreError> {
-        if key == BIRTH_KEY {
-            self.birth = None;
-            return Ok(());
-        }
-        let key = std::str::from_utf8(key).map_err(|_| RestoreError::Foreign)?;
-        let (member, entry_id) = parse_piece_key(key).ok_or(RestoreError::Foreign)?;
-        self.load(&member)?;
-        if let Some(slot) = self.known(&member) {
-            let (known, bytes) = (slot.aggregate.entries.len(), slot.aggregate.memory());
-            match entry_id {
-                Some(entry_id) => slot.aggregate.entries.remove(entry_id),
-                None => slot.aggregate.member = MemberPiece::default(),
-            }
-            let gone = known - slot.aggregate.entries.len();
-            let freed = bytes - slot.aggregate.memory();
-            self.pieces -= gone;
-            self.memory = self.memory.saturating_sub(freed);
-            self.mark_unsaved(&member);
-        }
-        Ok(())
     }
 
     /// Marks everything to be derived again, at a start.
@@ -344,61 +296,5 @@ impl Partition {
                 return Ok(Some((stale, aggregate)));
             }
         }
-    }
-}
-
-/// Key of a piece in the changelog.
-pub fn piece_key(member: &MemberKey, entry_id: Option<&str>) -> Vec<u8> {
-    let mut key = Writer::default();
-    write_piece_key(&mut key, member, entry_id);
-    key.0
-}
-
-/// Appends the key of a piece.
-pub fn write_piece_key(out: &mut Writer, member: &MemberKey, entry_id: Option<&str>) {
-    out.0.extend_from_slice(&member.bytes());
-    if let Some(entry_id) = entry_id {
-        out.0.push(b'_');
-        out.0.extend_from_slice(entry_id.as_bytes());
-    }
-}
-
-/// `{campaign_id}_{lead_id}`, with `_{entry_id}` for the piece of an entry.
-pub fn parse_piece_key(key: &str) -> Option<(MemberKey, Option<&str>)> {
-    let (member, rest) = key.split_at_checked(MemberKey::LEN)?;
-    let (campaign, person) = member.split_once('_')?;
-    let member = MemberKey { campaign: SalesforceId::parse(campaign)?, person: SalesforceId::parse(person)? };
-    if rest.is_empty() { Some((member, None)) } else { Some((member, Some(rest.strip_prefix('_')?))) }
-}
-
-/// Why a record of the changelog cannot be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// It says nothing of what is known here.
-    #[error("its key names no piece of a member")]
-    Foreign,
-    #[error("its key names another piece than the one that the value holds")]
-    Piece,
-    #[error("the value is no state of this version")]
-    Value(#[from] ReadError),
-    #[error("the disk cannot be read")]
-    Disk(#[from] DiskError),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_is_none_of_ours_is_told_apart_from_a_state_that_cannot_be_read() {
-        let mut partition = Partition::default();
-        let ours = b"7011t000000RvXoAAK_00Q1t000000abcdEAA";
-        for key in [&b"k"[..], b"", b"\xff", &ours[1..]] {
-            assert!(matches!(partition.restore(key, b"{}"), Err(RestoreError::Foreign)));
-            assert!(matches!(partition.forget(key), Err(RestoreError::Foreign)));
-        }
-        assert!(matches!(partition.restore(ours, b"{}"), Err(RestoreError::Value(_))));
-        assert!(matches!(partition.restore(BIRTH_KEY, b"{}"), Err(RestoreError::Value(_))));
-        partition.forget(ours).unwrap();
     }
 }

@@ -62,6 +62,7 @@ impl Partition {
         if let Some(marker) = marker {
             self.restored_to = marker.next_offset;
             self.derived_with = marker.catalogue;
+            self.known_at = Some(marker.saved_at);
         }
     }
 

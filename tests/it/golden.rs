@@ -175,6 +175,11 @@ fn decode<'r>(decoder: &Decoder, line: &'r str) -> Option<Event<'r>> {
     }
 }
 
+/// The session catalogue of a story.
+pub fn catalogue_of(story: &str) -> Catalogue {
+    catalogue(&Decoder::new(VALUE_BYTES_MAX), &data().join(story).join("sessions.jsonl"))
+}
+
 fn catalogue(decoder: &Decoder, path: &Path) -> Catalogue {
     let mut catalogue = Catalogue::default();
     for line in if path.exists() { lines(path) } else { Vec::new() } {

@@ -182,14 +182,10 @@ impl<'a> Run<'a> {
 /// What an aggregate says, without what was sent of it.
 fn bytes(aggregate: &Aggregate) -> Vec<u8> {
     let mut out = Writer::default();
-    let mut member = aggregate.member.clone();
-    member.row_hash = 0;
-    member.write(&mut out);
+    out.bytes(&aggregate.member.encode_facts());
     for (id, entry) in aggregate.entries.iter() {
-        let mut entry = entry.clone();
-        (entry.engagement_row_hash, entry.polls_row_hash) = (0, 0);
         out.text(id);
-        entry.write(&mut out);
+        out.bytes(&entry.encode_facts());
     }
     out.0
 }

@@ -2,7 +2,8 @@
 //!
 //! `tests/data/records/state/{version}.jsonl` holds pieces of a small conference as that version wrote them, in base64, and
 //! the rows that they make; `schemas/earlier/state/{version}.avsc` is what the version wrote by. A version that writes another
-//! form adds both; none is ever changed.
+//! form adds both; none is ever changed. `stories/{version}.jsonl` holds the pieces that it wrote of golden stories, with
+//! the hashes of their rows: no row is sent again for another version of the state.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +13,19 @@ use apache_avro::{Schema, from_avro_datum};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rollbook::avro::single_object_header;
-use rollbook::fold::{Aggregate, Catalogue, decode_piece};
+use rollbook::config::Topics;
+use rollbook::fold::{Aggregate, Catalogue, Piece, decode_piece};
 use rollbook::id::MemberKey;
-use rollbook::store::parse_piece_key;
+use rollbook::kafka::transaction::Records;
+use rollbook::stage::fold::commit::{Again, Changes};
+use rollbook::stage::fold::tally::Tally;
+use rollbook::store::{Store, parse_piece_key};
 use rollbook::upsert::{self, Row};
 use serde_json::{Map, Value, json};
+
+use super::golden;
+
+const NOON: i64 = 1_780_000_000_000;
 
 /// The rows of a member's pieces, by object and external id.
 fn rows(member: &MemberKey, aggregate: &Aggregate) -> Value {
@@ -55,6 +64,45 @@ fn states_of_every_version_are_read_today() {
         }
     }
     assert!(versions > 0, "no version was read");
+}
+
+/// The pieces of a golden story as an earlier version wrote them, and what a commit makes of them today.
+#[test]
+fn states_of_the_version_before_send_no_row_again_and_are_not_written_again() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let text = fs::read_to_string(data.join("records/state/stories/2.jsonl")).expect("a text");
+    let (mut rows, mut pieces) = (0, 0);
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a line is JSON");
+        let story = line["story"].as_str().expect("a name");
+        let catalogue = golden::catalogue_of(story);
+        let mut store = Store::default();
+        let partition = store.partition(0);
+        for (key, record) in line["records"].as_object().expect("records by key") {
+            let record = BASE64_STANDARD.decode(record.as_str().expect("a text")).expect("base64");
+            partition.restore(key.as_bytes(), &record).expect("a state of an earlier version");
+            let (hashes, first_commit) = match decode_piece(&record).expect("a piece") {
+                Piece::Member(piece) => (piece.marks.rows().count(), piece.marks.first_commit()),
+                Piece::Entry(piece) => (piece.marks.rows().count(), piece.marks.first_commit()),
+            };
+            assert_eq!(first_commit, None, "{story}: it is not known");
+            (rows, pieces) = (rows + hashes, pieces + 1);
+        }
+        partition.derive_all(NOON);
+        let (topics, mut tally, mut records) = (Topics::default(), Tally::default(), Records::default());
+        let mut changes = Changes {
+            topics: &topics,
+            catalogue: &catalogue,
+            tally: &mut tally,
+            records: &mut records,
+            now: NOON,
+            commit: 1,
+            again: Again::default(),
+        };
+        changes.collect(&mut store).expect("there is no disk");
+        assert_eq!(records.iter().count(), 0, "{story}");
+    }
+    assert!(rows > 90 && pieces > 100, "{rows} rows of {pieces} pieces are too few to say something");
 }
 
 /// As any reader of Avro sees it.

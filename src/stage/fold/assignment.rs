@@ -40,6 +40,7 @@ impl<M: Member> Worker<M> {
         let owned = self.owned_by(partitions);
         info!(thread = %self.parts.name, partitions = ?owned, "partitions assigned");
         self.store.retain(&owned.iter().copied().collect::<Vec<_>>());
+        self.store.forget_aged(self.parts.member.wall_clock());
         self.saving.retain(&owned);
         self.forget_question();
         self.positions.clear();
@@ -59,6 +60,11 @@ impl<M: Member> Worker<M> {
     /// Begins to read states back, from what is still known of them.
     pub(super) fn read_back(&mut self) -> Result<(), Error> {
         self.taking_over = true;
+        // On the way pieces may be older than they were: nothing is derived of them, nor written, before the log's end. There
+        // everything is derived that may have changed.
+        for partition in &self.reading_back {
+            self.store.partition(*partition).forget_stale();
+        }
         self.parts.health.ready(false, "states are read back");
         self.restoring_share.set(1);
         self.begin_restore()
@@ -221,7 +227,7 @@ impl<M: Member> Worker<M> {
         let derivation = self.derivation();
         for (partition, next_offset) in changelog.next_offsets() {
             let state = self.store.partition(partition);
-            state.restored_to = next_offset;
+            state.read_to_the_end(next_offset);
             // The catalogue may have changed since the rows were sent. Where it is that of the states on disk, rows may
             // have been sent with another one in between, but only those of members that were read back just now.
             if state.derived_with == derivation {
@@ -254,6 +260,7 @@ impl<M: Member> Worker<M> {
         self.reading_back.clear();
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();
+        self.store.put_aside(self.parts.member.wall_clock());
         self.assigned.clear();
         for (input, partition) in self.next_offsets.assigned() {
             self.parts.metrics.forget_partition(input, partition);

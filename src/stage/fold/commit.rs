@@ -9,7 +9,7 @@ use std::hint::black_box;
 use crate::avro::Writer;
 use crate::config::Topics;
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::fold::{Aggregate, Catalogue, EntryPiece, MemberPiece};
+use crate::fold::{Aggregate, Catalogue, EntryPiece, Marks, RowMark};
 use crate::id::MemberKey;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
@@ -30,9 +30,6 @@ const STALE_MEMBERS_MIN: usize = 8;
 
 /// Largest piece: its topic takes 10 MiB.
 const PIECE_BYTES_MAX: usize = 9 << 20;
-
-/// The hash of a row of which no version was sent.
-const NOTHING_SENT: u64 = 0;
 
 /// Members that are read ahead of their turn; so many fit into a core's own cache.
 const MEMBERS_AHEAD: usize = 32;
@@ -64,11 +61,13 @@ impl Default for Again {
 }
 
 /// Whose piece is looked at.
-struct Subject<'a> {
+struct Whose<'a> {
     partition: i32,
     member: &'a MemberKey,
     event_at: Millis,
     lane: Lane,
+    /// Number of the commit in the partition.
+    commit: u64,
 }
 
 impl Changes<'_> {
@@ -96,19 +95,22 @@ impl Changes<'_> {
 
     /// One of the members that are to be derived again. False where there are no more.
     fn collect_stale(&mut self, partition: i32, pieces: &mut Partition) -> Result<bool, DiskError> {
+        let (now, commit) = (self.now, pieces.commit_number());
         let Some((Stale { member, about }, aggregate)) = pieces.take_stale()? else { return Ok(false) };
-        let now = self.now;
-        let subject = |cause: Cause| {
+        if aggregate.holds_nothing() {
+            return Ok(true);
+        }
+        let whose = |cause: Cause| {
             let lane = if cause.brought { Lane::Backfill } else { Lane::of(cause.event_at, now) };
-            Subject { partition, member: &member, event_at: cause.event_at, lane }
+            Whose { partition, member: &member, event_at: cause.event_at, lane, commit }
         };
         let mut grown = None;
         if let Some(cause) = about.member() {
-            grown = self.member(&subject(cause), aggregate);
+            grown = self.member(&whose(cause), aggregate);
         }
         for (entry_id, piece) in aggregate.entries.values_mut() {
             if let Some(cause) = about.entry(entry_id) {
-                grown = add(grown, self.entry(&subject(cause), entry_id, piece));
+                grown = add(grown, self.entry(&whose(cause), entry_id, piece));
             }
         }
         self.wrote(pieces, &member, grown);
@@ -118,21 +120,26 @@ impl Changes<'_> {
     /// Some of the members with new facts. False where there are no more.
     fn collect_dirty(&mut self, partition: i32, pieces: &mut Partition) -> bool {
         black_box(pieces.warm_dirty(MEMBERS_AHEAD));
+        let commit = pieces.commit_number();
         for _ in 0..MEMBERS_AHEAD {
             let Some((member, aggregate, event_at)) = pieces.take_dirty() else { return false };
-            let mut subject = Subject { partition, member: &member, event_at, lane: Lane::Live };
+            // What was new was taken back.
+            if aggregate.holds_nothing() {
+                continue;
+            }
+            let mut whose = Whose { partition, member: &member, event_at, lane: Lane::Live, commit };
             let mut grown = None;
             // A member's row exists from its first event on, whatever that event was about.
-            let first = *hash_of_member(&mut aggregate.member, Object::CAMPAIGN_MEMBER) == NOTHING_SENT;
+            let first = aggregate.member.marks.hash(Object::CAMPAIGN_MEMBER.number()) == 0;
             if aggregate.member.dirty || first {
                 let live =
                     aggregate.member.awaited || first && aggregate.entries.iter().any(|(_, piece)| piece.awaited);
-                subject.lane = lane(live);
-                grown = self.member(&subject, aggregate);
+                whose.lane = lane(live);
+                grown = self.member(&whose, aggregate);
             }
             for (entry_id, piece) in aggregate.entries.values_mut().filter(|(_, piece)| piece.dirty) {
-                subject.lane = lane(piece.awaited);
-                grown = add(grown, self.entry(&subject, entry_id, piece));
+                whose.lane = lane(piece.awaited);
+                grown = add(grown, self.entry(&whose, entry_id, piece));
             }
             self.wrote(pieces, &member, grown);
         }
@@ -146,55 +153,62 @@ impl Changes<'_> {
     }
 
     /// By how many bytes of memory the piece has grown since it was counted last; None where it was not written.
-    fn member(&mut self, subject: &Subject<'_>, aggregate: &mut Aggregate) -> Option<isize> {
+    fn member(&mut self, whose: &Whose<'_>, aggregate: &mut Aggregate) -> Option<isize> {
         let piece = &mut aggregate.member;
         let mut written = std::mem::take(&mut piece.dirty);
         for object in Facts::Member(piece).objects() {
-            let last_sent = *hash_of_member(piece, object);
-            let hash = self.row(subject, object, Facts::Member(piece), last_sent);
-            *hash_of_member(piece, object) = hash;
-            if hash != last_sent && piece.saturated() {
+            let Some(row) = self.row(whose, object, Facts::Member(piece), &piece.marks) else { continue };
+            piece.marks.note_row(object.number(), row);
+            if piece.saturated() {
                 self.tally.saturated(object);
             }
-            written |= hash != last_sent;
+            written = true;
         }
         piece.awaited = false;
         if !written {
             return None;
         }
+        piece.marks.written_by(whose.commit);
         let mut bytes_max = PIECE_BYTES_MAX;
-        while !self.state(subject, None, bytes_max, |out| piece.write(out)) {
+        while !self.state(whose, None, bytes_max, |out| piece.write(out)) {
             bytes_max = if piece.shed() { bytes_max } else { usize::MAX };
         }
         Some(piece.count_memory())
     }
 
     /// See [`Self::member`].
-    fn entry(&mut self, subject: &Subject<'_>, entry_id: &str, piece: &mut EntryPiece) -> Option<isize> {
+    fn entry(&mut self, whose: &Whose<'_>, entry_id: &str, piece: &mut EntryPiece) -> Option<isize> {
         let mut written = std::mem::take(&mut piece.dirty);
         for object in Facts::Entry(entry_id, piece).objects() {
-            let last_sent = *hash_of_entry(piece, object);
-            let hash = self.row(subject, object, Facts::Entry(entry_id, piece), last_sent);
-            *hash_of_entry(piece, object) = hash;
-            if hash != last_sent && piece.saturated() {
+            let Some(row) = self.row(whose, object, Facts::Entry(entry_id, piece), &piece.marks) else { continue };
+            piece.marks.note_row(object.number(), row);
+            if piece.saturated() {
                 self.tally.saturated(object);
             }
-            written |= hash != last_sent;
+            written = true;
         }
         piece.awaited = false;
         if !written {
             return None;
         }
+        piece.marks.written_by(whose.commit);
         let mut bytes_max = PIECE_BYTES_MAX;
-        while !self.state(subject, Some(entry_id), bytes_max, |out| piece.write(out)) {
+        while !self.state(whose, Some(entry_id), bytes_max, |out| piece.write(out)) {
             bytes_max = if piece.shed() { bytes_max } else { usize::MAX };
         }
         Some(piece.count_memory())
     }
 
-    /// Sends a row, or its refusal, if it is not what was last sent. Returns the hash of what now was.
-    fn row(&mut self, subject: &Subject<'_>, object: Object, facts: Facts<'_>, last_sent: u64) -> u64 {
-        let Subject { member, event_at, lane, .. } = *subject;
+    /// Sends a row, or its refusal, if it is not what was last sent. None: nothing was.
+    fn row<const FIRST: u8, const COUNT: usize>(
+        &mut self,
+        whose: &Whose<'_>,
+        object: Object,
+        facts: Facts<'_>,
+        marks: &Marks<FIRST, COUNT>,
+    ) -> Option<RowMark> {
+        let Whose { member, event_at, lane, .. } = *whose;
+        let last_sent = marks.hash(object.number());
         let catalogue = self.catalogue;
         let mut refused = None;
         let mut unchanged = false;
@@ -213,34 +227,34 @@ impl Changes<'_> {
             if unchanged {
                 return None;
             }
-            let first = last_sent == NOTHING_SENT;
+            let first = !marks.row(object.number()).sent;
             let sending = Sending { event_at, lane, first, ..Sending::default() };
             upsert::finish_upsert(out, object, member, &sending);
             Some(hash)
         };
         let key = |out: &mut Writer| upsert::write_upsert_key(out, object, member, facts.entry_id());
-        if let Some(hash) = self.records.write((Topic::Upserts, subject.partition), value, key) {
+        if let Some(hash) = self.records.write((Topic::Upserts, whose.partition), value, key) {
             self.tally.row(object, RowOutcome::Written);
-            return hash;
+            return Some(RowMark { hash, sent: true });
         }
         match refused {
             Some(refusal) if refusal.hash() != last_sent => {
                 self.tally.row(object, RowOutcome::DeadLettered);
-                self.refusal(subject, &refusal);
-                return refusal.hash();
+                self.refusal(whose, &refusal);
+                return Some(RowMark { hash: refusal.hash(), sent: false });
             }
             Some(_) => self.tally.row(object, RowOutcome::Unchanged),
             None if unchanged => self.tally.row(object, RowOutcome::Unchanged),
             None => {}
         }
-        last_sent
+        None
     }
 
     /// False where no record has room for the piece. Its sets are bounded by their counts; texts and ids of a length that
     /// nobody means well with may still be too much together.
     fn state(
         &mut self,
-        subject: &Subject<'_>,
+        whose: &Whose<'_>,
         entry_id: Option<&str>,
         bytes_max: usize,
         value: impl FnOnce(&mut Writer),
@@ -250,21 +264,21 @@ impl Changes<'_> {
             value(out);
             (out.0.len() - start <= bytes_max).then_some(())
         };
-        let key = |out: &mut Writer| write_piece_key(out, subject.member, entry_id);
-        self.records.write((Topic::State, subject.partition), value, key).is_some()
+        let key = |out: &mut Writer| write_piece_key(out, whose.member, entry_id);
+        self.records.write((Topic::State, whose.partition), value, key).is_some()
     }
 
-    fn refusal(&mut self, subject: &Subject<'_>, refusal: &RowRefusal) {
-        let key = subject.member.bytes().to_vec();
+    fn refusal(&mut self, whose: &Whose<'_>, refusal: &RowRefusal) {
+        let key = whose.member.bytes().to_vec();
         let letter = DeadLetter {
             stage: Stage::Fold,
             reason: refusal.code().to_owned(),
             detail: refusal.detail.clone(),
             hint: "correct the value at its producer; the next change of the row is tried again".to_owned(),
             topic: self.topics.state.clone(),
-            partition: subject.partition,
+            partition: whose.partition,
             offset: -1,
-            timestamp: Some(subject.event_at),
+            timestamp: Some(whose.event_at),
             key: Some(key.clone()),
             value: None,
             headers: Vec::new(),
@@ -279,14 +293,6 @@ impl Changes<'_> {
         let value = letter.encode();
         self.records.push(Topic::DeadLetters, Outgoing { key: Some(&key), value: Some(&value), ..Outgoing::default() });
     }
-}
-
-fn hash_of_member(piece: &mut MemberPiece, _: Object) -> &mut u64 {
-    &mut piece.row_hash
-}
-
-fn hash_of_entry(piece: &mut EntryPiece, object: Object) -> &mut u64 {
-    if object == Object::POLLS { &mut piece.polls_row_hash } else { &mut piece.engagement_row_hash }
 }
 
 fn lane(live: bool) -> Lane {

@@ -20,7 +20,7 @@ use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::Metrics;
-use crate::store::{BIRTH_KEY, Birth, Folded};
+use crate::store::{BIRTH_KEY, Birth, Folded, Offsets};
 
 use super::gap::{Gap, Place, resume_at};
 use super::holds::Held;
@@ -41,6 +41,8 @@ struct Taken {
 pub(super) struct Positions {
     /// Taken over and not settled yet.
     taken: BTreeMap<(Topic, i32), Taken>,
+    /// Where the reading of a partition began when it was taken over.
+    began: BTreeMap<(Topic, i32), i64>,
     /// Of inputs as of the last time that partitions were settled; of states and catalogue as of the last answer.
     pub ids: BTreeMap<Topic, Option<String>>,
     /// Where logs ended when somebody told it last, and in which topic.
@@ -61,6 +63,7 @@ impl Positions {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             taken: BTreeMap::new(),
+            began: BTreeMap::new(),
             ids: BTreeMap::new(),
             ends: BTreeMap::new(),
             held: Held::new(metrics),
@@ -75,6 +78,7 @@ impl Positions {
     /// Nothing is owned.
     pub fn clear(&mut self) {
         self.taken.clear();
+        self.began.clear();
         self.held.clear();
         self.brought.clear();
         self.unled.clear();
@@ -83,6 +87,7 @@ impl Positions {
 
     pub fn give_up(&mut self, input: Topic, partition: i32) {
         self.taken.remove(&(input, partition));
+        self.began.remove(&(input, partition));
         self.held.remove((input, partition));
         self.brought.remove(&(input, partition));
         self.unled.remove((input, partition));
@@ -265,6 +270,7 @@ impl<M: Member> Worker<M> {
             self.next_offsets.go_on_at(input, partition, from);
         }
         self.positions.taken.remove(&(input, partition));
+        self.positions.began.insert((input, partition), from);
         self.positions.unled.placed((input, partition), true);
         self.hold_again(input, partition);
         if let Some(gap) = gap {
@@ -357,12 +363,12 @@ impl<M: Member> Worker<M> {
         if moved {
             births.extend(list.elements().iter().map(TopicPartitionListElem::partition));
         }
+        // And a commit that writes pieces is counted.
+        births.extend(
+            self.store.partitions().filter(|(_, pieces)| pieces.wrote_pieces()).map(|(partition, _)| partition),
+        );
         for partition in births.into_iter().filter(|partition| self.owns(*partition)).collect::<Vec<_>>() {
-            let birth = self.birth(partition);
-            let (key, value) = (Some(BIRTH_KEY), birth.encode());
-            let record = Outgoing { partition: Some(partition), key, value: Some(&value), ..Outgoing::default() };
-            records.push(Topic::State, record);
-            self.store.partition(partition).birth = Some(birth);
+            self.write_birth(partition, records);
         }
         for mut element in list.elements() {
             let (Some(input), partition) = (input_of(element.topic(), &config.topics), element.partition()) else {
@@ -376,7 +382,39 @@ impl<M: Member> Worker<M> {
         Ok(list)
     }
 
-    fn birth(&mut self, partition: i32) -> Birth {
+    /// What the states of a partition answer for from this commit on; and once an hour, beside it, where its inputs stood
+    /// before.
+    fn write_birth(&mut self, partition: i32, records: &mut Records) {
+        let mut push = |key: &[u8], value: &[u8]| {
+            let (key, value) = (Some(key), Some(value));
+            records.push(Topic::State, Outgoing { partition: Some(partition), key, value, ..Outgoing::default() });
+        };
+        let mut birth = self.birth(partition);
+        if self.store.partition(partition).take_wrote() {
+            let (before, now) = (self.before(partition), self.parts.member.wall_clock());
+            if let Some(offsets) = Offsets::due(&before, now) {
+                push(&offsets.key(), &offsets.encode());
+                birth.offsets_at = now;
+            }
+            birth.commit = before.commit + 1;
+        }
+        push(BIRTH_KEY, &birth.encode());
+        self.store.partition(partition).birth = Some(birth);
+    }
+
+    /// What the states answered for before this commit; of an input that none has folded, where its reading began.
+    fn before(&mut self, partition: i32) -> Birth {
+        let topics = &self.parts.config.topics;
+        let mut before = self.store.partition(partition).birth.clone().unwrap_or_default();
+        before.inputs.remove(&topics.state);
+        for ((input, _), next_offset) in self.positions.began.iter().filter(|((_, of), _)| *of == partition) {
+            let began = || Folded { topic_id: self.positions.id(*input).map(str::to_owned), next_offset: *next_offset };
+            before.inputs.entry(input.name(topics).to_owned()).or_insert_with(began);
+        }
+        before
+    }
+
+    pub(super) fn birth(&mut self, partition: i32) -> Birth {
         let mut birth = self.store.partition(partition).birth.clone().unwrap_or_default();
         birth.partitions = self.parts.partitions;
         for (input, _, next_offset) in self.next_offsets.positions().filter(|(_, of, _)| *of == partition) {

@@ -149,7 +149,12 @@ impl<M: Member> Worker<M> {
         let timestamp = first_timestamp.unwrap_or(event.occurred_at);
         let brought = self.positions.brings((input, message.partition()), message.offset());
         let lane = if brought { Lane::Backfill } else { lane(message, timestamp, now) };
-        let applied = self.store.partition(home).fold(event, timestamp, lane);
+        let partition = self.store.partition(home);
+        let applied = if input == Topic::Resolved {
+            partition.fold_resolved(event, timestamp, lane)
+        } else {
+            partition.fold(event, timestamp, lane)
+        };
         if applied.conflict {
             self.tally.conflicts += 1;
         }

@@ -328,6 +328,12 @@ impl<M: Member> Worker<M> {
             memory_max: if self.parts.disk.is_some() { config.state.memory_max } else { usize::MAX },
         };
         let mut records = std::mem::replace(&mut self.records, self.parts.committer.take_spare());
+        #[cfg(test)]
+        {
+            if let Err(error) = self.take_back(commit, &mut records) {
+                return self.start_over(&error);
+            }
+        }
         let collected = Changes {
             topics: &config.topics,
             catalogue: &self.parts.catalogue,

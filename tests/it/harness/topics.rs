@@ -14,7 +14,7 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use rollbook::config::Topics;
-use rollbook::store::BIRTH_KEY;
+use rollbook::store::OWN_KEYS;
 
 use super::http::block_on;
 use super::wait;
@@ -28,7 +28,7 @@ const READ_WITHIN: Duration = Duration::from_mins(1);
 #[track_caller]
 pub fn states(client: &ClientConfig, topics: &Topics) -> Vec<Record> {
     let mut records = read(client, &topics.state);
-    records.retain(|record| record.key.as_deref() != Some(BIRTH_KEY));
+    records.retain(|record| !record.key.as_deref().unwrap_or_default().starts_with(OWN_KEYS));
     records
 }
 

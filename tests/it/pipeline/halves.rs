@@ -86,8 +86,8 @@ fn remembered(world: &World) -> BTreeSet<u64> {
     let mut hashes = BTreeSet::new();
     for record in harness::states(&world.client(), &world.names.topics) {
         match decode_piece(record.value.as_deref().expect("it has a value")).expect("it is of this version") {
-            Piece::Member(piece) => hashes.extend([piece.row_hash]),
-            Piece::Entry(piece) => hashes.extend([piece.engagement_row_hash, piece.polls_row_hash]),
+            Piece::Member(piece) => hashes.extend(piece.marks.rows().map(|(_, row)| row.hash)),
+            Piece::Entry(piece) => hashes.extend(piece.marks.rows().map(|(_, row)| row.hash)),
         }
     }
     hashes.remove(&0);

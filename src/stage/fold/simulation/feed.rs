@@ -48,6 +48,14 @@ fn member(campaign: &str, person: &str) -> Vec<u8> {
     MemberKey { campaign: parse(campaign), person: parse(person) }.bytes().to_vec()
 }
 
+/// A member and one of its entries.
+pub fn somebody(rng: &mut fastrand::Rng) -> (MemberKey, String) {
+    let parse = |id: &str| SalesforceId::parse(id).expect("it is one");
+    let campaign = parse(CAMPAIGNS[rng.usize(..CAMPAIGNS.len())]);
+    let member = MemberKey { campaign, person: parse(&format!("00Q{:012}", rng.u32(..PEOPLE))) };
+    (member, format!("1_e{}", rng.u8(..ENTRIES)))
+}
+
 pub fn record(rng: &mut fastrand::Rng, number: usize, at: Millis) -> Sent {
     if rng.u8(..12) == 0 { statement(rng, number, at) } else { event(rng, number, at) }
 }

@@ -22,6 +22,7 @@ use crate::time::Millis;
 use super::consumer_group::ConsumerGroup;
 use super::group::{Group, ranges, scattered};
 use super::log::{Entry, Logs};
+use super::taking_back::Order;
 use super::turns::Turns;
 
 /// The wall clock when a history begins.
@@ -47,6 +48,8 @@ pub struct Broker {
     pub overwritten: bool,
     /// Partitions of inputs that nobody leads.
     pub unled: BTreeSet<TopicPartition>,
+    /// What owners are to take back with their next commits.
+    pub orders: Vec<Order>,
     /// Nothing goes wrong any more.
     pub calm: bool,
 }

@@ -101,13 +101,15 @@ impl Partition {
         self.entries.push(None);
     }
 
-    /// Keeps the last record of each key, and every offset.
-    pub fn compact(&mut self) {
+    /// Keeps the last record of each key, and every offset; of empty records those that are not older.
+    pub fn compact(&mut self, empty_from: i64) {
         let newest: BTreeMap<Vec<u8>, i64> =
             self.all().filter_map(|(offset, entry)| Some((entry.key.clone()?, offset))).collect();
         for offset in 0..self.stable_end() {
-            let kept = self.committed(offset).and_then(|entry| newest.get(entry.key.as_deref()?)) == Some(&offset);
-            if !kept {
+            let entry = self.committed(offset);
+            let kept = entry.and_then(|entry| newest.get(entry.key.as_deref()?)) == Some(&offset);
+            let expired = entry.is_some_and(|entry| entry.value.is_none() && entry.timestamp < empty_from);
+            if !kept || expired {
                 self.entries[usize::try_from(offset).expect("it is not negative")] = None;
             }
         }

@@ -18,6 +18,7 @@ mod positions;
 mod producer;
 mod reference;
 mod seen;
+mod taking_back;
 mod turns;
 mod verdict;
 
@@ -45,15 +46,18 @@ use feed::{PARTITIONS, Sent};
 use kafka::{Kafka, SimulatedLog};
 use member::SimulatedMember;
 use producer::SimulatedCommitter;
-use seen::{Seen, seen_often};
+use seen::{Seen, seen, seen_often};
 use turns::Turns;
 
 /// Places where a process may run, each with its own disk.
 const SLOTS: usize = 2;
 /// Things that happen in one history, one after the other.
-const HAPPENINGS: usize = 32;
+const HAPPENINGS: usize = 36;
 /// A history that has not come to rest after so long never will.
 const CALM_MAX: Duration = Duration::from_mins(2);
+
+/// Milliseconds.
+const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Histories in a run of the tests.
 const HISTORIES: u64 = 200;
@@ -76,6 +80,8 @@ struct History {
     written_too_late: bool,
     /// Somebody sees to what is passed over.
     acknowledges: bool,
+    /// Facts are taken back, and nobody else commits to the group; or the other way round.
+    takes_back: bool,
 }
 
 impl History {
@@ -88,13 +94,16 @@ impl History {
         }
         let kafka = Kafka::new(Arc::clone(&turns), &config.topics, PARTITIONS);
         kafka.broker().scatters = turns.chance(40);
+        let takes_back = turns.chance(60);
         let memory = Path::new("/dev/shm");
         let disks = turns.chance(25).then(|| {
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
         });
         let slots = (0..SLOTS).map(|_| None).collect();
         let (sent, written_too_late, acknowledges) = (Vec::new(), false, false);
-        Self { kafka, config, disks, slots, starts: 0, sent, written_too_late, acknowledges }
+        // What is taken back is told by what was folded before, and of records that are gone nothing was.
+        let takes_back = takes_back && config.fold.on_gap != OnGap::Hold;
+        Self { kafka, config, disks, slots, starts: 0, sent, written_too_late, acknowledges, takes_back }
     }
 
     fn folder(&self, slot: usize) -> Option<PathBuf> {
@@ -107,7 +116,7 @@ impl History {
             self.lose_or_acknowledge();
         }
         let slot = turns.random(|rng| rng.usize(..SLOTS));
-        match turns.random(|rng| rng.u8(..26)) {
+        match turns.random(|rng| rng.u8(..29)) {
             0..6 => self.send(),
             6..10 => self.start(slot),
             10..13 => self.change(slot, |turns, process| {
@@ -127,12 +136,14 @@ impl History {
                 self.kafka.broker().away_until = turns.now() + away;
             }
             17 => self.compact(),
-            18 => self.commit_as_a_stranger(),
+            18 if !self.takes_back => self.commit_as_a_stranger(),
             19 => self.delete_what_was_read(),
             20 => self.grow(),
             21 => self.write_too_late(),
             22 | 23 => self.lose_leader(),
             24 => self.kafka.divide_again(),
+            25 | 26 if self.takes_back => self.take_back(),
+            27 => self.stay_away(),
             _ => turns.sleep(turns.random(|rng| Duration::from_millis(rng.u64(1..400)))),
         }
         turns.sleep(turns.random(|rng| Duration::from_micros(rng.u64(1..100_000))));
@@ -171,8 +182,21 @@ impl History {
         let spared = |topic: &Topic| *topic == Topic::Catalogue && self.written_too_late;
         for topic in [Topic::State, Topic::Upserts, Topic::Catalogue].into_iter().filter(|topic| !spared(topic)) {
             for partition in 0..PARTITIONS {
-                self.kafka.broker().logs.partition(topic.name(topics), partition).compact();
+                // The states' empty records stay for a day.
+                let below = if topic == Topic::State { self.kafka.wall_clock() - DAY } else { i64::MIN };
+                self.kafka.broker().logs.partition(topic.name(topics), partition).compact(below);
             }
+        }
+    }
+
+    /// Nobody runs for up to two days, while compaction goes on: whoever comes back may have missed an empty record.
+    fn stay_away(&mut self) {
+        seen(Seen::LongAway);
+        self.stop_all();
+        let turns = Arc::clone(&self.kafka.turns);
+        turns.sleep(turns.random(|rng| Duration::from_mins(rng.u64(1..48 * 60))));
+        if turns.chance(50) {
+            self.compact();
         }
     }
 
@@ -326,6 +350,7 @@ struct Process {
 impl Process {
     fn run(self) {
         let kafka = self.kafka.clone();
+        taking_back::listen(&kafka);
         let log = {
             let kafka = kafka.clone();
             move || Ok(SimulatedLog::new(&kafka))
@@ -421,8 +446,9 @@ fn config(turns: &Turns) -> Config {
     config.fold.commit_interval = millis(turns, 1..100);
     config.fold.commit_interval_behind = millis(turns, 100..500);
     config.state.save_interval = millis(turns, 1..1_000);
-    // From a few members to all of them.
-    config.state.memory_max = turns.random(|rng| rng.usize(5_000..100_000));
+    // From a few members to all of them; often so little that records of a slow commit fill it, too.
+    let bytes = if turns.chance(25) { 3_000..10_000 } else { 5_000..100_000 };
+    config.state.memory_max = turns.random(|rng| rng.usize(bytes));
     config
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::config::Topics;
 use crate::demo::conference::Feed;
 use crate::demo::reference::{self, Judgement, Reference, Rows, differences, unexpected_fields};
+use crate::id::MemberKey;
 use crate::kafka::topics::Topic;
 use crate::upsert::{Object, ReadUpsert, Value};
 
@@ -15,7 +16,7 @@ use super::log::{Entry, Logs};
 pub fn agrees<'u>(
     logs: &Logs,
     topics: &Topics,
-    refused: &BTreeSet<(String, i32, i64)>,
+    (refused, taken): (&BTreeSet<(String, i32, i64)>, &[MemberKey]),
     upserts: impl Iterator<Item = &'u [u8]>,
 ) -> Result<(), String> {
     let reference = Reference::default();
@@ -40,7 +41,11 @@ pub fn agrees<'u>(
         let read = ReadUpsert::decode(upsert).map_err(|it| it.to_string())?;
         rows.insert((read.object.clone(), read.external_id.clone()), in_the_org(read));
     }
-    let expected = reference.expected(records);
+    let mut expected = reference.expected(records);
+    // It knows nothing of what is taken back.
+    let of_others = |external_id: &str| !taken.iter().any(|member| external_id.starts_with(&member.to_string()));
+    expected.retain(|(_, external_id), _| of_others(external_id));
+    rows.retain(|(_, external_id), _| of_others(external_id));
     let mut found = differences(&expected, &rows);
     found.extend(unexpected_fields(&expected, &rows));
     match found.first() {

@@ -31,9 +31,11 @@ pub enum Seen {
     GaveUpHomes,
     CopiesLost,
     GapHeld,
+    TakenBack,
+    LongAway,
 }
 
-const ALL: [Seen; 27] = [
+const ALL: [Seen; 29] = [
     Seen::Killed,
     Seen::SessionOver,
     Seen::RefusedMember,
@@ -61,6 +63,8 @@ const ALL: [Seen; 27] = [
     Seen::GaveUpHomes,
     Seen::CopiesLost,
     Seen::GapHeld,
+    Seen::TakenBack,
+    Seen::LongAway,
 ];
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];
