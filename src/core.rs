@@ -1,8 +1,8 @@
 //! The crate `rollbook-core`: the pure rooms, in the order in which data flows. No clock, network, disk, randomness or
 //! async.
 //!
-//! A crate of its own, so that none of it can name the shell, and so that it is checked and tested without Kafka. Rooms name each
-//! other as everywhere: `crate::fold` is the same room in every crate.
+//! A crate of its own, so that none of it can name the shell, and so that it is checked and tested without Kafka. Rooms
+//! name each other as everywhere: `crate::fold` is the same room in every crate.
 
 pub mod avro;
 pub mod bulk_job;
