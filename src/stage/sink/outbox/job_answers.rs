@@ -189,6 +189,7 @@ impl Outbox {
         let Some((found, slot)) = found.zip(self.queue.get(key)) else { return true };
         let position = slot.version.source.position;
         self.parked.comparable(position, self.offsets.log())
+            && found.written_before(&slot.version)
             && found.offsets.get(&(position.partition, key_of(&key.external_id))) == Some(&position.offset)
     }
 

@@ -109,6 +109,8 @@ pub(super) struct Found {
     pub offsets: HashMap<(i32, i64), i64>,
     /// The last of them in each partition.
     pub last: BTreeMap<i32, i64>,
+    /// What was written later it does not carry, whatever its offset: the topic was made anew since.
+    pub created_at: Millis,
     pub until: Millis,
 }
 
@@ -123,6 +125,13 @@ pub(super) enum Step {
     /// The last part first.
     Read(Vec<ResultKind>),
     Abort,
+}
+
+impl Found {
+    /// Whether a version was there when the job was made.
+    pub fn written_before(&self, version: &Version) -> bool {
+        version.source.timestamp.is_none_or(|at| at <= self.created_at)
+    }
 }
 
 impl Jobs {
@@ -168,7 +177,7 @@ impl Outbox {
             });
             job.partitions.insert(partition);
             let until = now + ROWS_WAIT_MS;
-            let new = Found { offsets: HashMap::new(), last: BTreeMap::new(), until };
+            let new = Found { offsets: HashMap::new(), last: BTreeMap::new(), created_at: record.created_at, until };
             let found = job.found.get_or_insert(new);
             let last = record.rows.iter().map(|row| row.offset).max();
             let to_come = last.filter(|last| resumed.get(&partition).is_none_or(|resumed| last >= resumed));
@@ -189,8 +198,10 @@ impl Outbox {
     }
 
     pub(super) fn push_found(&mut self, (number, carried): (JobNumber, i64), key: Key, version: Version, now: Millis) {
-        let carried = self.parked.comparable(version.source.position, self.offsets.log()).then_some(carried);
+        let comparable = self.parked.comparable(version.source.position, self.offsets.log());
         let Some(job) = self.jobs.all.get_mut(&number) else { return };
+        let written_before = job.found.as_ref().is_none_or(|found| found.written_before(&version));
+        let carried = (comparable && written_before).then_some(carried);
         let offset = version.source.position.offset;
         let superseded = match self.queue.get(&key) {
             None => {

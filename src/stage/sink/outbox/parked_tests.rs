@@ -170,11 +170,12 @@ fn what_a_job_carries_of_a_log_that_is_gone_is_not_taken_for_a_version_of_the_ne
         created_at: 0,
         rows: vec![record],
     };
-    for (unread, carried) in [(true, false), (false, true)] {
+    // One that was written after the job was made is of another log, too, whoever made that job and whenever.
+    for (unread, written_at, carried) in [(true, 0, false), (false, 0, true), (false, 1, false)] {
         let mut outbox = Outbox::new(super::tests::settings());
         outbox.restore_jobs(vec![(0, job.clone())], &[(0, 0)].into(), 0);
         outbox.placed(&places(0, 0, unread), 0);
-        outbox.push(source(0, 5, row), 0);
+        outbox.push(Source { timestamp: Some(written_at), ..source(0, 5, row) }, 0);
         let key = outbox.queue.slots().map(|(key, _)| key.clone()).next().unwrap();
         let number = *outbox.jobs.all.keys().next().unwrap();
         assert!(outbox.queue.in_job(&key, number), "it waits for the end of the job in any case");

@@ -31,6 +31,7 @@ struct World {
     /// Which log that is, and whether nobody has committed an offset of it.
     number: u32,
     unread: [bool; 2],
+    made_at: Millis,
     /// What was read of logs that are gone.
     gone: Vec<(Position, Upsert)>,
     read: Vec<usize>,
@@ -83,6 +84,7 @@ impl World {
             log,
             number: 0,
             unread: [false; 2],
+            made_at: 0,
             gone: Vec::new(),
             read: vec![0; 2],
             furthest: [0; 2],
@@ -132,7 +134,7 @@ impl World {
         if let Some(upsert) = self.log[partition].get(self.read[partition]) {
             let offset = i64::try_from(self.read[partition]).unwrap();
             let mut source = source(i32::try_from(partition).unwrap(), offset, upsert);
-            source.position.log = self.number;
+            (source.position.log, source.timestamp) = (self.number, Some(self.made_at));
             outbox.push(source, self.now);
             self.read[partition] += 1;
             self.furthest[partition] = self.furthest[partition].max(self.read[partition]);

@@ -25,6 +25,7 @@ impl World {
             self.gone.extend((0..).zip(read).map(|(offset, row)| (at(offset), row)));
         }
         self.number += 1;
+        (self.now, self.made_at) = (self.now + 1, self.now + 1);
         (self.unread, self.furthest) = ([true; 2], [0; 2]);
         self.committed.fill(0);
         self.log = new_log(&mut self.random, 120..145);
