@@ -71,8 +71,9 @@ impl Rights {
         self.create(&all.map(|resource| (resource, Operation::All)), ALLOW);
     }
 
-    /// What is not allowed is denied.
-    pub fn allow(&self, rights: &[(Resource<'_>, Operation)]) {
+    /// These, in place of all that are allowed.
+    pub fn allow_only(&self, rights: &[(Resource<'_>, Operation)]) {
+        self.delete(ALLOW);
         self.create(rights, ALLOW);
     }
 
@@ -83,6 +84,10 @@ impl Rights {
 
     /// Gives back whatever was taken away.
     pub fn give_back(&self) {
+        self.delete(DENY);
+    }
+
+    fn delete(&self, permission: u8) {
         let mut body = Vec::new();
         body.extend(1_i32.to_be_bytes());
         body.push(ANY);
@@ -90,9 +95,9 @@ impl Rights {
         body.push(LITERAL);
         string(&mut body, Some(&format!("User:{}", self.user)));
         string(&mut body, None);
-        body.extend([ANY, DENY]);
+        body.extend([ANY, permission]);
         let answer = ask(&self.bootstrap, DELETE_ACLS, &[], &body);
-        assert_eq!(code_at(&answer, 8), 0, "the rights are given back");
+        assert_eq!(code_at(&answer, 8), 0, "the rights are changed");
     }
 
     fn create(&self, rights: &[(Resource<'_>, Operation)], permission: u8) {

@@ -70,16 +70,11 @@ struct Site {
 impl Site {
     /// Of a user who may do everything.
     fn new(user: &'static str, folder: &Path) -> Self {
-        let site = Self::without_rights(user, folder);
-        site.rights.allow_all();
-        site
-    }
-
-    fn without_rights(user: &'static str, folder: &Path) -> Self {
         let (secure, plain) = (broker().secure(), broker().bootstrap());
         let user = User { name: user, password: FIRST, ..SCRAM };
         harness::change_password(&plain, user, user.password);
         let rights = Rights { bootstrap: plain.clone(), user: user.name };
+        rights.allow_all();
         let (password, authority) = (folder.join("password"), folder.join("ca.pem"));
         fs::write(&password, user.password).expect("the folder is writable");
         fs::copy(&secure.ca, &authority).expect("the folder is writable");
@@ -142,10 +137,11 @@ fn of_group(group: &str) -> String {
 #[test]
 fn the_rights_that_are_documented_are_enough() {
     let folder = harness::private_folder();
-    let site = Site::without_rights("rights-least", folder.path());
-    let (fold, sink) = (site.group("fold"), site.group("sink"));
+    let site = Site::new("rights-least", folder.path());
+    let groups = ["fold", "sink", "changelog", "scan"].map(|group| site.group(group));
     let transactional_id = format!("{}-one-fold-0", site.world.names.prefix);
-    let mut rights = vec![(Group(&fold), Read), (Group(&sink), Read), (Cluster, IdempotentWrite)];
+    let mut rights = vec![(Cluster, IdempotentWrite)];
+    rights.extend(groups.iter().map(|group| (Group(group), Read)));
     rights.extend([Write, Describe].map(|operation| (TransactionalId(&transactional_id), operation)));
     for topic in topic_table::Topic::ALL {
         let (name, access) = (topic.name(&site.world.names.topics), topic.access(&[Stage::Fold, Stage::Sink]));
@@ -154,7 +150,7 @@ fn the_rights_that_are_documented_are_enough() {
             .extend(of_table.into_iter().filter(|(needed, _)| *needed).map(|(_, operation)| (Topic(name), operation)));
         rights.extend([Describe, DescribeConfigs, Create].map(|operation| (Topic(name), operation)));
     }
-    site.rights.allow(&rights);
+    site.rights.allow_only(&rights);
     let one = site.world.start("one").ready();
     site.world.send(site.part((0, 1)));
     site.org_is_whole();
