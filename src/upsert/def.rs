@@ -23,11 +23,23 @@ pub struct ObjectDef {
     pub parents: &'static [ParentDef],
     /// Every field that is written, in the order in which a row has them, without external id and parents.
     pub fields: &'static [FieldDef],
-    /// The schema of rows has a record for it, at the place in its union that the number says. The fields of others stand
-    /// by name.
-    pub typed: bool,
+    /// So many of the fields, from the first on, stand in the record that the schema has for the object, at the place in its
+    /// union that the number says: they are quicker to write. The others stand by name. 0: the schema has none.
+    pub typed: usize,
     pub policy: Policy,
     pub derivation: Derivation,
+}
+
+impl ObjectDef {
+    /// Its place in the schema's union of rows.
+    pub(super) fn branch(&self) -> i64 {
+        if self.typed > 0 { i64::from(self.object.number()) } else { 0 }
+    }
+
+    /// The fields that stand in the schema's record.
+    pub fn typed_fields(&self) -> &'static [FieldDef] {
+        self.fields.get(..self.typed).unwrap_or_default()
+    }
 }
 
 /// The field that a row is known by.

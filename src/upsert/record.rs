@@ -89,9 +89,8 @@ impl Upsert {
         out.text(external_id);
         out.text(self.member.campaign.as_str());
         out.text(self.member.person.as_str());
-        let typed = object.def().typed;
-        out.long(if typed { i64::from(object.number()) } else { 0 });
-        let own = if typed { object.fields() } else { &[] };
+        out.long(object.def().branch());
+        let own = object.def().typed_fields();
         for field in own {
             let value = values.iter().find(|(name, _)| *name == field.name).map(|(_, value)| value);
             value.unwrap_or(&Value::Null).write_as(field.kind, &mut out);
@@ -201,10 +200,10 @@ fn read_row(from: &mut Reader<'_>) -> Result<Vec<(Cow<'static, str>, Value)>, Re
     if branch == 0 {
         return Ok(Vec::new());
     }
-    let object = u8::try_from(branch).ok().and_then(Object::from_number).filter(|object| object.def().typed);
-    let object = object.ok_or(ReadError::Branch)?;
-    let mut row = Vec::with_capacity(object.fields().len());
-    for field in object.fields() {
+    let object = u8::try_from(branch).ok().and_then(Object::from_number).ok_or(ReadError::Branch)?;
+    let fields = object.def().typed_fields();
+    let mut row = Vec::with_capacity(fields.len());
+    for field in fields {
         let value = match field.kind {
             FieldKind::Integer => from.option(Reader::long)?.map(Value::Integer),
             FieldKind::Decimal => from.option(Reader::double)?.map(Value::Decimal),

@@ -104,16 +104,16 @@ pub(super) fn write_row<const N: usize>(
     whose.write_external_id(&mut out.0);
     out.text(whose.member.campaign.as_str());
     out.text(whose.member.person.as_str());
-    let written = if def.typed {
-        out.long(i64::from(def.object.number()));
-        let mut own = fields.iter().zip(values);
-        let written = own.try_for_each(|(field, raw)| write_fitted(out, field, raw).map_err(|it| (field, it)));
-        // No fields beside those of the object.
+    out.long(def.branch());
+    let mut typed = fields.iter().zip(values).take(def.typed);
+    let written = typed.try_for_each(|(field, raw)| write_fitted(out, field, raw).map_err(|it| (field, it)));
+    let written = written.and_then(|()| {
+        if def.typed < N {
+            return write_by_name(out, def.typed, fields, values);
+        }
         out.long(0);
-        written
-    } else {
-        write_by_name(out, fields, values)
-    };
+        Ok(())
+    });
     if let Err((field, detail)) = written {
         out.0.truncate(start);
         return refused(RowRefusalReason::NumberTooLarge, field.name, detail);
@@ -168,18 +168,19 @@ fn write_fitted(out: &mut Writer, field: &FieldDef, raw: Raw<'_>) -> Result<(), 
     Ok(())
 }
 
-/// As the fields of an object that has no record of its own. The array's length comes first, so that all are made to fit
-/// before one is written.
+/// The fields from this one on, which stand in no record. The array's length comes first, so that all are made to fit before
+/// one is written.
 fn write_by_name<const N: usize>(
     out: &mut Writer,
+    from: usize,
     fields: &'static [FieldDef; N],
     mut values: [Raw<'_>; N],
 ) -> Result<(), (&'static FieldDef, String)> {
-    out.long(0);
-    for (field, raw) in fields.iter().zip(&mut values) {
+    for (field, raw) in fields.iter().zip(&mut values).skip(from) {
         *raw = fit(field, *raw).map_err(|detail| (field, detail))?;
     }
-    let kept = || fields.iter().zip(&values).filter(|(field, raw)| field.mode == Mode::Replace || !raw.is_none());
+    let of_value = |(field, raw): &(&FieldDef, &Raw<'_>)| field.mode == Mode::Replace || !raw.is_none();
+    let kept = || fields.iter().zip(&values).skip(from).filter(of_value);
     let count = kept().count();
     if count > 0 {
         out.length(count);
@@ -223,14 +224,15 @@ mod tests {
         FieldDef { mode: Mode::ReplaceIfAny, ..text("Left_Out__c", 3) },
         integer("Number__c"),
     ];
+    const GROWN: [FieldDef; 2] = [text("Status", 40), integer("Number__c")];
 
     #[test]
-    fn an_object_without_a_record_of_its_own_has_its_fields_by_name() {
+    fn fields_that_the_schema_has_no_record_for_stand_by_name() {
         let id = |text| SalesforceId::parse(text).unwrap();
         let member = MemberKey { campaign: id("70103000000cnFX"), person: id("00Q0300000Aczgf") };
         let polls = Object::POLLS.def();
         let (fields, parents, external_id) = (&FIELDS, polls.parents, polls.external_id);
-        let def = ObjectDef { fields, parents, external_id, typed: false, ..*polls };
+        let def = ObjectDef { fields, parents, external_id, typed: 0, ..*polls };
         let write = |out: &mut Writer, number| {
             let values = [Raw::Text(Some(" abcd ")), Raw::Text(Some(" ")), Raw::Text(None), Raw::Integer(Some(number))];
             write_row(out, &def, Whose { member: &member, entry_id: Some("1") }, &FIELDS, values)
@@ -245,5 +247,14 @@ mod tests {
         let before = out.0.len();
         assert!(matches!(write(&mut out, i64::MAX), Derived::Refused(refusal) if refusal.field == "Number__c"));
         assert_eq!(out.0.len(), before, "nothing is left of a row that is refused");
+        // An object that has a record, and one field more than that.
+        let def = ObjectDef { fields: &GROWN, ..*Object::CAMPAIGN_MEMBER.def() };
+        let (whose, mut out) = (Whose { member: &member, entry_id: None }, Writer::default());
+        let values = [Raw::Text(Some("Attended")), Raw::Integer(Some(7))];
+        assert_eq!(write_row(&mut out, &def, whose, &GROWN, values), Derived::Row);
+        finish_upsert(&mut out, def.object, &member, &Sending::default());
+        let read = ReadUpsert::decode(&out.0).unwrap();
+        let expected = [("Status", Value::Text("Attended".into())), ("Number__c", Value::Integer(7))];
+        assert_eq!(read.fields, expected.map(|(name, value)| (name.into(), value)));
     }
 }

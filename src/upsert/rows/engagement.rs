@@ -27,7 +27,7 @@ pub(super) const DEF: ObjectDef = ObjectDef {
         when: When::Always,
     }],
     fields: &FIELDS,
-    typed: true,
+    typed: 30,
     policy: Policy::Upsert,
     derivation: Derivation::Entry(write),
 };

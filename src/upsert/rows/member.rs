@@ -24,7 +24,7 @@ pub(super) const DEF: ObjectDef = ObjectDef {
         ParentDef { of: ParentOf::Contact, field: "ContactId", when: When::OnCreate },
     ],
     fields: &FIELDS,
-    typed: true,
+    typed: 1,
     policy: Policy::Upsert,
     derivation: Derivation::Member(write),
 };

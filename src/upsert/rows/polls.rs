@@ -23,7 +23,7 @@ pub(super) const DEF: ObjectDef = ObjectDef {
         when: When::Always,
     }],
     fields: &FIELDS,
-    typed: true,
+    typed: 4 + 3 * POLLS_MAX,
     policy: Policy::Upsert,
     derivation: Derivation::Entry(write),
 };
