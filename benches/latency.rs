@@ -149,7 +149,7 @@ client_secret_file = \"{}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
             });
             self.send(&self.names.topics.registrations, *member, &event.to_string());
         }
-        let rows = self.members.iter().map(|member| key(Object::CampaignMember, &member.to_string())).collect();
+        let rows = self.members.iter().map(|member| key(Object::CAMPAIGN_MEMBER, &member.to_string())).collect();
         watch.wait_for(rows);
     }
 
@@ -176,7 +176,7 @@ client_secret_file = \"{}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
                 "reaction": "CLAP",
             });
             let event = event.to_string();
-            sent.insert(key(Object::Engagement, &format!("{member}_{entry}")), now());
+            sent.insert(key(Object::ENGAGEMENT, &format!("{member}_{entry}")), now());
             self.send(&self.names.topics.reactions, member, &event);
         }
         watch.wait_for(sent.keys().cloned().collect());

@@ -110,7 +110,7 @@ fn send(producer: &BaseProducer, names: &Names, rows: &[Row]) {
         let external_id = member.to_string();
         let fields = vec![("Status", Value::Text((*status).to_owned()))];
         let event_at = jiff::Timestamp::now().as_millisecond();
-        let row = Fields { object: Object::CampaignMember, external_id, fields };
+        let row = Fields { object: Object::CAMPAIGN_MEMBER, external_id, fields };
         let upsert = Upsert { row, member: *member, event_at, lane: Lane::Live };
         let (key, value) = (upsert.row.key(), upsert.encode());
         // As the fold: all rows of a member stand in its partition.

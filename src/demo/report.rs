@@ -56,7 +56,7 @@ pub struct Shown(Vec<(String, Fields)>);
 impl Shown {
     /// A member with a row of each object, and as few as possible.
     pub fn of(rows: &Rows) -> Option<Self> {
-        let members = rows.keys().filter(|(object, _)| object == Object::CampaignMember.api_name());
+        let members = rows.keys().filter(|(object, _)| object == Object::CAMPAIGN_MEMBER.api_name());
         let all = members.map(|(_, member)| {
             let belongs = |external_id: &str| external_id == member || external_id.starts_with(&format!("{member}_"));
             let mut of_member: Vec<(String, Fields)> = rows
@@ -102,7 +102,7 @@ impl Report {
     }
 
     fn members(&self) -> usize {
-        self.rows.get(Object::CampaignMember.api_name()).copied().unwrap_or_default()
+        self.rows.get(Object::CAMPAIGN_MEMBER.api_name()).copied().unwrap_or_default()
     }
 
     /// In hundredths, as it is shown. Every member of the conference is a changed one.

@@ -4,7 +4,7 @@
 //! fourth object then touches every room that writes, counts, waits for or checks rows, and each of them decides anew what
 //! a parent is.
 
-use super::field::FieldDef;
+use super::field::{FieldDef, Source};
 use super::object::Object;
 use super::refusal::RowRefusal;
 use crate::avro::Writer;
@@ -34,6 +34,24 @@ impl ObjectDef {
     /// Its place in the schema's union of rows.
     pub(super) fn branch(&self) -> i64 {
         if self.typed > 0 { i64::from(self.object.number()) } else { 0 }
+    }
+
+    /// The objects whose rows are parents of its rows.
+    pub fn parent_rows(&self) -> impl Iterator<Item = Object> + use<> {
+        self.parents.iter().filter_map(|parent| match parent.of {
+            ParentOf::Row(object) => Some(object),
+            ParentOf::Campaign | ParentOf::Lead | ParentOf::Contact => None,
+        })
+    }
+
+    /// Whether a record names parents that it keeps for good, so that a new one is sent otherwise than one that is there.
+    pub fn makes(&self) -> bool {
+        self.parents.iter().any(|parent| parent.when == When::OnCreate)
+    }
+
+    /// The field that a source gives.
+    pub fn field_of(&self, source: Source) -> Option<&'static FieldDef> {
+        self.fields.iter().find(|field| field.source == source)
     }
 
     /// The fields that stand in the schema's record.

@@ -22,7 +22,7 @@ mod status;
 mod text;
 mod value;
 
-pub use def::{Derived, ExternalId, ObjectDef, ParentDef, ParentOf, Policy, When};
+pub use def::{Derivation, Derived, ExternalId, ObjectDef, ParentDef, ParentOf, Policy, When};
 pub use derive::{Facts, row, rows, write_row};
 pub use email::email_fits;
 pub use field::{FieldDef, FieldKind, Mode, Source};

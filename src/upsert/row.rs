@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::avro::{self, Writer};
 use crate::id::MemberKey;
 
-use super::def::{Derived, ObjectDef, ParentOf};
+use super::def::{Derived, ObjectDef};
 use super::field::{EMAIL_LENGTH, FieldDef, FieldKind, Mode};
 use super::number::Hundredths;
 use super::object::Object;
@@ -134,9 +134,7 @@ pub fn finish_upsert(out: &mut Writer, object: Object, member: &MemberKey, sendi
     out.long(sending.event_at);
     out.long(sending.lane.symbol());
     out.long(i64::from(object.number()));
-    let parents = object.def().parents.iter();
-    let parents = parents.filter_map(|parent| if let ParentOf::Row(parent) = parent.of { Some(parent) } else { None });
-    for parent in parents {
+    for parent in object.def().parent_rows() {
         out.long(1);
         out.long(i64::from(parent.number()));
         out.bytes(&member.bytes());

@@ -41,7 +41,7 @@ pub fn unexpected_fields(expected: &Rows, actual: &Rows) -> Vec<String> {
 
 /// The record id that the org gave to the member with this external id.
 fn record_id(member: &Value, actual: &Rows) -> Value {
-    let key = (Object::CampaignMember.api_name().to_owned(), member.as_str().unwrap_or_default().to_owned());
+    let key = (Object::CAMPAIGN_MEMBER.api_name().to_owned(), member.as_str().unwrap_or_default().to_owned());
     let id = actual.get(&key).and_then(|held: &Fields| held.get("Id"));
     id.cloned().unwrap_or_else(|| "the record id of a member that is missing".into())
 }

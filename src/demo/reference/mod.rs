@@ -136,7 +136,7 @@ pub fn rows(events: &[Event], statements: &[Statement]) -> Rows {
     }
     let mut rows = Rows::new();
     for (member, events) in members {
-        insert(&mut rows, Object::CampaignMember, member.to_string(), campaign_member(member, &events, &catalogue));
+        insert(&mut rows, Object::CAMPAIGN_MEMBER, member.to_string(), campaign_member(member, &events, &catalogue));
         let entries: BTreeSet<&str> = events.iter().filter_map(|event| event.entry_id.as_deref()).collect();
         for entry_id in entries {
             let events = events.iter().copied().filter(|event| event.entry_id.as_deref() == Some(entry_id)).collect();
@@ -146,10 +146,10 @@ pub fn rows(events: &[Event], statements: &[Statement]) -> Rows {
                 continue;
             }
             if let Some(fields) = engagement::fields(&entry) {
-                insert(&mut rows, Object::Engagement, external_id.clone(), fields);
+                insert(&mut rows, Object::ENGAGEMENT, external_id.clone(), fields);
             }
             if let Some(fields) = polls::fields(&entry) {
-                insert(&mut rows, Object::Polls, external_id, fields);
+                insert(&mut rows, Object::POLLS, external_id, fields);
             }
         }
     }

@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 
 use super::metrics::{Api, CallStatus};
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::provision::setup::{CampaignStatuses, Correct, complete_statuses, ensure_statuses};
 use crate::salesforce::bulk::RowEnd;
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::wire::{Record, SaveResult};
 use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, fields_of, safe_code};
+use crate::upsert::Object;
 
 use super::found::{id, text};
 use super::outbox::{
-    Answer, Call, Class, Failure, FoundPerson, JobAnswer, JobCall, JobRow, Parent, Part, RowResult, Statuses, Usage,
-    reference,
+    Answer, Call, Class, Failure, FoundPerson, JobAnswer, JobCall, JobRow, Key, Parent, Part, RowResult, Statuses,
+    Usage, reference,
 };
 use super::parents::find_parents;
 
@@ -24,7 +25,7 @@ pub fn api(call: &Call) -> Api {
     match call {
         Call::Save { parts } if parts.len() > 1 => Api::Composite,
         Call::Save { .. } => Api::Collections,
-        Call::FindMembers { .. } | Call::FindPeople { .. } | Call::FindParents { .. } => Api::Query,
+        Call::FindRecords { .. } | Call::FindPeople { .. } | Call::FindParents { .. } => Api::Query,
         Call::ReadStatuses { .. } | Call::EnsureStatuses { .. } => Api::Statuses,
         Call::Limits => Api::Limits,
         Call::Job(_) => Api::Bulk,
@@ -45,7 +46,7 @@ pub fn status(result: &Result<Answer, Error>) -> CallStatus {
 pub async fn make(client: &Client, call: Call) -> Result<Answer, Error> {
     match call {
         Call::Save { parts } => save(client, parts).await,
-        Call::FindMembers { members } => find_members(client, &members).await,
+        Call::FindRecords { object, keys } => find_records(client, object, &keys).await,
         Call::FindPeople { campaign, people } => find_people(client, campaign, &people).await,
         Call::FindParents { ids } => Ok(Answer::Parents(find_parents(client, &ids).await?)),
         Call::ReadStatuses { campaigns } => Ok(Answer::CompleteStatuses(complete_statuses(client, &campaigns).await?)),
@@ -147,23 +148,20 @@ fn unknown(code: &str) -> Failure {
     Failure { disposition: Disposition::Retry(Retry::Unknown), code: code.to_owned(), fields: Vec::new() }
 }
 
-async fn find_members(client: &Client, members: &[MemberKey]) -> Result<Answer, Error> {
-    let external_ids: Vec<String> = members.iter().map(ToString::to_string).collect();
-    let query = |ids: &[String]| {
-        format!(
-            "SELECT Id, {EXTERNAL_ID_FIELD} FROM CampaignMember WHERE {EXTERNAL_ID_FIELD} IN ({})",
-            quote_all(ids.iter().map(String::as_str))
-        )
+async fn find_records(client: &Client, object: Object, keys: &[Key]) -> Result<Answer, Error> {
+    let (name, external_id) = (object.api_name(), object.def().external_id.name);
+    let query = |keys: &[Key]| {
+        let ids = quote_all(keys.iter().map(|key| &*key.external_id));
+        format!("SELECT Id, {external_id} FROM {name} WHERE {external_id} IN ({ids})")
     };
-    let records = client.query_all(&external_ids.chunks(KEYS_MAX).map(query).collect::<Vec<_>>()).await?;
+    let records = client.query_all(&keys.chunks(KEYS_MAX).map(query).collect::<Vec<_>>()).await?;
     // The field is compared without regard to case, so somebody may have stored it in another one.
-    let asked = external_ids.iter().map(|id| id.to_ascii_lowercase()).zip(members);
-    let asked: BTreeMap<String, &MemberKey> = asked.collect();
+    let asked: BTreeMap<String, &Key> = keys.iter().map(|key| (key.external_id.to_ascii_lowercase(), key)).collect();
     let found = records.iter().filter_map(|record| {
-        let member = asked.get(&text(record, EXTERNAL_ID_FIELD)?.to_ascii_lowercase())?;
-        Some((**member, id(record, "Id")?))
+        let key = asked.get(&text(record, external_id)?.to_ascii_lowercase())?;
+        Some(((*key).clone(), id(record, "Id")?))
     });
-    Ok(Answer::Members(found.collect()))
+    Ok(Answer::Records(found.collect()))
 }
 
 async fn find_people(client: &Client, campaign: SalesforceId, people: &[SalesforceId]) -> Result<Answer, Error> {

@@ -48,18 +48,15 @@ impl Object {
         self.def().fields
     }
 
+    /// Whether rows of another object have its rows for parents.
+    pub fn is_parent(self) -> bool {
+        OBJECTS.iter().any(|def| def.parent_rows().any(|parent| parent == self))
+    }
+
     /// The field of this name, if a row may go without it. Salesforce compares names without regard to case.
     pub fn optional_field(self, name: &str) -> Option<&'static FieldDef> {
         self.fields().iter().find(|field| field.optional && field.name.eq_ignore_ascii_case(name))
     }
-}
-
-/// As they are written in rooms that still name objects.
-#[allow(non_upper_case_globals, reason = "names of before")]
-impl Object {
-    pub const CampaignMember: Self = Self::CAMPAIGN_MEMBER;
-    pub const Engagement: Self = Self::ENGAGEMENT;
-    pub const Polls: Self = Self::POLLS;
 }
 
 impl fmt::Debug for Object {

@@ -36,7 +36,7 @@ fn wait_idle(config: &Path, more: &[&str]) -> (i32, String, String) {
 }
 
 fn status_of(world: &World, member: MemberKey) -> Option<Value> {
-    let key = (Object::CampaignMember.api_name().to_owned(), member.to_string());
+    let key = (Object::CAMPAIGN_MEMBER.api_name().to_owned(), member.to_string());
     world.rows().get(&key).and_then(|row| row.get("Status").cloned())
 }
 

@@ -141,7 +141,7 @@ async fn a_null_empties_its_field_and_what_a_csv_cannot_carry_goes_another_way()
     let members = world.members(60);
     let answer = |value: Value| {
         let rows =
-            members.iter().map(move |member| dependant(Object::Polls, *member, "poll_1_answer__c", value.clone()));
+            members.iter().map(move |member| dependant(Object::POLLS, *member, "poll_1_answer__c", value.clone()));
         rows.collect::<Vec<_>>()
     };
     world.stream.send(&registered(&members));
@@ -177,7 +177,7 @@ async fn a_row_that_is_refused_in_a_job_is_a_dead_letter_and_a_value_is_left_out
     members.push(gone);
     let mut upserts = registered(&members);
     let long = Value::Text("x".repeat(300));
-    upserts.extend(members[..120].iter().map(|member| dependant(Object::Engagement, *member, "user__c", long.clone())));
+    upserts.extend(members[..120].iter().map(|member| dependant(Object::ENGAGEMENT, *member, "user__c", long.clone())));
     world.stream.send(&upserts);
     let sink = world.stream.run_with(small(&world.stream));
     world.stream.read_outcomes(241);

@@ -209,7 +209,7 @@ async fn a_missing_right_to_make_statuses_is_no_dead_letter() {
 async fn a_text_that_reads_like_a_reference_arrives_as_it_is() {
     let mut stream = Stream::start().await;
     let members = members_of(&stream, 3);
-    let tricky = |member| dependant(Object::Polls, member, "poll_1_answer__c", Value::Text("@{part0[0].id}".into()));
+    let tricky = |member| dependant(Object::POLLS, member, "poll_1_answer__c", Value::Text("@{part0[0].id}".into()));
     let upserts = members.iter().flat_map(|member| [member_row(*member, "Registered"), tricky(*member)]);
     stream.send(&upserts.collect::<Vec<_>>());
     let sink = stream.run_with(full(&stream));

@@ -39,7 +39,7 @@ async fn a_hidden_field_holds_the_rows_of_its_object_alone_until_it_is_back() {
     adopt(&stream, without_the_field());
     for member in &members {
         let mut three = rows(*member, 3);
-        three[2] = dependant(Object::Polls, *member, "poll_1_answer__c", Value::Text("answer 3".to_owned()));
+        three[2] = dependant(Object::POLLS, *member, "poll_1_answer__c", Value::Text("answer 3".to_owned()));
         three[2].row.fields.push(("poll_10_answer__c", Value::Text("ten".to_owned())));
         stream.send(&three);
     }

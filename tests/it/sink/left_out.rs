@@ -19,22 +19,22 @@ async fn an_address_that_the_org_refuses_costs_no_row_its_numbers() {
     let sink = stream.run();
     let with_address = |object, member, address: &str| {
         let mut upsert = dependant(object, member, "email__c", Value::Text(address.to_owned()));
-        if object == Object::Engagement {
+        if object == Object::ENGAGEMENT {
             upsert.row.fields.push(("clap_clicked_count__c", Value::Integer(7)));
         }
         upsert
     };
     // With their members in one call.
     let mut upserts = vec![member_row(members[0], "Registered"), member_row(members[1], "Registered")];
-    upserts.push(with_address(Object::Engagement, members[0], BAD));
-    upserts.push(with_address(Object::Polls, members[0], BAD));
+    upserts.push(with_address(Object::ENGAGEMENT, members[0], BAD));
+    upserts.push(with_address(Object::POLLS, members[0], BAD));
     upserts.extend(rows(members[1], 3).into_iter().skip(1));
     stream.send(&upserts);
     stream.read_outcomes(6);
     // Alone.
     stream.send(&[member_row(members[2], "Registered")]);
     stream.read_outcomes(7);
-    stream.send(&[with_address(Object::Engagement, members[2], BAD)]);
+    stream.send(&[with_address(Object::ENGAGEMENT, members[2], BAD)]);
     stream.read_outcomes(8);
     let without = |stream: &Stream| stream.outcomes.iter().filter(|it| it.left_out == refused_address()).count();
     assert_eq!(without(&stream), 3);
@@ -48,7 +48,7 @@ async fn an_address_that_the_org_refuses_costs_no_row_its_numbers() {
     assert_eq!(stream.metrics.fields_left_out.with_label_values(&labels).get(), 2);
 
     // Another value is tried.
-    stream.send(&[with_address(Object::Engagement, members[2], "ann@example.org")]);
+    stream.send(&[with_address(Object::ENGAGEMENT, members[2], "ann@example.org")]);
     stream.read_outcomes(9);
     let row = &stream.held("UserSessionEngagement__c")[&format!("{}_1_abc", members[2])];
     assert_eq!(row["email__c"], "ann@example.org");

@@ -14,7 +14,7 @@ use super::{campaign, lead_in};
 fn rows(member: MemberKey, plays: i64) -> [Upsert; 2] {
     let lead = member.person_is_lead().then(|| Value::Text(member.person.to_string()));
     let fields = vec![("Lead__c", lead.unwrap_or(Value::Null)), ("plays__c", Value::Integer(plays))];
-    let row = Row { object: Object::Engagement, external_id: format!("{member}_1_abc"), fields };
+    let row = Row { object: Object::ENGAGEMENT, external_id: format!("{member}_1_abc"), fields };
     [member_row(member, "Participated"), Upsert { row, member, event_at: 0, lane: Lane::Backfill }]
 }
 

@@ -207,7 +207,7 @@ impl Running {
 
 pub(super) fn member_row(member: MemberKey, status: &str) -> Upsert {
     let fields = vec![("Status", Value::Text(status.to_owned()))];
-    let row = Row { object: Object::CampaignMember, external_id: member.to_string(), fields };
+    let row = Row { object: Object::CAMPAIGN_MEMBER, external_id: member.to_string(), fields };
     Upsert { row, member, event_at: 0, lane: Lane::Backfill }
 }
 
@@ -225,8 +225,8 @@ pub(super) fn dependant(object: Object, member: MemberKey, field: &'static str, 
 pub(super) fn rows(member: MemberKey, plays: i64) -> [Upsert; 3] {
     [
         member_row(member, "Participated"),
-        dependant(Object::Engagement, member, "plays__c", Value::Integer(plays)),
-        dependant(Object::Polls, member, "poll_1_answer__c", Value::Text(format!("answer {plays}"))),
+        dependant(Object::ENGAGEMENT, member, "plays__c", Value::Integer(plays)),
+        dependant(Object::POLLS, member, "poll_1_answer__c", Value::Text(format!("answer {plays}"))),
     ]
 }
 
@@ -359,9 +359,9 @@ async fn what_salesforce_will_not_take_is_a_dead_letter_and_the_rest_is_written(
         stream.send(&rows(*member, 1));
     }
     stream.send(&[
-        dependant(Object::Polls, members[0], "Lead__c", no_id),
+        dependant(Object::POLLS, members[0], "Lead__c", no_id),
         member_row(nobody, "Registered"),
-        dependant(Object::Engagement, nobody, "plays__c", Value::Integer(1)),
+        dependant(Object::ENGAGEMENT, nobody, "plays__c", Value::Integer(1)),
         member_row(nowhere, "Registered"),
         member_row(unlabelled, "No such status"),
     ]);

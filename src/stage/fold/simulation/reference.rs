@@ -66,7 +66,7 @@ fn in_the_org(upsert: ReadUpsert) -> reference::Fields {
     let told = upsert.fields.iter().map(|(name, value): &(_, Value)| (name.to_string(), value.to_json()));
     let mut fields: reference::Fields = told.collect();
     fields.insert("external_id__c".to_owned(), upsert.external_id.into());
-    if upsert.object == Object::CampaignMember.api_name() {
+    if upsert.object == Object::CAMPAIGN_MEMBER.api_name() {
         fields.insert("Id".to_owned(), record_id);
         fields.insert("CampaignId".to_owned(), upsert.campaign_id.into());
         // People of the simulation are leads.

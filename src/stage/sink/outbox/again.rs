@@ -8,9 +8,7 @@ use super::queue::Place;
 use super::row::Key;
 use super::{Effect, Outbox, millis};
 use crate::disposition::{Reach, Retry};
-use crate::id::MemberKey;
 use crate::time::Millis;
-use crate::upsert::Object;
 
 /// Corrections of what was taken for known that count as no attempt: of a guess, and of an answer from before it.
 const CORRECTIONS_MAX: u32 = 3;
@@ -149,11 +147,11 @@ impl Outbox {
         leaving
     }
 
-    /// After a version is done: the newer one of its row, and the rows that waited for the member.
-    pub(super) fn go_on(&mut self, key: &Key, member: MemberKey, now: Millis) {
+    /// After a version is done: the newer one of its row, and the rows that waited for it.
+    pub(super) fn go_on(&mut self, key: &Key, now: Millis) {
         self.admit(key, now);
-        if key.object == Object::CampaignMember {
-            self.wake_member(&member, now);
+        if key.object.is_parent() {
+            self.wake_children(key, now);
         }
     }
 }

@@ -1,15 +1,15 @@
-//! What answers to questions tell: statuses of campaigns, members, and who of them was made by somebody else.
+//! What answers to questions tell: statuses of campaigns, records of parents, and which was made by somebody else.
 
 use std::collections::BTreeMap;
 
 use super::held::Obstacle;
-use super::memory::{Member, Statuses};
+use super::memory::{Known, Statuses};
 use super::people::of_another;
 use super::row::Key;
 use super::trouble::Stuck;
 use super::{AskedFor, Failure, FoundPerson, Outbox, RequestId};
 use crate::disposition::{Disposition, Reach, Retry};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::time::Millis;
 use crate::upsert::Labels;
 
@@ -31,7 +31,7 @@ impl Outbox {
             AskedFor::ManyStatuses(asked) => asked.as_slice(),
             AskedFor::Statuses(campaign) => std::slice::from_ref(campaign),
             AskedFor::Save { .. }
-            | AskedFor::Members(_)
+            | AskedFor::Records(_)
             | AskedFor::People
             | AskedFor::Parents(_)
             | AskedFor::Limits
@@ -87,14 +87,14 @@ impl Outbox {
         }
     }
 
-    pub(super) fn members_found(&mut self, asked: &[MemberKey], found: &[(MemberKey, SalesforceId)], now: Millis) {
-        self.questions.members_told();
-        for member in asked {
-            let record = found.iter().find(|(key, _)| key == member).map(|(_, record)| *record);
-            self.memory.remember(*member, record.map_or(Member::Absent, Member::Present));
+    pub(super) fn records_found(&mut self, asked: &[Key], found: Vec<(Key, SalesforceId)>, now: Millis) {
+        self.questions.records_told();
+        let found: BTreeMap<Key, SalesforceId> = found.into_iter().collect();
+        for key in asked {
+            self.memory.remember(key, found.get(key).copied().map_or(Known::Absent, Known::Present));
         }
-        for member in asked {
-            self.wake_member(member, now);
+        for key in asked {
+            self.wake_children(key, now);
         }
     }
 
@@ -121,7 +121,7 @@ impl Outbox {
                 }
                 // Deleted meanwhile, hidden from us, or about to be another row's.
                 (None | Some(_), _) => {
-                    self.memory.forget(&member);
+                    self.memory.forget(&key);
                     self.retry(&key, Retry::LookUpAgain, "DUPLICATE_VALUE", now);
                 }
             }

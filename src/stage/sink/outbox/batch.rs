@@ -14,9 +14,8 @@ use super::plan::Need;
 use super::queue::{Lane, Place};
 use super::row::{Class, Key, Priority};
 use super::{AskedFor, Call, Outbox, Part, Request, millis};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::time::Millis;
-use crate::upsert::Object;
 
 /// Collections that one call takes.
 const PARTS_MAX: usize = 5;
@@ -223,7 +222,7 @@ impl Outbox {
     fn look(&mut self, key: &Key, priority: Priority, batch: &mut Batch, now: Millis) -> Look {
         let Some(slot) = self.queue.get(key).filter(|_| !batch.taken.contains(key)) else { return Look::Passed };
         let (class, plain, halvings) = (slot.version.class(key), slot.version.plain, slot.version.halvings());
-        if self.need(key, &slot.version, now) != Need::Nothing {
+        if self.need(&slot.version, now) != Need::Nothing {
             self.admit(key, now);
             return Look::Passed;
         }
@@ -246,20 +245,19 @@ impl Outbox {
         Look::Taken
     }
 
-    /// Dependants that wait for this member go in the same call, as far as there is room.
+    /// Rows that wait for this one go in the same call, as far as there is room, and those that wait for them.
     fn take_riders(&mut self, key: &Key, batch: &mut Batch, now: Millis) {
-        if key.object != Object::CampaignMember {
+        if !key.object.is_parent() {
             return;
         }
-        let Some(member) = self.queue.get(key).map(|slot| slot.version.member) else { return };
-        for rider in self.queue.of_member(&member) {
+        for rider in self.queue.of_parent(key) {
             let Some(slot) = self.queue.get(&rider) else { continue };
             let rides = !batch.taken.contains(&rider)
                 && slot.version.priority() != Priority::Retry
                 && !slot.version.plain
-                && self.need(&rider, &slot.version, now) == Need::Member;
-            if rides {
-                batch.add(slot.version.class(&rider), &rider, false);
+                && matches!(self.need(&slot.version, now), Need::Parent(parent) if parent == *key);
+            if rides && batch.add(slot.version.class(&rider), &rider, false) {
+                self.take_riders(&rider, batch, now);
             }
         }
     }
@@ -282,7 +280,7 @@ impl Outbox {
             keys.sort_by_cached_key(|key| self.queue.get(key).map(|slot| slot.version.member));
             groups.extend(keys.chunks(batch.part_rows).map(|chunk| (class, chunk.to_vec())));
         }
-        let mut references: BTreeMap<MemberKey, String> = BTreeMap::new();
+        let mut references: BTreeMap<Key, String> = BTreeMap::new();
         let (mut parts, mut lengths, mut all) = (Vec::new(), Vec::new(), Vec::new());
         for (class, keys) in groups {
             let mut rows = Vec::with_capacity(keys.len());
@@ -297,40 +295,38 @@ impl Outbox {
         self.start(all, AskedFor::Save { isolated, parts: lengths }, Call::Save { parts }, now)
     }
 
-    /// Notes where a member stands, for its riders behind it.
+    /// Notes where a parent stands, for its riders behind it.
     fn row_to_send(
         &mut self,
         key: &Key,
         (part, place): (usize, usize),
-        references: &mut BTreeMap<MemberKey, String>,
+        references: &mut BTreeMap<Key, String>,
     ) -> Option<serde_json::Map<String, serde_json::Value>> {
-        let known = self.prepare(key);
-        if key.object != Object::CampaignMember {
-            self.queue.tries(key)?.rode = known.is_none();
+        self.prepare(key);
+        let version = &self.queue.get(key)?.version;
+        let rides = version.parents.iter().any(|parent| self.memory.record(parent).is_none());
+        self.queue.tries(key)?.rode = rides;
+        if key.object.is_parent() {
+            references.insert(key.clone(), format!("@{{{}[{place}].id}}", reference(part)));
         }
         let version = &self.queue.get(key)?.version;
-        let member = version.member;
-        if key.object == Object::CampaignMember {
-            references.insert(member, format!("@{{{}[{place}].id}}", reference(part)));
-            return Some(version.record(key, None));
-        }
-        let id = known.as_ref().map(SalesforceId::as_str).or_else(|| references.get(&member).map(String::as_str));
-        Some(version.record(key, id))
+        let id = |parent: &Key| self.memory.record(parent).map(|id| id.as_str().into());
+        Some(version.record(key, |parent| id(parent).or_else(|| references.get(parent).map(|it| it.as_str().into()))))
     }
 
-    /// Notes with a row what is known now of those whom it names, and of its values. The record id of a dependant's member, if that is known.
-    pub(super) fn prepare(&mut self, key: &Key) -> Option<SalesforceId> {
-        let version = &self.queue.get(key)?.version;
+    /// Notes with a row what is known now of those whom it names, and of its values.
+    pub(super) fn prepare(&mut self, key: &Key) {
+        let Some(slot) = self.queue.get(key) else { return };
+        let version = &slot.version;
         let (member, omitted) = (version.member, self.omit(key, version));
         let statuses = self.memory.last_statuses(&member.campaign);
         let status = statuses.zip(version.status.as_deref()).and_then(|(statuses, label)| statuses.record(label));
         self.queue.omit(key, omitted);
-        let of_member = key.object == Object::CampaignMember;
-        let tries = self.queue.tries(key)?;
+        let Some(tries) = self.queue.tries(key) else { return };
         tries.became = self.memory.became(&member.person);
         tries.status = status;
         tries.rode = false;
-        tries.as_new = of_member && tries.adopt.is_none() && self.memory.takes_for_new(&member);
-        self.memory.record(&member).filter(|_| !of_member)
+        tries.as_new =
+            tries.adopt.is_none() && key.object.def().makes() && self.memory.takes_for_new(key, &member.campaign);
     }
 }

@@ -6,7 +6,7 @@ use crate::disposition::{Disposition, Reach, Retry};
 use crate::upsert::{Lane, Object, Upsert, Value};
 
 fn members(campaigns: u32, people: std::ops::Range<u32>) -> Vec<Upsert> {
-    let of = |campaign| people.clone().map(move |person| upsert(Object::CampaignMember, member(campaign, person), 1));
+    let of = |campaign| people.clone().map(move |person| upsert(Object::CAMPAIGN_MEMBER, member(campaign, person), 1));
     (1..=campaigns).flat_map(of).collect()
 }
 
@@ -29,7 +29,7 @@ fn known(outbox: &mut Outbox, upserts: &[Upsert]) -> i64 {
 
 #[test]
 fn a_call_is_filled_from_many_campaigns_and_sorted_by_parents() {
-    const MEMBER: Class = Class::Row(Object::CampaignMember);
+    const MEMBER: Class = Class::Row(Object::CAMPAIGN_MEMBER);
     let mut upserts = members(3, 0..13);
     upserts.reverse();
     let mut outbox = outbox_with(&upserts);
@@ -44,7 +44,7 @@ fn a_call_is_filled_from_many_campaigns_and_sorted_by_parents() {
 fn members_and_dependants_of_a_burst_share_calls_and_none_is_left_behind() {
     let of = |person| {
         let key = member(1, person);
-        [Object::CampaignMember, Object::Engagement, Object::Polls].map(|object| upsert(object, key, 1))
+        [Object::CAMPAIGN_MEMBER, Object::ENGAGEMENT, Object::POLLS].map(|object| upsert(object, key, 1))
     };
     let upserts: Vec<Upsert> = (0..25).flat_map(of).collect();
     let mut outbox = outbox_with(&upserts);
@@ -64,7 +64,7 @@ fn rows_that_are_read_together_share_a_call_and_a_stream_of_them_is_not_waited_f
     let next = known(&mut outbox, &members(1, 0..25));
     let mut now = 1_200_000;
     for (offset, person) in (next..).zip(0..3) {
-        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, person), 2)), now);
+        outbox.push(source(0, offset, &upsert(Object::CAMPAIGN_MEMBER, member(1, person), 2)), now);
         assert!(outbox.next_request(now).is_none(), "more may come within five milliseconds");
         now += 4;
     }
@@ -77,7 +77,7 @@ fn rows_that_are_read_together_share_a_call_and_a_stream_of_them_is_not_waited_f
     let start = now + 2;
     for (offset, person) in (next + 3..).zip(0..50) {
         now += 4;
-        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, person % 3), 3)), now);
+        outbox.push(source(0, offset, &upsert(Object::CAMPAIGN_MEMBER, member(1, person % 3), 3)), now);
         if outbox.next_request(now).is_some() {
             break;
         }
@@ -87,10 +87,10 @@ fn rows_that_are_read_together_share_a_call_and_a_stream_of_them_is_not_waited_f
 
 #[test]
 fn a_person_is_in_one_request_at_a_time_whatever_the_campaign() {
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1)]);
     let first = prepare(&mut outbox, 0).unwrap();
-    outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(2, 1), 1)), 0);
-    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(2, 2), 1)), 0);
+    outbox.push(source(0, 1, &upsert(Object::CAMPAIGN_MEMBER, member(2, 1), 1)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CAMPAIGN_MEMBER, member(2, 2), 1)), 0);
     assert!(prepare(&mut outbox, 0).is_none());
     let other = prepare(&mut outbox, 50).unwrap();
     assert_eq!(rows(&other).len(), 1, "the other person of the second campaign goes");
@@ -102,12 +102,12 @@ fn a_person_is_in_one_request_at_a_time_whatever_the_campaign() {
 
 #[test]
 fn a_wrong_guess_costs_one_refusal_and_teaches_the_campaign() {
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     assert!(rows(&request)[0].contains_key("CampaignId"), "taken for new");
     let exists = || refused(Disposition::Retry(Retry::MemberExists), "INVALID_FIELD_FOR_INSERT_UPDATE");
     outbox.complete(request.id, answer_rows(&request, |_| exists()), 0);
-    outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(1, 2), 1)), 0);
+    outbox.push(source(0, 1, &upsert(Object::CAMPAIGN_MEMBER, member(1, 2), 1)), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(rows(&request).len(), 2, "at once, and together");
     assert!(rows(&request).iter().all(|row| !row.contains_key("CampaignId")));
@@ -134,10 +134,10 @@ fn refused_rows_come_back_in_ever_smaller_requests() {
 fn a_text_that_reads_like_a_reference_goes_without_company() {
     let key = member(1, 1);
     let mut outbox = Outbox::new(settings());
-    let next = known(&mut outbox, &[upsert(Object::CampaignMember, key, 1)]);
-    let mut tricky = upsert(Object::Polls, key, 2);
+    let next = known(&mut outbox, &[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
+    let mut tricky = upsert(Object::POLLS, key, 2);
     tricky.row.fields.push(("poll_1_answer__c", Value::Text("@{part0[0].id}".to_owned())));
-    let upserts = [upsert(Object::Engagement, key, 2), tricky, upsert(Object::CampaignMember, key, 2)];
+    let upserts = [upsert(Object::ENGAGEMENT, key, 2), tricky, upsert(Object::CAMPAIGN_MEMBER, key, 2)];
     for (offset, upsert) in (next..).zip(&upserts) {
         outbox.push(source(0, offset, upsert), 0);
     }
@@ -154,8 +154,8 @@ fn a_text_that_reads_like_a_reference_goes_without_company() {
 fn one_refused_part_costs_the_others_nothing() {
     let key = member(1, 1);
     let mut outbox = Outbox::new(settings());
-    let next = known(&mut outbox, &[upsert(Object::CampaignMember, key, 1)]);
-    for (offset, object) in (next..).zip([Object::CampaignMember, Object::Engagement]) {
+    let next = known(&mut outbox, &[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
+    for (offset, object) in (next..).zip([Object::CAMPAIGN_MEMBER, Object::ENGAGEMENT]) {
         outbox.push(source(0, offset, &upsert(object, key, 2)), 0);
     }
     let request = prepare(&mut outbox, 1_000_000).unwrap();
@@ -174,8 +174,8 @@ fn an_unknown_code_halts_its_key_and_a_newer_version_is_tried_in_its_turn() {
     let mut results = vec![hold(), saved(2, true)].into_iter();
     outbox.complete(request.id, answer_rows(&request, |_| results.next().unwrap()), 0);
     assert_eq!((held(&outbox), outbox.pending()), (1, 2));
-    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 1), 2)), 0);
-    outbox.push(source(0, 3, &upsert(Object::CampaignMember, member(1, 3), 1)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 2)), 0);
+    outbox.push(source(0, 3, &upsert(Object::CAMPAIGN_MEMBER, member(1, 3), 1)), 0);
     let request = prepare(&mut outbox, 0).unwrap();
     assert_eq!(rows(&request)[0]["LeadId"], member(1, 3).person.as_str(), "others of the campaign go on");
     outbox.complete(request.id, answer_rows(&request, |_| saved(3, true)), 0);
@@ -203,7 +203,7 @@ fn a_status_that_may_not_be_made_holds_its_rows_alone() {
     let mut outbox = outbox_with(&members(1, 1..3));
     let request = outbox.next_request(0).unwrap();
     let statuses = Statuses::Forbidden([(label(1), None)].into());
-    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 3), 0)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CAMPAIGN_MEMBER, member(1, 3), 0)), 0);
     outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!((rows(&request).len(), held(&outbox)), (2, 1));
@@ -257,7 +257,7 @@ fn an_idle_outbox_asks_for_nothing() {
 
 #[test]
 fn live_rows_go_first_old_ones_fill_the_call_and_wait_where_calls_are_short() {
-    let old = |person| Upsert { lane: Lane::Backfill, ..upsert(Object::CampaignMember, member(1, person), 1) };
+    let old = |person| Upsert { lane: Lane::Backfill, ..upsert(Object::CAMPAIGN_MEMBER, member(1, person), 1) };
     let mut upserts: Vec<Upsert> = (0..25).map(old).collect();
     upserts.extend(members(1, 30..35));
     let mut outbox = outbox_with(&upserts);
@@ -280,7 +280,7 @@ fn calls_that_are_not_full_are_spread_out_where_the_day_is_half_spent() {
     let mut now = 1_200_000;
     outbox.tell_usage(Usage { used: 7_000, limit: 10_000 }, now);
     for offset in next..next + 3 {
-        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, 1), offset)), now);
+        outbox.push(source(0, offset, &upsert(Object::CAMPAIGN_MEMBER, member(1, 1), offset)), now);
         let sent = outbox.next_request(now);
         let request = sent.unwrap_or_else(|| {
             let at = outbox.wake_at(now).unwrap();
@@ -296,11 +296,11 @@ fn calls_that_are_not_full_are_spread_out_where_the_day_is_half_spent() {
 /// Rows of one campaign: n's is under way, m's changes its lane while it waits.
 fn changes_its_lane(first: Lane, second: Lane) {
     let (m, n) = (member(1, 1), member(1, 2));
-    let of_m = |version, lane| Upsert { lane, ..upsert(Object::CampaignMember, m, version) };
+    let of_m = |version, lane| Upsert { lane, ..upsert(Object::CAMPAIGN_MEMBER, m, version) };
     let mut outbox = Outbox::new(settings());
-    let next = known(&mut outbox, &[upsert(Object::CampaignMember, m, 1), upsert(Object::CampaignMember, n, 1)]);
+    let next = known(&mut outbox, &[upsert(Object::CAMPAIGN_MEMBER, m, 1), upsert(Object::CAMPAIGN_MEMBER, n, 1)]);
     let now = 1_200_000;
-    outbox.push(source(0, next, &upsert(Object::CampaignMember, n, 2)), now);
+    outbox.push(source(0, next, &upsert(Object::CAMPAIGN_MEMBER, n, 2)), now);
     let of_n = outbox.next_request(now + 10).expect("n goes");
     outbox.push(source(0, next + 1, &of_m(2, first)), now);
     assert!(outbox.next_request(now + 20).is_none(), "one call per campaign");

@@ -94,18 +94,18 @@ mod tests {
 
     #[test]
     fn each_object_is_judged_by_its_own_rows_and_too_few_are_no_job() {
-        assert_eq!(objects([40_000, 30_000, 0], 0, Some(15_000)), [Object::CampaignMember]);
+        assert_eq!(objects([40_000, 30_000, 0], 0, Some(15_000)), [Object::CAMPAIGN_MEMBER]);
         assert_eq!(objects([40_000, 40_000, 40_000], 0, Some(15_000)), Object::ALL);
         let small = Costs { call_rows: 10, ..COSTS };
-        let rows = BTreeMap::from([(Object::Polls, 1_999)]);
+        let rows = BTreeMap::from([(Object::POLLS, 1_999)]);
         assert_eq!(by_bulk(&Backlog { rows, age: OLD_MS, calls_left: None }, small), []);
-        let rows = BTreeMap::from([(Object::Polls, 2_000)]);
-        assert_eq!(by_bulk(&Backlog { rows, age: OLD_MS, calls_left: None }, small), [Object::Polls]);
+        let rows = BTreeMap::from([(Object::POLLS, 2_000)]);
+        assert_eq!(by_bulk(&Backlog { rows, age: OLD_MS, calls_left: None }, small), [Object::POLLS]);
     }
 
     #[test]
     fn a_minimum_of_nothing_turns_jobs_off() {
-        let rows = BTreeMap::from([(Object::Polls, 1_000_000)]);
+        let rows = BTreeMap::from([(Object::POLLS, 1_000_000)]);
         let off = Costs { job_rows_min: 0, ..COSTS };
         assert_eq!(by_bulk(&Backlog { rows, age: OLD_MS, calls_left: Some(1) }, off), []);
     }

@@ -1,6 +1,6 @@
 //! How an upsert ends: superseded, or as a dead letter.
 
-use super::memory::Member;
+use super::memory::Known;
 use super::plan::Refusal;
 use super::queue::Slot;
 use super::row::{Key, Unreadable, Version};
@@ -27,7 +27,7 @@ impl Outbox {
         let outcome = version.outcome(OutcomeKind::Superseded, None, now);
         self.settle(Settled {
             position: version.source.position,
-            object: Object::from_api_name(&version.upsert.object),
+            object: version.upsert.object(),
             outcome: Some(outcome),
             dead_letter: None,
             event_at: Some(version.upsert.event_at),
@@ -45,13 +45,12 @@ impl Outbox {
             return self.send_again(key, now);
         }
         let Some(version) = self.queue.finish(key) else { return };
-        let member = version.member;
         // Refused as a new one, so it is not there. Of one that was sent as known, nothing new is known.
-        if key.object == Object::CampaignMember && version.tries.as_new && self.memory.takes_for_new(&member) {
-            self.memory.remember(member, Member::Refused);
+        if version.tries.as_new && self.memory.takes_for_new(key, &version.member.campaign) {
+            self.memory.remember(key, Known::Refused);
         }
         self.bury(key.object, version, reason, now);
-        self.go_on(key, member, now);
+        self.go_on(key, now);
     }
 
     /// A version that is no row any more ends as a dead letter.
@@ -91,7 +90,7 @@ impl Outbox {
 /// Code and detail of a row that we refuse ourselves.
 fn of_row(refusal: Refusal) -> (&'static str, &'static str) {
     match refusal {
-        Refusal::MemberMissing => ("member_missing", "the campaign member of this row does not exist"),
+        Refusal::ParentMissing => ("member_missing", "the campaign member of this row does not exist"),
         Refusal::CampaignMissing => ("campaign_missing", "the campaign of this member does not exist"),
         Refusal::CampaignDeleted => ("campaign_deleted", "the campaign of this member is deleted"),
         Refusal::StatusUnknown => ("status_unknown", "the campaign has no such member status"),
@@ -168,7 +167,7 @@ mod tests {
     fn every_code_of_our_own_stands_in_the_list_of_reason_codes() {
         let listed = include_str!("../../../../docs/reason-codes.md");
         let of_rows =
-            [Refusal::MemberMissing, Refusal::CampaignMissing, Refusal::CampaignDeleted, Refusal::StatusUnknown];
+            [Refusal::ParentMissing, Refusal::CampaignMissing, Refusal::CampaignDeleted, Refusal::StatusUnknown];
         let of_rows = of_rows.map(of_row);
         let of_records = [Unreadable::Undecodable, Unreadable::Invalid].map(of_record);
         for (code, _) in of_rows.into_iter().chain(of_records) {

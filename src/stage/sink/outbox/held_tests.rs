@@ -5,7 +5,7 @@ use super::*;
 use crate::disposition::{Disposition, Reach, Retry};
 use crate::upsert::{Object, Upsert};
 
-const MEMBER: Object = Object::CampaignMember;
+const MEMBER: Object = Object::CAMPAIGN_MEMBER;
 
 /// What `seldom` is with the settings of the tests.
 const PAUSE: Millis = 1_000;

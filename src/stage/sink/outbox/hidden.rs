@@ -49,7 +49,7 @@ impl Outbox {
     pub(super) fn hold_asking(&mut self, id: RequestId, request: &InFlight, failure: &Failure, now: Millis) -> bool {
         let Disposition::Hold { hint, .. } = failure.disposition else { return false };
         let keys: Vec<Key> = match &request.call {
-            AskedFor::Members(asked) => asked.iter().flat_map(|member| self.queue.of_member(member)).collect(),
+            AskedFor::Records(asked) => asked.iter().flat_map(|parent| self.queue.of_parent(parent)).collect(),
             AskedFor::ManyStatuses(asked) => {
                 asked.iter().flat_map(|campaign| self.queue.of_statuses(campaign)).collect()
             }
@@ -57,7 +57,9 @@ impl Outbox {
             AskedFor::People => request.keys.iter().filter(|key| self.queue.in_request(key, id)).cloned().collect(),
             AskedFor::Save { .. } | AskedFor::Parents(_) | AskedFor::Limits | AskedFor::Job(_) => return false,
         };
-        let code = reason(Object::CampaignMember, failure);
+        // Of the others members are what it is about.
+        let asked = if let AskedFor::Records(asked) = &request.call { asked.first() } else { None };
+        let code = reason(asked.map_or(Object::CAMPAIGN_MEMBER, |key| key.object), failure);
         for key in keys {
             self.hold(&key, Obstacle { code: &code, hint, reach: Reach::Row, passes: false }, now);
         }

@@ -12,7 +12,7 @@ fn hidden(field: &str) -> Failure {
 
 /// Members of a campaign that are there, with an engagement and polls each.
 fn with_rows(people: u32) -> Outbox {
-    let members = (1..=people).map(|person| upsert(Object::CampaignMember, member(1, person), 1)).collect::<Vec<_>>();
+    let members = (1..=people).map(|person| upsert(Object::CAMPAIGN_MEMBER, member(1, person), 1)).collect::<Vec<_>>();
     let mut outbox = outbox_with(&members);
     while let Some(request) = prepare(&mut outbox, 0) {
         let mut number = 0;
@@ -23,7 +23,7 @@ fn with_rows(people: u32) -> Outbox {
         outbox.complete(request.id, answer, 0);
     }
     for person in 1..=people {
-        for (object, offset) in [(Object::Engagement, 100), (Object::Polls, 101)] {
+        for (object, offset) in [(Object::ENGAGEMENT, 100), (Object::POLLS, 101)] {
             outbox.push(source(0, offset + 2 * i64::from(person), &upsert(object, member(1, person), 1)), 0);
         }
     }
@@ -35,7 +35,7 @@ fn run(outbox: &mut Outbox, now: Millis, polls: Option<&Failure>) -> usize {
     let mut sent = 0;
     while let Some(request) = prepare(outbox, now) {
         let answers = parts(&request).iter().map(|part| {
-            let of_polls = part.class == Class::Row(Object::Polls);
+            let of_polls = part.class == Class::Row(Object::POLLS);
             sent += if of_polls { part.rows.len() } else { 0 };
             match polls.filter(|_| of_polls) {
                 Some(failure) => Err(failure.clone()),
@@ -63,7 +63,7 @@ fn a_hidden_field_holds_its_object_alone_and_names_it_and_one_row_asks_whether_i
     assert_eq!(outbox.waiting(), None);
 
     // One that comes later does not have to meet it, and one row is tried.
-    outbox.push(source(0, 300, &upsert(Object::Polls, member(1, 1), 2)), 400);
+    outbox.push(source(0, 300, &upsert(Object::POLLS, member(1, 1), 2)), 400);
     assert_eq!(run(&mut outbox, 400, Some(&failure)), 0);
     let mut now = outbox.wake_at(400).expect("a probe is due");
     assert_eq!(run(&mut outbox, now, Some(&failure)), 1);
@@ -81,11 +81,11 @@ fn a_hidden_field_holds_its_object_alone_and_names_it_and_one_row_asks_whether_i
 #[test]
 fn a_question_that_may_not_be_asked_holds_those_who_need_it() {
     let mut outbox =
-        outbox_with(&[upsert(Object::Engagement, member(1, 1), 1), upsert(Object::CampaignMember, member(2, 2), 1)]);
+        outbox_with(&[upsert(Object::ENGAGEMENT, member(1, 1), 1), upsert(Object::CAMPAIGN_MEMBER, member(2, 2), 1)]);
     let mut written = 0;
     while let Some(request) = outbox.next_request(0) {
         let answer = match &request.call {
-            Call::FindMembers { .. } => Answer::Failed(hidden("external_id__c")),
+            Call::FindRecords { .. } => Answer::Failed(hidden("external_id__c")),
             Call::EnsureStatuses { .. } => Answer::Statuses { statuses: all_statuses(), complete: true },
             Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
             Call::Save { .. } | Call::FindPeople { .. } | Call::FindParents { .. } | Call::Limits | Call::Job(_) => {

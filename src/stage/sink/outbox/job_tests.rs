@@ -20,13 +20,13 @@ impl Story {
         let costs = Costs { call_rows: 1, job_calls: 1, job_rows_min: 2, patience: 0 };
         let mut outbox = Outbox::new(Settings { costs, ..settings() });
         let upserts: Vec<Upsert> =
-            (1..=ROWS).map(|person| upsert(Object::CampaignMember, member(1, person), 1)).collect();
+            (1..=ROWS).map(|person| upsert(Object::CAMPAIGN_MEMBER, member(1, person), 1)).collect();
         for (offset, upsert) in (0..).zip(&upserts) {
             outbox.push(source(0, offset, upsert), 0);
         }
         let mut story = Self { outbox, now: 0 };
         let create = prepare(&mut story.outbox, 0).expect("a job is made");
-        assert_eq!(create.call, Call::Job(JobCall::Create { object: Object::CampaignMember }));
+        assert_eq!(create.call, Call::Job(JobCall::Create { object: Object::CAMPAIGN_MEMBER }));
         story.answer(&create, JobAnswer::Created(id("750", 1)));
         let recorded = story.outbox.take_effects().into_iter().find_map(|effect| match effect {
             Effect::RecordJob { number, records } => Some((number, records)),
@@ -198,7 +198,7 @@ fn a_job_under_way_leaves_all_calls_to_others() {
     let (_, call) = story.job_call();
     assert!(matches!(call, JobCall::Upload { .. }));
     assert_eq!(story.outbox.calls_in_flight(), 0);
-    story.outbox.push(source(1, 0, &upsert(Object::CampaignMember, member(2, 50), 1)), story.now);
+    story.outbox.push(source(1, 0, &upsert(Object::CAMPAIGN_MEMBER, member(2, 50), 1)), story.now);
     let save = prepare(&mut story.outbox, story.now).or_else(|| story.next()).expect("a save of another campaign");
     assert_eq!(rows(&save).len(), 1);
 }
@@ -221,7 +221,7 @@ fn there_is_room_while_the_last_results_of_a_job_are_still_to_be_read() {
     let (request, call) = story.job_call();
     assert_eq!(call, JobCall::Read { job: id("750", 1), part: ResultKind::Failed });
     assert_eq!((story.outbox.pending(), story.outbox.has_room(1)), (1, true), "what is left is in the job");
-    story.outbox.push(source(0, 100, &upsert(Object::CampaignMember, member(2, 50), 1)), story.now);
+    story.outbox.push(source(0, 100, &upsert(Object::CAMPAIGN_MEMBER, member(2, 50), 1)), story.now);
     assert!(!story.outbox.has_room(1) && story.outbox.has_room(2), "one row waits beside it");
     story.answer(&request, JobAnswer::Rows(Vec::new()));
     assert!(!story.outbox.has_room(2), "it goes again, by a call");
@@ -232,7 +232,7 @@ fn a_job_that_was_to_be_made_or_is_under_way_does_not_come_along_to_another_org(
     let costs = Costs { call_rows: 1, job_calls: 1, job_rows_min: 2, patience: 0 };
     let mut outbox = Outbox::new(Settings { costs, ..settings() });
     for (offset, person) in (0..).zip(1..=ROWS) {
-        outbox.push(source(0, offset, &upsert(Object::CampaignMember, member(1, person), 1)), 0);
+        outbox.push(source(0, offset, &upsert(Object::CAMPAIGN_MEMBER, member(1, person), 1)), 0);
     }
     let create = prepare(&mut outbox, 0).expect("a job is made");
     let refused = failure(Disposition::Wait(Wait::Login), "invalid_grant");
@@ -248,7 +248,7 @@ fn a_job_that_was_to_be_made_or_is_under_way_does_not_come_along_to_another_org(
         let complete = Answer::Statuses { statuses: all_statuses(), complete: true };
         story.outbox.complete(request.id, complete, story.now);
         let (request, call) = story.job_call();
-        assert_eq!(call, JobCall::Create { object: Object::CampaignMember });
+        assert_eq!(call, JobCall::Create { object: Object::CAMPAIGN_MEMBER });
         story.answer(&request, JobAnswer::Created(id("750", 9)));
     }
 }
@@ -256,7 +256,7 @@ fn a_job_that_was_to_be_made_or_is_under_way_does_not_come_along_to_another_org(
 #[test]
 fn a_member_that_was_found_in_one_org_is_not_looked_for_under_its_id_in_another() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let adopt = RowResult::Refused(failure(Disposition::Retry(Retry::Adopt), "DUPLICATE_VALUE"));
     outbox.complete(request.id, Answer::Saved(vec![Ok(vec![adopt])]), 0);
@@ -265,6 +265,6 @@ fn a_member_that_was_found_in_one_org_is_not_looked_for_under_its_id_in_another(
     outbox.complete(request.id, Answer::People(vec![found]), 0);
     outbox.forget_org(0);
     let request = prepare(&mut outbox, 0).unwrap();
-    assert_eq!(parts(&request)[0].class, Class::Row(Object::CampaignMember));
+    assert_eq!(parts(&request)[0].class, Class::Row(Object::CAMPAIGN_MEMBER));
     assert_eq!(rows(&request)[0]["CampaignId"], key.campaign.as_str());
 }

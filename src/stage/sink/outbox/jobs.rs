@@ -357,7 +357,7 @@ impl Outbox {
             let version = &slot.version;
             let goes = version.goes_by_bulk()
                 && !self.people_of(&version.member).any(|person| self.busy_people.contains(&person))
-                && self.need(key, version, now) == Need::Nothing;
+                && self.need(version, now) == Need::Nothing;
             let size = ROW_BYTES + version.source.value.as_ref().map_or(0, Vec::len);
             if keys.len() >= rows_max || bytes + size > JOB_BYTES_MAX {
                 break;
@@ -380,8 +380,7 @@ impl Outbox {
         let (queue, memory) = (&self.queue, &self.memory);
         let record = |key: &Key| {
             let version = &queue.get(key)?.version;
-            let member = memory.record(&version.member).filter(|_| object != Object::CampaignMember);
-            Some(version.record(key, member.as_ref().map(SalesforceId::as_str)))
+            Some(version.record(key, |parent| memory.record(parent).map(|id| id.as_str().into())))
         };
         let csv = sheet(|| keys.iter().filter_map(record));
         self.busy.extend(&campaigns);

@@ -14,7 +14,7 @@ fn engagement(email: &str, claps: i64) -> Upsert {
     let text = |text: &str| Value::Text(text.to_owned());
     let fields =
         vec![("email__c", text(email)), ("user__c", text("Ann")), ("clap_clicked_count__c", Value::Integer(claps))];
-    let row = Row { object: Object::Engagement, external_id: format!("{}_1_a", member(1, 1)), fields };
+    let row = Row { object: Object::ENGAGEMENT, external_id: format!("{}_1_a", member(1, 1)), fields };
     Upsert { row, member: member(1, 1), event_at: 0, lane: Lane::Live }
 }
 
@@ -43,7 +43,7 @@ fn run(outbox: &mut Outbox, mut judge: impl FnMut(&Map<String, Json>) -> RowResu
 }
 
 fn with_member() -> Outbox {
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1)]);
     assert_eq!(run(&mut outbox, |_| saved(1, true)).len(), 1);
     outbox
 }

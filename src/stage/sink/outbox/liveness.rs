@@ -3,7 +3,6 @@
 //! Safety alone is kept best by an outbox that does nothing. So the simulation asks, whenever no call is under way and
 //! nothing is due, for the reason of every row that was read.
 
-use super::plan::member_row;
 use super::queue::Spot;
 use super::row::{Key, Priority};
 use super::*;
@@ -27,8 +26,8 @@ impl Outbox {
             Spot::Job(number) => self.job_goes_on(*number, now).then_some("its job is under way"),
             Spot::Later(at, _) if *at > now => Some("a pause"),
             Spot::Held(cause, _) if self.holds.get(cause)?.at() > now => Some("that its cause is gone"),
-            // The member's row never waits for a member.
-            Spot::Member(member, _) => self.reason(&member_row(member), now).map(|_| "its member's row"),
+            // A parent is of a lower level.
+            Spot::Parent(parent, _) => self.reason(parent, now).map(|_| "its parent's row"),
             _ if self.outage.is_some_and(|outage| now < outage.until) => Some("an outage"),
             _ if !self.budget.allows(Priority::Live) => Some("the calls of the day"),
             _ if self.calls_in_flight() > 0 => Some("other calls"),

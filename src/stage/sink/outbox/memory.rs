@@ -9,11 +9,12 @@ use std::hash::Hash;
 use hashbrown::HashMap;
 
 use super::people::Became;
-use crate::id::{MemberKey, SalesforceId};
+use super::row::Key;
+use crate::id::SalesforceId;
 use crate::time::Millis;
-use crate::upsert::Labels;
+use crate::upsert::{Labels, Object};
 
-/// Members of one generation, people, and values that were refused. An entry takes some 80, 60 and 40 bytes, two
+/// Records of one generation, people, and values that were refused. An entry takes some 80, 60 and 40 bytes, two
 /// generations are kept: at most 36 MB.
 const GENERATION_MAX: usize = 100_000;
 
@@ -26,9 +27,9 @@ pub(super) const STATUSES_FRESH_MS: Millis = 600_000;
 /// A missing campaign or status may be mended at any time; until then a burst of rows asks once.
 const STATUSES_LACKING_FRESH_MS: Millis = 30_000;
 
-/// What is known of a member.
+/// What is known of a row's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Member {
+pub enum Known {
     Present(SalesforceId),
     /// There, under a record id that nobody has told yet.
     Exists,
@@ -102,7 +103,8 @@ impl<K: Eq + Hash, V: Copy> Generations<K, V> {
 
 #[derive(Debug, Default)]
 pub struct Memory {
-    members: Generations<MemberKey, Member>,
+    /// Of rows that others have for parents, and of those that are sent otherwise as long as they are new.
+    records: Generations<(Object, u128), Known>,
     /// People who are written as somebody else.
     people: Generations<SalesforceId, Became>,
     campaigns: BTreeMap<SalesforceId, (Statuses, Millis)>,
@@ -113,24 +115,24 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn member(&self, key: &MemberKey) -> Option<Member> {
-        self.members.get(key)
+    pub fn known(&self, key: &Key) -> Option<Known> {
+        self.records.get(&key.print())
     }
 
-    /// The record id of a member, where it is known.
-    pub fn record(&self, key: &MemberKey) -> Option<SalesforceId> {
-        match self.member(key) {
-            Some(Member::Present(record)) => Some(record),
-            Some(Member::Exists | Member::Absent | Member::Refused) | None => None,
+    /// The id of a row's record, where it is known.
+    pub fn record(&self, key: &Key) -> Option<SalesforceId> {
+        match self.known(key) {
+            Some(Known::Present(record)) => Some(record),
+            Some(Known::Exists | Known::Absent | Known::Refused) | None => None,
         }
     }
 
-    pub fn remember(&mut self, key: MemberKey, member: Member) {
-        self.members.insert(key, member);
+    pub fn remember(&mut self, key: &Key, known: Known) {
+        self.records.insert(key.print(), known);
     }
 
-    pub fn forget(&mut self, key: &MemberKey) {
-        self.members.remove(key);
+    pub fn forget(&mut self, key: &Key) {
+        self.records.remove(&key.print());
     }
 
     pub fn became(&self, person: &SalesforceId) -> Option<Became> {
@@ -156,21 +158,21 @@ impl Memory {
 
     /// Whether to send a member as a new one. Of one that is not known this is a guess, which costs a refusal where it is
     /// wrong: half of what asking costs always. Members of one campaign are mostly alike, so the last answer is the guess.
-    pub fn takes_for_new(&self, key: &MemberKey) -> bool {
-        match self.member(key) {
-            Some(Member::Absent | Member::Refused) => true,
-            Some(Member::Present(_) | Member::Exists) => false,
-            None => !self.populated.contains(&key.campaign),
+    pub fn takes_for_new(&self, key: &Key, campaign: &SalesforceId) -> bool {
+        match self.known(key) {
+            Some(Known::Absent | Known::Refused) => true,
+            Some(Known::Present(_) | Known::Exists) => false,
+            None => !self.populated.contains(campaign),
         }
     }
 
     /// A guess was wrong: the member is there, or is not.
-    pub fn correct(&mut self, key: MemberKey, exists: bool) {
-        self.remember(key, if exists { Member::Exists } else { Member::Absent });
+    pub fn correct(&mut self, key: &Key, campaign: SalesforceId, exists: bool) {
+        self.remember(key, if exists { Known::Exists } else { Known::Absent });
         if !exists {
-            self.populated.remove(&key.campaign);
+            self.populated.remove(&campaign);
         } else if self.populated.len() < CAMPAIGNS_MAX {
-            self.populated.insert(key.campaign);
+            self.populated.insert(campaign);
         }
     }
 

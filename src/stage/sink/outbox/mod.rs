@@ -81,7 +81,7 @@ pub use terms::{
 
 use crate::config;
 use crate::disposition::Wait;
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::salesforce::ROWS_MAX;
 use crate::time::Millis;
 pub use choice::Costs;
@@ -158,7 +158,7 @@ enum AskedFor {
         /// Rows of each part.
         parts: Vec<usize>,
     },
-    Members(Vec<MemberKey>),
+    Records(Vec<Key>),
     /// The rows are those of `InFlight::keys`.
     People,
     Parents(Vec<Doubt>),
@@ -171,16 +171,16 @@ enum AskedFor {
 /// What was asked and is not answered. What is to be asked is what rows wait for.
 #[derive(Debug)]
 struct Questions {
-    members: BTreeSet<MemberKey>,
+    records: BTreeSet<Key>,
     statuses: BTreeSet<SalesforceId>,
     /// Campaigns that were found to lack some: each is asked for by itself.
     lacking: BTreeSet<SalesforceId>,
     /// Campaigns whose statuses could not be read.
     stuck: BTreeMap<SalesforceId, Stuck>,
     many_stuck: Stuck,
-    members_stuck: Stuck,
-    /// Members that are looked up at once.
-    members_max: usize,
+    records_stuck: Stuck,
+    /// Records that are looked up at once.
+    records_max: usize,
     /// Campaigns whose statuses are read at once.
     campaigns_max: usize,
 }

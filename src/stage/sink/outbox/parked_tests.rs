@@ -9,7 +9,7 @@ use crate::upsert::{Object, Upsert};
 type Ended = (i64, OutcomeKind, Option<String>);
 
 fn member_rows(people: std::ops::RangeInclusive<u32>, version: i64) -> Vec<Upsert> {
-    people.map(|person| upsert(Object::CampaignMember, member(person, person), version)).collect()
+    people.map(|person| upsert(Object::CAMPAIGN_MEMBER, member(person, person), version)).collect()
 }
 
 /// An assignment of partition 0.

@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::{Reason, hint};
-use super::memory::Member;
-use super::plan::member_row;
+use super::memory::Known;
 use super::queue::Place;
 use super::row::{Key, Version};
 use super::{AskedFor, Call, Failure, Outbox, Request, RequestId};
@@ -16,7 +15,6 @@ use crate::disposition::{Disposition, Retry, Wait};
 use crate::id::{MemberKey, SalesforceId};
 use crate::salesforce::query;
 use crate::time::Millis;
-use crate::upsert::Object;
 
 /// Ids of one question. Of three kinds, in queries of [`query::KEYS_MAX`]: never more than a call takes.
 const IDS_MAX: usize = (query::QUERIES_MAX - 2) * query::KEYS_MAX;
@@ -108,12 +106,12 @@ impl Outbox {
         for Doubt { key, failure } in doubts {
             let Some(slot) = self.queue.get(&key).filter(|_| self.queue.in_request(&key, id)) else { continue };
             let (member, as_new) = (slot.version.member, slot.version.tries.as_new);
-            match verdict(&key, &slot.version, &found) {
+            match verdict(&slot.version, &found) {
                 Verdict::Fine => self.row_at_fault(&key, failure, now),
                 Verdict::Again(became) => {
                     self.memory.remember_person(member.person, became);
                     if as_new {
-                        self.memory.remember(member, Member::Absent);
+                        self.memory.remember(&key, Known::Absent);
                     }
                     self.retry(&key, Retry::PersonChanged, &failure.code, now);
                 }
@@ -157,19 +155,16 @@ impl Outbox {
         }
     }
 
-    /// Whether a dependant was written with the record id of a member that turned out to be deleted, and is made anew.
-    pub(super) fn lost_its_member(&self, key: &Key) -> bool {
-        let member = self.queue.get(key).map(|slot| slot.version.member);
-        key.object != Object::CampaignMember
-            && member.is_some_and(|member| {
-                self.memory.member(&member) == Some(Member::Absent) && self.queue.contains(&member_row(&member))
-            })
+    /// Whether it was written with the record id of a parent that turned out to be deleted, and is made anew.
+    pub(super) fn lost_a_parent(&self, key: &Key) -> bool {
+        let lost = |parent: &Key| self.memory.known(parent) == Some(Known::Absent) && self.queue.contains(parent);
+        self.queue.get(key).is_some_and(|slot| slot.version.parents.iter().any(lost))
     }
 
     /// The contact's member is kept by the row that has it.
     pub(super) fn refuse_taken(&mut self, key: &Key, keeper: &str, now: Millis) {
-        if let Some(slot) = self.queue.get(key) {
-            self.memory.remember(slot.version.member, Member::Refused);
+        if self.queue.contains(key) {
+            self.memory.remember(key, Known::Refused);
         }
         let code = "contact_taken";
         let detail = format!("the lead's contact is a member already, kept by the row of {keeper}");
@@ -196,12 +191,12 @@ impl Version {
     }
 }
 
-fn verdict(key: &Key, version: &Version, found: &BTreeMap<SalesforceId, Parent>) -> Verdict {
+fn verdict(version: &Version, found: &BTreeMap<SalesforceId, Parent>) -> Verdict {
     const DELETED: Verdict = Verdict::Refused("person_deleted", "the lead or contact is deleted");
     const MERGED: Verdict = Verdict::Refused("person_merged", "the lead or contact was merged");
     const MISSING: Verdict = Verdict::Refused("person_missing", "the lead or contact does not exist");
     let told = version.tries.became;
-    let dependant = key.object != Object::CampaignMember;
+    let dependant = !version.parents.is_empty();
     match found.get(&version.member.person) {
         None => return MISSING,
         Some(Parent::Deleted | Parent::Converted(None)) => return DELETED,

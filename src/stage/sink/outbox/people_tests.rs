@@ -5,7 +5,7 @@ use super::*;
 use crate::disposition::{Disposition, Reach, Retry};
 use crate::upsert::{Object, Upsert};
 
-const MEMBER: Object = Object::CampaignMember;
+const MEMBER: Object = Object::CAMPAIGN_MEMBER;
 
 /// How Salesforce refuses what a row points to.
 fn pointing(code: &'static str) -> RowResult {
@@ -56,7 +56,7 @@ fn a_converted_lead_is_written_as_its_contact_from_then_on() {
     // In another campaign nothing has to be refused first.
     let elsewhere = member(2, 1);
     outbox.push(source(0, 1, &upsert(MEMBER, elsewhere, 1)), 0);
-    outbox.push(source(0, 2, &upsert(Object::Polls, elsewhere, 1)), 0);
+    outbox.push(source(0, 2, &upsert(Object::POLLS, elsewhere, 1)), 0);
     let request = prepare(&mut outbox, 0).unwrap();
     assert_eq!(rows(&request)[0]["ContactId"], contact.as_str());
     assert_eq!(rows(&request)[1]["Lead__c"], serde_json::Value::Null, "as for a contact");
@@ -85,7 +85,7 @@ fn a_dependant_of_a_merged_lead_leaves_its_lookup_alone() {
     let mut outbox = outbox_with(&[upsert(MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     outbox.complete(request.id, answer_rows(&request, |_| saved(1, false)), 0);
-    outbox.push(source(0, 1, &upsert(Object::Engagement, key, 1)), 0);
+    outbox.push(source(0, 1, &upsert(Object::ENGAGEMENT, key, 1)), 0);
     let merged = [(key.person, Parent::Merged(id("00Q", 9))), (key.campaign, Parent::There)];
     refuse_and_tell(&mut outbox, &pointing("ENTITY_IS_DELETED"), &merged);
     let request = prepare(&mut outbox, 0).unwrap();
@@ -129,7 +129,7 @@ fn a_member_of_the_contact_is_adopted_unless_another_row_of_ours_keeps_it() {
     assert_eq!(letter.reason, "contact_taken");
     assert!(letter.detail.contains(&member(1, 2).to_string()), "{}", letter.detail);
     // What hangs on the row ends with it.
-    outbox.push(source(0, 1, &upsert(Object::Polls, member(1, 1), 1)), 0);
+    outbox.push(source(0, 1, &upsert(Object::POLLS, member(1, 1), 1)), 0);
     assert_eq!(codes(&mut outbox), ["member_missing"]);
 }
 
@@ -247,7 +247,7 @@ fn two_leads_of_one_contact_are_in_one_save_at_a_time() {
 #[test]
 fn a_dependant_that_was_written_with_a_deleted_member_is_written_again_with_the_new_one() {
     let key = member(1, 1);
-    let both = |version| -> [Upsert; 2] { [upsert(MEMBER, key, version), upsert(Object::Polls, key, version)] };
+    let both = |version| -> [Upsert; 2] { [upsert(MEMBER, key, version), upsert(Object::POLLS, key, version)] };
     let mut outbox = outbox_with(&both(1));
     let request = prepare(&mut outbox, 0).unwrap();
     outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);

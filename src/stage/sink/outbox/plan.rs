@@ -4,32 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::end::hint;
 use super::held::Obstacle;
-use super::memory::{Member, Statuses};
+use super::memory::{Known, Statuses};
 use super::queue::Place;
 use super::row::{Key, Priority, Version};
 use super::trouble::Stuck;
 use super::{AskedFor, Call, InFlight, Outbox, Questions, Request, millis};
 use crate::disposition::{Reach, Retry};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::salesforce::query;
 use crate::time::Millis;
-use crate::upsert::Object;
 
 /// Keys that one call asks for: as many queries as a call takes, of [`query::KEYS_MAX`] each.
 const KEYS_MAX: usize = query::QUERIES_MAX * query::KEYS_MAX;
 
 /// What stands between a row and its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     Nothing,
     /// Those of its campaign.
     Statuses,
-    /// Of its member.
-    Lookup,
-    /// The outcome of the member, which is pending itself.
-    Member,
-    /// The member was looked up and is not there.
-    MissingMember,
+    /// The record id of a parent.
+    Lookup(Key),
+    /// The outcome of a parent, which is pending itself.
+    Parent(Key),
+    /// The parent was looked up and is not there.
+    MissingParent(Key),
     /// The campaign's statuses could not be made for want of a right.
     Right,
     Refusal(Refusal),
@@ -38,7 +37,7 @@ pub(super) enum Need {
 /// Reasons of our own to refuse a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    MemberMissing,
+    ParentMissing,
     CampaignMissing,
     CampaignDeleted,
     StatusUnknown,
@@ -83,7 +82,7 @@ impl Outbox {
         self.ask_statuses(now)
             .or_else(|| self.ask_people(now))
             .or_else(|| self.ask_parents(now))
-            .or_else(|| self.ask_members(now))
+            .or_else(|| self.ask_records(now))
             .or_else(|| self.save_isolated(now))
             .or_else(|| self.start_job(now))
             .or_else(|| self.save_batch(now))
@@ -130,15 +129,14 @@ impl Outbox {
     /// Puts a row where it belongs next.
     pub(super) fn admit(&mut self, key: &Key, now: Millis) {
         let Some(slot) = self.queue.get(key) else { return };
-        let member = slot.version.member;
-        let place = match self.need(key, &slot.version, now) {
+        let place = match self.need(&slot.version, now) {
             Need::Nothing => self.held_back(key).map_or(Place::Lane, Place::Held),
             Need::Statuses => Place::Statuses,
-            Need::Lookup => Place::Lookup,
-            Need::Member => Place::Member,
-            // It may be on its way: the member's upsert may stand behind this one, and is looked for again.
-            Need::MissingMember => {
-                self.memory.forget(&member);
+            Need::Lookup(parent) => Place::Lookup(parent),
+            Need::Parent(parent) => Place::Parent(parent),
+            // It may be on its way: the parent's upsert may stand behind this one, and is looked for again.
+            Need::MissingParent(parent) => {
+                self.memory.forget(&parent);
                 return self.retry(key, Retry::MemberMissing, "member_missing", now);
             }
             Need::Right => {
@@ -151,22 +149,21 @@ impl Outbox {
         self.queue.put(key, place);
     }
 
-    pub(super) fn need(&self, key: &Key, version: &Version, now: Millis) -> Need {
-        let known = self.memory.member(&version.member);
-        match (key.object, known) {
-            (Object::CampaignMember, _) => self.need_of_status(version, now).unwrap_or(Need::Nothing),
-            (_, Some(Member::Present(_))) => Need::Nothing,
-            (_, known) => {
-                if self.queue.contains(&member_row(&version.member)) {
-                    return Need::Member;
-                }
-                match known {
-                    Some(Member::Refused) => Need::Refusal(Refusal::MemberMissing),
-                    Some(Member::Absent) => Need::MissingMember,
-                    Some(Member::Present(_) | Member::Exists) | None => Need::Lookup,
-                }
+    pub(super) fn need(&self, version: &Version, now: Millis) -> Need {
+        for parent in &version.parents {
+            let known = self.memory.known(parent);
+            if let Some(Known::Present(_)) = known {
+                continue;
             }
+            let waits = self.queue.contains(parent);
+            return match known {
+                _ if waits => Need::Parent(parent.clone()),
+                Some(Known::Refused) => Need::Refusal(Refusal::ParentMissing),
+                Some(Known::Absent) => Need::MissingParent(parent.clone()),
+                Some(Known::Present(_) | Known::Exists) | None => Need::Lookup(parent.clone()),
+            };
         }
+        self.need_of_status(version, now).unwrap_or(Need::Nothing)
     }
 
     fn need_of_status(&self, version: &Version, now: Millis) -> Option<Need> {
@@ -182,9 +179,9 @@ impl Outbox {
         }
     }
 
-    /// Rows that waited for what is known of a member, or for its row's end.
-    pub(super) fn wake_member(&mut self, member: &MemberKey, now: Millis) {
-        self.wake(self.queue.of_member(member), now);
+    /// Rows that waited for what is known of a parent, or for its row's end.
+    pub(super) fn wake_children(&mut self, parent: &Key, now: Millis) {
+        self.wake(self.queue.of_parent(parent), now);
     }
 
     pub(super) fn wake_campaign(&mut self, campaign: &SalesforceId, now: Millis) {
@@ -222,14 +219,14 @@ impl Outbox {
         Some(self.start(Vec::new(), AskedFor::Statuses(campaign), Call::EnsureStatuses { campaign }, now))
     }
 
-    fn ask_members(&mut self, now: Millis) -> Option<Request> {
-        let wanted = self.queue.lack_members().filter(|member| !self.questions.members.contains(member));
-        let members: Vec<MemberKey> = wanted.take(self.questions.members_max).collect();
-        if members.is_empty() {
-            return None;
-        }
-        self.questions.members.extend(&members);
-        Some(self.start(Vec::new(), AskedFor::Members(members.clone()), Call::FindMembers { members }, now))
+    /// Of one object at once.
+    fn ask_records(&mut self, now: Millis) -> Option<Request> {
+        let mut wanted = self.queue.lack_records().filter(|key| !self.questions.records.contains(*key)).peekable();
+        let object = wanted.peek()?.object;
+        let of_object = wanted.take_while(|key| key.object == object);
+        let keys: Vec<Key> = of_object.take(self.questions.records_max).cloned().collect();
+        self.questions.records.extend(keys.iter().cloned());
+        Some(self.start(Vec::new(), AskedFor::Records(keys.clone()), Call::FindRecords { object, keys }, now))
     }
 
     fn ask_people(&mut self, now: Millis) -> Option<Request> {
@@ -260,7 +257,7 @@ impl Outbox {
         let mut sendable = Vec::with_capacity(keys.len());
         for key in keys {
             let Some(slot) = self.queue.get(&key) else { continue };
-            if self.need(&key, &slot.version, now) == Need::Nothing {
+            if self.need(&slot.version, now) == Need::Nothing {
                 sendable.push(key);
             } else {
                 self.admit(&key, now);
@@ -274,7 +271,7 @@ impl Outbox {
         // Only saves lock anything.
         let (campaigns, people) = match asked_for {
             AskedFor::Save { .. } => self.parents_of(&keys),
-            AskedFor::Members(_)
+            AskedFor::Records(_)
             | AskedFor::People
             | AskedFor::Parents(_)
             | AskedFor::ManyStatuses(_)
@@ -324,25 +321,25 @@ impl Outbox {
 impl Default for Questions {
     fn default() -> Self {
         Self {
-            members: BTreeSet::new(),
+            records: BTreeSet::new(),
             statuses: BTreeSet::new(),
             lacking: BTreeSet::new(),
             stuck: BTreeMap::new(),
             many_stuck: Stuck::default(),
-            members_stuck: Stuck::default(),
-            members_max: KEYS_MAX,
+            records_stuck: Stuck::default(),
+            records_max: KEYS_MAX,
             campaigns_max: query::KEYS_MAX,
         }
     }
 }
 
 impl Questions {
-    /// Members were looked up: more may be the next time.
-    pub fn members_told(&mut self) {
-        if self.members_max >= KEYS_MAX {
-            self.members_stuck = Stuck::default();
+    /// Records were looked up: more may be the next time.
+    pub fn records_told(&mut self) {
+        if self.records_max >= KEYS_MAX {
+            self.records_stuck = Stuck::default();
         }
-        self.members_max = self.members_max.saturating_mul(2).min(KEYS_MAX);
+        self.records_max = self.records_max.saturating_mul(2).min(KEYS_MAX);
     }
 
     /// Statuses were read: of more campaigns at once the next time.
@@ -353,15 +350,10 @@ impl Questions {
     /// Whatever the answer is: where it tells nothing, rows go on waiting and it is asked again.
     pub fn answered(&mut self, call: &AskedFor) {
         match call {
-            AskedFor::Members(asked) => self.members.retain(|member| !asked.contains(member)),
+            AskedFor::Records(asked) => self.records.retain(|key| !asked.contains(key)),
             AskedFor::ManyStatuses(asked) => self.statuses.retain(|campaign| !asked.contains(campaign)),
             AskedFor::Statuses(asked) => self.statuses.retain(|campaign| campaign != asked),
             AskedFor::Save { .. } | AskedFor::People | AskedFor::Parents(_) | AskedFor::Limits | AskedFor::Job(_) => {}
         }
     }
-}
-
-/// The row of a member.
-pub(super) fn member_row(member: &MemberKey) -> Key {
-    Key::new(Object::CampaignMember, &member.text())
 }

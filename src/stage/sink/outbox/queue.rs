@@ -16,7 +16,7 @@ use super::jobs::JobNumber;
 use super::left_out::Omitted;
 use super::row::{Key, Priority, Tries, Version};
 use super::{Failure, RequestId};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::time::Millis;
 
 /// Rows in the order in which they came.
@@ -35,10 +35,10 @@ pub(super) enum Place {
     Lane,
     /// Which statuses its campaign has.
     Statuses,
-    /// Whether its member is there.
-    Lookup,
-    /// The end of its member's row.
-    Member,
+    /// Whether its parent's record is there.
+    Lookup(Key),
+    /// The end of its parent's row.
+    Parent(Key),
     /// Whose the member is that it is to be stamped on.
     Adoption,
     Later(Millis),
@@ -67,8 +67,8 @@ pub(super) struct Slot {
 pub(super) enum Spot {
     Lane(SalesforceId, Priority, u64),
     Statuses(SalesforceId, u64),
-    Lookup(MemberKey, u64),
-    Member(MemberKey, u64),
+    Lookup(Key, u64),
+    Parent(Key, u64),
     Adoption(Kin, u64),
     Later(Millis, u64),
     Held(Cause, u64),
@@ -125,8 +125,8 @@ pub(super) struct Queue {
 struct Lines {
     lanes: BTreeMap<SalesforceId, Lane>,
     statuses: BTreeMap<SalesforceId, Line>,
-    lookups: BTreeMap<MemberKey, Line>,
-    members: BTreeMap<MemberKey, Line>,
+    lookups: BTreeMap<Key, Line>,
+    parents: BTreeMap<Key, Line>,
     adoptions: BTreeMap<Kin, Line>,
     later: BTreeMap<(Millis, u64), Key>,
     held: BTreeMap<Cause, Line>,
@@ -217,7 +217,7 @@ impl Queue {
             // What it waits for may not be what it needs now.
             Spot::Statuses(..)
             | Spot::Lookup(..)
-            | Spot::Member(..)
+            | Spot::Parent(..)
             | Spot::Adoption(..)
             | Spot::Later(..)
             | Spot::Held(..)
@@ -335,15 +335,15 @@ impl Queue {
         self.lines.statuses.get(campaign).into_iter().flat_map(Line::values).cloned().collect()
     }
 
-    /// Members that rows wait to have looked up.
-    pub fn lack_members(&self) -> impl Iterator<Item = MemberKey> {
-        self.lines.lookups.keys().copied()
+    /// Parents that rows wait to have looked up, object by object.
+    pub fn lack_records(&self) -> impl Iterator<Item = &Key> {
+        self.lines.lookups.keys()
     }
 
-    /// Rows that wait to have a member looked up, or for the end of its row.
-    pub fn of_member(&self, member: &MemberKey) -> Vec<Key> {
-        let waiting = [&self.lines.lookups, &self.lines.members];
-        waiting.into_iter().filter_map(|lines| lines.get(member)).flat_map(Line::values).cloned().collect()
+    /// Rows that wait to have a parent looked up, or for the end of its row.
+    pub fn of_parent(&self, parent: &Key) -> Vec<Key> {
+        let waiting = [&self.lines.lookups, &self.lines.parents];
+        waiting.into_iter().filter_map(|lines| lines.get(parent)).flat_map(Line::values).cloned().collect()
     }
 
     /// Rows whose member somebody else made, the first of one campaign and kind.
@@ -364,7 +364,7 @@ impl Queue {
         })
     }
 
-    /// Whether no row goes before its cause is gone, or the member that it waits for has an end. Not of rows in flight.
+    /// Whether no row goes before its cause is gone, or the parent that it waits for has an end. Not of rows in flight.
     pub fn goes_nowhere(&self) -> bool {
         let Lines { lanes, statuses, lookups, adoptions, later, isolated, doubted, .. } = &self.lines;
         lanes.is_empty()
@@ -413,13 +413,13 @@ impl Lines {
                 self.statuses.entry(member.campaign).or_default().insert(number, key.clone());
                 Spot::Statuses(member.campaign, number)
             }
-            Place::Lookup => {
-                self.lookups.entry(member).or_default().insert(number, key.clone());
-                Spot::Lookup(member, number)
+            Place::Lookup(parent) => {
+                self.lookups.entry(parent.clone()).or_default().insert(number, key.clone());
+                Spot::Lookup(parent, number)
             }
-            Place::Member => {
-                self.members.entry(member).or_default().insert(number, key.clone());
-                Spot::Member(member, number)
+            Place::Parent(parent) => {
+                self.parents.entry(parent.clone()).or_default().insert(number, key.clone());
+                Spot::Parent(parent, number)
             }
             Place::Adoption => {
                 let kin = (member.campaign, version.person().has_prefix("00Q"));
@@ -460,8 +460,8 @@ impl Lines {
                 }
             }
             Spot::Statuses(campaign, number) => take_out(&mut self.statuses, campaign, *number),
-            Spot::Lookup(member, number) => take_out(&mut self.lookups, member, *number),
-            Spot::Member(member, number) => take_out(&mut self.members, member, *number),
+            Spot::Lookup(parent, number) => take_out(&mut self.lookups, parent, *number),
+            Spot::Parent(parent, number) => take_out(&mut self.parents, parent, *number),
             Spot::Adoption(kin, number) => take_out(&mut self.adoptions, kin, *number),
             Spot::Later(at, number) => drop(self.later.remove(&(*at, *number))),
             Spot::Held(cause, number) => take_out(&mut self.held, cause, *number),

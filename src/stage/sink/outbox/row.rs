@@ -1,9 +1,10 @@
 //! One upsert on its way: what was read, and the JSON that is sent for it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Position;
 use super::left_out::Omitted;
@@ -14,7 +15,7 @@ use crate::outcome::{Outcome, OutcomeKind};
 use crate::salesforce::EXTERNAL_ID_FIELD;
 use crate::salesforce::bulk::fits_bulk;
 use crate::time::Millis;
-use crate::upsert::{Lane, Object, ReadUpsert};
+use crate::upsert::{Derivation, Lane, Object, ParentOf, ReadUpsert, RowKey, Source as ValueSource, When};
 
 /// A record of the upserts topic as it was read, kept whole for the dead letter.
 #[derive(Clone, Debug)]
@@ -40,6 +41,11 @@ impl Key {
     pub fn new(object: Object, external_id: &str) -> Self {
         Self { object, hash: xxh3_64(external_id.as_bytes()), external_id: Arc::from(external_id) }
     }
+
+    /// Stands for the key where many are remembered: two that are alike have never been seen of so many bits.
+    pub fn print(&self) -> (Object, u128) {
+        (self.object, xxh3_128(self.external_id.as_bytes()))
+    }
 }
 
 /// One version of a row. Its fields are read from the source again when they are sent: a hundred thousand rows that wait
@@ -48,9 +54,11 @@ impl Key {
 #[allow(clippy::struct_excessive_bools, reason = "notes about different things, no state of one")]
 pub struct Version {
     pub source: Source,
-    /// Without its fields.
+    /// Without its fields and parents.
     pub upsert: ReadUpsert,
     pub member: MemberKey,
+    /// Rows whose record ids it is sent with.
+    pub parents: Box<[Key]>,
     /// The status that the row writes.
     pub status: Option<Box<str>>,
     /// A text of it reads like a reference to another answer: it may not ride in a call that resolves these.
@@ -106,17 +114,36 @@ pub struct Tries {
     pub became: Option<Became>,
 }
 
-/// What a collection of a save holds, in the order of the collections in a call: members before their dependants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a collection of a save holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Updates by record id.
+    /// Updates by record id, of records that are to get our external id.
     Adoption,
     /// Upserts by external id.
     Row(Object),
 }
 
-/// The lookup of a dependant's lead; empty for a contact.
-const LEAD_FIELD: &str = "Lead__c";
+impl Class {
+    fn place(self) -> (u8, u8) {
+        match self {
+            Self::Adoption => (0, 0),
+            Self::Row(object) => (object.def().level, object.number()),
+        }
+    }
+}
+
+/// The order of the collections in a call: by level, parents before those who name them.
+impl Ord for Class {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialOrd for Class {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Who is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +183,14 @@ pub enum Unreadable {
     Invalid,
 }
 
+/// The parents that the record tells, or, where its version tells none, those that the table says.
+fn parents(object: Object, member: &MemberKey, told: &[RowKey]) -> Box<[Key]> {
+    let external_id = |parent: Object| told.iter().find(|key| key.object == parent).map(|key| &*key.external_id);
+    let of_member = |parent: Object| Key::new(parent, &member.text());
+    let parents = object.def().parent_rows();
+    parents.map(|parent| external_id(parent).map_or_else(|| of_member(parent), |id| Key::new(parent, id))).collect()
+}
+
 impl Version {
     pub fn read(source: Source) -> Result<(Key, Self), Box<(Source, Unreadable)>> {
         let read = source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
@@ -164,14 +199,17 @@ impl Version {
         let (Some(object), Some(member)) = (object, upsert.member()) else {
             return Err(Box::new((source, Unreadable::Invalid)));
         };
-        // Dependants look their member up by this very external id.
-        if object == Object::CampaignMember && upsert.external_id != member.to_string() {
+        // Rows of the member look it up by this very external id.
+        if matches!(object.def().derivation, Derivation::Member(_)) && upsert.external_id != member.text() {
             return Err(Box::new((source, Unreadable::Invalid)));
         }
         let key = Key::new(object, &upsert.external_id);
+        let parents = parents(object, &member, &std::mem::take(&mut upsert.parents));
         let fields = std::mem::take(&mut upsert.fields);
         let texts = || fields.iter().filter_map(|(name, value)| Some((name.as_ref(), value.as_text()?)));
-        let status = texts().find(|(name, _)| *name == "Status").map(|(_, label)| label.into());
+        let ladder = object.def().field_of(ValueSource::Ladder);
+        let status = ladder.and_then(|ladder| texts().find(|(name, _)| *name == ladder.name));
+        let status = status.map(|(_, label)| label.into());
         let plain = texts().any(|(_, text)| text.contains("@{"));
         let fits_csv = texts().all(|(_, text)| fits_bulk(text));
         // Earlier versions do not say it. Rows that only waited for Salesforce were derived in time.
@@ -184,6 +222,7 @@ impl Version {
                 source,
                 upsert,
                 member,
+                parents,
                 status,
                 plain,
                 fits_csv,
@@ -255,23 +294,24 @@ impl Version {
         }
     }
 
-    /// The row as it is sent. `member` is the record id of a dependant's member, or a reference to it.
-    pub fn record(&self, key: &Key, member: Option<&str>) -> Map<String, Json> {
+    /// The row as it is sent. `parent` tells the record id of a parent, or a reference to it.
+    pub fn record(&self, key: &Key, parent: impl Fn(&Key) -> Option<Json>) -> Map<String, Json> {
         let mut record = Map::new();
         record.insert("attributes".to_owned(), json!({ "type": key.object.api_name() }));
         if let Some(id) = self.tries.adopt {
             record.insert("id".to_owned(), id.as_str().into());
         }
         record.insert(EXTERNAL_ID_FIELD.to_owned(), key.external_id.as_ref().into());
-        // Create-only: an existing member is refused with them.
-        if self.tries.as_new {
-            let person = self.person();
-            let parent = if person.has_prefix("00Q") { "LeadId" } else { "ContactId" };
-            record.insert("CampaignId".to_owned(), self.member.campaign.as_str().into());
-            record.insert(parent.to_owned(), person.as_str().into());
-        }
-        if let Some(member) = member {
-            record.insert("campaign_member__c".to_owned(), member.into());
+        for of in key.object.def().parents.iter().filter(|of| of.when == When::Always || self.tries.as_new) {
+            let id = match of.of {
+                ParentOf::Row(object) => self.parents.iter().find(|it| it.object == object).and_then(&parent),
+                ParentOf::Campaign => Some(self.member.campaign.as_str().into()),
+                ParentOf::Lead => self.person_as("00Q"),
+                ParentOf::Contact => self.person_as("003"),
+            };
+            if let Some(id) = id {
+                record.insert(of.field.to_owned(), id);
+            }
         }
         let upsert = self.source.value.as_deref().and_then(|value| ReadUpsert::decode(value).ok());
         let fields = upsert.map(|upsert| upsert.fields).unwrap_or_default();
@@ -279,11 +319,24 @@ impl Version {
         for (field, _) in &self.omitted {
             record.remove(*field);
         }
-        match (self.tries.became, record.get_mut(LEAD_FIELD)) {
-            (Some(Became::Contact(_)), Some(lead)) => *lead = Json::Null,
-            (Some(Became::Merged), Some(_)) => drop(record.remove(LEAD_FIELD)),
-            (_, None) | (None, _) => {}
+        let lead = self.tries.became.zip(key.object.def().field_of(ValueSource::Person).map(|field| field.name));
+        if let Some((became, lead)) = lead.filter(|(_, lead)| record.contains_key(*lead)) {
+            match became {
+                Became::Contact(_) => drop(record.insert(lead.to_owned(), Json::Null)),
+                Became::Merged => drop(record.remove(lead)),
+            }
         }
         record
+    }
+
+    /// The person's id, where it is one of these.
+    fn person_as(&self, prefix: &str) -> Option<Json> {
+        let person = self.person();
+        person.has_prefix(prefix).then(|| person.as_str().into())
+    }
+
+    /// The row by which is known what this one needs: its parent, else itself.
+    pub fn known_by<'k>(&'k self, key: &'k Key) -> &'k Key {
+        self.parents.first().unwrap_or(key)
     }
 }

@@ -3,7 +3,7 @@
 use super::end::{Reason, hint};
 use super::held::Obstacle;
 use super::hidden::of_object;
-use super::memory::Member;
+use super::memory::Known;
 use super::pace::Sample;
 use super::row::Key;
 use super::{Answer, AskedFor, Failure, InFlight, Outbox, RequestId, RowResult, Settled};
@@ -11,7 +11,6 @@ use crate::disposition::{Disposition, Fault, Retry, Scope, Wait, disposition};
 use crate::id::SalesforceId;
 use crate::outcome::OutcomeKind;
 use crate::time::Millis;
-use crate::upsert::Object;
 
 impl Outbox {
     /// Takes the answer to a request.
@@ -33,7 +32,7 @@ impl Outbox {
             (AskedFor::Save { parts, .. }, Answer::Saved(answers)) => {
                 self.saved(id, &request.keys, parts.into_iter().zip(answers), now);
             }
-            (AskedFor::Members(asked), Answer::Members(found)) => self.members_found(&asked, &found, now),
+            (AskedFor::Records(asked), Answer::Records(found)) => self.records_found(&asked, found, now),
             (AskedFor::People, Answer::People(found)) => self.people_found(id, request.keys, &found, now),
             (AskedFor::Parents(doubts), Answer::Parents(found)) => self.parents_found(id, doubts, found, now),
             (AskedFor::Statuses(campaign), Answer::Statuses { statuses, complete }) => {
@@ -50,7 +49,7 @@ impl Outbox {
             (
                 _,
                 Answer::Saved(_)
-                | Answer::Members(_)
+                | Answer::Records(_)
                 | Answer::People(_)
                 | Answer::Parents(_)
                 | Answer::Statuses { .. }
@@ -87,7 +86,7 @@ impl Outbox {
                 Err(failure) => failed.push((part, failure)),
             }
         }
-        // After all rows: what became of the members decides what becomes of those that rode with them.
+        // After all rows: what became of the parents decides what becomes of those that rode with them.
         for (part, failure) in failed {
             self.part_failed(part, &failure, now);
         }
@@ -105,16 +104,15 @@ impl Outbox {
     }
 
     pub(super) fn row_saved(&mut self, key: &Key, record: SalesforceId, created: bool, now: Millis) {
-        if self.lost_its_member(key) {
+        if self.lost_a_parent(key) {
             return self.send_again(key, now);
         }
         let Some(version) = self.queue.finish(key) else { return };
         if version.tries.probe {
             self.got_through(key);
         }
-        let member = version.member;
-        if key.object == Object::CampaignMember {
-            self.memory.remember(member, Member::Present(record));
+        if key.object.is_parent() || key.object.def().makes() {
+            self.memory.remember(key, Known::Present(record));
         }
         let kind = if created { OutcomeKind::Created } else { OutcomeKind::Updated };
         let outcome = version.outcome(kind, Some(record), now);
@@ -126,7 +124,7 @@ impl Outbox {
             event_at: Some(version.upsert.event_at),
         });
         self.keep_written(key, version, now);
-        self.go_on(key, member, now);
+        self.go_on(key, now);
     }
 
     pub(super) fn row_refused(&mut self, key: &Key, failure: Failure, now: Millis) {
@@ -137,7 +135,7 @@ impl Outbox {
         }
     }
 
-    /// The row is to blame, or its member, or the moment.
+    /// The row is to blame, or its parent, or the moment.
     pub(super) fn row_at_fault(&mut self, key: &Key, failure: Failure, now: Millis) {
         if self.leave_out(key, &failure, now) {
             return;
@@ -148,24 +146,25 @@ impl Outbox {
         }
         let Failure { disposition, code, fields } = failure;
         let code = code.as_str();
-        let Some(member) = self.queue.get(key).map(|slot| slot.version.member) else { return };
+        let Some(version) = self.queue.get(key).map(|slot| &slot.version) else { return };
+        let (campaign, names_rows) = (version.member.campaign, !version.parents.is_empty());
+        let known_by = version.known_by(key).clone();
         let Some(tries) = self.queue.tries(key) else { return };
         tries.adopt = None;
         let first = tries.failures == 0;
-        let dependant = key.object != Object::CampaignMember;
         match disposition {
-            // A dependant's member may have been deleted since it was remembered; Salesforce says so in either way.
+            // A parent may have been deleted since it was remembered; Salesforce says so in either way.
             Disposition::DeadLetter {
                 reason: "INVALID_CROSS_REFERENCE_KEY" | "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-            } if dependant && first => {
-                self.memory.forget(&member);
+            } if names_rows && first => {
+                self.memory.forget(&known_by);
                 self.retry(key, Retry::LookUpAgain, code, now);
             }
             Disposition::Retry(retry) => {
                 match retry {
-                    Retry::LookUpAgain => self.memory.forget(&member),
-                    Retry::MemberExists | Retry::Adopt => self.memory.correct(member, true),
-                    Retry::MemberAbsent => self.memory.correct(member, false),
+                    Retry::LookUpAgain => self.memory.forget(&known_by),
+                    Retry::MemberExists | Retry::Adopt => self.memory.correct(&known_by, campaign, true),
+                    Retry::MemberAbsent => self.memory.correct(&known_by, campaign, false),
                     Retry::Lock
                     | Retry::Automation
                     | Retry::Busy
@@ -201,7 +200,7 @@ impl Outbox {
             AskedFor::Job(_) => {}
             AskedFor::Parents(doubts) => self.parents_unknown(id, doubts, failure, now),
             AskedFor::People => self.people_wait(&keys, failure, now),
-            AskedFor::Members(asked) => self.members_wait(&asked, failure, now),
+            AskedFor::Records(asked) => self.records_wait(&asked, failure, now),
             AskedFor::ManyStatuses(asked) => self.many_statuses_wait(asked, failure, now),
             AskedFor::Statuses(campaign) => self.statuses_failed(campaign, failure, now),
         }
@@ -273,7 +272,7 @@ fn sample(request: &InFlight, answer: &Answer, now: Millis) -> Sample {
             let refused = parts.iter().filter_map(|part| part.as_ref().err()).any(|failure| heavy(failure.disposition));
             (refused, parts.iter().flatten().flatten().filter(is_locked).count())
         }
-        Answer::Members(_)
+        Answer::Records(_)
         | Answer::People(_)
         | Answer::Parents(_)
         | Answer::Statuses { .. }

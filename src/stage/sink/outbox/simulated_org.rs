@@ -9,6 +9,7 @@ use super::simulated_jobs::OrgJobs;
 use super::tests::{failure, id, label, labels, settings, version_of};
 use super::*;
 use crate::disposition::{Disposition, Fault, Retry, Scope, disposition};
+use crate::id::MemberKey;
 use crate::upsert::{Labels, Object};
 
 pub(super) struct OrgMember {
@@ -96,7 +97,7 @@ impl Org {
     pub fn save_row(&mut self, class: Class, row: &Map<String, Json>) -> RowResult {
         match class {
             Class::Adoption => self.adopt(row),
-            Class::Row(Object::CampaignMember) => self.upsert_member(row),
+            Class::Row(Object::CAMPAIGN_MEMBER) => self.upsert_member(row),
             Class::Row(_) => self.upsert_dependant(row),
         }
     }
@@ -198,10 +199,9 @@ impl Org {
 
     pub fn ask(&mut self, call: &Call) -> Answer {
         match call {
-            Call::FindMembers { members } => {
-                let found =
-                    members.iter().filter_map(|key| Some((*key, self.of_external_id(&key.to_string())?.record)));
-                Answer::Members(found.collect())
+            Call::FindRecords { keys, .. } => {
+                let record = |key: &Key| Some((key.clone(), self.of_external_id(&key.external_id)?.record));
+                Answer::Records(keys.iter().filter_map(record).collect())
             }
             Call::FindPeople { campaign, people } => {
                 let key = |person: &SalesforceId| MemberKey { campaign: *campaign, person: *person };

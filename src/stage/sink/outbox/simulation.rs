@@ -300,7 +300,7 @@ impl World {
             match &request.call {
                 Call::Save { .. } => drop(self.org.save(&request.call)),
                 Call::Job(call) => drop(self.org.job_call(call)),
-                Call::FindMembers { .. }
+                Call::FindRecords { .. }
                 | Call::FindPeople { .. }
                 | Call::FindParents { .. }
                 | Call::ReadStatuses { .. }
@@ -403,7 +403,7 @@ fn external_ids(request: &Request) -> BTreeSet<String> {
         Call::Save { parts } => parts.iter().flat_map(|part| &part.rows).map(id).collect(),
         Call::Job(JobCall::Upload { csv, .. }) => read(csv).iter().map(id).collect(),
         Call::Job(_)
-        | Call::FindMembers { .. }
+        | Call::FindRecords { .. }
         | Call::FindPeople { .. }
         | Call::FindParents { .. }
         | Call::ReadStatuses { .. }

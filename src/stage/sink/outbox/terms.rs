@@ -5,11 +5,11 @@ use serde_json::{Map, Value as Json};
 use super::budget::Usage;
 use super::memory::Statuses;
 use super::people::Parent;
-use super::row::Class;
+use super::row::{Class, Key};
 use crate::bulk_job::BulkJob;
 use crate::dead_letter::DeadLetter;
 use crate::disposition::{Disposition, Retry};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::outcome::Outcome;
 use crate::salesforce::bulk::{JobInfo, ResultKind};
 use crate::time::Millis;
@@ -39,8 +39,10 @@ pub enum Call {
     Save {
         parts: Vec<Part>,
     },
-    FindMembers {
-        members: Vec<MemberKey>,
+    /// The records of rows of an object.
+    FindRecords {
+        object: Object,
+        keys: Vec<Key>,
     },
     /// People are all Leads or all Contacts.
     FindPeople {
@@ -88,7 +90,7 @@ pub enum Answer {
     /// One answer for each part, in order: a result for each row, or why the part was refused as a whole.
     Saved(Vec<Result<Vec<RowResult>, Failure>>),
     /// Those that exist.
-    Members(Vec<(MemberKey, SalesforceId)>),
+    Records(Vec<(Key, SalesforceId)>),
     People(Vec<FoundPerson>),
     /// Of those that are known, deleted ones too.
     Parents(Vec<(SalesforceId, Parent)>),

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 use super::memory::Statuses;
 use super::*;
 use crate::disposition::{Disposition, Retry};
+use crate::id::MemberKey;
 pub(super) use crate::outcome::OutcomeKind;
 use crate::upsert::{Labels, Lane, Object, Row, Upsert, Value};
 
@@ -53,8 +54,8 @@ pub(super) fn upsert(object: Object, member: MemberKey, version: i64) -> Upsert 
     let lead = ("Lead__c", Value::Text(member.person.to_string()));
     let of_entry = || format!("{member}_{}", object.api_name());
     let (external_id, fields) = match object {
-        Object::CampaignMember => (member.to_string(), vec![("Status", Value::Text(label(version)))]),
-        Object::Engagement => (of_entry(), vec![lead, ("clap_clicked_count__c", Value::Integer(version))]),
+        Object::CAMPAIGN_MEMBER => (member.to_string(), vec![("Status", Value::Text(label(version)))]),
+        Object::ENGAGEMENT => (of_entry(), vec![lead, ("clap_clicked_count__c", Value::Integer(version))]),
         _ => (of_entry(), vec![lead, ("poll_1_question__c", Value::Text(version.to_string()))]),
     };
     Upsert { row: Row { object, external_id, fields }, member, event_at: 0, lane: Lane::Live }
@@ -93,7 +94,7 @@ pub(super) fn prepare(outbox: &mut Outbox, now: Millis) -> Option<Request> {
     while let Some(request) = outbox.next_request(now) {
         let answer = match &request.call {
             Call::EnsureStatuses { .. } => Answer::Statuses { statuses: all_statuses(), complete: true },
-            Call::FindMembers { .. } => Answer::Members(Vec::new()),
+            Call::FindRecords { .. } => Answer::Records(Vec::new()),
             Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, Parent::There)).collect()),
             Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
             Call::Save { .. } | Call::FindPeople { .. } | Call::Limits | Call::Job(_) => return Some(request),
@@ -115,7 +116,7 @@ pub(super) fn complete(campaigns: &[SalesforceId]) -> Vec<(SalesforceId, Labels)
 pub(super) fn parts(request: &Request) -> &[Part] {
     match &request.call {
         Call::Save { parts } => parts,
-        Call::FindMembers { .. }
+        Call::FindRecords { .. }
         | Call::FindPeople { .. }
         | Call::FindParents { .. }
         | Call::ReadStatuses { .. }
@@ -170,7 +171,7 @@ pub(super) fn outbox_with(upserts: &[Upsert]) -> Outbox {
 #[test]
 fn the_newest_version_wins_and_the_older_one_is_superseded_at_once() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1), upsert(Object::CampaignMember, key, 2)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1), upsert(Object::CAMPAIGN_MEMBER, key, 2)]);
     assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::Superseded, None)]);
     let request = prepare(&mut outbox, 0).unwrap();
     assert_eq!(version_of(rows(&request)[0]), 2);
@@ -181,14 +182,14 @@ fn the_newest_version_wins_and_the_older_one_is_superseded_at_once() {
 #[test]
 fn k2_a_new_member_is_sent_with_its_parents_and_an_existing_one_without() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let row = &rows(&request)[0];
     assert_eq!(row["CampaignId"], key.campaign.as_str());
     assert_eq!(row["LeadId"], key.person.as_str());
     assert_eq!(row["external_id__c"], key.to_string());
     outbox.complete(request.id, saved_one(saved(7, true)), 0);
-    outbox.push(source(0, 1, &upsert(Object::CampaignMember, key, 2)), 0);
+    outbox.push(source(0, 1, &upsert(Object::CAMPAIGN_MEMBER, key, 2)), 0);
     let request = outbox.next_request(0).unwrap();
     assert!(!rows(&request)[0].contains_key("CampaignId") && !rows(&request)[0].contains_key("LeadId"));
 }
@@ -196,7 +197,7 @@ fn k2_a_new_member_is_sent_with_its_parents_and_an_existing_one_without() {
 #[test]
 fn k2_a_contact_becomes_a_member_by_contact_id() {
     let key = MemberKey { campaign: id("701", 1), person: id("003", 1) };
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     assert_eq!(rows(&request)[0]["ContactId"], key.person.as_str());
     assert!(!rows(&request)[0].contains_key("LeadId"));
@@ -205,13 +206,13 @@ fn k2_a_contact_becomes_a_member_by_contact_id() {
 #[test]
 fn k3_a_dependant_rides_with_its_member_and_carries_its_record_id_once_it_is_known() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::Engagement, key, 1), upsert(Object::CampaignMember, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::ENGAGEMENT, key, 1), upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let classes: Vec<Class> = parts(&request).iter().map(|part| part.class).collect();
-    assert_eq!(classes, [Class::Row(Object::CampaignMember), Class::Row(Object::Engagement)]);
+    assert_eq!(classes, [Class::Row(Object::CAMPAIGN_MEMBER), Class::Row(Object::ENGAGEMENT)]);
     assert_eq!(rows(&request)[1]["campaign_member__c"], format!("@{{{}[0].id}}", reference(0)));
     outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
-    outbox.push(source(0, 2, &upsert(Object::Engagement, key, 2)), 0);
+    outbox.push(source(0, 2, &upsert(Object::ENGAGEMENT, key, 2)), 0);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(rows(&request)[0]["campaign_member__c"], id("00v", 7).as_str());
 }
@@ -219,7 +220,7 @@ fn k3_a_dependant_rides_with_its_member_and_carries_its_record_id_once_it_is_kno
 #[test]
 fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1), upsert(Object::Polls, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1), upsert(Object::POLLS, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let dead = Disposition::DeadLetter { reason: "INVALID_CROSS_REFERENCE_KEY" };
     let halted = failure(Disposition::Retry(Retry::Busy), "PROCESSING_HALTED");
@@ -233,8 +234,8 @@ fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
             (1, OutcomeKind::DeadLettered, Some("member_missing".into())),
         ]
     );
-    outbox.push(source(0, 2, &upsert(Object::CampaignMember, key, 2)), 0);
-    outbox.push(source(0, 3, &upsert(Object::Polls, key, 2)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CAMPAIGN_MEMBER, key, 2)), 0);
+    outbox.push(source(0, 3, &upsert(Object::POLLS, key, 2)), 0);
     let request = prepare(&mut outbox, 0).unwrap();
     outbox.complete(request.id, answer_rows(&request, |_| saved(7, true)), 0);
     let kinds: Vec<OutcomeKind> = outcomes(&mut outbox).into_iter().map(|(_, kind, _)| kind).collect();
@@ -243,13 +244,13 @@ fn a_dependant_of_a_refused_member_is_a_dead_letter_and_a_later_one_is_sent() {
 
 #[test]
 fn k5_a_status_that_the_campaign_lacks_is_never_sent() {
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, member(1, 1), 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1)]);
     let request = outbox.next_request(0).unwrap();
     assert_eq!(request.call, Call::EnsureStatuses { campaign: id("701", 1) });
     let statuses = Statuses::Labels([("Sent".into(), None)].into());
     outbox.complete(request.id, Answer::Statuses { statuses, complete: false }, 0);
     assert_eq!(outcomes(&mut outbox), [(0, OutcomeKind::DeadLettered, Some("status_unknown".into()))]);
-    outbox.push(source(0, 1, &upsert(Object::CampaignMember, member(2, 1), 1)), 0);
+    outbox.push(source(0, 1, &upsert(Object::CAMPAIGN_MEMBER, member(2, 1), 1)), 0);
     let request = outbox.next_request(0).unwrap();
     let missing = Answer::Statuses { statuses: Statuses::CampaignMissing, complete: false };
     outbox.complete(request.id, missing, 0);
@@ -259,7 +260,7 @@ fn k5_a_status_that_the_campaign_lacks_is_never_sent() {
 #[test]
 fn a_member_made_by_a_person_is_adopted() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     let adopt = Disposition::Retry(Retry::Adopt);
     outbox.complete(request.id, saved_one(refused(adopt, "DUPLICATE_VALUE")), 0);
@@ -279,10 +280,10 @@ fn a_member_made_by_a_person_is_adopted() {
 #[test]
 fn a_member_deleted_in_salesforce_is_made_anew_at_once() {
     let key = member(1, 1);
-    let mut outbox = outbox_with(&[upsert(Object::CampaignMember, key, 1)]);
+    let mut outbox = outbox_with(&[upsert(Object::CAMPAIGN_MEMBER, key, 1)]);
     let request = prepare(&mut outbox, 0).unwrap();
     outbox.complete(request.id, saved_one(saved(7, true)), 0);
-    outbox.push(source(0, 1, &upsert(Object::CampaignMember, key, 2)), 0);
+    outbox.push(source(0, 1, &upsert(Object::CAMPAIGN_MEMBER, key, 2)), 0);
     let request = outbox.next_request(0).unwrap();
     let absent = Disposition::Retry(Retry::MemberAbsent);
     outbox.complete(request.id, saved_one(refused(absent, "REQUIRED_FIELD_MISSING")), 0);
@@ -292,7 +293,7 @@ fn a_member_deleted_in_salesforce_is_made_anew_at_once() {
 
 #[test]
 fn one_bad_row_of_a_refused_request_is_found_by_halving() {
-    let upserts: Vec<Upsert> = (1..=5).map(|person| upsert(Object::CampaignMember, member(1, person), 1)).collect();
+    let upserts: Vec<Upsert> = (1..=5).map(|person| upsert(Object::CAMPAIGN_MEMBER, member(1, person), 1)).collect();
     let mut outbox = outbox_with(&upserts);
     let bad = member(1, 4).to_string();
     let mut calls = 0;
@@ -315,7 +316,7 @@ fn one_bad_row_of_a_refused_request_is_found_by_halving() {
 
 #[test]
 fn an_outage_counts_no_attempt_and_is_probed_by_one_request() {
-    let upserts: Vec<Upsert> = (1..=4).map(|it| upsert(Object::CampaignMember, member(it, 1), 1)).collect();
+    let upserts: Vec<Upsert> = (1..=4).map(|it| upsert(Object::CAMPAIGN_MEMBER, member(it, 1), 1)).collect();
     let mut outbox = outbox_with(&upserts);
     let mut now = 0;
     for _ in 0..20 {
@@ -333,13 +334,13 @@ fn an_outage_counts_no_attempt_and_is_probed_by_one_request() {
 #[test]
 fn a_stuck_campaign_does_not_hold_up_another() {
     let mut outbox = outbox_with(&[
-        upsert(Object::CampaignMember, member(1, 1), 1),
-        upsert(Object::CampaignMember, member(2, 1), 1),
+        upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1),
+        upsert(Object::CAMPAIGN_MEMBER, member(2, 1), 1),
     ]);
     let stuck = prepare(&mut outbox, 0).unwrap();
     assert_eq!(rows(&stuck).len(), 2);
-    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(1, 2), 1)), 0);
-    outbox.push(source(0, 3, &upsert(Object::CampaignMember, member(3, 3), 1)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CAMPAIGN_MEMBER, member(1, 2), 1)), 0);
+    outbox.push(source(0, 3, &upsert(Object::CAMPAIGN_MEMBER, member(3, 3), 1)), 0);
     assert!(prepare(&mut outbox, 0).is_none(), "it waits for company while another save is under way");
     let wait = outbox.wake_at(0).unwrap();
     let other = prepare(&mut outbox, wait).unwrap();
@@ -350,11 +351,11 @@ fn a_stuck_campaign_does_not_hold_up_another() {
 #[test]
 fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
     let mut outbox = outbox_with(&[
-        upsert(Object::CampaignMember, member(1, 1), 1),
-        upsert(Object::CampaignMember, member(2, 1), 1),
+        upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1),
+        upsert(Object::CAMPAIGN_MEMBER, member(2, 1), 1),
     ]);
     let request = prepare(&mut outbox, 0).unwrap();
-    outbox.push(source(0, 2, &upsert(Object::CampaignMember, member(3, 1), 1)), 0);
+    outbox.push(source(0, 2, &upsert(Object::CAMPAIGN_MEMBER, member(3, 1), 1)), 0);
     outbox.revoke(&[0], 0);
     assert!(prepare(&mut outbox, 1_000).is_none());
     assert!(!outbox.quiet(&[0]), "a request is in flight");
@@ -373,7 +374,7 @@ fn a_revoked_partition_sends_nothing_more_and_keeps_its_offsets() {
 #[test]
 fn a_record_that_is_no_upsert_is_a_dead_letter_whole() {
     let mut outbox = Outbox::new(settings());
-    let mut bad = source(0, 5, &upsert(Object::Polls, member(1, 1), 1));
+    let mut bad = source(0, 5, &upsert(Object::POLLS, member(1, 1), 1));
     bad.value = Some(b"nonsense".to_vec());
     outbox.push(bad, 3);
     let Some(Effect::Settled(settled)) = outbox.take_effects().pop() else { panic!("one dead letter") };
@@ -386,7 +387,7 @@ fn a_record_that_is_no_upsert_is_a_dead_letter_whole() {
 #[test]
 fn a_tombstone_is_passed_and_counted_and_is_no_dead_letter() {
     let mut outbox = Outbox::new(settings());
-    let mut tombstone = source(0, 6, &upsert(Object::CampaignMember, member(1, 1), 1));
+    let mut tombstone = source(0, 6, &upsert(Object::CAMPAIGN_MEMBER, member(1, 1), 1));
     tombstone.value = None;
     outbox.push(tombstone, 0);
     let effects = outbox.take_effects();

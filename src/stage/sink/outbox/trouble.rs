@@ -12,7 +12,7 @@ use super::queue::Place;
 use super::row::Key;
 use super::{Answer, AskedFor, Call, Failure, Outbox, Request, RequestId, RowResult, millis};
 use crate::disposition::{Disposition, Reach, Retry, Wait};
-use crate::id::{MemberKey, SalesforceId};
+use crate::id::SalesforceId;
 use crate::time::Millis;
 
 /// So many times is believed that it is the org.
@@ -130,7 +130,7 @@ impl Outbox {
             Answer::Limits(_) => {
                 (true, false, self.outage.is_some_and(|outage| outage.wait == Wait::Quota) || self.nothing_goes())
             }
-            Answer::Members(_)
+            Answer::Records(_)
             | Answer::People(_)
             | Answer::Parents(_)
             | Answer::Statuses { .. }
@@ -306,18 +306,18 @@ impl Outbox {
         }
     }
 
-    /// Members could not be looked up: fewer are, until the one is found that cannot.
-    pub(super) fn members_wait(&mut self, asked: &[MemberKey], failure: &Failure, now: Millis) {
-        self.questions.members_stuck.again(self.counter, self.proof);
-        if !self.questions.members_stuck.beside() {
+    /// Records could not be looked up: fewer are, until the one is found that cannot.
+    pub(super) fn records_wait(&mut self, asked: &[Key], failure: &Failure, now: Millis) {
+        self.questions.records_stuck.again(self.counter, self.proof);
+        if !self.questions.records_stuck.beside() {
             return self.question_waits(failure, now);
         }
-        let [member] = asked else {
-            self.questions.members_max = (asked.len() / 2).max(1);
+        let [parent] = asked else {
+            self.questions.records_max = (asked.len() / 2).max(1);
             return;
         };
-        self.questions.members_stuck = Stuck::default();
-        for key in self.queue.of_member(member) {
+        self.questions.records_stuck = Stuck::default();
+        for key in self.queue.of_parent(parent) {
             self.hold_stuck(&key, &failure.code, now);
         }
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::disposition::{Disposition, Retry};
 use crate::upsert::{Object, Upsert};
 
-const MEMBER: Object = Object::CampaignMember;
+const MEMBER: Object = Object::CAMPAIGN_MEMBER;
 const SECOND: Millis = 1_000;
 
 fn members(campaign: u32, people: u32) -> Vec<Upsert> {
@@ -30,8 +30,8 @@ fn run(outbox: &mut Outbox, during: Range<Millis>, mut judge: impl FnMut(&Reques
             let well = || match &request.call {
                 Call::Save { .. } => answer_rows(&request, |_| saved(7, true)),
                 Call::EnsureStatuses { .. } => Answer::Statuses { statuses: all_statuses(), complete: true },
-                Call::FindMembers { members } => {
-                    Answer::Members(members.iter().map(|member| (*member, id("00v", 7))).collect())
+                Call::FindRecords { keys, .. } => {
+                    Answer::Records(keys.iter().map(|key| (key.clone(), id("00v", 7))).collect())
                 }
                 Call::FindParents { ids } => Answer::Parents(ids.iter().map(|id| (*id, Parent::There)).collect()),
                 Call::ReadStatuses { campaigns } => Answer::CompleteStatuses(complete(campaigns)),
@@ -135,10 +135,10 @@ fn a_part_that_fails_again_and_again_lets_the_pause_grow_until_its_rows_are_foun
     let mut outbox = outbox_with(&[upsert(MEMBER, key, 1)]);
     run(&mut outbox, 0..0, |_, _| None);
     outcomes(&mut outbox);
-    outbox.push(source(0, 1, &upsert(Object::Engagement, key, 2)), 0);
+    outbox.push(source(0, 1, &upsert(Object::ENGAGEMENT, key, 2)), 0);
     let mut failed = Vec::new();
     run(&mut outbox, 0..10 * SECOND, |request, now| {
-        let of_engagements = |part: &Part| part.class == Class::Row(Object::Engagement);
+        let of_engagements = |part: &Part| part.class == Class::Row(Object::ENGAGEMENT);
         let part = |part: &Part| if of_engagements(part) { Err(unknown()) } else { Ok(vec![saved(7, false)]) };
         let Call::Save { parts } = &request.call else { return None };
         failed.push(now);
@@ -231,11 +231,11 @@ fn a_campaign_whose_statuses_are_busy_for_long_loses_no_row_and_costs_few_calls(
 
 #[test]
 fn a_member_that_cannot_be_looked_up_holds_up_no_other() {
-    let upserts: Vec<Upsert> = (1..=20).map(|person| upsert(Object::Polls, member(1, person), 1)).collect();
+    let upserts: Vec<Upsert> = (1..=20).map(|person| upsert(Object::POLLS, member(1, person), 1)).collect();
     let mut outbox = outbox_with(&upserts);
     let bad = member(1, 7);
     run(&mut outbox, 0..10 * SECOND, |request, _| {
-        let asked = matches!(&request.call, Call::FindMembers { members } if members.contains(&bad));
+        let asked = matches!(&request.call, Call::FindRecords { keys, .. } if keys.iter().any(|key| *key.external_id == bad.text()));
         asked.then(|| Answer::Failed(unknown()))
     });
     let written: BTreeSet<i64> = ends(&mut outbox, OutcomeKind::Created).into_iter().collect();
@@ -275,7 +275,7 @@ fn a_row_that_breaks_its_requests_alone_in_a_quiet_org_is_held_and_nothing_else_
             let hidden = Disposition::Hold { hint: "", reach: crate::disposition::Reach::Org };
             Some(Answer::Failed(failure(hidden, "INSUFFICIENT_ACCESS")))
         }
-        Call::FindMembers { .. }
+        Call::FindRecords { .. }
         | Call::FindPeople { .. }
         | Call::FindParents { .. }
         | Call::ReadStatuses { .. }
@@ -300,7 +300,7 @@ fn a_campaign_that_nobody_can_be_asked_about_holds_up_none_of_those_asked_with_i
             Call::ReadStatuses { campaigns } => campaigns.contains(&bad),
             Call::EnsureStatuses { campaign } => *campaign == bad,
             Call::Save { .. }
-            | Call::FindMembers { .. }
+            | Call::FindRecords { .. }
             | Call::FindPeople { .. }
             | Call::FindParents { .. }
             | Call::Limits

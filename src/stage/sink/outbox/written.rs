@@ -12,13 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory::{STATUSES_FRESH_MS, Statuses};
-use super::plan::member_row;
 use super::row::{Key, Source, Version};
 use super::{Effect, Outbox, RequestId};
 use crate::disposition::Retry;
 use crate::id::{MemberKey, SalesforceId};
 use crate::time::Millis;
-use crate::upsert::Object;
+use crate::upsert::{Object, Source as ValueSource};
 
 /// Rows that are kept; with as many, the statuses are read ahead of time. Some 25 MB, and a call more for fifty full ones.
 /// A job's rows come all at once, and may be three times as many more until that reading.
@@ -72,8 +71,7 @@ impl Written {
     /// A newer version of the row was read.
     pub fn forget(&mut self, member: &MemberKey, key: &Key) {
         let Some(of_campaign) = self.campaigns.get_mut(&member.campaign) else { return };
-        // Dependants have no status.
-        if key.object != Object::CampaignMember {
+        if !has_status(key.object) {
             return;
         }
         self.rows -= usize::from(of_campaign.rows.remove(key).is_some());
@@ -140,6 +138,11 @@ impl Written {
     }
 }
 
+/// Whether rows of the object write a status, which a campaign may lose.
+fn has_status(object: Object) -> bool {
+    object.def().field_of(ValueSource::Ladder).is_some()
+}
+
 impl Outbox {
     /// Keeps a row that was written until it is known that its campaign had the status.
     // Crash here, or a hand-over: of the rows of ten minutes nobody knows any more whether their status was there.
@@ -176,14 +179,15 @@ impl Outbox {
 
     /// A record without a value says that the row is no longer wanted.
     pub(super) fn forget_written(&mut self, record_key: Option<&[u8]>) {
-        let text = record_key.and_then(|key| std::str::from_utf8(key).ok());
-        let external_id = text.and_then(|text| text.strip_prefix(Object::CampaignMember.api_name())?.strip_prefix('/'));
-        let ids = external_id.and_then(|text| text.split_once('_'));
-        let parsed =
-            ids.and_then(|(campaign, person)| Some((SalesforceId::parse(campaign)?, SalesforceId::parse(person)?)));
-        if let Some((campaign, person)) = parsed {
-            let member = MemberKey { campaign, person };
-            self.written.forget(&member, &member_row(&member));
+        let parsed = record_key.and_then(|key| {
+            let (object, external_id) = std::str::from_utf8(key).ok()?.split_once('/')?;
+            let object = Object::from_api_name(object).filter(|object| has_status(*object))?;
+            let (campaign, person) = external_id.split_once('_')?;
+            let (campaign, person) = (SalesforceId::parse(campaign)?, SalesforceId::parse(person)?);
+            Some((MemberKey { campaign, person }, Key::new(object, external_id)))
+        });
+        if let Some((member, key)) = parsed {
+            self.written.forget(&member, &key);
         }
     }
 

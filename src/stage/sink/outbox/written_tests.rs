@@ -5,7 +5,7 @@ use super::*;
 use crate::disposition::Disposition;
 use crate::upsert::{Labels, Object, Upsert};
 
-const MEMBER: Object = Object::CampaignMember;
+const MEMBER: Object = Object::CAMPAIGN_MEMBER;
 const TEN_MINUTES: Millis = 600_000;
 
 /// The campaign's statuses, of which this one was deleted and made again.
@@ -223,7 +223,7 @@ fn a_question_about_what_was_written_that_is_refused_for_one_campaign_is_asked_w
             Call::EnsureStatuses { campaign } if *campaign == bad => refused,
             Call::EnsureStatuses { .. } => told(labels()),
             Call::Save { .. }
-            | Call::FindMembers { .. }
+            | Call::FindRecords { .. }
             | Call::FindPeople { .. }
             | Call::FindParents { .. }
             | Call::Limits

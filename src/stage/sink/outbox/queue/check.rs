@@ -11,13 +11,13 @@ impl Slot {
 impl Queue {
     /// Each row has one entry, where its place says, and there are no others.
     pub fn check(&self) {
-        let Lines { lanes, statuses, lookups, members, adoptions, later, held, isolated, doubted, in_jobs, .. } =
+        let Lines { lanes, statuses, lookups, parents, adoptions, later, held, isolated, doubted, in_jobs, .. } =
             &self.lines;
         let entry = |key: &Key, slot: &Slot| match &slot.spot {
             Spot::Lane(campaign, priority, number) => lanes[campaign].line(*priority).get(number) == Some(key),
             Spot::Statuses(campaign, number) => statuses[campaign].get(number) == Some(key),
-            Spot::Lookup(member, number) => lookups[member].get(number) == Some(key),
-            Spot::Member(member, number) => members[member].get(number) == Some(key),
+            Spot::Lookup(parent, number) => lookups[parent].get(number) == Some(key),
+            Spot::Parent(parent, number) => parents[parent].get(number) == Some(key),
             Spot::Adoption(kin, number) => adoptions[kin].get(number) == Some(key),
             Spot::Later(at, number) => later.get(&(*at, *number)) == Some(key),
             Spot::Held(cause, number) => held[cause].get(number) == Some(key),
@@ -32,7 +32,7 @@ impl Queue {
         let entries = lanes.values().map(Lane::len).sum::<usize>()
             + all(statuses)
             + all(lookups)
-            + all(members)
+            + all(parents)
             + all(adoptions)
             + all(held)
             + all(isolated)

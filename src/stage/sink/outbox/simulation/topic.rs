@@ -94,10 +94,10 @@ pub(super) fn new_log(random: &mut fastrand::Rng, versions: impl Iterator<Item =
         // Rows change their lanes while they wait.
         let lane = random.choice([Lane::Live, Lane::Live, Lane::Backfill]).unwrap();
         if !known || random.bool() {
-            rows.push(Upsert { lane, ..upsert(Object::CampaignMember, key, version) });
+            rows.push(Upsert { lane, ..upsert(Object::CAMPAIGN_MEMBER, key, version) });
         }
         if random.bool() {
-            let object = random.choice([Object::Engagement, Object::Polls]).unwrap();
+            let object = random.choice([Object::ENGAGEMENT, Object::POLLS]).unwrap();
             rows.push(Upsert { lane, ..upsert(object, key, version) });
         }
     }
