@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::wire::{Record, RowFault};
-use super::{Answer, Body, Client, EXTERNAL_ID_FIELD, Error, Request, query, safe_code};
+use super::{Answer, Body, Client, Error, Request, query, safe_code};
 use crate::id::SalesforceId;
 
 /// A sheet may have 100 MB, and its results are larger: as long as Salesforce itself gives a call.
@@ -91,23 +91,23 @@ impl ResultKind {
         }
     }
 
-    /// The columns that its rows are read by.
+    /// The columns that its rows are read by, beside the external id.
     fn columns(self) -> &'static [&'static str] {
         match self {
-            Self::Successful => &[EXTERNAL_ID_FIELD, "sf__Id", "sf__Created"],
-            Self::Failed => &[EXTERNAL_ID_FIELD, "sf__Error"],
-            Self::Unprocessed => &[EXTERNAL_ID_FIELD],
+            Self::Successful => &["sf__Id", "sf__Created"],
+            Self::Failed => &["sf__Error"],
+            Self::Unprocessed => &[],
         }
     }
 }
 
 impl Client {
-    /// Opens a job of upserts by external id.
-    pub async fn create_job(&self, object: &str) -> Result<SalesforceId, Error> {
+    /// Opens a job of upserts by the external id in this field.
+    pub async fn create_job(&self, object: &str, external_id: &str) -> Result<SalesforceId, Error> {
         let body = json!({
             "object": object,
             "operation": "upsert",
-            "externalIdFieldName": EXTERNAL_ID_FIELD,
+            "externalIdFieldName": external_id,
             "contentType": "CSV",
             "lineEnding": "LF",
             "columnDelimiter": "COMMA",
@@ -153,14 +153,19 @@ impl Client {
     }
 
     /// Rows of a job that has ended.
-    pub async fn job_results(&self, job: SalesforceId, kind: ResultKind) -> Result<Vec<JobRow>, Error> {
+    pub async fn job_results(
+        &self,
+        job: SalesforceId,
+        external_id: &str,
+        kind: ResultKind,
+    ) -> Result<Vec<JobRow>, Error> {
         let first = self.job_path(job, &format!("/{}", kind.resource()));
         let (mut path, mut rows) = (first.clone(), Vec::new());
         loop {
             let timeout = Some(TRANSFER_TIMEOUT);
             let Answer { status, headers, body } =
                 self.exchange(Request { method: Method::GET, path: &path, body: Body::None, timeout }).await?;
-            rows.append(&mut read_rows(&body, kind).ok_or(Error::Body { status: status.as_u16() })?);
+            rows.append(&mut read_rows(&body, external_id, kind).ok_or(Error::Body { status: status.as_u16() })?);
             match next_page(&headers) {
                 None => return Ok(rows),
                 Some(locator) => path = format!("{first}?locator={}", query::encode(locator)),
@@ -185,11 +190,12 @@ fn error_code(message: &str) -> Option<String> {
 }
 
 /// None where these are no results of the kind. Without rows there may be no header either.
-fn read_rows(csv: &[u8], kind: ResultKind) -> Option<Vec<JobRow>> {
+fn read_rows(csv: &[u8], external_id: &str, kind: ResultKind) -> Option<Vec<JobRow>> {
     let mut reader = Reader::from_reader(csv);
     let header = reader.headers().ok()?.clone();
-    let place = |name: &&str| header.iter().position(|other| other == *name);
-    let places: Option<Vec<usize>> = kind.columns().iter().map(place).collect();
+    let place = |name: &str| header.iter().position(|other| other == name);
+    let columns = std::iter::once(external_id).chain(kind.columns().iter().copied());
+    let places: Option<Vec<usize>> = columns.map(place).collect();
     let Some(places) = places else { return header.is_empty().then(Vec::new) };
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -317,17 +323,20 @@ mod tests {
     #[test]
     fn results_are_read_by_the_names_of_their_columns() {
         let csv = b"\"plays__c\",\"sf__Created\",\"external_id__c\",\"sf__Id\"\n\"1\",\"true\",\"b\",\"00v1\"\n";
-        let rows = read_rows(csv, ResultKind::Successful).expect("rows");
+        let rows = read_rows(csv, "external_id__c", ResultKind::Successful).expect("rows");
         let [JobRow { external_id, result: RowEnd::Saved { id, created: true } }] = rows.as_slice() else {
             panic!("{rows:?}");
         };
         assert_eq!((external_id.as_str(), id.as_deref()), ("b", Some("00v1")));
-        assert!(read_rows(csv, ResultKind::Failed).is_none(), "without a column there are no results");
+        assert!(
+            read_rows(csv, "external_id__c", ResultKind::Failed).is_none(),
+            "without a column there are no results"
+        );
         for page in ["<html></html>", "external_id__c,sf__Error\na\n", "external_id__c,sf__Error\n\"\u{ff}\",x\n"] {
             let page: Vec<u8> = page.chars().map(|letter| u8::try_from(letter).expect("Latin 1")).collect();
-            assert!(read_rows(&page, ResultKind::Failed).is_none(), "{page:?}");
+            assert!(read_rows(&page, "external_id__c", ResultKind::Failed).is_none(), "{page:?}");
         }
-        assert_eq!(read_rows(b"", ResultKind::Failed).map(|rows| rows.len()), Some(0));
+        assert_eq!(read_rows(b"", "external_id__c", ResultKind::Failed).map(|rows| rows.len()), Some(0));
     }
 
     #[test]

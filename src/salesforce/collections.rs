@@ -4,15 +4,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::wire::{Record, SaveResult};
-use super::{Client, EXTERNAL_ID_FIELD, Error};
+use super::{Client, Error};
 
 /// Rows that Salesforce takes in one call.
 pub const ROWS_MAX: usize = 200;
 
 impl Client {
-    /// Upserts rows of one object by external id. Results are in the order of the rows.
-    pub async fn upsert(&self, object: &str, rows: Vec<Record>) -> Result<Vec<SaveResult>, Error> {
-        let path = self.path(&format!("composite/sobjects/{object}/{EXTERNAL_ID_FIELD}"));
+    /// Upserts rows of one object by the external id in this field. Results are in the order of the rows.
+    pub async fn upsert(&self, object: &str, external_id: &str, rows: Vec<Record>) -> Result<Vec<SaveResult>, Error> {
+        let path = self.path(&format!("composite/sobjects/{object}/{external_id}"));
         self.collection(Method::PATCH, &path, rows).await
     }
 

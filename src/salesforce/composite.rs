@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::collections::rows_of;
 use super::wire::{QueryPage, Record, SaveResult};
-use super::{Client, EXTERNAL_ID_FIELD, Error, query};
+use super::{Client, Error, query};
 
 /// One collection of a save.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct Collection {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// Upserts of this object, by external id.
-    Upsert(&'static str),
+    /// Upserts of this object, by the external id that this field has.
+    Upsert { object: &'static str, external_id: &'static str },
     /// Updates by the `id` that each row holds.
     Update,
 }
@@ -57,7 +57,7 @@ impl Client {
             && let Some(Collection { target, rows, .. }) = collections.pop()
         {
             let results = match target {
-                Target::Upsert(object) => self.upsert(object, rows).await?,
+                Target::Upsert { object, external_id } => self.upsert(object, external_id, rows).await?,
                 Target::Update => self.update(rows).await?,
             };
             return Ok(vec![Ok(results)]);
@@ -65,7 +65,9 @@ impl Client {
         let sent: Vec<usize> = collections.iter().map(|collection| collection.rows.len()).collect();
         let parts = collections.into_iter().map(|Collection { target, rows, reference }| {
             let path = match target {
-                Target::Upsert(object) => self.path(&format!("composite/sobjects/{object}/{EXTERNAL_ID_FIELD}")),
+                Target::Upsert { object, external_id } => {
+                    self.path(&format!("composite/sobjects/{object}/{external_id}"))
+                }
                 Target::Update => self.path("composite/sobjects"),
             };
             Part { method: Method::PATCH, path, reference, body: Some(rows_of(rows)) }

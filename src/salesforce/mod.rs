@@ -34,9 +34,6 @@ use crate::id::SalesforceId;
 use auth::{Token, Tokens};
 use wire::RequestFault;
 
-/// The external id field of every object that is written.
-pub const EXTERNAL_ID_FIELD: &str = "external_id__c";
-
 /// Named in the change events of what is written, so that a reader of those can tell its own writes.
 const CALL_OPTIONS: &str = "client=rollbook";
 

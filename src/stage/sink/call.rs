@@ -11,8 +11,8 @@ use crate::provision::setup::{CampaignStatuses, Correct, complete_statuses, ensu
 use crate::salesforce::bulk::RowEnd;
 use crate::salesforce::query::{KEYS_MAX, quote, quote_all};
 use crate::salesforce::wire::{Record, SaveResult};
-use crate::salesforce::{Client, Collection, EXTERNAL_ID_FIELD, Error, Target, fields_of, safe_code};
-use crate::upsert::Object;
+use crate::salesforce::{Client, Collection, Error, Target, fields_of, safe_code};
+use crate::upsert::{Object, Policy};
 
 use super::found::{id, text};
 use super::outbox::{
@@ -61,13 +61,16 @@ pub async fn make(client: &Client, call: Call) -> Result<Answer, Error> {
 
 async fn job(client: &Client, call: JobCall) -> Result<JobAnswer, Error> {
     match call {
-        JobCall::Create { object } => return Ok(JobAnswer::Created(client.create_job(object.api_name()).await?)),
+        JobCall::Create { object } => {
+            let external_id = object.def().external_id.name;
+            return Ok(JobAnswer::Created(client.create_job(object.api_name(), external_id).await?));
+        }
         JobCall::Upload { job, csv } => client.upload_job(job, csv).await?,
         JobCall::Close { job } => client.close_job(job).await?,
         JobCall::Abort { job } => client.abort_job(job).await?,
         JobCall::Look { job } => return Ok(JobAnswer::State(client.job(job).await?)),
-        JobCall::Read { job, part } => {
-            let rows = client.job_results(job, part).await?.into_iter();
+        JobCall::Read { object, job, part } => {
+            let rows = client.job_results(job, object.def().external_id.name, part).await?.into_iter();
             return Ok(JobAnswer::Rows(rows.map(|row| (row.external_id, job_row(row.result))).collect()));
         }
     }
@@ -87,7 +90,11 @@ async fn save(client: &Client, parts: Vec<Part>) -> Result<Answer, Error> {
     let collections = parts.into_iter().enumerate().map(|(number, Part { class, rows })| {
         let target = match class {
             Class::Adoption => Target::Update,
-            Class::Row(object) => Target::Upsert(object.api_name()),
+            Class::Row(object) => match object.def().policy {
+                Policy::Upsert => {
+                    Target::Upsert { object: object.api_name(), external_id: object.def().external_id.name }
+                }
+            },
         };
         Collection { target, rows, reference: reference(number) }
     });
@@ -166,16 +173,18 @@ async fn find_records(client: &Client, object: Object, keys: &[Key]) -> Result<A
 
 async fn find_people(client: &Client, campaign: SalesforceId, people: &[SalesforceId]) -> Result<Answer, Error> {
     let parent = if people.first().is_some_and(|person| person.has_prefix("00Q")) { "LeadId" } else { "ContactId" };
+    // Who is of a campaign already is a question about members.
+    let (members, external_id) = (Object::CAMPAIGN_MEMBER.api_name(), Object::CAMPAIGN_MEMBER.def().external_id.name);
     let query = |people: &[SalesforceId]| {
         format!(
-            "SELECT Id, {parent}, {EXTERNAL_ID_FIELD} FROM CampaignMember WHERE CampaignId = {} AND {parent} IN ({})",
+            "SELECT Id, {parent}, {external_id} FROM {members} WHERE CampaignId = {} AND {parent} IN ({})",
             quote(campaign.as_str()),
             quote_all(people.iter().map(SalesforceId::as_str))
         )
     };
     let records = client.query_all(&people.chunks(KEYS_MAX).map(query).collect::<Vec<_>>()).await?;
     let found = |record: &Record| {
-        let external_id = text(record, EXTERNAL_ID_FIELD).map(str::to_owned);
+        let external_id = text(record, external_id).map(str::to_owned);
         Some(FoundPerson { person: id(record, parent)?, record: id(record, "Id")?, external_id })
     };
     Ok(Answer::People(records.iter().filter_map(found).collect()))

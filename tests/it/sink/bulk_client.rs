@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::{config, config_for};
 
 const OBJECT: &str = "UserSessionEngagement__c";
+const EXTERNAL_ID: &str = "external_id__c";
 
 struct Org {
     emulator: Emulator,
@@ -53,7 +54,7 @@ impl Org {
 
     /// A job that has its rows and waits for its first step.
     async fn closed(&self, rows: impl Iterator<Item = Record> + Clone) -> SalesforceId {
-        let job = self.client.create_job(OBJECT).await.expect("a job");
+        let job = self.client.create_job(OBJECT, EXTERNAL_ID).await.expect("a job");
         self.client.upload_job(job, sheet(|| rows.clone())).await.expect("an upload");
         self.client.close_job(job).await.expect("closed");
         job
@@ -64,7 +65,7 @@ impl Org {
     }
 
     async fn results(&self, job: SalesforceId, kind: ResultKind) -> BTreeMap<String, RowEnd> {
-        let rows = self.client.job_results(job, kind).await.expect("results");
+        let rows = self.client.job_results(job, EXTERNAL_ID, kind).await.expect("results");
         rows.into_iter().map(|JobRow { external_id, result }| (external_id, result)).collect()
     }
 
@@ -107,7 +108,7 @@ async fn a_job_is_followed_from_its_opening_to_the_end_of_each_row() {
     let org = Org::held().await;
     let known = json!({ "external_id__c": "b", "plays__c": 7, "entry_name__c": "old", "user__c": "old" });
     let known = org.emulator.with_org(|org| org.put(OBJECT, known)).expect("a record");
-    let job = org.client.create_job(OBJECT).await.expect("a job");
+    let job = org.client.create_job(OBJECT, EXTERNAL_ID).await.expect("a job");
     let state = |state| JobInfo { state, processed: 0, failed: 0, error: None };
     assert_eq!(org.info(job).await, state(JobState::Open));
     let long = "x".repeat(300);
@@ -182,7 +183,7 @@ async fn a_job_that_is_gone_is_not_found() {
     let gone = (404, "NOT_FOUND");
     let (status, code, _) = refused(org.client.job(job).await);
     assert_eq!((status, code.as_str()), gone);
-    let (status, code, _) = refused(org.client.job_results(job, ResultKind::Successful).await);
+    let (status, code, _) = refused(org.client.job_results(job, EXTERNAL_ID, ResultKind::Successful).await);
     assert_eq!((status, code.as_str()), gone);
     let (status, code, _) = refused(org.client.abort_job(job).await);
     assert_eq!((status, code.as_str()), gone);
@@ -192,34 +193,38 @@ async fn a_job_that_is_gone_is_not_found() {
 async fn what_a_job_does_not_allow_is_refused_and_holds_up_nothing_else() {
     let org = Org::held().await;
     let wrong = (400, "INVALIDJOBSTATE".to_owned(), Disposition::Isolate);
-    let job = org.client.create_job(OBJECT).await.expect("a job");
+    let job = org.client.create_job(OBJECT, EXTERNAL_ID).await.expect("a job");
     org.client.upload_job(job, sheet(|| rows(1))).await.expect("an upload");
     assert_eq!(refused(org.client.upload_job(job, sheet(|| rows(1))).await), wrong, "a second upload");
     org.client.close_job(job).await.expect("closed");
     assert_eq!(refused(org.client.upload_job(job, sheet(|| rows(1))).await), wrong, "an upload to a closed job");
     assert_eq!(refused(org.client.close_job(job).await), wrong, "closed twice");
-    assert_eq!(refused(org.client.job_results(job, ResultKind::Failed).await), wrong, "results of a job under way");
+    assert_eq!(
+        refused(org.client.job_results(job, EXTERNAL_ID, ResultKind::Failed).await),
+        wrong,
+        "results of a job under way"
+    );
     org.steps(2).await;
     assert_eq!(refused(org.client.abort_job(job).await), wrong, "an end of what has ended");
 
     let unknown = (400, "INVALIDJOB".to_owned(), Disposition::Isolate);
-    assert_eq!(refused(org.client.create_job("Nope__c").await), unknown);
+    assert_eq!(refused(org.client.create_job("Nope__c", EXTERNAL_ID).await), unknown);
     org.control("PUT", "limits/DailyBulkApiBatches/1", Value::Null).await;
     let exceeded = (400, "EXCEEDEDQUOTA".to_owned(), Disposition::Isolate);
-    assert_eq!(refused(org.client.create_job(OBJECT).await), exceeded);
+    assert_eq!(refused(org.client.create_job(OBJECT, EXTERNAL_ID).await), exceeded);
     let off = FaultAction::refuse(403, "FEATURENOTENABLED", "Async API not enabled");
     org.emulator.add_fault(Fault::next("jobs/ingest", off));
-    assert_eq!(refused(org.client.create_job(OBJECT).await).2, Disposition::Isolate);
+    assert_eq!(refused(org.client.create_job(OBJECT, EXTERNAL_ID).await).2, Disposition::Isolate);
     let disabled = FaultAction::refuse(403, "API_DISABLED_FOR_ORG", "no");
     org.emulator.add_fault(Fault::next("jobs/ingest", disabled));
-    assert_eq!(refused(org.client.create_job(OBJECT).await).2, Disposition::Wait(Wait::Login));
+    assert_eq!(refused(org.client.create_job(OBJECT, EXTERNAL_ID).await).2, Disposition::Wait(Wait::Login));
 }
 
 #[tokio::test]
 async fn a_session_that_expires_in_the_middle_is_renewed_for_every_call() {
     let org = Org::held().await;
     let expire = || org.emulator.expire_tokens();
-    let job = org.client.create_job(OBJECT).await.expect("a job");
+    let job = org.client.create_job(OBJECT, EXTERNAL_ID).await.expect("a job");
     expire();
     org.client.upload_job(job, sheet(|| rows(3))).await.expect("the rows are sent again");
     expire();
@@ -235,7 +240,7 @@ async fn a_session_that_expires_in_the_middle_is_renewed_for_every_call() {
 #[tokio::test]
 async fn a_page_in_place_of_an_answer_is_none() {
     let org = Org::held().await;
-    let job = org.client.create_job(OBJECT).await.expect("a job");
+    let job = org.client.create_job(OBJECT, EXTERNAL_ID).await.expect("a job");
     let page = || {
         let body = "<html>please log in</html>".to_owned();
         org.emulator.add_fault(Fault::next("jobs/ingest", FaultAction::Answer { status: 200, body }));
@@ -243,7 +248,7 @@ async fn a_page_in_place_of_an_answer_is_none() {
     let outage =
         |error: Error| assert_eq!((error.code(), error.disposition()), ("body", Disposition::Wait(Wait::Outage)));
     page();
-    outage(org.client.create_job(OBJECT).await.expect_err("a page"));
+    outage(org.client.create_job(OBJECT, EXTERNAL_ID).await.expect_err("a page"));
     page();
     outage(org.client.upload_job(job, sheet(|| rows(1))).await.expect_err("a page"));
     page();
@@ -252,7 +257,7 @@ async fn a_page_in_place_of_an_answer_is_none() {
     outage(org.client.job(job).await.expect_err("a page"));
     for kind in [ResultKind::Successful, ResultKind::Failed, ResultKind::Unprocessed] {
         page();
-        outage(org.client.job_results(job, kind).await.expect_err("a page"));
+        outage(org.client.job_results(job, EXTERNAL_ID, kind).await.expect_err("a page"));
     }
     assert_eq!(org.info(job).await.state, JobState::Open, "nothing of it has reached the org");
 }
@@ -264,7 +269,7 @@ async fn an_upload_may_take_longer_than_other_requests() {
     let salesforce = config.salesforce.as_mut().expect("it has the section");
     salesforce.request_timeout = Duration::from_secs(2);
     let client = Client::new(salesforce).expect("good settings");
-    let job = client.create_job(OBJECT).await.expect("a job");
+    let job = client.create_job(OBJECT, EXTERNAL_ID).await.expect("a job");
     let slow = |path| Fault::next(path, FaultAction::Proceed).delayed(Duration::from_millis(2_500));
     org.emulator.add_fault(slow("batches"));
     client.upload_job(job, sheet(|| rows(1))).await.expect("an upload");
@@ -319,7 +324,7 @@ async fn results_are_read_to_their_last_page() {
     let config = config("localhost:1", &base_url, "id", "secret");
     let client = Client::new(config.require_salesforce().expect("it has the section")).expect("good settings");
     let job = SalesforceId::parse("750000000000001").expect("an id");
-    let rows = client.job_results(job, ResultKind::Failed).await.expect("two pages");
+    let rows = client.job_results(job, EXTERNAL_ID, ResultKind::Failed).await.expect("two pages");
     assert_eq!(rows.iter().map(|row| row.external_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     server.abort();
 }

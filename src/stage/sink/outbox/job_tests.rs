@@ -167,7 +167,7 @@ fn a_job_without_an_end_is_aborted_and_what_it_has_done_is_kept() {
     let names: Vec<String> = (1..=ROWS).map(|person| member(1, person).to_string()).collect();
     for expected in [ResultKind::Successful, ResultKind::Failed, ResultKind::Unprocessed] {
         let (request, call) = story.job_call();
-        assert_eq!(call, JobCall::Read { job: id("750", 1), part: expected });
+        assert_eq!(call, JobCall::Read { object: Object::CAMPAIGN_MEMBER, job: id("750", 1), part: expected });
         let found = match expected {
             ResultKind::Successful => vec![(names[0].clone(), JobRow::Ended(saved(1, true)))],
             ResultKind::Failed => Vec::new(),
@@ -185,7 +185,7 @@ fn what_a_lock_makes_of_a_row_in_a_job_counts_no_attempt() {
     story.upload_and_close();
     story.state(JobState::JobComplete, u64::from(ROWS), u64::from(ROWS));
     let (request, call) = story.job_call();
-    assert_eq!(call, JobCall::Read { job: id("750", 1), part: ResultKind::Failed });
+    assert_eq!(call, JobCall::Read { object: Object::CAMPAIGN_MEMBER, job: id("750", 1), part: ResultKind::Failed });
     let locked = || JobRow::Ended(refused(Disposition::Retry(Retry::Lock), "UNABLE_TO_LOCK_ROW"));
     let found = (1..=ROWS).map(|person| (member(1, person).to_string(), locked())).collect();
     story.answer(&request, JobAnswer::Rows(found));
@@ -209,7 +209,10 @@ fn there_is_room_while_the_last_results_of_a_job_are_still_to_be_read() {
     story.upload_and_close();
     story.state(JobState::JobComplete, u64::from(ROWS), 1);
     let (request, call) = story.job_call();
-    assert_eq!(call, JobCall::Read { job: id("750", 1), part: ResultKind::Successful });
+    assert_eq!(
+        call,
+        JobCall::Read { object: Object::CAMPAIGN_MEMBER, job: id("750", 1), part: ResultKind::Successful }
+    );
     let written = (2..=ROWS).map(|person| (member(1, person).to_string(), JobRow::Ended(saved(person, true))));
     story.answer(&request, JobAnswer::Rows(written.collect()));
     for effect in story.outbox.take_effects() {
@@ -219,7 +222,7 @@ fn there_is_room_while_the_last_results_of_a_job_are_still_to_be_read() {
     }
     // The failed ones are asked for, and the answer takes its time.
     let (request, call) = story.job_call();
-    assert_eq!(call, JobCall::Read { job: id("750", 1), part: ResultKind::Failed });
+    assert_eq!(call, JobCall::Read { object: Object::CAMPAIGN_MEMBER, job: id("750", 1), part: ResultKind::Failed });
     assert_eq!((story.outbox.pending(), story.outbox.has_room(1)), (1, true), "what is left is in the job");
     story.outbox.push(source(0, 100, &upsert(Object::CAMPAIGN_MEMBER, member(2, 50), 1)), story.now);
     assert!(!story.outbox.has_room(1) && story.outbox.has_room(2), "one row waits beside it");

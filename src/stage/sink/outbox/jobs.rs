@@ -243,7 +243,7 @@ impl Outbox {
             (Step::Close, Some(job)) => JobCall::Close { job },
             (Step::Abort, Some(job)) => JobCall::Abort { job },
             (Step::Poll, Some(job)) => JobCall::Look { job },
-            (Step::Read(parts), Some(job)) => JobCall::Read { job, part: *parts.last()? },
+            (Step::Read(parts), Some(id)) => JobCall::Read { object: job.object, job: id, part: *parts.last()? },
             (Step::Record, _) | (Step::Upload | Step::Close | Step::Abort | Step::Poll | Step::Read(_), None) => {
                 return None;
             }

@@ -12,7 +12,6 @@ use super::people::Became;
 use super::trouble::Stuck;
 use crate::id::{MemberKey, SalesforceId};
 use crate::outcome::{Outcome, OutcomeKind};
-use crate::salesforce::EXTERNAL_ID_FIELD;
 use crate::salesforce::bulk::fits_bulk;
 use crate::time::Millis;
 use crate::upsert::{Derivation, Lane, Object, ParentOf, ReadUpsert, RowKey, Source as ValueSource, When};
@@ -301,7 +300,7 @@ impl Version {
         if let Some(id) = self.tries.adopt {
             record.insert("id".to_owned(), id.as_str().into());
         }
-        record.insert(EXTERNAL_ID_FIELD.to_owned(), key.external_id.as_ref().into());
+        record.insert(key.object.def().external_id.name.to_owned(), key.external_id.as_ref().into());
         for of in key.object.def().parents.iter().filter(|of| of.when == When::Always || self.tries.as_new) {
             let id = match of.of {
                 ParentOf::Row(object) => self.parents.iter().find(|it| it.object == object).and_then(&parent),

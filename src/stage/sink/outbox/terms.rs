@@ -74,7 +74,7 @@ pub enum JobCall {
     Close { job: SalesforceId },
     Abort { job: SalesforceId },
     Look { job: SalesforceId },
-    Read { job: SalesforceId, part: ResultKind },
+    Read { object: Object, job: SalesforceId, part: ResultKind },
 }
 
 /// One collection of a save. A row may refer to one of another part before it by [`reference`].
