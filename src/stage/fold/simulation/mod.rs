@@ -18,6 +18,7 @@ mod positions;
 mod producer;
 mod reference;
 mod seen;
+mod settings;
 mod taking_back;
 mod turns;
 mod verdict;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{Config, GroupProtocol, OnGap};
+use crate::config::{Config, OnGap};
 use crate::gap::Cause;
 use crate::health::{Health, Pulse};
 use crate::kafka::follower::Follower;
@@ -47,6 +48,7 @@ use kafka::{Kafka, SimulatedLog};
 use member::SimulatedMember;
 use producer::SimulatedCommitter;
 use seen::{Seen, seen, seen_often};
+use settings::config;
 use turns::Turns;
 
 /// Places where a process may run, each with its own disk.
@@ -434,22 +436,6 @@ impl Process {
             Ok((SimulatedMember::new(&kafka, process, config.fold.group_protocol, folder.clone()), committer))
         })
     }
-}
-
-fn config(turns: &Turns) -> Config {
-    let text = "[kafka]\nbootstrap = \"simulated:9092\"\n";
-    let mut config = Config::parse(text, Path::new("."), &|_| None).expect("it is valid");
-    let millis = |turns: &Turns, range| Duration::from_millis(turns.random(|rng| rng.u64(range)));
-    if turns.chance(40) {
-        config.fold.group_protocol = GroupProtocol::Consumer;
-    }
-    config.fold.commit_interval = millis(turns, 1..100);
-    config.fold.commit_interval_behind = millis(turns, 100..500);
-    config.state.save_interval = millis(turns, 1..1_000);
-    // From a few members to all of them; often so little that records of a slow commit fill it, too.
-    let bytes = if turns.chance(25) { 3_000..10_000 } else { 5_000..100_000 };
-    config.state.memory_max = turns.random(|rng| rng.usize(bytes));
-    config
 }
 
 fn live_through(seed: u64) -> Result<(), String> {
