@@ -141,3 +141,39 @@ impl Shelf {
         self.keyspace.disk_space()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Disk, Store, piece_key};
+
+    const NOON: Millis = 1_780_000_000_000;
+    const KEY: &str = "70103000000cnFXAAY_00Q0300000AczgfEAB";
+
+    #[test]
+    fn a_disk_of_another_version_is_made_anew_and_its_states_are_read_from_the_topic() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity { cluster: "cluster".to_owned(), topic: "rollbook.state".to_owned() };
+        let disk = Disk::open(&folder.path().join("states"), "application", 1).unwrap();
+        let (shelf, _) = disk.shelf(0, &identity, NOON).unwrap();
+        let marker = Marker { next_offset: 7, catalogue: 7, saved_at: NOON };
+        let of_before = include_str!("../../schemas/earlier/state/2.avsc");
+        let of_before = crate::avro::embed("state/2", of_before).header;
+        let now = shelf.marker_bytes(marker);
+        let at = now.windows(of_before.len()).position(|bytes| bytes == crate::avro::STATE.header).unwrap();
+        let before = [&now[..at], &of_before, &now[at + of_before.len()..]].concat();
+        shelf.keyspace.insert(MARKER_KEY, before).unwrap();
+        shelf.keyspace.insert(KEY.as_bytes(), b"a state of before".as_slice()).unwrap();
+        drop(shelf);
+        let (shelf, marker) = disk.shelf(0, &identity, NOON).unwrap();
+        let (member, _) = MemberKey::split(KEY).unwrap();
+        assert!(marker.is_none() && shelf.get(&member).unwrap().is_none());
+        let mut store = Store::default();
+        let partition = store.partition(0);
+        partition.put_on(shelf, marker);
+        assert_eq!(partition.restored_to, 0, "all of the topic is read");
+        let aggregate = crate::fold::Aggregate::default();
+        partition.restore(&piece_key(&member, None), &aggregate.member.encode()).unwrap();
+        assert!(partition.aggregate(&member).is_some());
+    }
+}

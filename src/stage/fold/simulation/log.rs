@@ -58,6 +58,11 @@ impl Partition {
         self.start = self.end();
     }
 
+    /// Whether it was gone before anybody can have read it.
+    pub fn lost(&self, offset: i64) -> bool {
+        self.lost.contains(&offset)
+    }
+
     /// Offsets that were deleted and had nothing for anybody, or that nobody can have read.
     pub fn passed_over(&self) -> u64 {
         (0..self.start)

@@ -1,9 +1,9 @@
 //! Facts that are taken back: by the owner of their partition, as a part of its commit, as whoever erases a member or folds
 //! it again does it. Whoever owns the partition later must know what was left, and nothing of before.
 //!
-//! The same transaction says how far the partition had been folded by then. So the verdict knows which events were taken
-//! back: those that stand below. What is read again, as somebody else's commit cannot be told from ours, would come back
-//! by right; so nobody else commits in such a history.
+//! The same transaction says, on a topic that the fold does not write, how far the partition had been folded by then. So the
+//! verdict knows which events were taken back: those that stand below. What is read again, as somebody else's commit cannot
+//! be told from ours, would come back by right; so nobody else commits in such a history.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ impl<M: Member> Worker<M> {
             }
             let text = order.to_text();
             let (partition, key, value) = (Some(0), Some(text.as_bytes()), Some(folded.as_slice()));
-            records.push(Topic::Notes, Outgoing { partition, key, value, ..Outgoing::default() });
+            records.push(Topic::Outcomes, Outgoing { partition, key, value, ..Outgoing::default() });
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ pub struct Taking {
 impl Taking {
     /// In the order in which they happened.
     pub fn all(logs: &Logs, topics: &Topics) -> Vec<Self> {
-        let notes = logs.topic(&topics.notes).flat_map(|(_, log)| log.all().map(|(_, entry)| entry));
+        let notes = logs.topic(&topics.outcomes).flat_map(|(_, log)| log.all().map(|(_, entry)| entry));
         let taking = |entry: &super::log::Entry| {
             let order = Order::parse(std::str::from_utf8(entry.key.as_deref()?).ok()?)?;
             Some(Self { order, folded: Birth::decode(entry.value.as_deref()?).expect("a birth") })
