@@ -94,7 +94,7 @@ impl<M: Member> Worker<M> {
         let (now, config) = (self.parts.member.now(), &self.parts.config);
         let topics = &config.topics;
         let strangers_due = self.asking.strangers_asked.is_none_or(|then| self.since(then) >= STRANGERS_INTERVAL);
-        let strangers = (strangers_due && self.restoring.is_none())
+        let strangers = (strangers_due && !self.tenure.restoring())
             .then(|| (kafka::group(config, Stage::Fold.name()), config.application.clone()));
         let place = |(input, partition): (Topic, i32)| (input.name(topics).to_owned(), partition);
         let names: BTreeSet<&str> = Topic::CONSUMED.into_iter().chain(Topic::HOMES).map(|it| it.name(topics)).collect();

@@ -47,23 +47,21 @@ impl<M: Member> Worker<M> {
         let Some(offsets) = self.stable_offsets(partitions)? else { return Ok(()) };
         self.parts.catalogue_ear.catch_up();
         self.next_offsets.begin(&offsets, &self.parts.config.topics);
-        self.lost = false;
         attempt("take over partitions", self.parts.member.assign(&offsets))?;
         attempt("pause partitions", self.parts.member.pause(&offsets))?;
         self.lags_unknown(partitions);
-        self.reading_back.clone_from(&owned);
-        self.assigned = owned;
+        self.tenure.take(&owned, &owned);
         self.report_assigned();
         self.read_back()
     }
 
     /// Begins to read states back, from what is still known of them.
     pub(super) fn read_back(&mut self) -> Result<(), Error> {
-        self.taking_over = true;
+        self.tenure.begin_round();
         // On the way pieces may be older than they were: nothing is derived of them, nor written, before the log's end. There
         // everything is derived that may have changed.
-        for partition in &self.reading_back {
-            self.store.partition(*partition).forget_stale();
+        for partition in self.tenure.taken() {
+            self.store.partition(partition).forget_stale();
         }
         self.parts.health.ready(false, "states are read back");
         self.restoring_share.set(1);
@@ -75,14 +73,13 @@ impl<M: Member> Worker<M> {
         if !self.open_shelves()? {
             return Ok(());
         }
-        self.taking_over = false;
-        let known = |partition: &i32| (*partition, self.store.partition(*partition).restored_to);
-        let from: BTreeMap<i32, i64> = self.reading_back.clone().iter().map(known).collect();
+        let known = |partition: i32| (partition, self.store.partition(partition).restored_to);
+        let from: BTreeMap<i32, i64> = self.tenure.taken().into_iter().map(known).collect();
         let config = &self.parts.config;
         self.parts.health.ready(false, "states are read back");
         self.progress = RestoreProgress::start(&self.parts.name);
-        self.restoring =
-            Some(attempt("read states back", self.parts.member.changelog(config, &config.topics.state, &from))?);
+        let log = attempt("read states back", self.parts.member.changelog(config, &config.topics.state, &from))?;
+        self.tenure.read(log);
         Ok(())
     }
 
@@ -149,7 +146,7 @@ impl<M: Member> Worker<M> {
 
     /// The metric is the sum over threads.
     pub(super) fn report_assigned(&mut self) {
-        let assigned = i64::try_from(self.assigned.len()).unwrap_or(i64::MAX);
+        let assigned = i64::try_from(self.tenure.len()).unwrap_or(i64::MAX);
         self.parts.metrics.assigned_partitions.add(assigned - self.reported_assigned);
         self.reported_assigned = assigned;
     }
@@ -157,7 +154,7 @@ impl<M: Member> Worker<M> {
     /// Reads states back for a while. True where the inputs flow again, so that nothing hinders a commit.
     pub(super) fn restore(&mut self) -> Result<bool, Error> {
         let beside = self.incremental();
-        let Some(changelog) = &mut self.restoring else { return Ok(true) };
+        let Some(changelog) = self.tenure.log_mut() else { return Ok(true) };
         let read_back = changelog.finished();
         if !beside {
             // Serves rebalances; the inputs are paused, so that no record comes.
@@ -174,7 +171,7 @@ impl<M: Member> Worker<M> {
             } else if self.settle()? {
                 self.resume()?;
             }
-            return Ok(self.restoring.is_none());
+            return Ok(!self.tenure.restoring());
         }
         let mut failed = None;
         let mut restored = 0;
@@ -221,8 +218,7 @@ impl<M: Member> Worker<M> {
     }
 
     fn resume(&mut self) -> Result<(), Error> {
-        let Some(changelog) = self.restoring.take() else { return Ok(()) };
-        self.reading_back.clear();
+        let Some(changelog) = self.tenure.end_round() else { return Ok(()) };
         self.parts.metrics.state_foreign_records.inc_by(self.foreign.tell(&self.parts.config.topics.state));
         let derivation = self.derivation();
         for (partition, next_offset) in changelog.next_offsets() {
@@ -250,18 +246,14 @@ impl<M: Member> Worker<M> {
     /// Commits what was folded and lets the partitions go. States stay, in case that they come back; what happened
     /// to them in between is then read from the changelog.
     pub(super) fn revoke(&mut self) -> Result<(), Error> {
-        info!(thread = %self.parts.name, partitions = ?self.assigned, "partitions revoked");
+        info!(thread = %self.parts.name, partitions = ?self.tenure.homes().collect::<Vec<_>>(), "partitions revoked");
         self.saving.hurry();
         self.flush()?;
-        self.lost = false;
-        self.restoring = None;
-        self.taking_over = false;
         self.progress.end();
-        self.reading_back.clear();
+        self.tenure.clear();
         // Rows that are still to be derived again are the next owner's, who derives everything.
         self.store.forget_stale();
         self.store.put_aside(self.parts.member.wall_clock());
-        self.assigned.clear();
         for (input, partition) in self.next_offsets.assigned() {
             self.parts.metrics.forget_partition(input, partition);
         }

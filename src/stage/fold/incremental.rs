@@ -5,6 +5,8 @@
 //! of a partition that was given up leave memory, unlike those of the classic protocol: a commit of what stays would
 //! save them to disk as if they were up to date. The disk has them as of the last commit.
 
+use std::collections::BTreeSet;
+
 use rdkafka::TopicPartitionList;
 use tracing::info;
 
@@ -24,13 +26,13 @@ impl<M: Member> Worker<M> {
 
     /// Takes over partitions beside those that are owned.
     pub(super) fn gain(&mut self, gained: &[TopicPartition]) -> Result<(), Error> {
-        if gained.is_empty() && !self.skipped && !self.lost {
+        if gained.is_empty() && !self.tenure.skipped() && !self.tenure.lost() {
             // Something was given up, or nothing is left to give.
             return attempt("take over nothing", self.parts.member.incremental_assign(&TopicPartitionList::new()));
         }
         let mut kept = self.owned()?;
         let mut gained = gained.to_vec();
-        if self.skipped || self.lost {
+        if self.tenure.skipped() || self.tenure.lost() {
             // Records of what is kept were read and not folded: it is taken over anew, where the last commit ends.
             self.flush()?;
             self.unassign(&kept)?;
@@ -42,12 +44,10 @@ impl<M: Member> Worker<M> {
         let Some(offsets) = self.offsets_of(&gained)? else { return Ok(()) };
         self.parts.catalogue_ear.catch_up();
         self.next_offsets.gain(&offsets, &self.parts.config.topics);
-        (self.lost, self.skipped) = (false, false);
         attempt("take over partitions", self.parts.member.incremental_assign(&offsets))?;
         attempt("pause partitions", self.parts.member.pause(&offsets))?;
         self.lags_unknown(&gained);
-        self.reading_back.extend(self.owned_by(&gained));
-        self.assigned = owned;
+        self.tenure.take(&owned, &self.owned_by(&gained));
         self.report_assigned();
         self.read_back()
     }
@@ -65,25 +65,23 @@ impl<M: Member> Worker<M> {
                 self.positions.give_up(input, *partition);
             }
         }
-        let stays = |partition: &i32| !numbers.contains(partition);
-        self.assigned.retain(stays);
-        self.reading_back.retain(stays);
-        self.saving.retain(&self.assigned);
-        self.store.retain(&self.assigned.iter().copied().collect::<Vec<_>>());
+        self.tenure.give_up(&numbers);
+        let stay: BTreeSet<i32> = self.tenure.homes().collect();
+        self.saving.retain(&stay);
+        self.store.retain(&stay.into_iter().collect::<Vec<_>>());
         self.report_assigned();
         self.unassign(revoked)?;
         // Partitions of other inputs may stay where none of the re-keyed events does: inputs may have more of them.
         if self.next_offsets.assigned().next().is_none() {
-            self.restoring = None;
-            self.taking_over = false;
+            self.tenure.call_round_off();
             self.progress.end();
             self.parts.health.ready(false, "no partitions are assigned");
             return Ok(());
         }
-        if self.skipped && !self.lost {
+        if self.tenure.skipped() && !self.tenure.lost() {
             return self.gain(&[]);
         }
-        if self.restoring.is_some() { self.read_back() } else { Ok(()) }
+        if self.tenure.restoring() { self.read_back() } else { Ok(()) }
     }
 
     fn owned(&self) -> Result<Vec<TopicPartition>, Error> {

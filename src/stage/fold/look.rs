@@ -29,7 +29,7 @@ impl<M: Member> Worker<M> {
     /// Now and then compares what is read with what stands in the logs, and settles what could not be before. The
     /// question is answered beside the loop.
     pub(super) fn look(&mut self) -> Result<(), Error> {
-        if self.lost || self.taking_over || self.restoring.is_some() || self.parts.member.rebalance_pending() {
+        if self.tenure.lost() || self.tenure.taking_over() || self.parts.member.rebalance_pending() {
             return Ok(());
         }
         self.release()?;
@@ -177,12 +177,12 @@ impl<M: Member> Worker<M> {
     fn take_over_anew(&mut self) -> Result<(), Error> {
         warn!(thread = %self.parts.name, "an input is not what it was; its partitions are taken over anew");
         self.flush()?;
-        if self.lost {
+        if self.tenure.lost() {
             return Ok(());
         }
-        self.starts_over += 1;
+        self.tenure.start_over();
         if self.incremental() {
-            self.skipped = true;
+            self.tenure.skip();
             return self.gain(&[]);
         }
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;

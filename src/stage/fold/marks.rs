@@ -46,10 +46,10 @@ impl Marks {
 impl<M: Member> Worker<M> {
     /// Moves the position of a partition over the marks behind its last record.
     pub(super) fn pass_marks(&mut self, input: Topic, lag: &Lag) {
-        let waits = self.restoring.is_some() || self.taking_over || self.positions.waits(input, lag.partition);
+        let waits = self.tenure.taking_over() || self.positions.waits(input, lag.partition);
         let paused = waits || self.held.is_some() || self.saving.failing();
         // What was fetched of a paused partition is dropped, and fetched again.
-        let idle = lag.idle.filter(|_| !paused && !self.lost);
+        let idle = lag.idle.filter(|_| !paused && !self.tenure.lost());
         let Some(position) = self.next_offsets.position(input, lag.partition) else { return };
         let now = self.parts.member.now();
         if let Some(beyond) = self.marks.look((input, lag.partition), position, idle, now) {

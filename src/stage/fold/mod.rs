@@ -32,6 +32,7 @@ mod simulation;
 mod start;
 mod statements;
 pub mod tally;
+mod tenure;
 mod too_large;
 pub(super) mod unled;
 mod worker;

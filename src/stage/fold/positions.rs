@@ -137,7 +137,7 @@ impl Positions {
 impl<M: Member> Worker<M> {
     /// Whether the states of a partition are here, whole.
     pub(super) fn owns(&self, home: i32) -> bool {
-        self.assigned.contains(&home) && !self.reading_back.contains(&home)
+        self.tenure.folds(home)
     }
 
     /// Those of these partitions that may be read.
@@ -202,7 +202,7 @@ impl<M: Member> Worker<M> {
     /// Whether everything else is known that decides.
     fn may_settle(&mut self) -> Result<bool, Error> {
         self.refuse_lost_states()?;
-        if self.unborn() && !self.reading_back.is_empty() {
+        if self.unborn() && !self.tenure.taken().is_empty() {
             match self.others_born() {
                 Ok(None) => {}
                 Ok(Some(born)) => return Err(self.born_among(born)),
@@ -227,7 +227,7 @@ impl<M: Member> Worker<M> {
     fn note_unborn(&mut self, taken: &[(Topic, i32)]) {
         let all = self.unborn();
         for (input, partition) in taken {
-            let owned = self.assigned.contains(partition);
+            let owned = self.tenure.has(*partition);
             let unborn = if owned { self.store.partition(*partition).birth.is_none() } else { all };
             if let Some(taken) = self.positions.taken.get_mut(&(*input, *partition)) {
                 taken.unborn.get_or_insert(unborn);
@@ -284,7 +284,7 @@ impl<M: Member> Worker<M> {
     /// States that are gone, or that were divided otherwise.
     fn refuse_lost_states(&mut self) -> Result<(), Error> {
         let found = self.parts.partitions;
-        for partition in self.reading_back.clone() {
+        for partition in self.tenure.taken() {
             let taken = self.positions.taken.get(&(Topic::Resolved, partition));
             let said = taken.and_then(|it| it.committed.as_ref()?.stamp.as_ref()?.born);
             match (self.store.partition(partition).birth.as_ref().map(|birth| birth.partitions), said) {
@@ -304,7 +304,7 @@ impl<M: Member> Worker<M> {
     pub(super) fn refuse_remade_states(&mut self, answer: &Answer) -> Result<(), Error> {
         let topic = &self.parts.config.topics.state;
         let Some(id) = answer.topics.get(topic).and_then(|described| described.id.clone()) else { return Ok(()) };
-        for partition in self.assigned.clone() {
+        for partition in self.tenure.homes().collect::<Vec<_>>() {
             let birth = self.store.partition(partition).birth.as_ref();
             let born_in = birth.and_then(|birth| birth.inputs.get(topic)?.topic_id.as_deref());
             if born_in.or(self.positions.id(Topic::State)).is_some_and(|born_in| born_in != id) {
@@ -332,7 +332,7 @@ impl<M: Member> Worker<M> {
     }
 
     fn decide(&mut self, (input, partition): (Topic, i32), id: Option<&str>, ends: Ends) -> (i64, Option<Gap>) {
-        let owned = self.assigned.contains(&partition);
+        let owned = self.tenure.has(partition);
         let birth = if owned { self.store.partition(partition).birth.as_ref() } else { None };
         let taken = self.positions.taken.get(&(input, partition));
         let known = self.positions.ends.get(&(input, partition));
@@ -349,8 +349,8 @@ impl<M: Member> Worker<M> {
 
     /// Whether the states here were never committed by a version that has births.
     fn unborn(&mut self) -> bool {
-        let assigned = self.assigned.clone();
-        !assigned.is_empty() && assigned.iter().all(|partition| self.store.partition(*partition).birth.is_none())
+        let mut homes = self.tenure.homes();
+        !self.tenure.is_empty() && homes.all(|home| self.store.partition(home).birth.is_none())
     }
 
     /// What moved, for a commit; and, for the same commit, what the states of these partitions then answer for.
@@ -374,7 +374,7 @@ impl<M: Member> Worker<M> {
             let (Some(input), partition) = (input_of(element.topic(), &config.topics), element.partition()) else {
                 continue;
             };
-            let home = input == Topic::Resolved && self.assigned.contains(&partition);
+            let home = input == Topic::Resolved && self.tenure.has(partition);
             let born = home && self.store.partition(partition).birth.is_some();
             let topic_id = self.positions.id(input).map(str::to_owned);
             element.set_metadata(Stamp { topic_id, born: born.then_some(self.parts.partitions) }.to_text());

@@ -138,11 +138,8 @@ impl<M: Member> Worker<M> {
 
     /// As for a process that was killed: whoever owns the partitions next begins where the last commit ended.
     fn forget_membership(&mut self) {
-        self.restoring = None;
-        self.taking_over = false;
-        self.reading_back.clear();
         self.progress.end();
-        (self.lost, self.skipped, self.held) = (false, false, None);
+        self.held = None;
         for (input, partition) in self.next_offsets.assigned() {
             self.parts.metrics.forget_partition(input, partition);
         }
@@ -150,7 +147,7 @@ impl<M: Member> Worker<M> {
         self.positions.clear();
         self.forget_uncommitted();
         self.committing = Tally::default();
-        self.assigned.clear();
+        self.tenure.clear();
         self.report_assigned();
         self.restoring_share.set(0);
         self.parts.health.ready(false, "the consumer group is joined again");
@@ -173,12 +170,12 @@ impl<M: Member> Worker<M> {
         }
         member.waits(self.parts.committer.missing_right().map(|right| format!("Kafka denies {right}")));
         let (now, answering, arrived) = (member.now(), member.answering_since(), member.arrived());
-        let owns = !self.lost && !self.assigned.is_empty();
+        let owns = !self.tenure.lost() && !self.tenure.is_empty();
         if self.mending.vigil.look(now, (arrived, owns), answering) == Verdict::Well {
             return Ok(());
         }
         // Who has lost its partitions hears of it from the group.
-        if self.lost {
+        if self.tenure.lost() {
             return Err(Error::Outside);
         }
         let listed = member.listed();

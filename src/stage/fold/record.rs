@@ -237,9 +237,9 @@ impl<M: Member> Worker<M> {
             self.decoder.learn(id, schema.as_deref().map_err(Refusal::clone));
             return Ok(Progress::Done);
         }
-        let before = self.starts_over;
+        let before = self.tenure.starts_over();
         self.flush()?;
-        if self.lost || before != self.starts_over {
+        if self.tenure.lost() || before != self.tenure.starts_over() {
             return Ok(Progress::Left);
         }
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;

@@ -40,7 +40,7 @@ impl Shares {
 impl<M: Member> Worker<M> {
     /// What is paused has nothing to come.
     fn look_at_fetch(&mut self, input: Topic, lag: &Lag) {
-        let paused = self.restoring.is_some() || self.held.is_some() || self.positions.waits(input, lag.partition);
+        let paused = self.tenure.restoring() || self.held.is_some() || self.positions.waits(input, lag.partition);
         let (name, now) = (input.name(&self.parts.config.topics), self.parts.member.now());
         let stalled = self.fetches.look_at((input, name), &Lag { paused, ..lag.clone() }, now);
         let unled = self.positions.unled.waits((input, lag.partition));
@@ -73,9 +73,9 @@ impl<M: Member> Worker<M> {
 
     pub(super) fn report(&mut self) {
         let lags = self.parts.member.take_lags();
-        if !lags.is_empty() || self.assigned.is_empty() || self.positions.reason_changed() {
+        if !lags.is_empty() || self.tenure.is_empty() || self.positions.reason_changed() {
             let stalled = self.fetches.reason(|input, it| self.next_offsets.has(input, it));
-            let open = self.restoring.as_ref().and_then(Changelog::open_transaction);
+            let open = self.tenure.log().and_then(Changelog::open_transaction);
             self.parts.member.waits_for_records(open.or_else(|| self.positions.reason()).or(stalled));
         }
         for lag in lags {
@@ -93,7 +93,7 @@ impl<M: Member> Worker<M> {
         self.shares.pieces.set(gauge(self.store.pieces()));
         self.shares.memory.set(gauge(self.store.memory()));
         self.shares.commits.set(i64::from(committing));
-        self.restoring_share.set(i64::from(self.taking_over || self.restoring.is_some()));
+        self.restoring_share.set(i64::from(self.tenure.taking_over()));
     }
 }
 

@@ -120,7 +120,7 @@ impl<M: Member> Worker<M> {
         let identity = self.identity();
         let mut discarded = false;
         while !self.saving.failing() {
-            let Some(partition) = self.assigned.iter().copied().find(|it| !self.store.shelved(*it)) else {
+            let Some(partition) = self.tenure.homes().find(|it| !self.store.shelved(*it)) else {
                 return Ok(true);
             };
             let Some(disk) = &self.parts.disk else { return Ok(true) };
@@ -128,7 +128,7 @@ impl<M: Member> Worker<M> {
                 Ok((shelf, marker)) => self.store.partition(partition).put_on(shelf, marker),
                 Err(error) if error.may_pass() => self.disk_fails(&error),
                 // States of partitions that are kept would go with it, and nobody would read them back.
-                Err(error) if self.reading_back != self.assigned => {
+                Err(error) if !self.tenure.folded().is_empty() => {
                     self.start_over(&error)?;
                     return Ok(false);
                 }
@@ -180,7 +180,7 @@ impl<M: Member> Worker<M> {
     /// Moves members out of memory where it is full. Those of the commit in flight are waited for.
     pub(super) fn make_room(&mut self) -> Result<(), Error> {
         match self.move_out() {
-            Ok(true) if self.memory_is_full() && self.restoring.is_none() => {
+            Ok(true) if self.memory_is_full() && !self.tenure.restoring() => {
                 // What is left is new: the next commit lets it go.
                 self.wait_for_commit()
             }
@@ -209,8 +209,8 @@ impl<M: Member> Worker<M> {
         let wanted = self.saving.urgent || !self.saving.leaving.is_empty();
         wanted
             && self.parts.disk.is_some()
-            && !self.lost
-            && self.restoring.is_none()
+            && !self.tenure.lost()
+            && !self.tenure.restoring()
             && self.store.unsaved_members() > 0
     }
 
@@ -236,7 +236,7 @@ impl<M: Member> Worker<M> {
         let topic = &self.parts.config.topics.state;
         let mut answers = true;
         for (number, partition) in self.store.partitions() {
-            if self.reading_back.contains(&number) || !(due || leaving.contains(&number)) {
+            if self.tenure.reads_back(number) || !(due || leaving.contains(&number)) {
                 continue;
             }
             // Without the log's end the states are saved all the same, and the next start reads more than it need. A
@@ -314,12 +314,12 @@ impl<M: Member> Worker<M> {
             }
             Err(error) => return self.start_over(&error),
         }
-        if self.taking_over {
+        if self.tenure.awaits_disk() {
             return self.begin_restore();
         }
-        if self.restoring.is_some() {
+        if self.tenure.restoring() {
             self.parts.health.ready(false, "states are read back");
-        } else if !self.lost && !self.assigned.is_empty() {
+        } else if !self.tenure.lost() && !self.tenure.is_empty() {
             attempt("resume partitions", self.parts.member.resume(&self.readable(&assignment)))?;
             self.parts.health.ready(true, "");
         }
@@ -355,15 +355,14 @@ impl<M: Member> Worker<M> {
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         warn!(thread = %self.parts.name, cause, "{error}; all of them are read from the changelog");
         self.wait_for_commit()?;
-        if self.lost {
+        if self.tenure.lost() {
             return Ok(());
         }
         self.forget_uncommitted();
-        self.restoring = None;
-        self.starts_over += 1;
+        self.tenure.start_over();
         self.discard_disk()?;
         if self.incremental() {
-            self.skipped = true;
+            self.tenure.skip();
             return self.gain(&[]);
         }
         let assignment = attempt("list the assignment", self.parts.member.assignment())?;

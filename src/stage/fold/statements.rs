@@ -40,7 +40,7 @@ impl<M: Member> Worker<M> {
         }
         // What of it the new topic says by now is not said again.
         let told = self.parts.catalogue_ear.caught_up();
-        if !heard && told && self.restoring.is_none() && !self.lost {
+        if !heard && told && !self.tenure.restoring() && !self.tenure.lost() {
             self.say_again();
         }
     }
@@ -67,8 +67,8 @@ impl<M: Member> Worker<M> {
         // States that are being read back are incomplete, and are derived again as soon as they are not. Those of
         // partitions that have left are somebody else's.
         if news && !same {
-            for partition in self.assigned.difference(&self.reading_back) {
-                self.store.partition(*partition).derive_again(&key, at);
+            for partition in self.tenure.folded() {
+                self.store.partition(partition).derive_again(&key, at);
             }
         }
         news

@@ -1,6 +1,5 @@
 //! One fold thread: the loop.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,6 @@ use crate::config::Config;
 use crate::event::Decoder;
 use crate::fold::Catalogue;
 use crate::health::Pulse;
-use crate::kafka::changelog::Changelog;
 use crate::kafka::fetches::Fetches;
 use crate::kafka::foreign::Foreign;
 use crate::kafka::member::Member;
@@ -40,6 +38,7 @@ use super::report::Shares;
 use super::saving::Saving;
 use super::statements::Statements;
 use super::tally::Tally;
+use super::tenure::Tenure;
 
 /// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
 pub const BATCH_RECORDS: usize = 64;
@@ -88,21 +87,10 @@ pub struct Worker<M: Member> {
     pub(super) parts: WorkerParts<M>,
     pub(super) decoder: Decoder,
     pub(super) store: Store,
-    /// Partitions that are folded.
-    pub(super) assigned: BTreeSet<i32>,
-    /// Set while states are read back; the inputs of their partitions are paused.
-    pub(super) restoring: Option<Changelog<M::Log>>,
-    /// What was met on the way.
+    /// What it is to the partitions that it was assigned.
+    pub(super) tenure: Tenure<M::Log>,
+    /// What was met on the way in the changelog.
     pub(super) foreign: Foreign,
-    /// Partitions whose states are being read back.
-    pub(super) reading_back: BTreeSet<i32>,
-    /// Records were read and not folded, of partitions that may stay.
-    pub(super) skipped: bool,
-    /// How often everything was taken over anew: records that were read before are read again.
-    pub(super) starts_over: u64,
-    /// The group has given the partitions to others and the rebalance that says so is still to come. Nothing is
-    /// folded until then: the states are gone, and offsets must not move over what was folded into them.
-    pub(super) lost: bool,
     pub(super) next_offsets: NextOffsets,
     pub(super) positions: Positions,
     pub(super) asking: Asking,
@@ -122,8 +110,6 @@ pub struct Worker<M: Member> {
     /// 1 while states are read back, or wait to be.
     pub(super) restoring_share: Share,
     pub(super) shares: Shares,
-    /// Partitions are taken over and the disk is waited for.
-    pub(super) taking_over: bool,
     pub(super) fetches: Fetches,
     pub(super) marks: Marks,
     /// Nothing is read since then: the commit in flight is waited for.
@@ -144,13 +130,8 @@ impl<M: Member> Worker<M> {
             decoder: Decoder::new(parts.config.fold.value_bytes_max),
             parts,
             store: Store::default(),
-            assigned: BTreeSet::new(),
-            restoring: None,
+            tenure: Tenure::default(),
             foreign: Foreign::default(),
-            reading_back: BTreeSet::new(),
-            skipped: false,
-            starts_over: 0,
-            lost: false,
             next_offsets: NextOffsets::default(),
             positions,
             asking: Asking::default(),
@@ -165,7 +146,6 @@ impl<M: Member> Worker<M> {
             reported_assigned: 0,
             restoring_share,
             shares,
-            taking_over: false,
             fetches: Fetches::default(),
             marks: Marks::default(),
             held: None,
@@ -209,10 +189,10 @@ impl<M: Member> Worker<M> {
             return self.mend_disk();
         }
         let mut idle = true;
-        if self.restoring.is_some() {
+        if self.tenure.restoring() {
             idle = self.restore()?;
         }
-        if self.restoring.is_none() || self.incremental() {
+        if !self.tenure.restoring() || self.incremental() {
             idle = if self.commit_is_awaited()? { false } else { self.fold_some()? };
         }
         if self.commit_due(idle) {
@@ -243,19 +223,21 @@ impl<M: Member> Worker<M> {
     fn fold_some(&mut self) -> Result<bool, Error> {
         // The record is borrowed from the member, the rest of the worker is changed by it.
         let member = Arc::clone(&self.parts.member);
-        let mut wait = if self.restoring.is_some() { POLL_FOR_IN_FLIGHT } else { self.poll_for() };
+        let mut wait = if self.tenure.restoring() { POLL_FOR_IN_FLIGHT } else { self.poll_for() };
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         for _ in 0..BATCHES_PER_TURN {
             let idle = poll_batch(&*member, wait, &mut batch)?;
             let rebalancing = member.rebalance_pending();
-            if self.lost || (rebalancing && !self.incremental()) {
+            if self.tenure.lost() || (rebalancing && !self.incremental()) {
                 // The partitions may be revoked; their next owner folds the records.
                 return Ok(false);
             }
-            let before = self.starts_over;
+            let before = self.tenure.starts_over();
             if let Progress::Left = self.records(&batch)? {
                 // What follows in its partition must not move the offset over it.
-                self.skipped |= before == self.starts_over;
+                if before == self.tenure.starts_over() {
+                    self.tenure.skip();
+                }
                 return Ok(false);
             }
             if rebalancing || self.records_are_full() {
@@ -412,10 +394,7 @@ impl<M: Member> Worker<M> {
     /// forgotten, and read back at the next assignment.
     fn lose(&mut self) {
         warn!(thread = %self.parts.name, "the partitions belong to another instance; nothing was written");
-        self.lost = true;
-        self.restoring = None;
-        self.taking_over = false;
-        self.reading_back.clear();
+        self.tenure.lose();
         self.forget_question();
         self.positions.clear();
         self.parts.health.ready(false, "the consumer group is joined again");
