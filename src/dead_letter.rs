@@ -16,6 +16,9 @@ pub const REDRIVES_HEADER: &str = "rollbook-redrives";
 /// Reason of a record that could not be written to one of our own topics.
 pub const RECORD_TOO_LARGE: &str = "record_too_large";
 
+/// Reason of a row whose log is gone, and which nobody may write any more.
+pub const LOG_GONE: &str = "log_gone";
+
 /// Largest record that is kept whole. Its topic takes 10 MiB, and the key stands in a letter twice.
 const WHOLE_BYTES_MAX: usize = 9 * 1024 * 1024;
 /// What is kept of the key, the value and the headers of a larger one, each.

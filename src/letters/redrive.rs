@@ -2,7 +2,10 @@
 //!
 //! An event goes to its own topic as it was: key, value, headers and timestamp. A row goes to the upserts in its newest
 //! version only: an older one would overwrite what Salesforce holds now. Whichever of a row's letters is named, the
-//! newest version is sent where it was refused, too, and nothing where it was delivered. Sending twice is harmless, as
+//! newest version is sent where it was refused, too, and nothing where it was delivered. The newest version is the last
+//! record of the row that the topic has, and a letter is of that record where key, offset and timestamp are the same.
+//! Offsets alone, as looks enough, say nothing of a topic that was made anew since: a higher one may be of an older version,
+//! and the same one of another row. Sending twice is harmless, as
 //! events and rows are idempotent; sending for ever is not, so each record counts its redrives in a header and is left
 //! alone at the bound. A record that was refused again has a letter for each time, all of which ask for the same: only
 //! the newest is sent, or every redrive would double what comes back. Of a record that was too large for a letter the
@@ -14,9 +17,10 @@ use rdkafka::Message;
 
 use super::{Letter, complete};
 use crate::config::Config;
-use crate::dead_letter::{REDRIVES_HEADER, Stage};
+use crate::dead_letter::{LOG_GONE, REDRIVES_HEADER, Stage};
 use crate::kafka::scan::{Bound, Next, Range, ScanError, Scanner};
 use crate::kafka::send::{Homes, Outgoing, SendError, Sender};
+use crate::time::Millis;
 
 /// A record that was refused so often is not mended by another try.
 const REDRIVES_MAX: u32 = 5;
@@ -62,8 +66,8 @@ impl Redrive {
     }
 
     pub fn verdicts(&self) -> Vec<(&Letter, Verdict<'_>)> {
-        let rows = self.letters.iter().chain(&self.newer).filter(|letter| letter.content.stage == Stage::Sink);
-        let rows: BTreeMap<RowAt, &Letter> = rows.map(|letter| (row_at(letter), letter)).collect();
+        let rows = self.letters.iter().chain(&self.newer);
+        let rows: Refused<'_> = rows.filter_map(|letter| Some((record_of(letter)?, letter))).collect();
         self.letters.iter().map(|letter| (letter, verdict(letter, &self.newest, &rows))).collect()
     }
 }
@@ -105,27 +109,35 @@ fn record(letter: &Letter) -> impl Ord + use<'_> {
 /// A row's key and the partition that holds its versions.
 type RowKey = (i32, Vec<u8>);
 
-/// Where a version of a row stands among the upserts.
-type RowAt = (i32, i64);
+/// Newest version of each row.
+type Versions = BTreeMap<RowKey, Version>;
 
-/// Newest version of a row: its offset and value.
-type Versions = BTreeMap<RowKey, (i64, Option<Vec<u8>>)>;
+/// A version of a row, as it stands among the upserts.
+struct Version {
+    offset: i64,
+    timestamp: Option<Millis>,
+    /// None: a tombstone.
+    value: Option<Vec<u8>>,
+}
 
-/// `refused` are the letters of rows.
-fn verdict<'a>(letter: &'a Letter, newest: &Versions, refused: &BTreeMap<RowAt, &'a Letter>) -> Verdict<'a> {
+/// What tells a record of the upserts from any other, also from one of a topic of the same name.
+type RecordId = (RowKey, i64, Option<Millis>);
+
+/// The letters of rows, by the records that were refused.
+type Refused<'a> = BTreeMap<RecordId, &'a Letter>;
+
+const SUPERSEDED: &str = "superseded: a newer version of the row was delivered or is on its way";
+/// Where compaction leaves the newest version, only a topic that was made anew, or has lost its end, has an older offset.
+const MADE_ANEW: &str =
+    "superseded: the topic was made anew since, and has a version of the row; it is written when the member changes";
+const GONE: &str = "no longer among the upserts";
+
+fn verdict<'a>(letter: &'a Letter, newest: &Versions, refused: &Refused<'a>) -> Verdict<'a> {
     let content = &letter.content;
     let chosen = match (content.stage, &content.object) {
         (Stage::Fold, None) => letter.lost.map_or(Ok(letter), Err),
         (Stage::Fold, Some(_)) => Err("a row that was never written; it is derived again with its member"),
-        (Stage::Sink, _) => match row_key(letter).and_then(|key| newest.get(&key)) {
-            Some((offset, Some(_))) if *offset < content.offset => Ok(letter),
-            Some((offset, value)) => match (refused.get(&(content.partition, *offset)), value) {
-                (Some(newer), Some(_)) => Ok(*newer),
-                (None, Some(_)) => Err("a newer version of the row was delivered or is on its way"),
-                (_, None) => Err("no longer among the upserts"),
-            },
-            None => Err("no longer among the upserts"),
-        },
+        (Stage::Sink, _) => row_key(letter).map_or(Err(GONE), |key| newest_refused(letter, key, newest, refused)),
     };
     match chosen {
         Ok(letter) if redrives(&letter.content.headers) >= REDRIVES_MAX => Verdict::Leave("sent again too often"),
@@ -134,21 +146,40 @@ fn verdict<'a>(letter: &'a Letter, newest: &Versions, refused: &BTreeMap<RowAt, 
     }
 }
 
-fn row_at(letter: &Letter) -> RowAt {
-    (letter.content.partition, letter.content.offset)
+/// The letter of the newest version of a letter's row, or why there is none.
+fn newest_refused<'a>(
+    letter: &Letter,
+    key: RowKey,
+    newest: &Versions,
+    refused: &Refused<'a>,
+) -> Result<&'a Letter, &'static str> {
+    let content = &letter.content;
+    let version = newest.get(&key).filter(|version| version.value.is_some()).ok_or(GONE)?;
+    let (offset, timestamp) = (version.offset, version.timestamp);
+    if let Some(newest) = refused.get(&(key, offset, timestamp)) {
+        return Ok(newest);
+    }
+    let of_another_log = content.reason == LOG_GONE || offset <= content.offset;
+    Err(if of_another_log { MADE_ANEW } else { SUPERSEDED })
+}
+
+/// None where the letter is of no row that the topic can still have.
+fn record_of(letter: &Letter) -> Option<RecordId> {
+    let content = &letter.content;
+    (content.reason != LOG_GONE).then(|| Some((row_key(letter)?, content.offset, content.timestamp))).flatten()
 }
 
 /// The letters of newest versions where none is among these letters.
 fn newer_letters(config: &Config, letters: &[Letter], newest: &Versions) -> Result<Vec<Letter>, ScanError> {
-    let mut wanted: BTreeSet<RowAt> =
-        newest.iter().map(|((partition, _), (offset, _))| (*partition, *offset)).collect();
-    for letter in letters.iter().filter(|letter| letter.content.stage == Stage::Sink) {
-        wanted.remove(&row_at(letter));
+    let record = |(key, version): (&RowKey, &Version)| (key.clone(), version.offset, version.timestamp);
+    let mut wanted: BTreeSet<RecordId> = newest.iter().map(record).collect();
+    for record in letters.iter().filter_map(record_of) {
+        wanted.remove(&record);
     }
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    super::letters(config, None, |letter| letter.content.stage == Stage::Sink && wanted.contains(&row_at(letter)))
+    super::letters(config, None, |letter| record_of(letter).is_some_and(|record| wanted.contains(&record)))
 }
 
 fn row_key(letter: &Letter) -> Option<RowKey> {
@@ -161,6 +192,9 @@ fn newest_rows(config: &Config, letters: &[Letter]) -> Result<Versions, ScanErro
     let wanted: BTreeSet<RowKey> = letters.iter().filter_map(row_key).collect();
     versions_after(config, &wanted, &BTreeMap::new(), &BTreeSet::new())
 }
+
+/// Where a version of a row stands among the upserts.
+type RowAt = (i32, i64);
 
 /// The newest version of each wanted row, from the given offsets on, leaving out the offsets that are our own.
 fn versions_after(
@@ -181,7 +215,8 @@ fn versions_after(
     Scanner::new(config)?.read(&ranges, |record| {
         let key = (record.partition(), record.key().unwrap_or_default().to_vec());
         if wanted.contains(&key) && !own.contains(&(record.partition(), record.offset())) {
-            versions.insert(key, (record.offset(), record.payload().map(<[u8]>::to_vec)));
+            let (offset, timestamp) = (record.offset(), record.timestamp().to_millis());
+            versions.insert(key, Version { offset, timestamp, value: record.payload().map(<[u8]>::to_vec) });
         }
         Next::On
     })?;
@@ -237,13 +272,13 @@ fn settle(config: &Config, sender: &Sender, sent: Vec<(RowKey, i64, i64)>) -> Re
         }
         let versions = versions_after(config, &wanted, &from, &own)?;
         let newer: Vec<_> =
-            versions.into_iter().filter(|(key, (at, _))| seen.get(key).is_some_and(|seen| at > seen)).collect();
+            versions.into_iter().filter(|(key, it)| seen.get(key).is_some_and(|seen| it.offset > *seen)).collect();
         if newer.is_empty() {
             return Ok(());
         }
-        for (tag, ((partition, key), (_, value))) in newer.iter().enumerate() {
+        for (tag, ((partition, key), version)) in newer.iter().enumerate() {
             let topic = &config.topics.upserts;
-            let (key, value) = (Some(key.as_slice()), value.as_deref());
+            let (key, value) = (Some(key.as_slice()), version.value.as_deref());
             let outgoing = Outgoing { topic, partition: *partition, key, value, headers: &[], timestamp: None };
             sender.send(&outgoing, tag)?;
         }
@@ -252,7 +287,7 @@ fn settle(config: &Config, sender: &Sender, sent: Vec<(RowKey, i64, i64)>) -> Re
                 own.insert((*partition, offset));
             }
         }
-        seen.extend(newer.into_iter().map(|(key, (offset, _))| (key, offset)));
+        seen.extend(newer.into_iter().map(|(key, version)| (key, version.offset)));
     }
     Err(Error::Overtaken)
 }
@@ -298,12 +333,23 @@ mod tests {
     }
 
     fn newest(offset: i64) -> Versions {
-        Versions::from([((1, b"key".to_vec()), (offset, Some(b"value".to_vec())))])
+        newest_of(offset, None)
+    }
+
+    fn newest_of(offset: i64, timestamp: Option<Millis>) -> Versions {
+        let version = Version { offset, timestamp, value: Some(b"value".to_vec()) };
+        Versions::from([((1, b"key".to_vec()), version)])
+    }
+
+    fn row_of(offset: i64, timestamp: Millis) -> Letter {
+        let mut row = letter(Stage::Sink, Some("CampaignMember"), Vec::new());
+        (row.content.offset, row.content.timestamp) = (offset, Some(timestamp));
+        row
     }
 
     /// The offset of what is sent.
     fn sent(letter: &Letter, newest: &Versions, refused: &[&Letter]) -> Option<i64> {
-        let refused = refused.iter().map(|letter| (row_at(letter), *letter)).collect();
+        let refused = refused.iter().filter_map(|letter| Some((record_of(letter)?, *letter))).collect();
         match verdict(letter, newest, &refused) {
             Verdict::Send(letter) => Some(letter.content.offset),
             Verdict::Leave(_) => None,
@@ -324,6 +370,32 @@ mod tests {
             newer.content.headers = counted(&newer.content.headers);
         }
         assert_eq!(sent(&row, &newest(8), &[&row, &newer]), None, "the newest one counts");
+    }
+
+    #[test]
+    fn a_row_of_a_topic_that_was_made_anew_is_never_sent_over_what_the_new_one_has() {
+        let old = row_of(50_000, 100);
+        assert_eq!(sent(&old, &newest_of(120, Some(200)), &[&old]), None, "a lower offset of the new log is newer");
+        let new = row_of(120, 200);
+        assert_eq!(sent(&old, &newest_of(120, Some(200)), &[&old, &new]), Some(120), "the new one was refused, too");
+        let old = row_of(120, 100);
+        assert_eq!(sent(&old, &newest_of(120, Some(200)), &[&old]), None, "the same offset by chance");
+        assert_eq!(sent(&old, &newest_of(121, Some(200)), &[&old]), None);
+        let mut other = row_of(120, 200);
+        other.content.key = Some(b"another".to_vec());
+        assert_eq!(sent(&old, &newest_of(120, Some(200)), &[&old, &other]), None, "another row at that offset");
+    }
+
+    #[test]
+    fn a_row_whose_log_is_gone_is_superseded_by_any_version() {
+        let mut gone = row_of(7, 100);
+        gone.content.reason = LOG_GONE.to_owned();
+        for newest in [newest_of(7, Some(100)), newest_of(3, Some(50)), newest_of(9, Some(200))] {
+            assert_eq!(sent(&gone, &newest, &[&gone]), None);
+            let Verdict::Leave(why) = verdict(&gone, &newest, &Refused::new()) else { panic!("it is sent") };
+            assert!(why.starts_with("superseded"), "{why}");
+        }
+        assert_eq!(sent(&gone, &Versions::new(), &[&gone]), None, "it may have been erased");
     }
 
     #[test]

@@ -160,8 +160,8 @@ pub(super) fn hint(code: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parked::LOG_GONE;
     use super::*;
+    use crate::dead_letter::LOG_GONE;
 
     #[test]
     fn every_code_of_our_own_stands_in_the_list_of_reason_codes() {

@@ -15,13 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::end::Reason;
 use super::row::{Source, Version};
 use super::{Outbox, Position};
+use crate::dead_letter::LOG_GONE;
 use crate::time::Millis;
 
-/// The code of a row whose log is gone, and its partition, too.
-pub(super) const LOG_GONE: &str = "log_gone";
 const DETAIL: &str = "the topic was made anew, and the partition left before the row of the old one was written";
 
-/// What a person can do about it. A redrive would send it over what stands in the new log.
+/// What a person can do about it. A redrive does not send it, as newer versions may stand in the new log.
 const HINT: &str = "it is sent when the member changes; for many see \"Rebuilding the state\" in the runbook";
 
 /// Where a partition of an assignment is read on.
