@@ -1,6 +1,6 @@
 //! What the demo says at the end: a table, one member in full, and whether it all holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Faults {
 pub struct Shown(Vec<(String, Fields)>);
 
 impl Shown {
-    /// A member with a row of each object, and as few as possible.
+    /// A member with a row of each object that has any, and as few as possible.
     pub fn of(rows: &Rows) -> Option<Self> {
         let members = rows.keys().filter(|(object, _)| object == Object::CAMPAIGN_MEMBER.api_name());
         let all = members.map(|(_, member)| {
@@ -67,11 +67,9 @@ impl Shown {
             of_member.sort_by_key(|(object, _)| Object::from_api_name(object));
             Self(of_member)
         });
-        all.take(MEMBERS_LOOKED_AT).filter(Self::has_each_object).min_by_key(|shown| shown.0.len())
-    }
-
-    fn has_each_object(&self) -> bool {
-        Object::ALL.iter().all(|wanted| self.0.iter().any(|(object, _)| object == wanted.api_name()))
+        let objects: BTreeSet<&String> = rows.keys().map(|(object, _)| object).collect();
+        let has_each = |shown: &Self| objects.iter().all(|wanted| shown.0.iter().any(|(object, _)| object == *wanted));
+        all.take(MEMBERS_LOOKED_AT).filter(has_each).min_by_key(|shown| shown.0.len())
     }
 }
 
