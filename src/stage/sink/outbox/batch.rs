@@ -122,11 +122,7 @@ impl Outbox {
     /// Whether what is ready may still gather company.
     fn waits_to_fill(&mut self, now: Millis) -> bool {
         let free = self.queue.lanes().filter(|(campaign, _)| !self.busy.contains(*campaign)).map(|(_, lane)| lane);
-        let ready: usize = if self.jobs.keep_any() {
-            free.flat_map(Lane::keys).filter(|key| !self.jobs.keeps(key.object)).count()
-        } else {
-            free.map(Lane::len).sum()
-        };
+        let ready: usize = free.map(|lane| lane.rows(|kind| !self.jobs.keeps(kind))).sum();
         if ready < self.pace.rows() && !self.saving() {
             self.burst_since = None;
         }
@@ -190,7 +186,7 @@ impl Outbox {
         let after = self.queue.lanes().filter(|(campaign, _)| cursor.is_none_or(|cursor| **campaign > cursor));
         let before = self.queue.lanes().filter(|(campaign, _)| cursor.is_some_and(|cursor| **campaign <= cursor));
         let ready = |(campaign, lane): &(&SalesforceId, &Lane)| {
-            !self.busy.contains(*campaign) && !lane.line(priority).is_empty()
+            !self.busy.contains(*campaign) && !lane.lines(priority).is_empty()
         };
         after
             .chain(before)
@@ -203,8 +199,10 @@ impl Outbox {
     fn gather_from(&mut self, campaign: SalesforceId, priority: Priority, batch: &mut Batch, now: Millis) {
         let mut last = 0;
         while !batch.closed()
-            && let Some((number, key)) = self.queue.next_in_lane(&campaign, priority, last)
+            && let Some(lane) = self.queue.lane(&campaign)
+            && let Some((number, key)) = lane.next(priority, last, |kind| !self.jobs.keeps(kind))
         {
+            let key = key.clone();
             last = number;
             batch.looked_at += 1;
             if let Look::Taken = self.look(&key, priority, batch, now)
@@ -213,9 +211,12 @@ impl Outbox {
                 self.take_riders(&key, batch, now);
             }
         }
-        if batch.looked_at >= LOOKED_AT_MAX {
+        if batch.looked_at >= LOOKED_AT_MAX
+            && let Some(lane) = self.queue.lane(&campaign)
+        {
             // What stands behind so many is looked at next.
-            self.queue.put_behind(&campaign, priority, last);
+            let passed = lane.up_to(priority, last, |kind| !self.jobs.keeps(kind));
+            self.queue.put_behind(&passed);
         }
     }
 
@@ -230,8 +231,7 @@ impl Outbox {
             self.queue.put(key, Place::Held(cause));
             return Look::Passed;
         }
-        let kept_back = self.jobs.keeps(key.object) && slot.version.goes_by_bulk();
-        if kept_back || self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person)) {
+        if self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person)) {
             return Look::Passed;
         }
         // Each refusal halves the company that the row comes back in.

@@ -318,3 +318,29 @@ fn a_row_that_changes_its_lane_while_it_waits_takes_its_place_along() {
     changes_its_lane(Lane::Backfill, Lane::Live);
     changes_its_lane(Lane::Live, Lane::Backfill);
 }
+
+/// There are more of them than are looked at for a call, and it is tried twice.
+#[test]
+fn rows_kept_back_for_a_job_hide_no_row_behind_them_and_go_with_the_job() {
+    const KEPT: u32 = 20_001;
+    let costs = Costs { call_rows: 1, job_calls: 1, job_rows_min: 2, patience: 0 };
+    let mut outbox = Outbox::new(Settings { costs, ..settings() });
+    let first = upsert(Object::CAMPAIGN_MEMBER, member(1, 0), 1);
+    let offset = known(&mut outbox, std::slice::from_ref(&first));
+    let dependant = upsert(Object::ENGAGEMENT, first.member, 7);
+    let upserts: Vec<Upsert> = members(1, 1..KEPT + 1).into_iter().chain([dependant]).collect();
+    let now = 1_001_000;
+    for (offset, upsert) in (offset..).zip(&upserts) {
+        outbox.push(source(0, offset, upsert), now);
+    }
+    outbox.expect_more(true, 1);
+    assert!(outbox.next_request(now).is_none(), "the dependant waits for company, the members for a job");
+    let now = outbox.wake_at(now).unwrap();
+    let request = outbox.next_request(now).expect("the dependant goes");
+    assert_eq!(lengths(&request), [(Class::Row(Object::ENGAGEMENT), 1)]);
+    outbox.complete(request.id, answer_rows(&request, |_| saved(8, true)), now);
+    outbox.expect_more(false, 0);
+    let job = outbox.next_request(now + 100).expect("a job");
+    assert_eq!(job.call, Call::Job(JobCall::Create { object: Object::CAMPAIGN_MEMBER }));
+    assert_eq!(outbox.queue.in_jobs(), KEPT as usize, "the members that were kept back");
+}

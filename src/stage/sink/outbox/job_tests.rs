@@ -271,3 +271,28 @@ fn a_member_that_was_found_in_one_org_is_not_looked_for_under_its_id_in_another(
     assert_eq!(parts(&request)[0].class, Class::Row(Object::CAMPAIGN_MEMBER));
     assert_eq!(rows(&request)[0]["CampaignId"], key.campaign.as_str());
 }
+
+/// Rows that are kept back are looked at by nobody, and what they need may have changed meanwhile.
+#[test]
+fn statuses_that_lapse_while_rows_wait_for_their_job_are_read_again_before_it() {
+    const LAPSED: Millis = 31_000;
+    let costs = Costs { call_rows: 1, job_calls: 1, job_rows_min: 2, patience: 0 };
+    let mut outbox = Outbox::new(Settings { costs, ..settings() });
+    for person in 1..=ROWS {
+        let upsert = upsert(Object::CAMPAIGN_MEMBER, member(1, person), 1);
+        outbox.push(source(0, i64::from(person), &upsert), 0);
+    }
+    outbox.expect_more(true, 1);
+    let read = |outbox: &mut Outbox, now| {
+        let request = outbox.next_request(now).expect("a question");
+        assert_eq!(request.call, Call::EnsureStatuses { campaign: id("701", 1) });
+        outbox.complete(request.id, Answer::Statuses { statuses: all_statuses(), complete: false }, now);
+    };
+    read(&mut outbox, 0);
+    assert!(outbox.next_request(0).is_none(), "they are kept back while more are to come");
+    outbox.expect_more(false, 0);
+    read(&mut outbox, LAPSED);
+    let job = outbox.next_request(LAPSED).expect("a job");
+    assert_eq!(job.call, Call::Job(JobCall::Create { object: Object::CAMPAIGN_MEMBER }));
+    assert_eq!(outbox.queue.in_jobs(), ROWS as usize, "with all of them");
+}

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 use super::choice::{Backlog, by_bulk};
 use super::plan::Need;
 use super::queue::{Line, Place};
-use super::row::{Key, Priority, Version};
+use super::row::{Key, Kind, Priority, Version};
 use super::{AskedFor, Call, JobCall, Outbox, Request};
 use crate::bulk_job::{BulkJob, key_of};
 use crate::id::SalesforceId;
@@ -135,19 +135,14 @@ impl Found {
 }
 
 impl Jobs {
-    /// Whether any rows are kept back.
-    pub fn keep_any(&self) -> bool {
-        !self.chosen.objects.is_empty()
-    }
-
     /// Rows in jobs.
     pub fn rows(&self) -> usize {
         self.all.values().map(|job| job.keys.len()).sum()
     }
 
-    /// Whether rows of this object are kept back.
-    pub fn keeps(&self, object: Object) -> bool {
-        self.chosen.objects.contains(&object)
+    /// Whether rows of this kind are kept back.
+    pub fn keeps(&self, kind: Kind) -> bool {
+        kind.by_bulk && self.chosen.objects.contains(&kind.object)
     }
 
     /// The job of before that carries a version of this row.
@@ -276,29 +271,41 @@ impl Outbox {
     /// A job of the rows that wait, where that is the cheaper way.
     pub(super) fn start_job(&mut self, now: Millis) -> Option<Request> {
         self.choose(now);
-        let since = self.jobs.chosen.since?;
-        let filling = self.jobs.to_read > 0 || self.queue.lack_statuses().next().is_some();
-        if filling && now < since + FILL_MAX_MS {
+        if self.jobs.chosen.since.is_none() || self.job_fills(now) {
             return None;
         }
-        let Chosen { objects, age, .. } = std::mem::take(&mut self.jobs.chosen);
-        for object in objects {
-            let keys = self.job_keys(object, now);
+        let age = self.jobs.chosen.age;
+        for object in self.jobs.chosen.objects.clone() {
+            let (keys, others) = self.job_keys(object, now);
+            for key in others {
+                self.admit(&key, now);
+            }
+            if self.job_fills(now) {
+                return None;
+            }
             let rows = BTreeMap::from([(object, keys.len())]);
             let backlog = Backlog { rows, age, calls_left: self.budget.left() };
             if by_bulk(&backlog, self.settings.costs).contains(&object) {
+                self.jobs.chosen = Chosen::default();
                 self.begin_job(object, keys, now);
                 return self.job_request(now);
             }
         }
         // They are less than was thought, or not to be had now: they go as the others do.
+        self.jobs.chosen = Chosen::default();
         self.jobs.choice_at = now + CHOICE_PAUSE_MS;
         None
     }
 
+    /// Whether the job that is to come waits for more rows.
+    fn job_fills(&self, now: Millis) -> bool {
+        let more = self.jobs.to_read > 0 || self.queue.lack_statuses().next().is_some();
+        more && self.jobs.chosen.since.is_some_and(|since| now < since + FILL_MAX_MS)
+    }
+
     fn choose(&mut self, now: Millis) {
         let costs = self.settings.costs;
-        let ready = self.free_lines().map(Line::len).sum();
+        let ready = self.free_lines().map(|(_, line)| line.len()).sum();
         let chosen = &self.jobs.chosen;
         // A choice that found nothing is made again at once when there is twice as much.
         if now < chosen.at + CHOICE_MS && ready <= chosen.ready * 2 {
@@ -311,7 +318,7 @@ impl Outbox {
         let mut rows: BTreeMap<Object, usize> = BTreeMap::new();
         let least = costs.job_rows_min.max(costs.patience.min(1) * costs.job_calls * costs.call_rows);
         if possible && ready + self.jobs.to_read >= least {
-            self.free_lines().flat_map(Line::values).for_each(|key| *rows.entry(key.object).or_default() += 1);
+            self.free_lines().for_each(|(kind, line)| *rows.entry(kind.object).or_default() += line.len());
         }
         // What is to be read is taken for a mixture like what was.
         for count in rows.values_mut() {
@@ -325,7 +332,7 @@ impl Outbox {
 
     /// The age that half of the rows have, by the first of each line.
     fn age(&self, now: Millis) -> Millis {
-        let ages = self.free_lines().filter_map(|line| {
+        let ages = self.free_lines().filter_map(|(_, line)| {
             let event_at = self.queue.get(line.values().next()?)?.version.upsert.event_at;
             Some((now.saturating_sub(event_at), line.len()))
         });
@@ -341,33 +348,37 @@ impl Outbox {
     }
 
     /// Rows that may go in a job, campaign by campaign.
-    fn free_lines(&self) -> impl Iterator<Item = &Line> {
+    fn free_lines(&self) -> impl Iterator<Item = (&Kind, &Line)> {
         let allowed = [Priority::Live, Priority::Backfill].map(|priority| (priority, self.budget.allows(priority)));
         let free = self.queue.lanes().filter(|(campaign, _)| !self.busy.contains(*campaign));
         free.flat_map(move |(_, lane)| {
-            allowed.into_iter().filter(|(_, allowed)| *allowed).map(|(priority, _)| lane.line(priority))
+            allowed.into_iter().filter(|(_, allowed)| *allowed).flat_map(|(priority, _)| lane.lines(priority))
         })
     }
 
-    fn job_keys(&self, object: Object, now: Millis) -> Vec<Key> {
-        let (mut keys, mut bytes) = (BTreeSet::new(), 0);
+    /// The rows of a job; and those that belong elsewhere by now: nobody looks at rows that are kept back.
+    fn job_keys(&self, object: Object, now: Millis) -> (Vec<Key>, Vec<Key>) {
+        let (mut keys, mut others, mut bytes) = (BTreeSet::new(), Vec::new(), 0);
         let rows_max = JOB_ROWS_MAX.saturating_sub(self.jobs.rows());
-        for key in self.free_lines().flat_map(Line::values).filter(|key| key.object == object) {
+        let lines = self.free_lines().filter(|(kind, _)| **kind == Kind { object, by_bulk: true });
+        for key in lines.flat_map(|(_, line)| line.values()) {
             let Some(slot) = self.queue.get(key) else { continue };
             let version = &slot.version;
-            let goes = version.goes_by_bulk()
-                && !self.people_of(&version.member).any(|person| self.busy_people.contains(&person))
-                && self.need(version, now) == Need::Nothing;
             let size = ROW_BYTES + version.source.value.as_ref().map_or(0, Vec::len);
             if keys.len() >= rows_max || bytes + size > JOB_BYTES_MAX {
                 break;
             }
-            if goes && keys.insert((version.member, key.clone())) {
+            if self.need(version, now) != Need::Nothing || self.held_back(key).is_some() {
+                others.push(key.clone());
+                continue;
+            }
+            let free = !self.people_of(&version.member).any(|person| self.busy_people.contains(&person));
+            if free && keys.insert((version.member, key.clone())) {
                 bytes += size;
             }
         }
         // Sorted by campaign and person, whom Salesforce locks.
-        keys.into_iter().map(|(_, key)| key).collect()
+        (keys.into_iter().map(|(_, key)| key).collect(), others)
     }
 
     fn begin_job(&mut self, object: Object, keys: Vec<Key>, now: Millis) {

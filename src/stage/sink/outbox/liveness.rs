@@ -31,7 +31,7 @@ impl Outbox {
             _ if self.outage.is_some_and(|outage| now < outage.until) => Some("an outage"),
             _ if !self.budget.allows(Priority::Live) => Some("the calls of the day"),
             _ if self.calls_in_flight() > 0 => Some("other calls"),
-            Spot::Lane(campaign, priority, _) => {
+            Spot::Lane(campaign, priority, kind, _) => {
                 let locked = self.people_of(&slot.version.member).any(|person| self.busy_people.contains(&person));
                 let company = self.partial_since.is_some_and(|since| self.fill_until(since) > now);
                 let jobs = self.jobs_at().any(|at| at > now);
@@ -39,7 +39,7 @@ impl Outbox {
                     Some("the calls of the day that rows like it may have")
                 } else if (locked || self.busy.contains(campaign)) && jobs {
                     Some("the job that holds its campaign or person")
-                } else if self.jobs.keeps(key.object) && jobs {
+                } else if self.jobs.keeps(*kind) && jobs {
                     Some("a job to come")
                 } else if company {
                     Some("company")

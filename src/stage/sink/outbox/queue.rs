@@ -7,14 +7,15 @@
 
 #[cfg(test)]
 mod check;
+mod lane;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
+pub(super) use self::lane::Lane;
 use super::held::Cause;
 use super::jobs::JobNumber;
 use super::left_out::Omitted;
-use super::row::{Key, Priority, Tries, Version};
+use super::row::{Key, Kind, Priority, Tries, Version};
 use super::{Failure, RequestId};
 use crate::id::SalesforceId;
 use crate::time::Millis;
@@ -65,7 +66,7 @@ pub(super) struct Slot {
 /// A place, and the entry there that stands for the row.
 #[derive(Debug)]
 pub(super) enum Spot {
-    Lane(SalesforceId, Priority, u64),
+    Lane(SalesforceId, Priority, Kind, u64),
     Statuses(SalesforceId, u64),
     Lookup(Key, u64),
     Parent(Key, u64),
@@ -76,41 +77,6 @@ pub(super) enum Spot {
     Doubted(Box<Failure>, u64),
     Request(RequestId),
     Job(JobNumber),
-}
-
-/// Rows of one campaign that can be sent, by priority.
-#[derive(Debug, Default)]
-pub(super) struct Lane {
-    lines: [Line; Priority::ALL.len()],
-}
-
-impl Lane {
-    pub fn line(&self, priority: Priority) -> &Line {
-        let [live, retry, backfill] = &self.lines;
-        match priority {
-            Priority::Live => live,
-            Priority::Retry => retry,
-            Priority::Backfill => backfill,
-        }
-    }
-
-    fn line_mut(&mut self, priority: Priority) -> &mut Line {
-        let [live, retry, backfill] = &mut self.lines;
-        match priority {
-            Priority::Live => live,
-            Priority::Retry => retry,
-            Priority::Backfill => backfill,
-        }
-    }
-
-    /// Rows of all priorities.
-    pub fn len(&self) -> usize {
-        self.lines.iter().map(Line::len).sum()
-    }
-
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.lines.iter().flat_map(Line::values)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -210,8 +176,9 @@ impl Queue {
         let newer = Version { tries: slot.version.tries, ..version.behind(Some(&slot.version)) };
         let superseded = std::mem::replace(&mut slot.version, newer);
         let moves = match &slot.spot {
-            Spot::Lane(campaign, priority, _) => {
-                (*campaign, *priority) != (slot.version.member.campaign, slot.version.priority())
+            Spot::Lane(campaign, priority, kind, _) => {
+                let version = &slot.version;
+                (*campaign, *priority, *kind) != (version.member.campaign, version.priority(), version.kind(key))
             }
             Spot::Request(_) | Spot::Job(_) => false,
             // What it waits for may not be what it needs now.
@@ -284,18 +251,13 @@ impl Queue {
         self.lines.lanes.iter()
     }
 
-    /// The first row of a lane behind this entry.
-    pub fn next_in_lane(&self, campaign: &SalesforceId, priority: Priority, after: u64) -> Option<(u64, Key)> {
-        let line = self.lines.lanes.get(campaign)?.line(priority);
-        let (number, key) = line.range((Bound::Excluded(after), Bound::Unbounded)).next()?;
-        Some((*number, key.clone()))
+    pub fn lane(&self, campaign: &SalesforceId) -> Option<&Lane> {
+        self.lines.lanes.get(campaign)
     }
 
-    /// Puts the rows of a lane up to this entry behind the others.
-    pub fn put_behind(&mut self, campaign: &SalesforceId, priority: Priority, up_to: u64) {
-        let Some(lane) = self.lines.lanes.get(campaign) else { return };
-        let passed: Vec<Key> = lane.line(priority).range(..=up_to).map(|(_, key)| key.clone()).collect();
-        for key in &passed {
+    /// Puts rows behind the others of their lanes.
+    pub fn put_behind(&mut self, keys: &[Key]) {
+        for key in keys {
             self.put(key, Place::Lane);
         }
     }
@@ -404,10 +366,10 @@ impl Lines {
         let member = version.member;
         match place {
             Place::Lane => {
-                let priority = version.priority();
-                let lane = self.lanes.entry(member.campaign).or_default();
-                lane.line_mut(priority).insert(number, key.clone());
-                Spot::Lane(member.campaign, priority, number)
+                let (priority, kind) = (version.priority(), version.kind(key));
+                let lines = self.lanes.entry(member.campaign).or_default().lines_mut(priority);
+                lines.entry(kind).or_default().insert(number, key.clone());
+                Spot::Lane(member.campaign, priority, kind, number)
             }
             Place::Statuses => {
                 self.statuses.entry(member.campaign).or_default().insert(number, key.clone());
@@ -452,10 +414,10 @@ impl Lines {
 
     fn leave(&mut self, spot: &Spot) {
         match spot {
-            Spot::Lane(campaign, priority, number) => {
+            Spot::Lane(campaign, priority, kind, number) => {
                 let Some(lane) = self.lanes.get_mut(campaign) else { return };
-                lane.line_mut(*priority).remove(number);
-                if lane.len() == 0 {
+                take_out(lane.lines_mut(*priority), kind, *number);
+                if lane.is_empty() {
                     self.lanes.remove(campaign);
                 }
             }

@@ -174,6 +174,14 @@ impl Priority {
     }
 }
 
+/// What decides whether a row is kept back for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    pub object: Object,
+    /// A job may carry it.
+    pub by_bulk: bool,
+}
+
 /// Why a record of the upserts topic is no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
@@ -256,9 +264,10 @@ impl Version {
         }
     }
 
-    /// Whether a job may carry it.
-    pub fn goes_by_bulk(&self) -> bool {
-        self.fits_csv && !self.tries.by_call && self.tries.adopt.is_none() && self.priority() != Priority::Retry
+    pub fn kind(&self, key: &Key) -> Kind {
+        let Tries { by_call, adopt, .. } = self.tries;
+        let by_bulk = self.fits_csv && !by_call && adopt.is_none() && self.priority() != Priority::Retry;
+        Kind { object: key.object, by_bulk }
     }
 
     pub fn priority(&self) -> Priority {

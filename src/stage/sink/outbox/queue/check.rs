@@ -14,7 +14,10 @@ impl Queue {
         let Lines { lanes, statuses, lookups, parents, adoptions, later, held, isolated, doubted, in_jobs, .. } =
             &self.lines;
         let entry = |key: &Key, slot: &Slot| match &slot.spot {
-            Spot::Lane(campaign, priority, number) => lanes[campaign].line(*priority).get(number) == Some(key),
+            // Whether it is kept back for a job is asked of its kind alone.
+            Spot::Lane(campaign, priority, kind, number) => {
+                *kind == slot.version.kind(key) && lanes[campaign].lines(*priority)[kind].get(number) == Some(key)
+            }
             Spot::Statuses(campaign, number) => statuses[campaign].get(number) == Some(key),
             Spot::Lookup(parent, number) => lookups[parent].get(number) == Some(key),
             Spot::Parent(parent, number) => parents[parent].get(number) == Some(key),
@@ -29,7 +32,7 @@ impl Queue {
             assert!(entry(key, slot), "{key:?} is not where it says: {slot:?}");
             assert!(slot.in_flight() || !slot.newer(), "{key:?} waits as the older of two versions: {slot:?}");
         }
-        let entries = lanes.values().map(Lane::len).sum::<usize>()
+        let entries = lanes.values().map(|lane| lane.rows(|_| true)).sum::<usize>()
             + all(statuses)
             + all(lookups)
             + all(parents)
