@@ -65,6 +65,14 @@ pub struct Committed {
     pub stamp: Option<Stamp>,
 }
 
+impl Committed {
+    /// Whether its stamp names another topic of this name. Without ids nobody knows.
+    pub fn of_another(&self, topic_id: Option<&str>) -> bool {
+        let stamped = self.stamp.as_ref().and_then(|stamp| stamp.topic_id.as_deref());
+        stamped.is_some() && topic_id.is_some() && stamped != topic_id
+    }
+}
+
 /// What the group has of these partitions, where it has anything.
 pub fn committed(offsets: &TopicPartitionList) -> BTreeMap<TopicPartition, Committed> {
     let elements = offsets.elements();

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 
 use super::ToTheEnd;
+use super::native::topics::describe;
 use super::positions::{Committed, committed, strangers};
 use super::scan::{self, Next, ScanError, Span};
 use crate::config::Config;
@@ -51,6 +52,7 @@ impl Unread {
             Some(Committed { offset, stamp: None }) => {
                 format!("{offset} was committed by another application, or by an earlier version, it ends at {end}")
             }
+            // Or in a topic of this name that was deleted since; either way it was ours.
             Some(Committed { offset, stamp: Some(_) }) => format!("committed {offset}, it ends at {end}"),
         }
     }
@@ -83,13 +85,15 @@ impl Group {
         }
         let offsets = self.consumer.committed_offsets(list, self.timeout()).map_err(failed)?;
         let mut committed = committed(&offsets);
+        let described = describe(self.consumer.client(), &[topic], self.timeout()).map_err(failed)?;
+        let topic_id = described.get(topic).and_then(|it| it.id.as_deref());
         let mut ends = Ends::new();
         for element in offsets.elements() {
             element.error().map_err(failed)?;
             let partition = element.partition();
             let committed = committed.remove(&(topic.to_owned(), partition));
             let (start, end) = self.watermarks(topic, partition).map_err(failed)?;
-            let open = match to_be_read(committed.as_ref(), (start, end)) {
+            let open = match to_be_read(committed.as_ref(), topic_id, (start, end)) {
                 ToBeRead::Nothing => false,
                 ToBeRead::All => true,
                 ToBeRead::From(from) => self.record_between(topic, partition, (from, end))?,
@@ -126,7 +130,9 @@ enum ToBeRead {
     From(i64),
 }
 
-fn to_be_read(committed: Option<&Committed>, (start, end): (i64, i64)) -> ToBeRead {
+fn to_be_read(committed: Option<&Committed>, topic_id: Option<&str>, (start, end): (i64, i64)) -> ToBeRead {
+    // One of a topic that was deleted since says nothing of this one.
+    let committed = committed.filter(|it| !it.of_another(topic_id));
     let from = committed.map_or(start, |it| it.offset).max(start);
     if start == end {
         ToBeRead::Nothing
@@ -146,12 +152,15 @@ mod tests {
 
     #[test]
     fn what_somebody_else_committed_is_not_taken_for_read() {
-        let of = |offset, stamp| to_be_read(Some(&Committed { offset, stamp }), (10, 20));
+        let of = |offset, stamp| to_be_read(Some(&Committed { offset, stamp }), Some("one"), (10, 20));
         let ours = || Some(Stamp::default());
         assert_eq!((of(20, ours()), of(12, ours())), (ToBeRead::Nothing, ToBeRead::From(12)));
-        assert_eq!((of(4, ours()), to_be_read(None, (10, 20))), (ToBeRead::From(10), ToBeRead::From(10)));
+        assert_eq!((of(4, ours()), to_be_read(None, None, (10, 20))), (ToBeRead::From(10), ToBeRead::From(10)));
+        let stamp = |id: &str| Some(Stamp { topic_id: Some(id.to_owned()), born: None });
+        assert_eq!(of(20, stamp("one")), ToBeRead::Nothing);
+        assert_eq!(of(20, stamp("another")), ToBeRead::From(10), "of a topic that was deleted since");
         assert_eq!((of(20, None), of(12, None)), (ToBeRead::All, ToBeRead::All));
         let nothing = Committed { offset: 10, stamp: None };
-        assert_eq!(to_be_read(Some(&nothing), (10, 10)), ToBeRead::Nothing, "there is nothing to be read");
+        assert_eq!(to_be_read(Some(&nothing), None, (10, 10)), ToBeRead::Nothing, "there is nothing to be read");
     }
 }

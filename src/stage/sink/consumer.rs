@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use self::context::{Context, commit, lock};
+use super::handover::LastOffsets;
 use super::outbox::{Places, Position, Source};
 use super::positions::{Look, Positions};
 use crate::config::Config;
@@ -60,7 +61,7 @@ pub enum Control {
     Lags(Vec<Lag>),
     /// These partitions go to somebody else. The group waits until the reply, the offsets to commit, is here. `unread`:
     /// what was read behind all that is in the channel.
-    Revoked { partitions: Vec<i32>, unread: Vec<Source>, reply: std_mpsc::SyncSender<Vec<(i32, i64)>> },
+    Revoked { partitions: Vec<i32>, unread: Vec<Source>, reply: std_mpsc::SyncSender<LastOffsets> },
     /// Whether the group takes a commit of this member.
     Confirmed(bool),
     /// Another process has the name of this member, and has come to stay.
@@ -84,6 +85,7 @@ pub struct Handle {
     pub control: mpsc::UnboundedReceiver<Control>,
     pub commands: std_mpsc::Sender<Command>,
     pub thread: JoinHandle<()>,
+    pub positions: Arc<Positions>,
 }
 
 /// Subscribes and starts the thread. `handover_wait` bounds how long a rebalance waits for requests in flight.
@@ -101,6 +103,7 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
         name: MemberName { instance, member: "sink".to_owned() },
         positions: Arc::new(Positions::new(shared)?),
     };
+    let positions = Arc::clone(&joining.positions);
     let reader = Reader {
         consumer: joining.join()?,
         joining,
@@ -118,7 +121,7 @@ pub fn start(shared: &Shared, handover_wait: Duration) -> KafkaResult<Handle> {
         .name("sink-consumer".to_owned())
         .spawn(move || reader.run())
         .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-    Ok(Handle { records, control, commands, thread })
+    Ok(Handle { records, control, commands, thread, positions })
 }
 
 /// How the thread joins its group, for the first time and again.
@@ -338,7 +341,9 @@ impl Reader {
         match positions.look(&assigned) {
             Look::Well => {}
             Look::Placed(partitions) => {
-                info!(?partitions, "partitions that had no leader are read on");
+                if !partitions.is_empty() {
+                    info!(?partitions, "partitions that had no leader are read on");
+                }
                 if !self.paused {
                     self.set_paused(false);
                 }

@@ -36,7 +36,7 @@ use tracing::warn;
 
 use self::access::{Access, Login, Shut};
 use self::consumer::{Command, Control};
-use self::handover::Handover;
+use self::handover::{Ending, Handover};
 use self::outbox::{Answer, Effect, Outbox, Places, Request, RequestId, Settings, Settled, Usage};
 use self::recorder::{Recorded, Recorder, Report};
 use self::standstill::Standstill;
@@ -133,6 +133,7 @@ struct Sink<'a> {
     shutdown: watch::Receiver<bool>,
     stopping: bool,
     handover: Option<Handover>,
+    ending: Ending,
     /// Of the partitions that were let go at the shutdown.
     last_offsets: Vec<(i32, i64)>,
     next_commit: Instant,
@@ -183,6 +184,7 @@ pub async fn run(shared: &Shared, metrics: &SinkMetrics) -> Result<(), Error> {
         shutdown: shared.shutdown.watch(),
         stopping: false,
         handover: None,
+        ending: Ending::new(handle.positions),
         last_offsets: Vec::new(),
         next_commit: Instant::now() + COMMIT_INTERVAL,
         waiting: None,
@@ -234,6 +236,10 @@ impl Sink<'_> {
                 answered.map_or(Input::Ended, |answered| Input::Answered(Box::new(answered)))
             }
             Some(taken_over) = self.takeover.join_next() => taken_over.map_or(Input::Ended, Input::TakenOver),
+            Some(gone_below) = self.ending.answered() => {
+                self.ending.take(gone_below);
+                Input::Tick
+            }
             login = self.access.logged_in() => Input::LoggedIn(login),
             known = self.notes.changed(), if self.notes_followed => {
                 self.notes_followed = known.is_ok();

@@ -107,7 +107,8 @@ struct Seen {
     last_id: Option<String>,
     /// Where the assigned partitions are read on. None: nobody knows the topic.
     places: Option<BTreeMap<i32, Option<ReadFrom>>>,
-    assigned: BTreeSet<i32>,
+    /// None between two assignments.
+    assigned: Option<BTreeSet<i32>>,
     /// Nobody could say where reading goes on: they are not read.
     unplaced: BTreeSet<i32>,
     /// What nobody leads who answers, as of the last answer.
@@ -166,7 +167,7 @@ impl Positions {
             Default::default()
         });
         let mut seen = self.seen();
-        seen.assigned = partitions.iter().map(|(_, partition)| *partition).collect();
+        seen.assigned = Some(partitions.iter().map(|(_, partition)| *partition).collect());
         seen.unplaced = partitions.iter().map(|(_, partition)| *partition).collect();
         drop(seen);
         self.look_for_leaders(&partitions, &answer, true);
@@ -261,7 +262,7 @@ impl Positions {
                 unled::say(topic, *partition, why);
             }
         }
-        let reason = seen.unled.reason();
+        let reason = seen.unled.reason().or_else(|| self.untold(&seen, answer));
         drop(seen);
         self.watch.waits(WHO, reason);
     }
@@ -408,6 +409,7 @@ impl Positions {
     fn compare(&self, assigned: &[TopicPartition], jumps: Vec<Jump>, answer: &Answer) -> KafkaResult<Look> {
         self.tell_strangers(answer.strangers.clone());
         self.note_stamped();
+        let log_told = self.told_late(answer);
         let found = answer.topics.get(&self.config.topics.upserts).and_then(|it| it.id.as_ref());
         let mut seen = self.seen();
         if let (Some(before), Some(found)) = (&seen.topic_id, found)
@@ -426,7 +428,10 @@ impl Positions {
             self.count(*partition, *start, &jumps);
         }
         let late: Vec<TopicPartition> = late.into_iter().map(|(of, _)| of.clone()).collect();
-        if late.is_empty() { Ok(Look::Well) } else { self.place_late(&late) }
+        if !late.is_empty() {
+            return self.place_late(&late);
+        }
+        Ok(if log_told { Look::Placed(Vec::new()) } else { Look::Well })
     }
 
     /// Places what has a leader again.

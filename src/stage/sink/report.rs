@@ -148,6 +148,7 @@ impl Sink<'_> {
             (Some(Wait::Org), _) => Some(Shut::OtherOrg.waits_for()),
             (None, None) => Some("partitions"),
             (None, Some(_)) if !self.takeover.is_empty() => Some("the Bulk jobs of its partitions"),
+            (None, Some(_)) if self.outbox.waits_for_log() => Some("which log of its upserts is read"),
             (None, Some(_)) => None,
         };
         self.health.ready(waits_for.is_none(), waits_for.unwrap_or_default());

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
-use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::jobs_topic::unfinished;
@@ -16,6 +16,8 @@ use crate::bulk_job::BulkJob;
 use crate::config::Config;
 use crate::dead_letter::Stage;
 use crate::kafka;
+use crate::kafka::native::topics::describe;
+use crate::kafka::positions::{Committed, committed};
 use crate::kafka::scan::ScanError;
 use crate::kafka::{client_config, said};
 
@@ -69,13 +71,36 @@ fn waiting(config: &Config, partitions: &[i32]) -> KafkaResult<TakenOver> {
     for partition in partitions {
         list.add_partition(&config.topics.upserts, *partition);
     }
-    let committed = consumer.committed_offsets(list, OFFSETS_WITHIN)?;
+    let committed = committed(&consumer.committed_offsets(list, OFFSETS_WITHIN)?);
+    let topic = config.topics.upserts.as_str();
+    let described = describe(consumer.client(), &[topic], OFFSETS_WITHIN)?;
+    let topic_id = described.get(topic).and_then(|it| it.id.as_deref());
     let mut found = TakenOver::default();
-    for element in committed.elements() {
-        let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), OFFSETS_WITHIN)?;
-        let from = if let Offset::Offset(offset) = element.offset() { offset.max(low) } else { low };
-        found.resumed.insert(element.partition(), from);
-        found.rows.insert(element.partition(), usize::try_from(high - from).unwrap_or(0));
+    for partition in partitions {
+        let (low, high) = consumer.fetch_watermarks(topic, *partition, OFFSETS_WITHIN)?;
+        let from = read_from(committed.get(&(topic.to_owned(), *partition)), topic_id, low);
+        found.resumed.insert(*partition, from);
+        found.rows.insert(*partition, usize::try_from(high - from).unwrap_or(0));
     }
     Ok(found)
+}
+
+/// An offset of a topic that was deleted since says nothing of this one.
+fn read_from(committed: Option<&Committed>, topic_id: Option<&str>, low: i64) -> i64 {
+    committed.filter(|it| !it.of_another(topic_id)).map_or(low, |it| it.offset.max(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::positions::Stamp;
+
+    #[test]
+    fn a_topic_that_was_made_anew_is_read_from_its_start_whatever_is_committed() {
+        let of = |id: &str| Committed { offset: 42, stamp: Some(Stamp { topic_id: Some(id.to_owned()), born: None }) };
+        assert_eq!(read_from(Some(&of("one")), Some("one"), 10), 42);
+        assert_eq!(read_from(Some(&of("another")), Some("one"), 10), 10);
+        assert_eq!(read_from(Some(&of("another")), None, 10), 42, "the broker does not tell ids");
+        assert_eq!((read_from(None, Some("one"), 10), read_from(Some(&of("one")), Some("one"), 50)), (10, 50));
+    }
 }

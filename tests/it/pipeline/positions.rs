@@ -347,6 +347,24 @@ fn rows_that_were_read_are_written_though_the_upserts_are_made_anew_meanwhile() 
 }
 
 #[test]
+fn a_row_of_upserts_that_are_deleted_has_its_letter_before_the_process_ends() {
+    let (world, member) = world("upserts-deleted");
+    let rollbook = world.start("one").ready();
+    world.salesforce.shut();
+    harness::write(&world.client(), &claps(&world, member, 0..1));
+    harness::until("a row to wait", WITHIN, || match metric(&rollbook.metrics(), "rollbook_sink_pending_rows", &[]) {
+        0 => Err(rollbook.process.log_tail()),
+        _ => Ok(()),
+    });
+    let rows = harness::read(&world.client(), &world.names.topics.upserts).len();
+    harness::delete_topic(&world.client(), &world.names.topics.upserts);
+    stop(rollbook);
+    let letters = world.dead_letters();
+    assert!(rows > 0 && letters.len() == rows, "{rows} rows, {} letters", letters.len());
+    assert!(letters.iter().all(|letter| letter.reason == "log_gone"), "nobody else has refused them");
+}
+
+#[test]
 fn offsets_of_an_earlier_build_get_stamps_also_where_nothing_moves() {
     let (world, member) = world("unstamped");
     let (client, upserts) = (world.client(), world.names.topics.upserts.clone());

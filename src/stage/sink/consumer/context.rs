@@ -66,9 +66,9 @@ impl ConsumerContext for Context {
                 let unread = std::mem::take(&mut *lock(&self.held)).into();
                 let (reply, offsets) = std_mpsc::sync_channel(1);
                 if self.control.send(Control::Revoked { partitions, unread, reply }).is_ok()
-                    && let Ok(offsets) = offsets.recv_timeout(self.reply_wait)
+                    && let Ok((log, offsets)) = offsets.recv_timeout(self.reply_wait)
                 {
-                    commit(consumer, &self.topic, (self.positions.log(), &offsets), CommitMode::Sync);
+                    commit(consumer, &self.topic, (log, &offsets), CommitMode::Sync);
                 }
                 self.positions.let_go();
             }

@@ -15,6 +15,10 @@ impl Outbox {
             let tries = slot.version.tries;
             assert!(self.reason(key, now).is_some(), "{key:?} is stranded at {now}: {:?}, {tries:?}", slot.spot());
         }
+        for partition in self.parked.partitions() {
+            let waits_for = self.parked_for(partition);
+            assert!(waits_for.is_some(), "what is parked of partition {partition} is stranded at {now}");
+        }
         let comes = self.wake_at(now).is_some() || !self.in_flight.is_empty();
         assert!(comes || self.queue.slots().next().is_none(), "rows wait, and nothing is to come");
     }
@@ -56,6 +60,11 @@ impl Outbox {
             | Spot::Isolated(..)
             | Spot::Doubted(..) => None,
         }
+    }
+
+    fn parked_for(&self, partition: i32) -> Option<&'static str> {
+        let leaves = self.leaving.contains(&partition);
+        if leaves { Some("that its partition leaves") } else { self.parked.waits_for(partition) }
     }
 
     fn job_goes_on(&self, number: u64, now: Millis) -> bool {

@@ -360,6 +360,7 @@ impl Outbox {
                 self.parked.reached(*id, log, next_offset);
             }
         }
+        self.parked.left();
         self.unrecorded.retain(|position| !of_them(position));
         self.leaving.retain(|partition| !partitions.contains(partition));
         self.questions.lacking.clear();
@@ -381,7 +382,9 @@ impl Outbox {
     /// Whether more rows may be read. Those in jobs have a bound of their own; rows behind one that is stuck are done and
     /// go on to be read, up to a bound: a crash has them all sent again.
     pub fn has_room(&self, pending_max: usize) -> bool {
-        self.pending().saturating_sub(self.queue.in_jobs()) < pending_max
+        // What is parked stood in memory when its partition left, and may wait for long.
+        let waiting = self.offsets.pending() + self.parked.came_since();
+        waiting.saturating_sub(self.queue.in_jobs()) < pending_max
             && self.open() < pending_max.saturating_mul(OPEN_ROWS_FACTOR)
     }
 

@@ -9,6 +9,8 @@
 //! - another one, and the partition is ours, and nobody else was further in it meanwhile: they are written, before the rows
 //!   of the new log, whose newer versions supersede them; no offset waits for them;
 //! - another one, and somebody else has the partition: he may have written newer versions, so they end as dead letters.
+//!
+//! What an orderly stop leaves here ends as dead letters, too, where its log is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +48,12 @@ pub(super) struct Parked {
     of: BTreeSet<i32>,
     /// How far each partition was read, by the log that it was.
     reached: BTreeMap<i32, (u32, i64)>,
+    /// Rows that came since.
+    came_since: usize,
+    /// Partitions left, and nobody has said since which log is read.
+    untold: bool,
+    /// Nobody can say where these are read on.
+    unplaced: BTreeSet<i32>,
     /// Partitions of a log that nobody had read before: what was noted of offsets is of another one.
     unread: BTreeSet<i32>,
 }
@@ -62,6 +70,27 @@ struct Row {
 impl Parked {
     pub fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Those that were read while others waited here, and have no other bound.
+    pub fn came_since(&self) -> usize {
+        self.came_since
+    }
+
+    /// Whether rows wait to hear which log is read.
+    pub fn untold(&self) -> bool {
+        self.untold && !self.rows.is_empty()
+    }
+
+    /// What a partition's rows wait for.
+    #[cfg(test)]
+    pub fn waits_for(&self, partition: i32) -> Option<&'static str> {
+        let unplaced = self.unplaced.contains(&partition).then_some("a leader of its partition");
+        if self.untold { Some("which log is read") } else { unplaced }
+    }
+
+    pub fn left(&mut self) {
+        self.untold = true;
     }
 
     pub fn partitions(&self) -> impl Iterator<Item = i32> {
@@ -84,6 +113,7 @@ impl Parked {
 
     fn put(&mut self, row: Row) {
         self.of.insert(row.source.position.partition);
+        self.came_since += usize::from(row.came_since);
         self.rows.push(row);
     }
 
@@ -98,11 +128,18 @@ impl Parked {
 
     /// Takes out those of which it is known now what becomes of them, in the order of reading.
     fn take_known(&mut self, places: &Places) -> Vec<Row> {
-        let waits = |row: &mut Row| places.partitions.get(&row.source.position.partition) != Some(&None);
-        let mut known: Vec<Row> = self.rows.extract_if(.., waits).collect();
+        self.untold = false;
+        let unplaced = places.partitions.iter().filter(|(_, placed)| placed.is_none());
+        self.unplaced = unplaced.map(|(partition, _)| *partition).collect();
+        self.take(|row| places.partitions.get(&row.source.position.partition) != Some(&None))
+    }
+
+    fn take(&mut self, which: impl Fn(&Row) -> bool) -> Vec<Row> {
+        let mut taken: Vec<Row> = self.rows.extract_if(.., |row| which(row)).collect();
         self.of = self.rows.iter().map(|row| row.source.position.partition).collect();
-        known.sort_by_key(|row| row.source.position);
-        known
+        self.came_since = self.rows.iter().filter(|row| row.came_since).count();
+        taken.sort_by_key(|row| row.source.position);
+        taken
     }
 
     /// Whether what is parked of a partition may still be written.
@@ -160,16 +197,20 @@ impl Outbox {
         }
     }
 
-    /// The process ends, and nobody reads what stands in logs that are gone.
-    pub fn give_up_gone(&mut self, now: Millis) {
-        let log = self.offsets.log();
-        for Row { source, again, .. } in
-            self.parked.rows.extract_if(.., |row| row.source.position.log != log).collect::<Vec<_>>()
-        {
+    /// The process ends, and nobody reads again what stands in logs before this one.
+    pub fn give_up_gone(&mut self, log: u32, now: Millis) {
+        // Else offsets of one that is gone would be committed.
+        self.offsets.read_log(log);
+        for Row { source, again, .. } in self.parked.take(|row| row.source.position.log < log) {
             if !again {
                 self.give_up(source, now);
             }
         }
+    }
+
+    /// Whether rows that were read wait to hear which log is read.
+    pub fn waits_for_log(&self) -> bool {
+        self.parked.untold()
     }
 
     /// Keeps what leaves with its partition.

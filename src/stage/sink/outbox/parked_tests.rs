@@ -1,7 +1,10 @@
 //! Rows of partitions that leave, and what becomes of them once it is known which log is read.
 
-use super::tests::{answer_rows, id, member, outbox_with, outcomes, prepare, rows, saved, source, upsert, version_of};
+use super::tests::{
+    answer_rows, failure, id, member, outbox_with, outcomes, prepare, rows, saved, source, upsert, version_of,
+};
 use super::*;
+use crate::disposition::Disposition;
 use crate::outcome::OutcomeKind;
 use crate::upsert::{Object, Upsert};
 
@@ -154,10 +157,63 @@ fn the_end_of_the_process_is_the_end_of_rows_whose_log_is_gone() {
     outbox.placed(&places(1, 0, true), 0);
     outbox.push(of_log(1, source(0, 0, &member_rows(3..=3, 1)[0])), 0);
     outbox.revoke(&outbox.partitions(), 0);
-    outbox.give_up_gone(0);
+    outbox.give_up_gone(1, 0);
     let letter = |offset| (offset, OutcomeKind::DeadLettered, Some("log_gone".to_owned()));
     assert_eq!(outcomes(&mut outbox), [letter(0), letter(1)], "what the new log has is read again");
     assert!(!outbox.quiet(&[0]), "until that is recorded");
+}
+
+#[test]
+fn a_row_whose_call_fails_while_the_process_ends_has_its_letter_where_its_log_is_gone() {
+    for in_time in [true, false] {
+        let mut outbox = outbox_with(&member_rows(1..=1, 1));
+        let request = prepare(&mut outbox, 0).unwrap();
+        outbox.revoke(&[0], 0);
+        outbox.give_up_gone(1, 0);
+        assert_eq!((outcomes(&mut outbox), outbox.quiet(&[0])), (Vec::new(), false), "it may still be written");
+        if in_time {
+            outbox.complete(request.id, Answer::Failed(failure(Disposition::Wait(Wait::Outage), "transport")), 0);
+        } else {
+            outbox.leave(&[0], 0);
+        }
+        outbox.give_up_gone(1, 0);
+        let letter = (0, OutcomeKind::DeadLettered, Some("log_gone".to_owned()));
+        assert_eq!((outcomes(&mut outbox), outbox.quiet(&[0])), (vec![letter], false), "{in_time}");
+        outbox.recorded(Position { log: 0, partition: 0, offset: 0 });
+        assert!(outbox.quiet(&[0]));
+        assert_eq!(outbox.leave(&[0], 0), [], "no offset of a log that is gone");
+    }
+}
+
+#[test]
+fn the_end_of_the_process_forgets_rows_that_the_next_owner_reads_again() {
+    let mut outbox = outbox_with(&member_rows(1..=2, 1));
+    outbox.revoke(&[0], 0);
+    outbox.give_up_gone(0, 0);
+    assert_eq!((outcomes(&mut outbox), outbox.quiet(&[0])), (Vec::new(), true));
+}
+
+#[test]
+fn the_end_of_the_process_does_not_wait_to_be_told_that_a_log_is_gone() {
+    let mut outbox = outbox_with(&member_rows(1..=2, 1));
+    leave(&mut outbox);
+    assert!(outbox.waits_for_log());
+    // Nobody has told the outbox of another log, as the topic is deleted, or was found a moment ago.
+    outbox.give_up_gone(1, 0);
+    let letter = |offset| (offset, OutcomeKind::DeadLettered, Some("log_gone".to_owned()));
+    assert_eq!(outcomes(&mut outbox), [letter(0), letter(1)]);
+}
+
+#[test]
+fn rows_whose_partition_nobody_leads_take_no_room_from_those_of_others() {
+    let mut outbox = outbox_with(&member_rows(1..=3, 1));
+    leave(&mut outbox);
+    let one_led = [(0, None), (1, Some(ReadFrom { offset: 0, unread: false }))];
+    outbox.placed(&Places { log: 0, partitions: one_led.into() }, 0);
+    assert_eq!((outbox.pending(), outbox.waits_for_log()), (3, false));
+    assert!(outbox.has_room(3), "the other partition is read");
+    outbox.push(source(0, 3, &member_rows(4..=4, 1)[0]), 0);
+    assert!(!outbox.has_room(1), "what comes behind them has no other bound");
 }
 
 #[test]

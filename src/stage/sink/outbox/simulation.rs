@@ -339,12 +339,16 @@ impl World {
         let offsets = outbox.leave(&all, self.now);
         self.check_and_commit(&offsets);
         // What an earlier life has read, and nobody can read any more, may stand in the org all the same.
-        if self.number < 2 && self.read == self.furthest && self.random.u32(0..2) == 0 {
+        let remade = self.number < 2 && self.read == self.furthest && self.random.u32(0..2) == 0;
+        if remade {
             self.remake_topic();
-            if self.random.u32(0..8) == 0 {
-                // Somebody else has one of the partitions for a while.
-                self.restore(outbox, &[0]);
-            }
+        }
+        if self.random.u32(0..4) == 0 {
+            self.tell_late(outbox);
+        }
+        if remade && self.random.u32(0..8) == 0 {
+            // Somebody else has one of the partitions for a while.
+            self.restore(outbox, &[0]);
         }
         self.read.clone_from(&self.committed);
         // Calls for a job are not waited for, but for the one that closes it.

@@ -6,6 +6,7 @@ use std::path::Path;
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 
 use super::*;
+use crate::stage::sink::outbox::Places;
 
 const WITHIN: Duration = Duration::from_mins(1);
 const TOPIC: &str = "rollbook.upserts";
@@ -42,6 +43,30 @@ fn look(positions: &Positions, list: &TopicPartitionList) -> Look {
         assert!(begun.elapsed() < WITHIN, "no answer");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn which_log_is_read_is_told_once_the_topic_can_be_described_also_to_who_has_no_partition() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, 3, 1).unwrap();
+    cluster.create_topic("rollbook.notes", 1, 1).unwrap();
+    cluster.coordinator(MockCoordinator::Group("rollbook-sink".to_owned()), 1).unwrap();
+    let positions = positions(&cluster);
+    let nothing = TopicPartitionList::new();
+    assert_eq!((look(&positions, &nothing), positions.places()), (Look::Well, None), "nothing is assigned yet");
+    cluster.broker_down(1).unwrap();
+    positions.place(&nothing);
+    assert_eq!(positions.places(), None);
+    let waits_for = positions.untold(&positions.seen(), &Answer::default()).unwrap();
+    assert!(waits_for.contains(TOPIC), "{waits_for}");
+    cluster.broker_up(1).unwrap();
+    let begun = Instant::now();
+    while look(&positions, &nothing) != Look::Placed(Vec::new()) {
+        assert!(begun.elapsed() < WITHIN, "it can be described");
+    }
+    assert_eq!(positions.places(), Some(Places::default()));
+    assert_eq!(positions.untold(&positions.seen(), &Answer::default()), None);
+    assert_eq!(look(&positions, &nothing), Look::Well, "it is told once");
 }
 
 #[test]

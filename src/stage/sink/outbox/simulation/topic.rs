@@ -17,6 +17,15 @@ impl World {
         Places { log: self.number, partitions }
     }
 
+    /// Nobody can describe the topic for a while, and then not say where its partitions are read on.
+    pub(super) fn tell_late(&self, outbox: &mut Outbox) {
+        outbox.check_liveness(self.now);
+        let nobody_knows = (0..PARTITIONS).map(|partition| (partition, None));
+        outbox.placed(&Places { log: self.number, partitions: nobody_knows.collect() }, self.now);
+        outbox.check_liveness(self.now);
+        assert!(outbox.has_room(1), "what waits takes no room from what can be read");
+    }
+
     /// Somebody deletes the topic and makes it anew: what was not read is gone.
     pub(super) fn remake_topic(&mut self) {
         for (partition, rows) in (0..).zip(&mut self.log) {
