@@ -6,31 +6,18 @@
 //! is due. Folding goes on while a commit is in flight: states that run ahead of an aborted commit need no rollback,
 //! since folding again changes nothing.
 
-mod asking;
-mod assignment;
 pub mod commit;
 pub mod gap;
 mod headers;
-mod held;
-mod holds;
-mod incremental;
 mod inputs;
 #[cfg(test)]
 mod lane_tests;
-mod look;
-mod marks;
 mod poll;
-mod positions;
 mod progress;
-mod rebuild;
-mod record;
 mod refusals;
-mod report;
-mod saving;
 #[cfg(test)]
 mod simulation;
 mod start;
-mod statements;
 pub mod tally;
 mod tenure;
 mod too_large;
@@ -38,8 +25,9 @@ pub(super) mod unled;
 mod worker;
 
 pub use headers::{FIRST_TIMESTAMP_HEADER, KIND_HEADER};
+pub use poll::BATCH_RECORDS;
 pub use start::{Ended, start};
-pub use worker::{BATCH_RECORDS, BATCHES_PER_TURN};
+pub use worker::BATCHES_PER_TURN;
 
 use rdkafka::error::KafkaError;
 

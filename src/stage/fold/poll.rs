@@ -9,9 +9,10 @@ use tracing::warn;
 use crate::kafka::member::Member;
 use crate::kafka::said;
 
-use super::worker::BATCH_RECORDS;
 use super::{Error, attempt};
 
+/// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
+pub const BATCH_RECORDS: usize = 64;
 /// Bytes of records that are decoded and read ahead together, beside the last one of them.
 const BATCH_BYTES: usize = 4 << 20;
 

@@ -20,8 +20,8 @@ use crate::stage::catalogue::{CatalogueReader, Ear};
 use crate::store::Disk;
 use crate::store::disk::random_name;
 
-use super::rebuild::Join;
 use super::too_large::substitute;
+use super::worker::rebuild::Join;
 use super::worker::{Worker, WorkerParts};
 use super::{Error, attempt};
 

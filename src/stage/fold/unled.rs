@@ -7,11 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
-use crate::kafka::member::Member;
 use crate::kafka::questions::Answer;
 use crate::kafka::topics::Topic;
-
-use super::worker::Worker;
 
 /// A leader that moves is missed by one answer.
 const MISSED: u32 = 2;
@@ -128,19 +125,6 @@ pub(in crate::stage) fn say(topic: &str, partition: i32, why: Option<Why>) {
         warn!(topic, partition, "a partition is waited for: it {}", why.text());
     } else {
         info!(topic, partition, "a partition has a leader again");
-    }
-}
-
-impl<M: Member> Worker<M> {
-    /// Whether an answer tells the ends of a partition. `at_once`: it is not read before.
-    pub(super) fn look_for_leader(&mut self, (input, partition): (Topic, i32), answer: &Answer, at_once: bool) {
-        let topic = input.name(&self.parts.config.topics);
-        let why = why(answer, topic, partition);
-        if !self.positions.unled.look((input, partition), why, at_once) {
-            return;
-        }
-        self.parts.metrics.set_stalled(input, partition, why.is_some());
-        say(topic, partition, why);
     }
 }
 

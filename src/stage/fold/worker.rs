@@ -1,5 +1,19 @@
 //! One fold thread: the loop.
 
+mod asking;
+mod assignment;
+mod held;
+mod holds;
+mod incremental;
+mod look;
+mod marks;
+mod positions;
+pub(super) mod rebuild;
+mod record;
+mod report;
+mod saving;
+mod statements;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,24 +38,22 @@ use crate::stage::catalogue::{Ear, Outdated};
 use crate::store::{Disk, Store};
 use crate::time::Millis;
 
+use self::asking::Asking;
+use self::marks::Marks;
+use self::positions::Positions;
+use self::rebuild::Join;
+use self::record::Progress;
+use self::report::Shares;
+use self::saving::Saving;
+use self::statements::Statements;
 use super::Error;
-use super::asking::Asking;
 use super::commit::{Again, Changes, STALE_MEMBERS_PER_COMMIT};
 use super::inputs::{NextOffsets, input_of};
-use super::marks::Marks;
-use super::poll::poll_batch;
-use super::positions::Positions;
+use super::poll::{BATCH_RECORDS, poll_batch};
 use super::progress::RestoreProgress;
-use super::rebuild::Join;
-use super::record::Progress;
-use super::report::Shares;
-use super::saving::Saving;
-use super::statements::Statements;
 use super::tally::Tally;
 use super::tenure::Tenure;
 
-/// Records that are decoded and read ahead together; what they touch fits into a core's own cache.
-pub const BATCH_RECORDS: usize = 64;
 /// Batches folded before the loop looks at anything else; bounds the answer to a rebalance.
 pub const BATCHES_PER_TURN: usize = 80;
 /// Of the budget of states, for each piece of a commit. Its state and row are some 600 bytes, and stand in memory up to
@@ -92,15 +104,15 @@ pub struct Worker<M: Member> {
     /// What was met on the way in the changelog.
     pub(super) foreign: Foreign,
     pub(super) next_offsets: NextOffsets,
-    pub(super) positions: Positions,
-    pub(super) asking: Asking,
+    positions: Positions,
+    asking: Asking,
     /// Dead letters, re-keyed events and catalogue records of the next commit.
     pub(super) records: Records,
     pub(super) tally: Tally,
     pub(super) statements: Statements,
     /// Keys of the catalogue whose last record says something older than is known.
     pub(super) outdated: Outdated,
-    pub(super) saving: Saving,
+    saving: Saving,
     /// Counts of the commit in flight.
     pub(super) committing: Tally,
     last_commit: Instant,
@@ -109,9 +121,9 @@ pub struct Worker<M: Member> {
     pub(super) reported_assigned: i64,
     /// 1 while states are read back, or wait to be.
     pub(super) restoring_share: Share,
-    pub(super) shares: Shares,
+    shares: Shares,
     pub(super) fetches: Fetches,
-    pub(super) marks: Marks,
+    marks: Marks,
     /// Nothing is read since then: the commit in flight is waited for.
     pub(super) held: Option<Instant>,
     pub(super) progress: RestoreProgress,

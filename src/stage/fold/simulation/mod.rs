@@ -40,7 +40,7 @@ use crate::stage::Shutdown;
 use crate::stage::catalogue::CatalogueReader;
 use crate::store::Disk;
 
-use super::rebuild::Join;
+use super::worker::rebuild::Join;
 use super::worker::{Worker, WorkerParts};
 use disks::spoil;
 use feed::{PARTITIONS, Sent};

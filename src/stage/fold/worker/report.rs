@@ -10,8 +10,8 @@ use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Commits;
 use crate::metrics::{Dependency, Metrics, Share};
 
-use super::inputs::input_of;
-use super::worker::Worker;
+use super::Worker;
+use crate::stage::fold::inputs::input_of;
 
 /// What the log says while the schema registry is away.
 pub(super) const REGISTRY_WAITED_FOR: &str = "the schema registry is waited for";

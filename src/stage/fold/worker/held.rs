@@ -8,9 +8,9 @@ use rdkafka::Message;
 use crate::kafka::member::Member;
 use crate::kafka::transaction::Commits;
 
-use super::poll::may_pass;
-use super::worker::{POLL_FOR_IN_FLIGHT, Worker};
-use super::{Error, attempt};
+use super::{POLL_FOR_IN_FLIGHT, Worker};
+use crate::stage::fold::poll::may_pass;
+use crate::stage::fold::{Error, attempt};
 
 /// Re-keyed events and dead letters between two commits. They stand in memory up to three times, as pieces do; with states
 /// on disk they are a small part of the budget of states.

@@ -22,12 +22,12 @@ use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::Metrics;
 use crate::store::{BIRTH_KEY, Birth, Folded, Offsets};
 
-use super::gap::{Gap, Place, resume_at};
+use super::Worker;
 use super::holds::Held;
-use super::inputs::input_of;
-use super::unled::Unled;
-use super::worker::Worker;
-use super::{Error, attempt};
+use crate::stage::fold::gap::{Gap, Place, resume_at};
+use crate::stage::fold::inputs::input_of;
+use crate::stage::fold::unled::Unled;
+use crate::stage::fold::{Error, attempt};
 
 #[derive(Default)]
 struct Taken {
@@ -136,7 +136,7 @@ impl Positions {
 
 impl<M: Member> Worker<M> {
     /// Whether the states of a partition are here, whole.
-    pub(super) fn owns(&self, home: i32) -> bool {
+    pub(in crate::stage::fold) fn owns(&self, home: i32) -> bool {
         self.tenure.folds(home)
     }
 
@@ -414,7 +414,7 @@ impl<M: Member> Worker<M> {
         before
     }
 
-    pub(super) fn birth(&mut self, partition: i32) -> Birth {
+    pub(in crate::stage::fold) fn birth(&mut self, partition: i32) -> Birth {
         let mut birth = self.store.partition(partition).birth.clone().unwrap_or_default();
         birth.partitions = self.parts.partitions;
         for (input, _, next_offset) in self.next_offsets.positions().filter(|(_, of, _)| *of == partition) {

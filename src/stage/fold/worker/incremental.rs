@@ -14,9 +14,9 @@ use crate::config::GroupProtocol;
 use crate::kafka::member::Member;
 use crate::kafka::membership::{TopicPartition, listed};
 
-use super::inputs::input_of;
-use super::worker::Worker;
-use super::{Error, attempt};
+use super::Worker;
+use crate::stage::fold::inputs::input_of;
+use crate::stage::fold::{Error, attempt};
 
 impl<M: Member> Worker<M> {
     /// Whether the group says what changes, not what is.

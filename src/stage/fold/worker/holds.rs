@@ -21,8 +21,8 @@ use crate::kafka::noted::{CatchUp, Expected, Noted};
 use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, Share};
 
-use super::worker::Worker;
-use super::{Error, attempt};
+use super::Worker;
+use crate::stage::fold::{Error, attempt};
 
 /// Between two looks whether somebody has acknowledged.
 const LISTEN_INTERVAL: Duration = Duration::from_secs(1);

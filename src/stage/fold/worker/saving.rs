@@ -16,9 +16,9 @@ use crate::kafka::said;
 use crate::kafka::transaction::Commits as _;
 use crate::store::{DiskError, Identity, Marker, Snapshot};
 
-use super::refusals::Refusals;
-use super::worker::Worker;
-use super::{Error, attempt};
+use super::Worker;
+use crate::stage::fold::refusals::Refusals;
+use crate::stage::fold::{Error, attempt};
 
 /// Questions for the cluster's name, which a broker need not have.
 const CLUSTER_QUESTIONS: usize = 6;

@@ -16,9 +16,9 @@ use crate::kafka::questions::{Answer, Question};
 use crate::kafka::stall::Stall;
 use crate::kafka::topics::Topic;
 
-use super::Error;
-use super::inputs::Jump;
-use super::worker::Worker;
+use super::Worker;
+use crate::stage::fold::Error;
+use crate::stage::fold::inputs::Jump;
 
 /// Between two looks at the logs: a gap is noticed within 30 seconds, and the questions cost a few milliseconds.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use crate::kafka::transaction::Outgoing;
 use crate::route;
 use crate::stage::catalogue::{self, CatalogueChange};
 
-use super::worker::Worker;
+use super::Worker;
 
 impl<M: Member> Worker<M> {
     /// Follows what the topic says.

@@ -12,7 +12,7 @@ use crate::kafka::member::Member;
 use crate::kafka::membership::{Idle, Lag};
 use crate::kafka::topics::Topic;
 
-use super::worker::Worker;
+use super::Worker;
 
 /// Statistics come several times in it, and whatever was fetched is read long before it has passed.
 const STANDS_FOR: Duration = Duration::from_secs(10);

@@ -18,11 +18,11 @@ use crate::kafka::said;
 use crate::kafka::stall::Stall;
 use crate::store::{DiskError, RestoreError};
 
-use super::inputs::input_of;
-use super::poll::may_pass;
-use super::progress::RestoreProgress;
-use super::worker::Worker;
-use super::{Error, attempt};
+use super::Worker;
+use crate::stage::fold::inputs::input_of;
+use crate::stage::fold::poll::may_pass;
+use crate::stage::fold::progress::RestoreProgress;
+use crate::stage::fold::{Error, attempt};
 
 /// Pause between two tries; a member whose epoch moves on is refused at once.
 const OFFSETS_PAUSE: Duration = Duration::from_millis(20);

@@ -22,12 +22,12 @@ use crate::store::DiskError;
 use crate::time::Millis;
 use crate::upsert::Lane;
 
-use super::headers::{KIND_HEADER, MessageHeaders, rekeyed};
-use super::inputs::input_of;
+use super::Worker;
 use super::report::REGISTRY_WAITED_FOR;
-use super::too_large::reason_header;
-use super::worker::Worker;
-use super::{Error, attempt};
+use crate::stage::fold::headers::{KIND_HEADER, MessageHeaders, rekeyed};
+use crate::stage::fold::inputs::input_of;
+use crate::stage::fold::too_large::reason_header;
+use crate::stage::fold::{Error, attempt};
 
 /// Pause between two questions to a registry that does not answer.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(1);

@@ -16,9 +16,9 @@ use crate::kafka::transaction::Commits as _;
 use crate::kafka::twins::Twin;
 use crate::kafka::vigil::Verdict;
 
-use super::Error;
-use super::tally::Tally;
-use super::worker::{Worker, WorkerParts};
+use super::{Worker, WorkerParts};
+use crate::stage::fold::Error;
+use crate::stage::fold::tally::Tally;
 
 /// Between two tries to make clients at all.
 const TRY_AGAIN: Duration = Duration::from_secs(10);

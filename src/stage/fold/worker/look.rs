@@ -19,11 +19,13 @@ use crate::kafka::said;
 use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 
+use crate::stage::fold::unled;
+
+use super::Worker;
 use super::asking::Asked;
-use super::gap::Gap;
-use super::inputs::Jump;
-use super::worker::Worker;
-use super::{Error, attempt};
+use crate::stage::fold::gap::Gap;
+use crate::stage::fold::inputs::Jump;
+use crate::stage::fold::{Error, attempt};
 
 impl<M: Member> Worker<M> {
     /// Now and then compares what is read with what stands in the logs, and settles what could not be before. The
@@ -206,5 +208,16 @@ impl<M: Member> Worker<M> {
             self.hold(input, partition, Some((&key, &value)));
         }
         self.tally.gaps.push((input, noted));
+    }
+
+    /// Whether an answer tells the ends of a partition. `at_once`: it is not read before.
+    pub(super) fn look_for_leader(&mut self, (input, partition): (Topic, i32), answer: &Answer, at_once: bool) {
+        let topic = input.name(&self.parts.config.topics);
+        let why = unled::why(answer, topic, partition);
+        if !self.positions.unled.look((input, partition), why, at_once) {
+            return;
+        }
+        self.parts.metrics.set_stalled(input, partition, why.is_some());
+        unled::say(topic, partition, why);
     }
 }
