@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::Line;
-use crate::stage::sink::outbox::row::{Key, Kind, Priority};
+use super::{Key, Kind, Line, Priority};
 
 /// No line is empty.
 #[derive(Debug, Default)]
-pub(in crate::stage::sink::outbox) struct Lane {
+pub(in super::super) struct Lane {
     lines: [BTreeMap<Kind, Line>; Priority::ALL.len()],
 }
 
