@@ -25,6 +25,8 @@ use crate::config::Config;
 use crate::topic_table::Topic;
 
 /// Between two looks at the topic: whether it is the same, has as many partitions, and is read to its end. A client that has
+/// Between two clients of a topic of which nobody leads a partition.
+const RENEWED_EVERY: Duration = Duration::from_mins(1);
 /// come to a stand is noticed by what it does not come to the end of.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pause after a topic, or a client for it, was not to be had.
@@ -61,6 +63,8 @@ pub struct Follower<L> {
     id: Option<String>,
     looked: Option<Instant>,
     unled: Option<i32>,
+    /// When a client that did not get on was last given up.
+    renewed: Option<Instant>,
     /// Since when it is not read to its end.
     since: Option<Instant>,
     named: Option<String>,
@@ -95,6 +99,7 @@ impl<L: Log> Follower<L> {
             id: None,
             looked: None,
             unled: None,
+            renewed: None,
             since: None,
             named: None,
             foreign: Foreign::default(),
@@ -198,10 +203,12 @@ impl<L: Log> Follower<L> {
     /// What does not get on goes on with another client, and so does whoever has other secrets.
     fn judge(&mut self, read: KafkaResult<()>, hears: &mut impl Hears) {
         let Some(reading) = &self.reading else { return };
+        let now = reading.now();
         let topic = &self.topic;
         if let Err(error) = read {
             warn!(%error, topic, "the client that reads a topic whole has ended; another one goes on");
-        } else if reading.stalled() {
+        } else if reading.stalled() && !self.in_vain(reading) {
+            self.renewed = Some(now);
             info!(topic, "a topic that is read whole is read on by another client");
         } else if !reading.known_beyond_end() {
             return;
@@ -212,6 +219,12 @@ impl<L: Log> Follower<L> {
         if shorter {
             self.forget(hears);
         }
+    }
+
+    /// Where nobody leads no client gets on. It is tried now and then all the same, as something else may stand beside it.
+    fn in_vain(&self, reading: &Changelog<L>) -> bool {
+        let recently = |at| reading.now().saturating_duration_since(at) < RENEWED_EVERY;
+        self.unled.is_some() && !reading.log().outdated() && self.renewed.is_some_and(recently)
     }
 
     fn close(&mut self) {

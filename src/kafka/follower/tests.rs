@@ -278,6 +278,22 @@ fn a_partition_that_nobody_leads_is_named_until_it_is_read() {
 }
 
 #[test]
+fn while_nobody_leads_a_partition_a_client_is_made_anew_once_a_minute_at_most() {
+    let broker = Broker::new(&[&["a"], &["b"]]);
+    broker.topic().unled.insert(1);
+    let (mut follower, mut ear) = (broker.follower(), Ear::default());
+    let begun = broker.topic().now;
+    while broker.topic().now.duration_since(begun) < Duration::from_mins(10) {
+        ear.hear(&mut follower, 1);
+    }
+    let clients = broker.topic().clients;
+    assert!((2..=12).contains(&clients), "{clients} clients in ten minutes");
+    broker.topic().unled.clear();
+    ear.hear(&mut follower, A_LOOK);
+    assert!(follower.whole(), "it goes on as soon as somebody leads it");
+}
+
+#[test]
 fn nobody_looks_in_an_outage_and_nothing_but_the_outage_is_named() {
     let broker = Broker::new(&[&["a"]]);
     let (mut follower, mut ear) = (broker.follower(), Ear::default());
