@@ -331,12 +331,16 @@ fn letter(stage: Stage, topic: &str, offset: i64, key: &str) -> DeadLetter {
     }
 }
 
+/// Of the time that a letter of it says.
+fn upsert(topic: &str, key: &str, value: &str) -> Record {
+    Record { partition: Some(0), timestamp: Some(1_767_225_600_000), ..Record::new(topic, key, value) }
+}
+
 #[test]
 fn dead_letters_are_counted_shown_and_sent_again_as_they_were() {
     let setup = Setup::created("letters");
     let client = kafka().client();
-    let upsert =
-        |key: &str, value: &str| Record { partition: Some(0), ..Record::new(&setup.topics.upserts, key, value) };
+    let upsert = |key: &str, value: &str| upsert(&setup.topics.upserts, key, value);
     // Row `a` has a newer version than the letter's, row `b` has not.
     harness::write(&client, &[upsert("a", "old"), upsert("b", "value of b"), upsert("a", "new")]);
     let letters = [
