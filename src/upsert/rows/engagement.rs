@@ -4,13 +4,15 @@ use crate::avro::Writer;
 use crate::fold::{Catalogue, EntryPiece, LiveLevels, Pairing};
 use crate::id::MemberKey;
 use crate::lattice::{IdSet, IntervalSet};
-use crate::upsert::def::{Derivation, Derived, ExternalId, ObjectDef, ParentDef, ParentOf, Policy, When};
+use crate::upsert::def::{Derivation, Derived, ExternalId, ObjectDef, Policy};
 use crate::upsert::field::{
     EMAIL, ENTRY_ID, ENTRY_NAME, EXTERNAL_ID, EXTERNAL_ID_LENGTH, FieldDef, LEAD, decimal, integer, text,
 };
 use crate::upsert::number::{Hundredths, minutes, percent, ratio};
 use crate::upsert::object::Object;
 use crate::upsert::row::{Raw, Whose, write_row};
+
+use super::member::MEMBER;
 
 impl Object {
     pub const ENGAGEMENT: Self = Self::new(2);
@@ -21,11 +23,7 @@ pub(super) const DEF: ObjectDef = ObjectDef {
     name: "UserSessionEngagement__c",
     external_id: ExternalId { name: EXTERNAL_ID, length: EXTERNAL_ID_LENGTH },
     level: 1,
-    parents: &[ParentDef {
-        of: ParentOf::Row(Object::CAMPAIGN_MEMBER),
-        field: "campaign_member__c",
-        when: When::Always,
-    }],
+    parents: &[MEMBER],
     fields: &FIELDS,
     typed: 30,
     policy: Policy::Upsert,

@@ -29,6 +29,10 @@ pub(super) const DEF: ObjectDef = ObjectDef {
     derivation: Derivation::Member(write),
 };
 
+/// How rows about a member point to it.
+pub(super) const MEMBER: ParentDef =
+    ParentDef { of: ParentOf::Row(Object::CAMPAIGN_MEMBER), field: "campaign_member__c", when: When::Always };
+
 /// Without a status there is no field: a null would be refused, and the campaign's default would say what nobody said.
 const FIELDS: [FieldDef; 1] = [FieldDef {
     name: "Status",

@@ -3,10 +3,12 @@
 use crate::avro::Writer;
 use crate::fold::{Catalogue, EntryPiece, PollPiece};
 use crate::id::MemberKey;
-use crate::upsert::def::{Derivation, Derived, ExternalId, ObjectDef, ParentDef, ParentOf, Policy, When};
+use crate::upsert::def::{Derivation, Derived, ExternalId, ObjectDef, Policy};
 use crate::upsert::field::{EMAIL, ENTRY_ID, ENTRY_NAME, EXTERNAL_ID, EXTERNAL_ID_LENGTH, FieldDef, LEAD, text};
 use crate::upsert::object::Object;
 use crate::upsert::row::{Raw, Whose, write_row};
+
+use super::member::MEMBER;
 
 impl Object {
     pub const POLLS: Self = Self::new(3);
@@ -17,11 +19,7 @@ pub(super) const DEF: ObjectDef = ObjectDef {
     name: "Kaltura_User_Polls__c",
     external_id: ExternalId { name: EXTERNAL_ID, length: EXTERNAL_ID_LENGTH },
     level: 1,
-    parents: &[ParentDef {
-        of: ParentOf::Row(Object::CAMPAIGN_MEMBER),
-        field: "campaign_member__c",
-        when: When::Always,
-    }],
+    parents: &[MEMBER],
     fields: &FIELDS,
     typed: 4 + 3 * POLLS_MAX,
     policy: Policy::Upsert,
