@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use rollbook::config::{self, Topics};
 use rollbook::event::{Decoded, Decoder, Event, EventKind, Record};
 use rollbook::fold::Catalogue;
-use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
 use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::stage::fold::{BATCH_RECORDS, BATCHES_PER_TURN};
 use rollbook::store::Store;
+use rollbook::topic_table::Topic;
 use rollbook::upsert::Lane;
 use views::{ENTRIES, NOON, Views};
 

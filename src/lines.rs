@@ -13,7 +13,7 @@ use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers, Ignored
 use crate::id::{MemberKey, SalesforceId};
 use crate::kafka::scan::ScanError;
 use crate::kafka::send::{Homes, Outgoing, SendError, Sender};
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 use crate::upsert::email_fits;
 
 #[derive(Debug, thiserror::Error)]

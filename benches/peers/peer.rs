@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use rdkafka::ClientConfig;
 use rollbook::config::Topics;
-use rollbook::kafka::topics::Topic;
+use rollbook::topic_table::Topic;
 
 use crate::harness::{self, Names, Node, free_port, http};
 use crate::input::{Input, PARTITIONS};

@@ -5,9 +5,9 @@
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use serde::Serialize;
 
-use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome};
 use crate::outcome::OutcomeKind;
+use crate::topic_table::Topic;
 
 const UPSERTS: &str = "rollbook_upserts_total";
 const ROWS: &str = "rollbook_sink_rows_total";

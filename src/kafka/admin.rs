@@ -16,10 +16,11 @@ use tracing::{info, warn};
 use super::native::topics::{Seen, look};
 use super::retention;
 use super::scan::all_topics;
-use super::topics::{self, Found, Survey, Topic, TopicProblem};
+use super::topics::{self, Found, Survey, TopicProblem};
 use super::watch::Watch;
 use super::{client_config, said};
 use crate::config::Config;
+use crate::topic_table::Topic;
 
 /// One request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -162,7 +162,7 @@ mod tests {
     use crate::kafka::producer::TransactionProducer;
     use crate::kafka::records::Outgoing;
     use crate::kafka::sizes::Substitute;
-    use crate::kafka::topics::Topic;
+    use crate::topic_table::Topic;
 
     const WITHIN: Duration = Duration::from_mins(1);
 

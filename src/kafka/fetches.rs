@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::membership::Lag;
-use super::topics::Topic;
+use crate::topic_table::Topic;
 
 /// Far longer than any fetch of a broker that is well.
 const STALLED_AFTER: Duration = Duration::from_secs(20);

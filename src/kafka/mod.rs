@@ -185,7 +185,7 @@ pub fn group_consumer(config: &Config, group: &str, name: &MemberName) -> KafkaR
             client.set("partition.assignment.strategy", "range");
             set_session_timeout(&mut client);
             if let Some(instance) = &config.kafka.instance {
-                let topics = topics::Topic::CONSUMED.map(|topic| topic.name(&config.topics));
+                let topics = crate::topic_table::Topic::CONSUMED.map(|topic| topic.name(&config.topics));
                 client.set("group.instance.id", static_id(&format!("{instance}-{}", name.member), &topics));
             }
         }

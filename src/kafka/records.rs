@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use rdkafka::message::OwnedHeaders;
 
-use super::topics::Topic;
 use crate::avro::Writer;
+use crate::topic_table::Topic;
 
 /// Room that is kept for the next transaction, in multiples of what the last one needed.
 const ROOM_MAX: usize = 4;

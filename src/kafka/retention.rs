@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::topics::{Survey, Topic};
+use super::topics::Survey;
 use crate::config::Topics;
+use crate::topic_table::Topic;
 
 /// Kept for ever.
 const ALL: i64 = -1;

@@ -11,9 +11,9 @@ use rdkafka::message::OwnedHeaders;
 use tracing::error;
 
 use super::records::{Outgoing, Records};
-use super::topics::Topic;
 use crate::config::Topics;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 
 /// Pause before the next attempt where nothing was learned of this one.
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);

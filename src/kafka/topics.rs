@@ -11,8 +11,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use crate::topic_table::Topic;
-use crate::topic_table::{Bytes, Cleanup, Partitions, RECORD_BYTES_MAX, Topics};
+use crate::topic_table::{Bytes, Cleanup, Partitions, RECORD_BYTES_MAX, Topic, Topics};
 
 /// Room for a batch of small records, as the producers make them.
 const BATCH_BYTES_MAX: u64 = 1_000_000;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::config::Topics;
 use crate::gap::{Cause, open};
 use crate::kafka::noted::Noted;
-use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::note::{self, NoteBook};
+use crate::topic_table::Topic;
 
 /// Keeps the metrics; to be dropped with the stages.
 pub async fn show(noted: Noted, topics: Topics, metrics: Arc<Metrics>) {

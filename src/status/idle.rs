@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::dead_letter::Stage;
 use crate::kafka;
 use crate::kafka::scan::ScanError;
-use crate::kafka::topics::Topic;
 use crate::kafka::unread::{Ends, Group};
+use crate::topic_table::Topic;
 
 /// Between two looks; longer than an instance takes to hear of a catalogue statement that another one has written.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

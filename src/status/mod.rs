@@ -303,9 +303,9 @@ fn value(metric: &Metric, kind: MetricType) -> i64 {
 mod tests {
     use super::*;
     use crate::gap::Cause;
-    use crate::kafka::topics::Topic;
     use crate::stage::sink::metrics::SinkMetrics;
     use crate::stage::sink::outbox::Priority;
+    use crate::topic_table::Topic;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

@@ -3,7 +3,6 @@
 use rollbook::config::Topics;
 use rollbook::event::{Act, Event, PollAnswer, Reaction, View};
 use rollbook::fold::{Aggregate, Catalogue, decode_piece};
-use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
 use rollbook::lattice::{KEYS_MAX, STRETCHES_MAX};
 use rollbook::metrics::Metrics;
@@ -11,6 +10,7 @@ use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::Store;
 use rollbook::time::Millis;
+use rollbook::topic_table::Topic;
 use rollbook::upsert::{self, Facts, Lane, Object, ReadUpsert, Value};
 
 use crate::harness::{self, events::ENTRY};

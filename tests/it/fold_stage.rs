@@ -10,10 +10,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rollbook::config::Config;
 use rollbook::dead_letter::DeadLetter;
 use rollbook::health::Health;
-use rollbook::kafka::topics::Topic;
 use rollbook::kafka::{self, membership};
 use rollbook::metrics::{Metrics, RecordOutcome};
 use rollbook::stage::{self, Process, Stage, StageError};
+use rollbook::topic_table::Topic;
 use rollbook::upsert::{ReadUpsert, Value};
 use tokio::sync::watch;
 

@@ -161,7 +161,7 @@ fn registered() -> BTreeSet<String> {
     let metrics = Metrics::new();
     SinkMetrics::register(metrics.registry()).unwrap();
     // Series that exist once partitions are assigned.
-    metrics.set_lag(rollbook::kafka::topics::Topic::Views, 0, 0);
+    metrics.set_lag(rollbook::topic_table::Topic::Views, 0, 0);
     metrics.restore_remaining(0);
     metrics.registry().gather().iter().map(|family| family.name().to_owned()).collect()
 }

@@ -18,11 +18,11 @@ use rollbook::config::Topics;
 use rollbook::event::{Decoded, Decoder, Event, EventKind, Record, Session, SessionKey};
 use rollbook::fold::{Aggregate, Catalogue};
 use rollbook::id::{MemberKey, SalesforceId};
-use rollbook::kafka::topics::Topic;
 use rollbook::kafka::transaction::Records;
 use rollbook::stage::fold::commit::{Again, Changes};
 use rollbook::stage::fold::tally::Tally;
 use rollbook::store::{Disk, Identity, Marker, Store};
+use rollbook::topic_table::Topic;
 use rollbook::upsert::{Lane, ReadUpsert, Value};
 
 use crate::harness;

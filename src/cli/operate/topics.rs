@@ -6,7 +6,8 @@ use serde_json::json;
 use crate::cli::{Exit, Global, print_json};
 use crate::kafka::admin::{Admin, AdminError};
 use crate::kafka::retention;
-use crate::kafka::topics::{Topic, setting_note};
+use crate::kafka::topics::setting_note;
+use crate::topic_table::Topic;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

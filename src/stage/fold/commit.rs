@@ -11,11 +11,11 @@ use crate::config::Topics;
 use crate::dead_letter::{DeadLetter, Stage};
 use crate::fold::{Aggregate, Catalogue, EntryPiece, Marks, RowMark};
 use crate::id::MemberKey;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::RowOutcome;
 use crate::store::{Cause, DiskError, Partition, Stale, Store, write_piece_key};
 use crate::time::Millis;
+use crate::topic_table::Topic;
 use crate::upsert::{self, Derived, Facts, Lane, Object, RowRefusal, Sending};
 
 use super::tally::Tally;

@@ -6,7 +6,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Topics;
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 
 /// The input of this name.
 pub fn input_of(topic: &str, topics: &Topics) -> Option<Topic> {

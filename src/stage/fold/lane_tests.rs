@@ -8,10 +8,10 @@ use crate::config::Topics;
 use crate::event::{Decoded, Decoder, EventKind, Record, Session, SessionKey};
 use crate::fold::Catalogue;
 use crate::id::SalesforceId;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Records;
 use crate::store::Store;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 use crate::upsert::{Lane, Object, ReadUpsert, RowKey};
 
 const HOUR_MS: Millis = 3_600_000;

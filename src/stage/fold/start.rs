@@ -13,12 +13,12 @@ use crate::kafka::member::{GroupMember, Place};
 use crate::kafka::producer::TransactionProducer;
 use crate::kafka::registry::Registry;
 use crate::kafka::stall::Course;
-use crate::kafka::topics::Topic;
 use crate::kafka::{MemberName, group, group_consumer};
 use crate::stage::Shared;
 use crate::stage::catalogue::{CatalogueReader, Ear};
 use crate::store::Disk;
 use crate::store::disk::random_name;
+use crate::topic_table::Topic;
 
 use super::too_large::substitute;
 use super::worker::rebuild::Join;

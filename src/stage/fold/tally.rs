@@ -9,8 +9,8 @@ use tracing::{error, warn};
 use crate::dead_letter::{RECORD_TOO_LARGE, Stage};
 use crate::event::{IgnoreReason, Ignored, Place, RefusalReason, Sample, Samples};
 use crate::gap::NotedGap;
-use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, RecordOutcome, RowOutcome};
+use crate::topic_table::Topic;
 use crate::upsert::Object;
 
 use super::inputs::{INPUTS, index_of};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
 
 use crate::kafka::questions::Answer;
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 
 /// A leader that moves is missed by one answer.
 const MISSED: u32 = 2;

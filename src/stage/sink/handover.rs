@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::positions::Positions;
 use super::{RECORD_WAIT, Sink, outbox};
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 
 /// Partitions that leave as soon as they are quiet.
 pub(super) struct Handover {

@@ -45,7 +45,6 @@ use crate::config::{Config, Invalid};
 use crate::disposition::{Disposition, Wait};
 use crate::health::Pulse;
 use crate::kafka::fetches::Fetches;
-use crate::kafka::topics::Topic;
 use crate::kafka::twins::Twin;
 use crate::kafka::watch::Watch;
 use crate::metrics::Metrics;
@@ -54,6 +53,7 @@ use crate::repeated::Repeated;
 use crate::salesforce::{self, ApiUsage, Client};
 use crate::stage::Shared;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 use metrics::{Api, CallStatus, SinkMetrics};
 
 /// Offsets are committed this often: a crash sends at most the rows of this time again.

@@ -35,7 +35,6 @@ use crate::kafka::native::topics::describe;
 use crate::kafka::notes::Notes;
 use crate::kafka::positions::{Ends, Stamp, committed, earlier_builds, ends_by_leader};
 use crate::kafka::questions::{Answer, Asker, Question};
-use crate::kafka::topics::Topic;
 use crate::kafka::watch::Watch;
 use crate::kafka::{client_config, said};
 use crate::metrics::Metrics;
@@ -44,6 +43,7 @@ use crate::stage::Shared;
 use crate::stage::fold::gap::Gap;
 use crate::stage::fold::unled::{self, Unled};
 use crate::time::Millis;
+use crate::topic_table::Topic;
 
 /// Between two looks at the log.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);

@@ -11,10 +11,10 @@ use super::outbox::{JobFate, Settled};
 use crate::dead_letter::Stage;
 use crate::disposition::Wait;
 use crate::kafka::membership::Lag;
-use crate::kafka::topics::Topic;
 use crate::metrics::Dependency;
 use crate::outcome::OutcomeKind;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 use crate::upsert::Object;
 
 /// Between two reports of what changes with each row.

@@ -7,8 +7,8 @@ use rollbook::bulk_job::{BulkJob, BulkJobRow, key_of};
 use rollbook::config::Config;
 use rollbook::id::SalesforceId;
 use rollbook::kafka::scan::ScanError;
-use rollbook::kafka::topics::Topic;
 use rollbook::stage::sink::jobs_topic::unfinished;
+use rollbook::topic_table::Topic;
 
 use super::config;
 use crate::harness::{self, Names, Record};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollbook::kafka::notes::{self, Notes};
-use rollbook::kafka::topics::{Survey, Topic, absent};
+use rollbook::kafka::topics::{Survey, absent};
 use rollbook::kafka::watch::Watch;
 use rollbook::note::Note;
+use rollbook::topic_table::Topic;
 use tokio::sync::watch;
 
 use super::config;

@@ -2,9 +2,9 @@
 
 use crate::event::{EventKind, Session, SessionKey};
 use crate::id::{MemberKey, SalesforceId};
-use crate::kafka::topics::Topic;
 use crate::route;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 
 use super::kafka::NOON;
 use super::log::Entry;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use crate::config::OnGap;
 use crate::gap::{self, NotedGap};
 use crate::kafka::membership::TopicPartition;
-use crate::kafka::topics::Topic;
 use crate::note::{Note, NoteBook};
 use crate::route;
+use crate::topic_table::Topic;
 
 use super::History;
 use super::feed::{PARTITIONS, Sent};

@@ -16,8 +16,8 @@ use crate::kafka::membership::TopicPartition;
 use crate::kafka::native::topics::{Described, Seen};
 use crate::kafka::positions::Ends;
 use crate::kafka::questions::{Answer, Question};
-use crate::kafka::topics::Topic;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 
 use super::consumer_group::ConsumerGroup;
 use super::group::{Group, ranges, scattered};

@@ -34,11 +34,11 @@ use crate::gap::Cause;
 use crate::health::{Health, Pulse};
 use crate::kafka::follower::Follower;
 use crate::kafka::noted::{self, Noted};
-use crate::kafka::topics::Topic;
 use crate::metrics::Metrics;
 use crate::stage::Shutdown;
 use crate::stage::catalogue::CatalogueReader;
 use crate::store::Disk;
+use crate::topic_table::Topic;
 
 use super::worker::rebuild::Join;
 use super::worker::{Worker, WorkerParts};

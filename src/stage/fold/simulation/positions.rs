@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kafka::topics::Topic;
 use crate::route;
 use crate::store::BIRTH_KEY;
+use crate::topic_table::Topic;
 
 use super::History;
 use super::feed::{self, PARTITIONS};

@@ -7,7 +7,7 @@ use crate::config::Topics;
 use crate::demo::conference::Feed;
 use crate::demo::reference::{self, Judgement, Reference, Rows, differences, unexpected_fields};
 use crate::id::MemberKey;
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 use crate::upsert::{Object, ReadUpsert, Value};
 
 use super::log::{Entry, Logs};

@@ -12,10 +12,10 @@ use crate::config::Topics;
 use crate::fold::Reactions;
 use crate::id::MemberKey;
 use crate::kafka::member::Member;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::route;
 use crate::store::{Birth, DiskError, Partition, piece_key};
+use crate::topic_table::Topic;
 
 use super::super::worker::Worker;
 use super::History;

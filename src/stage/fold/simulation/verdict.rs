@@ -9,13 +9,13 @@ use crate::dead_letter::DeadLetter;
 use crate::event::{Decoded, DecodedSession, Decoder, EventKind, Headers as _, Record};
 use crate::fold::{Catalogue, MemberPiece, Piece, RowMark, decode_piece};
 use crate::id::MemberKey;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Records;
 use crate::route;
 use crate::stage::fold::commit::{Again, Changes};
 use crate::stage::fold::headers::MessageHeaders;
 use crate::stage::fold::tally::Tally;
 use crate::store::{BIRTH_KEY, Birth, OWN_KEYS, Offsets, Store, parse_piece_key};
+use crate::topic_table::Topic;
 use crate::upsert::{Lane, ReadUpsert, Value};
 
 use super::feed::PARTITIONS;

@@ -14,7 +14,7 @@ use crate::kafka;
 use crate::kafka::member::Member;
 use crate::kafka::questions::{Answer, Question};
 use crate::kafka::stall::Stall;
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 
 use super::Worker;
 use crate::stage::fold::Error;

@@ -18,8 +18,8 @@ use crate::config::OnGap;
 use crate::gap;
 use crate::kafka::member::Member;
 use crate::kafka::noted::{CatchUp, Expected, Noted};
-use crate::kafka::topics::Topic;
 use crate::metrics::{Metrics, Share};
+use crate::topic_table::Topic;
 
 use super::Worker;
 use crate::stage::fold::{Error, attempt};

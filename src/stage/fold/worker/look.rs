@@ -16,8 +16,8 @@ use crate::kafka::membership::{TopicPartition, listed};
 use crate::kafka::positions::Ends;
 use crate::kafka::questions::Answer;
 use crate::kafka::said;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
+use crate::topic_table::Topic;
 
 use crate::stage::fold::unled;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::member::Member;
 use crate::kafka::membership::{Idle, Lag};
-use crate::kafka::topics::Topic;
+use crate::topic_table::Topic;
 
 use super::Worker;
 

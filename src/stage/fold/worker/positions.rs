@@ -17,10 +17,10 @@ use crate::kafka::membership::listed;
 use crate::kafka::positions::{Committed, Ends, Stamp, committed};
 use crate::kafka::questions::Answer;
 use crate::kafka::said;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::{Outgoing, Records};
 use crate::metrics::Metrics;
 use crate::store::{BIRTH_KEY, Birth, Folded, Offsets};
+use crate::topic_table::Topic;
 
 use super::Worker;
 use super::holds::Held;

@@ -12,7 +12,6 @@ use crate::event::{
     Decoded, DecodedSession, Event, EventKind, Headers as _, Place, Record, Refusal, SchemaNeeded, Session, SessionKey,
 };
 use crate::kafka::member::Member;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 use crate::kafka::{headers_of, said};
 use crate::metrics::RecordOutcome;
@@ -20,6 +19,7 @@ use crate::route;
 use crate::stage::catalogue::CatalogueChange;
 use crate::store::DiskError;
 use crate::time::Millis;
+use crate::topic_table::Topic;
 use crate::upsert::Lane;
 
 use super::Worker;

@@ -6,9 +6,9 @@ use crate::kafka::changelog::Changelog;
 use crate::kafka::member::Member;
 use crate::kafka::membership::Lag;
 use crate::kafka::said;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Commits;
 use crate::metrics::{Dependency, Metrics, Share};
+use crate::topic_table::Topic;
 
 use super::Worker;
 use crate::stage::fold::inputs::input_of;

@@ -15,10 +15,10 @@ use tracing::warn;
 use crate::event::{Session, SessionKey};
 use crate::fold::Catalogue;
 use crate::kafka::member::Member;
-use crate::kafka::topics::Topic;
 use crate::kafka::transaction::Outgoing;
 use crate::route;
 use crate::stage::catalogue::{self, CatalogueChange};
+use crate::topic_table::Topic;
 
 use super::Worker;
 
